@@ -1,0 +1,90 @@
+"""Write a data set that trainers read.
+
+    python exp/export.py --format sharegpt --input_file data/job/job_ins_res.jsonl
+
+`sharegpt`: one JSON line a problem, `conversation_id` and `conversations` (human, gpt); the chain of thought, where there is
+one, stands inside <think>…</think> before the solution (--no-reasoning leaves it out). An answer that did not end by itself
+(`finish_reason` other than `stop`) is dropped unless --keep_unfinished.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from magpie import flags
+from magpie.console import log, run_program
+from magpie.progress import show_summary
+from magpie.records import check_input, read_rows, stem_of
+from magpie.runs import Progress, Run
+from magpie.texts import CLOSE, OPEN
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the checked command line."""
+    parser = flags.Parser(__doc__)
+    flags.add_input(parser)
+    parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _sharegpt)")
+    parser.add_argument("--format", choices=["sharegpt"], default="sharegpt", help="(default sharegpt)")
+    parser.add_argument(
+        "--reasoning",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="put the chain of thought before the solution (default on)",
+    )
+    parser.add_argument(
+        "--keep_unfinished",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="keep answers that were cut or ended in a loop (default off)",
+    )
+    flags.add_run(parser)
+    return parser.parse_args()
+
+
+def drop_reason(record: dict[str, Any], *, keep_unfinished: bool) -> str:
+    """Return why a record gives no training example, or an empty text."""
+    if not record.get("response"):
+        return "no_response"
+    finish = record.get("finish_reason")
+    if finish not in (None, "stop") and not keep_unfinished:
+        return f"unfinished_{finish}"
+    return ""
+
+
+def sharegpt(record: dict[str, Any], *, reasoning: bool) -> dict[str, Any]:
+    """Return a record as a ShareGPT conversation."""
+    thought = record.get("reasoning")
+    answer = f"{OPEN}\n{thought}\n{CLOSE}\n\n{record['response']}" if reasoning and thought else record["response"]
+    turns = [{"from": "human", "value": record["instruction"]}, {"from": "gpt", "value": answer}]
+    return {"conversation_id": record.get("id"), "conversations": turns}
+
+
+def main() -> None:
+    """Run the stage."""
+    args = parse_args()
+    summary = check_input(args.input_file, skip_malformed=args.skip_malformed)
+    output = args.output_file or args.input_file.with_name(f"{stem_of(args.input_file)}_{args.format}.jsonl")
+    arguments = {name: getattr(args, name) for name in ("format", "reasoning", "keep_unfinished")}
+    run = Run("export.py", output, rows=summary.rows, arguments=arguments, inputs={"input_file": summary.fingerprint})
+    progress = run.check(overwrite=args.overwrite)
+    if progress is Progress.COMPLETE or args.check:
+        log.info("%s: %s; --overwrite makes it again", output, progress.value)
+        return
+    with run.session(overwrite=args.overwrite):
+        for index, row in enumerate(read_rows(args.input_file)):
+            if run.is_closed(index):
+                continue
+            if row.record is None:
+                run.drop(index, {"line": row.line, "raw": row.raw}, "malformed", row.problem)
+            elif reason := drop_reason(row.record, keep_unfinished=args.keep_unfinished):
+                run.drop(index, row.record, reason)
+            else:
+                run.keep(index, sharegpt(row.record, reasoning=args.reasoning))
+        run.finish()
+    show_summary(run.stage, run.paths, run.totals)
+
+
+if __name__ == "__main__":
+    run_program("export", main)

@@ -1,0 +1,102 @@
+"""What a person sees: messages, errors and the way a program ends.
+
+Messages go to the standard error and, where `MAGPIE_LOG` names a file, into that log with a time stamp. What a model
+wrote is shown only through `printable`: a terminal must not obey it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+log = logging.getLogger("magpie")
+file_log = logging.getLogger("magpie-file")
+"""For what the screen shows in another form: it goes to the file of `MAGPIE_LOG` alone."""
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class MagpieError(Exception):
+    """Something that the user can put right: what happened, where, and what to do about it."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived. A KeyboardInterrupt, which asyncio never swallows."""
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """Return the text with everything that a terminal could obey replaced, cut to `limit` characters."""
+    if limit is not None and len(text) > limit:
+        text = text[:limit].rstrip() + " …"
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text.replace("\t", "    "))
+
+
+def set_up_logging(program: str) -> None:
+    """Send the `magpie` logger to the standard error and to the file that `MAGPIE_LOG` names, if any."""
+    screen = logging.StreamHandler()
+    screen.setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    files: list[logging.Handler] = []
+    if path := os.environ.get("MAGPIE_LOG"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        files = [logging.FileHandler(path, encoding="utf-8")]
+        files[0].setFormatter(logging.Formatter(f"%(asctime)s {program}: %(message)s"))
+    for logger, handlers in ((log, [screen, *files]), (file_log, files or [logging.NullHandler()])):
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.handlers = handlers
+
+
+def _raise_interrupted(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(signal.Signals(number).name)
+
+
+def run_program(program: str, main: Callable[[], int | None]) -> None:
+    """Run a program's `main` and exit: 0, 2 with one line for a `MagpieError`, 130 when interrupted.
+
+    Any other exception is a defect of ours and keeps its traceback (in the log too), with exit code 1.
+    """
+    signal.signal(signal.SIGINT, _raise_interrupted)
+    signal.signal(signal.SIGTERM, _raise_interrupted)
+    code: int | None
+    try:
+        set_up_logging(program)
+        code = main() or 0
+    except MagpieError as error:
+        log.error("error: %s", error)
+        code = EXIT_ERROR
+    except KeyboardInterrupt as why:
+        log.error("interrupted (%s). Run the same command again: it goes on where it stopped", why)
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        code = EXIT_INTERRUPTED  # the reader of our output is gone (`… | head`)
+    except OSError as error:
+        log.error("error: %s", explain_os_error(error))
+        code = EXIT_ERROR
+    except Exception:
+        log.exception("error: this is a defect of %s; please report it with the lines below", program)
+        code = 1
+    logging.shutdown()
+    sys.exit(code)
+
+
+def explain_os_error(error: OSError) -> str:
+    """Return one line for a system error, with the remedy for the usual ones."""
+    remedies = {
+        errno.ENOSPC: "the disk is full. Free some space and run the same command again: it goes on where it stopped",
+        errno.EDQUOT: "your disk quota is used up. Free some space and run the same command again: it goes on where it stopped",
+        errno.EFBIG: "the file-size limit is reached (ulimit -f). Raise it and run the same command again: it goes on where it stopped",
+        errno.EACCES: "no permission. Choose another file or folder, or change the permissions",
+        errno.EROFS: "the file system is read-only. Choose another folder",
+        errno.ENOENT: "no such file or folder. Check the path",
+        errno.EISDIR: "this is a folder. Name a file",
+        errno.ENOTDIR: "a part of this path is a file, not a folder. Check the path",
+    }
+    where = f"{error.filename}: " if error.filename else ""
+    return where + remedies.get(error.errno or 0, error.strerror or str(error))

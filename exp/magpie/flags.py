@@ -1,0 +1,119 @@
+"""Flags that several programs share: declared once, checked while parsing, refused in one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from magpie.configs import Sampling
+from magpie.console import MagpieError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, and that knows no abbreviations."""
+
+    def __init__(self, doc: str) -> None:
+        super().__init__(description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise MagpieError(f"{message}. See {self.prog} --help")
+
+
+def number(
+    kind: Callable[[str], float], *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> Callable[[str], float]:
+    """Return an argparse type: a number within bounds."""
+    limits = {"above": above, "at least": least, "at most": most}
+    bounds = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
+    words = "a whole number" if kind is int else "a number"
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}") from None
+        inside = (above is None or value > above) and (least is None or value >= least) and (most is None or value <= most)
+        if not inside:
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {words}, {' and '.join(bounds)}")
+        return value
+
+    return parse
+
+
+positive = number(int, least=1)
+not_negative = number(int, least=0)
+
+
+def add_model(parser: Parser) -> None:
+    """--model_path and what finds its server."""
+    group = parser.add_argument_group("model and server")
+    group.add_argument("--model_path", required=True, help="a file's name in configs/models (smollm2), a hub id or a folder")
+    group.add_argument("--tokenizer", help="folder or hub id of the tokenizer (default: the model's own)")
+    group.add_argument(
+        "--base_url",
+        default=os.environ.get("MAGPIE_BASE_URL") or None,
+        help="server(s) to use, separated by commas, like http://host:8000/v1; the key in MAGPIE_API_KEY (default: "
+        "MAGPIE_BASE_URL, else a server is started here for this run)",
+    )
+    group.add_argument(
+        "--max_in_flight", type=positive, default=512, help="requests in flight at most, over all servers (default 512)"
+    )
+    group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
+    group.add_argument(
+        "--request_timeout", type=positive, default=7200, help="seconds that one request may take (default 7200)"
+    )
+
+
+def add_sampling(parser: Parser, which: str) -> None:
+    """Sampling flags; None means the model's preset for `which` (problems or answers)."""
+    group = parser.add_argument_group("sampling")
+    preset = f"(default: the model's preset for {which})"
+    group.add_argument("--temperature", type=number(float, least=0.0), help=f"temperature, 0 is greedy {preset}")
+    group.add_argument("--top_p", type=number(float, above=0.0, most=1.0), help=f"nucleus, above 0, at most 1 {preset}")
+    group.add_argument("--max_tokens", type=positive, help=f"tokens at most {preset}")
+    group.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
+
+
+def add_run(parser: Parser) -> None:
+    """Flags of every run that can be stopped."""
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--overwrite",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="start afresh instead of going on or refusing (default off)",
+    )
+    group.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="check the arguments and the files, and stop before a model is needed (default off)",
+    )
+
+
+def add_input(parser: Parser) -> None:
+    """--input_file and what happens to its malformed lines."""
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "--input_file",
+        required=True,
+        type=Path,
+        help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`",
+    )
+    group.add_argument(
+        "--skip_malformed",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="put malformed lines into the dropped file instead of refusing the input (default off)",
+    )
+
+
+def sampling_of(args: argparse.Namespace, preset: Sampling) -> Sampling:
+    """Return the preset's sampling settings with those of the command line over them."""
+    chosen = {name: getattr(args, name) for name in ("temperature", "top_p", "max_tokens")}
+    settings = {name: getattr(preset, name) if value is None else value for name, value in chosen.items()}
+    return Sampling(**settings)

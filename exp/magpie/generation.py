@@ -1,0 +1,140 @@
+"""What the generating stages share: from checked arguments to a finished file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from magpie.client import Client, Completion
+from magpie.configs import ModelPreset, Sampling
+from magpie.console import log
+from magpie.progress import StageBar, show_examples, show_summary
+from magpie.runs import Progress, Run
+from magpie.server import connect
+from magpie.templates import ChatTemplate
+
+T = TypeVar("T")
+
+
+@dataclass
+class Session:
+    """What a stage's work on one record needs."""
+
+    run: Run
+    client: Client
+    template: ChatTemplate
+    bar: StageBar
+
+    def keep(self, index: int, record: dict[str, Any], completions: list[Completion]) -> None:
+        """Write a finished record and show it in the bar."""
+        self.run.keep(index, record, **_tokens(completions))
+        self._tick(1, completions)
+
+    def drop(
+        self,
+        index: int,
+        record: dict[str, Any],
+        reason: str,
+        detail: str = "",
+        *,
+        completions: list[Completion] | None = None,
+        replaced: bool = False,
+    ) -> None:
+        """Write a record to what is left out and show it in the bar."""
+        completions = completions or []
+        self.run.drop(index, record, reason, detail, replaced=replaced, **_tokens(completions))
+        self._tick(int(not replaced), completions)
+
+    def _tick(self, closed: int, completions: list[Completion]) -> None:
+        tokens = sum(c.completion_tokens for c in completions)
+        self.bar.update(closed=closed, tokens=tokens, dropped=sum(self.run.totals.dropped.values()))
+
+    def server_sampling(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the request's sampling settings, with the ends of a turn by id where the server knows that."""
+        settings: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+        }
+        if not self.client.is_vllm:
+            return settings | {"stop": self.template.stop_strings}
+        # Special tokens are shown: one inside a text is a leak that somebody should see.
+        return settings | {
+            "stop_token_ids": self.template.stop_token_ids,
+            "skip_special_tokens": False,
+            "add_special_tokens": False,
+        }
+
+
+def _tokens(completions: list[Completion]) -> dict[str, int]:
+    return {
+        "prompt_tokens": sum(c.prompt_tokens for c in completions),
+        "completion_tokens": sum(c.completion_tokens for c in completions),
+    }
+
+
+def request_seed(seed: int, *parts: object) -> int:
+    """Return a request's own seed, hashed so that neighbours are unlike."""
+    text = "/".join(map(str, (seed, *parts)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1
+
+
+def generate(
+    run: Run,
+    preset: ModelPreset,
+    args: argparse.Namespace,
+    items: Iterable[T],
+    work: Callable[[Session, T], Awaitable[None]],
+) -> None:
+    """Do a generating stage: check, connect, work on every item, finish, show.
+
+    Args:
+        run: the stage's run, not yet checked.
+        preset: the model.
+        args: the stage's arguments, with those of `flags.add_model` and `flags.add_run`.
+        items: what there is to work on, drawn as places in the window become free.
+        work: finishes one item with `Session.keep` or `Session.drop`.
+    """
+    progress = run.check(overwrite=args.overwrite)
+    if progress is Progress.COMPLETE:
+        log.info("%s is complete already; --overwrite makes it again", run.paths.output)
+        return
+    if args.check:
+        log.info("the arguments are fine; output: %s (%s)", run.paths.output, progress.value)
+        return
+    template = ChatTemplate(preset, args.tokenizer)
+    settings = {"log_dir": run.paths.output.parent / "logs", "seed": args.seed}
+    with connect(preset, args.base_url, **settings) as connection, run.session(overwrite=args.overwrite):
+        client = Client(
+            connection,
+            preset.model,
+            max_in_flight=args.max_in_flight,
+            outage=args.outage,
+            timeout=args.request_timeout,
+        )
+        asyncio.run(_work(run, client, template, items, work))
+        run.finish()
+    show_examples(run.paths.output)
+    show_summary(run.stage, run.paths, run.totals)
+
+
+async def _work(
+    run: Run,
+    client: Client,
+    template: ChatTemplate,
+    items: Iterable[T],
+    work: Callable[[Session, T], Awaitable[None]],
+) -> None:
+    async with client:
+        with contextlib.closing(StageBar(run.stage.removesuffix(".py"), run.rows, run.closed)) as bar:
+            session = Session(run, client, template, bar)
+
+            async def one(item: T) -> None:
+                await work(session, item)
+
+            await client.for_each(items, one)

@@ -1,0 +1,170 @@
+"""Progress bars, the summary table and the finished examples.
+
+On a terminal a stage shows one bar; elsewhere a plain line every `PLAIN_SECONDS`, which also goes to the job's log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from magpie.console import file_log, log, printable
+from magpie.runs import Paths, Totals
+
+PLAIN_SECONDS = 30.0
+EXAMPLES = 3
+EXAMPLE_CHARACTERS = 600
+
+
+class StageBar:
+    """Records, tokens a second, time left and dropped so far, for one stage."""
+
+    def __init__(self, title: str, total: int, done: int) -> None:
+        from tqdm import tqdm
+
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=title,
+            unit=" records",
+            disable=not self._terminal,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
+        self._title, self._total, self._done, self._first = title, total, done, done
+        self._tokens = 0
+        self._started = self._shown = time.monotonic()
+
+    def update(self, *, closed: int, tokens: int, dropped: int) -> None:
+        """Count one finished request: `closed` rows (0 or 1) and its completion tokens; `dropped` is the sum so far."""
+        self._done += closed
+        self._tokens += tokens
+        now = time.monotonic()
+        rate = self._tokens / max(now - self._started, 1e-9)
+        if self._terminal:
+            self._bar.set_postfix_str(f"{rate:,.0f} tokens/s, {dropped} dropped", refresh=False)
+            self._bar.update(closed)
+        elif now - self._shown >= PLAIN_SECONDS:
+            self._shown = now
+            log.info("%s: %s", self._title, self._line(now - self._started, rate, dropped))
+
+    def _line(self, seconds: float, rate: float, dropped: int) -> str:
+        new = self._done - self._first
+        left = duration(seconds / new * (self._total - self._done)) if new else "?"
+        share = 100 * self._done // max(self._total, 1)
+        return (
+            f"{self._done:,} of {self._total:,} records ({share}%), {rate:,.0f} tokens/s, {dropped:,} dropped, "
+            f"{duration(seconds)} gone, {left} left"
+        )
+
+    def close(self) -> None:
+        """End the bar; without a terminal, say the last state."""
+        self._bar.close()
+        now = time.monotonic()
+        if not self._terminal:
+            rate = self._tokens / max(now - self._started, 1e-9)
+            log.info(
+                "%s: %s of %s records, %.0f tokens/s, %s",
+                self._title,
+                self._done,
+                self._total,
+                rate,
+                duration(now - self._started),
+            )
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: 75 → `1m15s`."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
+
+
+@contextlib.contextmanager
+def waiting_bar(title: str, log_file: Path, *, show: bool) -> Iterator[Callable[[], None]]:
+    """Show that something of unknown length goes on, with the last line of its log; yields what to call now and then."""
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty() and show
+    if show and not terminal:
+        log.info("%s (log: %s)", title, log_file)
+    started = shown = time.monotonic()
+    with tqdm(desc=title, bar_format="{desc}: {elapsed} {postfix}", disable=not terminal, dynamic_ncols=True) as bar:
+
+        def tick() -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if terminal:
+                bar.set_postfix_str(_last_line(log_file))
+            elif show and now - shown >= PLAIN_SECONDS:
+                shown = now
+                log.info("%s: %s so far: %s", title, duration(now - started), _last_line(log_file))
+
+        yield tick
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 2000))
+            lines = file.read().decode("utf-8", "replace").replace("\r", "\n").split("\n")
+    except OSError:
+        return ""
+    return printable(next((line for line in reversed(lines) if line.strip()), ""), 80)
+
+
+def show_summary(stage: str, paths: Paths, totals: Totals) -> None:
+    """Print the table at a stage's end: read, written, dropped by reason, tokens, time and where the files are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    dropped = sum(totals.dropped.values())
+    rows = [("read", f"{totals.written + dropped:,}"), ("written", f"{totals.written:,}"), ("dropped", f"{dropped:,}")]
+    rows += [(f"  {reason}", f"{count:,}") for reason, count in totals.dropped.most_common()]
+    if totals.completion_tokens:
+        rows.append(("tokens", f"{totals.prompt_tokens:,} read, {totals.completion_tokens:,} written"))
+        rows.append(("tokens/s", f"{totals.tokens_per_second:,.0f}"))
+    rows.append(("time", duration(totals.seconds)))
+    rows += [("output", str(paths.output)), ("run file", str(paths.run))]
+    if dropped:
+        rows.append(("dropped rows", str(paths.dropped)))
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(f"  {name}", printable(value))
+    # as wide as it gets: a path that is folded cannot be copied
+    screen = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, width=1000)
+    screen.print(stage)
+    screen.print(table)
+    file_log.info("finished: %s", ", ".join(f"{name.strip()} {value}" for name, value in rows))
+
+
+def show_examples(path: Path) -> None:
+    """Print the first finished records of an output: the problem, and the answer's beginning if there is one."""
+    from rich import box
+    from rich.console import Console, Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+    with path.open("rb") as lines:
+        for line in itertools.islice(lines, EXAMPLES):
+            record = msgspec.json.decode(line)
+            parts = [Text(printable(record["instruction"], EXAMPLE_CHARACTERS), style="bold")]
+            if answer := _first_answer(record):
+                parts += [Text(""), Text(printable(answer, EXAMPLE_CHARACTERS))]
+            console.print(Panel(Group(*parts), title=Text(printable(str(record["id"]))), box=box.ROUNDED))
+
+
+def _first_answer(record: dict[str, Any]) -> str:
+    responses = record.get("responses") or [record.get("response")]
+    return responses[0] or ""

