@@ -67,7 +67,8 @@ def main() -> None:
     summary = check_input(args.input_file, skip_malformed=args.skip_malformed)
     output = args.output_file or args.input_file.with_name(f"{stem_of(args.input_file)}_{args.format}.jsonl")
     arguments = {name: getattr(args, name) for name in ("format", "reasoning", "keep_unfinished")}
-    run = Run("export.py", output, rows=summary.rows, arguments=arguments, inputs={"input_file": summary.fingerprint})
+    inputs = {"input_file": summary.fingerprint}
+    run = Run("export.py", output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=(args.input_file,))
     progress = run.check(overwrite=args.overwrite)
     if progress is Progress.COMPLETE or args.check:
         log.info("%s: %s; --overwrite makes it again", output, progress.value)

@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
     )
     group.add_argument(
         "--first_token_temperature",
-        type=flags.number(float, above=0.0),
+        type=flags.number(float, above=0.0, most=2.0),
         help="temperature of the first token alone, for more variety ('flaming tokens'; needs a vLLM server; default off)",
     )
     group.add_argument(
@@ -124,8 +124,9 @@ class Maker:
             self._attempts += 1
             if self._attempts > self._most_attempts:
                 raise MagpieError(
-                    f"{self._most_attempts} samples made only {session.run.totals.written} problems (dropped: "
-                    f"{dict(session.run.totals.dropped)}). Look at {session.run.paths.part}; raise --max_tokens or --max_attempts"
+                    f"{self._most_attempts} samples made only {session.run.totals.written} problems, dropped: "
+                    f"{dict(session.run.totals.dropped)}. Look at {session.run.paths.part}; raise --max_tokens "
+                    "or --max_attempts"
                 )
             await self._attempt(session, row, attempt, domain)
             attempt += 1

@@ -225,7 +225,7 @@ def main() -> None:
         },
     }
     inputs = {"input_file": summary.fingerprint}
-    run = Run("gen_res.py", output, rows=summary.rows, arguments=arguments, inputs=inputs)
+    run = Run("gen_res.py", output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=(args.input_file,))
     answerer = Answerer(args, preset.model, sampling)
     generate(run, preset, args, answerer.rows(run), answerer.answer)
     log.info("next: python exp/export.py --format sharegpt --input_file %s", output)

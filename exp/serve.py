@@ -42,6 +42,10 @@ def parse_args() -> argparse.Namespace:
     split = arguments.index("--") if "--" in arguments else len(arguments)
     args = parser.parse_args(arguments[:split])
     args.command = arguments[split + 1 :]
+    try:
+        args.engine_flags = shlex.split(args.engine_flags)
+    except ValueError as error:
+        parser.error(f"--engine_flags: {error}")
     if split < len(arguments) and not args.command:
         parser.error("nothing stands behind --: give the command to run")
     return args
@@ -96,8 +100,7 @@ def main() -> int:
     args = parse_args()
     log_dir = args.log_dir or PROJECT / "data" / f"serve_{datetime.now():%Y%m%d_%H%M%S}"
     settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout}
-    extra = shlex.split(args.engine_flags)
-    with Server(load_model(args.model), log_dir=log_dir, extra_flags=extra, **settings) as server:
+    with Server(load_model(args.model), log_dir=log_dir, extra_flags=args.engine_flags, **settings) as server:
         if args.command:
             return run_command(args.command, server)
         sys.stdout.write("".join(f"export {name}={value}\n" for name, value in server.environment.items() if "PID" not in name))

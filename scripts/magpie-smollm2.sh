@@ -5,6 +5,5 @@
 # Run it again with the JOB_NAME that it printed to go on after an interruption. Settings: scripts/lib/main_job.sh.
 set -euo pipefail
 
-MODEL=smollm2
-TOTAL=${1:-64}
+export MODEL=smollm2 TOTAL=${1:-64}
 source "$(dirname "${BASH_SOURCE[0]}")/lib/main_job.sh"

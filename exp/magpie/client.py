@@ -8,6 +8,7 @@ run with a `MagpieError`: what is finished is on disk, and the same command goes
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MAX_ATTEMPTS = 8
 """Tries of one request before its row is dropped; waiting for a server that is down, or for its rate limit, is not one."""
 MAX_RATE_LIMITED = 100
 LONGEST_PAUSE = 60.0
+PROBE_SECONDS = 5.0
 REFUSALS_IN_A_ROW = 20
 """So many lasting failures without one success mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
@@ -93,8 +95,13 @@ class _Endpoint:
     url: str
     outstanding: int = 0
     down_since: float | None = None
+    tried_at: float = 0.0
     limit: float = float("inf")
     """How many requests it takes at once: halved by every 429, growing slowly with every success."""
+
+    def rests(self) -> bool:
+        """Whether it was down just now, or another request is finding out whether it still is."""
+        return self.down_since is not None and (self.outstanding > 0 or time.monotonic() - self.tried_at < PROBE_SECONDS)
 
 
 class Client:
@@ -197,7 +204,7 @@ class Client:
             retry=tenacity.retry_if_exception_type(_Passing), wait=_pause, stop=_enough, reraise=True
         )
         try:
-            answer = await retrying(self._post, body)
+            answer: _Answer = await retrying(self._post, body)
         except _Passing as error:
             self._count_refusal(Refused("server_error", printable(str(error), 300)))
         except Refused as error:
@@ -244,6 +251,7 @@ class Client:
             if endpoint.down_since is None:
                 log.warning("no connection to %s (%s); waiting for it", printable(endpoint.url), _short(error))
                 endpoint.down_since = time.monotonic()
+            endpoint.tried_at = time.monotonic()
             return None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise _Passing(_short(error)) from error
@@ -279,7 +287,8 @@ class Client:
             raise _Passing(text)
         if status in (401, 403):
             raise MagpieError(
-                f"{printable(endpoint.url)} refuses the key (HTTP {status}). Put the right one into MAGPIE_API_KEY and run again"
+                f"{printable(endpoint.url)} refuses the key (HTTP {status}). Put the right one into MAGPIE_API_KEY, then "
+                "run the same command again"
             )
         raise Refused("request_refused", printable(text))
 
@@ -289,7 +298,7 @@ class Client:
             while True:
                 open_ones = [e for e in self._endpoints if e.outstanding < e.limit]
                 if open_ones:
-                    endpoint = min(open_ones, key=lambda e: (e.down_since is not None, e.outstanding))
+                    endpoint = min(open_ones, key=lambda e: (e.rests(), e.outstanding))
                     endpoint.outstanding += 1
                     return endpoint
                 await self._free.wait()
@@ -333,7 +342,8 @@ def _short(error: BaseException) -> str:
 
 def _seconds(retry_after: str | None) -> float | None:
     try:
-        return min(max(float(retry_after or ""), 0.0), LONGEST_PAUSE)
+        seconds = float(retry_after or "")
+        return min(max(seconds, 0.0), LONGEST_PAUSE) if math.isfinite(seconds) else None
     except ValueError:
         return None
 
@@ -348,6 +358,7 @@ def _pause(state: Any) -> float:
 
 
 def _enough(state: Any) -> bool:
-    if isinstance(state.outcome.exception(), _RateLimited):
-        return bool(state.attempt_number >= MAX_RATE_LIMITED)
-    return bool(state.attempt_number >= MAX_ATTEMPTS)
+    kind = "limited" if isinstance(state.outcome.exception(), _RateLimited) else "failed"
+    counts = state.retry_object.statistics
+    counts[kind] = counts.get(kind, 0) + 1
+    return bool(counts.get("limited", 0) >= MAX_RATE_LIMITED or counts.get("failed", 0) >= MAX_ATTEMPTS)

@@ -87,7 +87,7 @@ class ResponseStyle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def _load(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), kind)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MagpieError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     except msgspec.ValidationError as error:
         raise MagpieError(f"{path}: {error}") from error

@@ -42,6 +42,7 @@ def set_up_logging(program: str) -> None:
     """Send the `magpie` logger to the standard error and to the file that `MAGPIE_LOG` names, if any."""
     screen = logging.StreamHandler()
     screen.setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    log.handlers = [screen]  # an error with the file below is shown already
     files: list[logging.Handler] = []
     if path := os.environ.get("MAGPIE_LOG"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -88,10 +89,11 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
 
 def explain_os_error(error: OSError) -> str:
     """Return one line for a system error, with the remedy for the usual ones."""
+    again = "run the same command again: it goes on where it stopped"
     remedies = {
-        errno.ENOSPC: "the disk is full. Free some space and run the same command again: it goes on where it stopped",
-        errno.EDQUOT: "your disk quota is used up. Free some space and run the same command again: it goes on where it stopped",
-        errno.EFBIG: "the file-size limit is reached (ulimit -f). Raise it and run the same command again: it goes on where it stopped",
+        errno.ENOSPC: f"the disk is full. Free some space and {again}",
+        errno.EDQUOT: f"your disk quota is used up. Free some space and {again}",
+        errno.EFBIG: f"the file-size limit is reached (ulimit -f). Raise it and {again}",
         errno.EACCES: "no permission. Choose another file or folder, or change the permissions",
         errno.EROFS: "the file system is read-only. Choose another folder",
         errno.ENOENT: "no such file or folder. Check the path",

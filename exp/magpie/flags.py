@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,16 +37,22 @@ def number(
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {words}") from None
-        inside = (above is None or value > above) and (least is None or value >= least) and (most is None or value <= most)
+        inside = (
+            math.isfinite(value)
+            and (above is None or value > above)
+            and (least is None or value >= least)
+            and (most is None or value <= most)
+        )
         if not inside:
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {words}, {' and '.join(bounds)}")
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {', '.join([words, *bounds])}")
         return value
 
     return parse
 
 
-positive = number(int, least=1)
-not_negative = number(int, least=0)
+MOST_ROWS = 10**9
+positive = number(int, least=1, most=MOST_ROWS)
+not_negative = number(int, least=0, most=MOST_ROWS)
 
 
 def add_model(parser: Parser) -> None:
@@ -72,7 +79,7 @@ def add_sampling(parser: Parser, which: str) -> None:
     """Sampling flags; None means the model's preset for `which` (problems or answers)."""
     group = parser.add_argument_group("sampling")
     preset = f"(default: the model's preset for {which})"
-    group.add_argument("--temperature", type=number(float, least=0.0), help=f"temperature, 0 is greedy {preset}")
+    group.add_argument("--temperature", type=number(float, least=0.0, most=2.0), help=f"0 is greedy, at most 2 {preset}")
     group.add_argument("--top_p", type=number(float, above=0.0, most=1.0), help=f"nucleus, above 0, at most 1 {preset}")
     group.add_argument("--max_tokens", type=positive, help=f"tokens at most {preset}")
     group.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def generate(
         return
     template = ChatTemplate(preset, args.tokenizer)
     settings = {"log_dir": run.paths.output.parent / "logs", "seed": args.seed}
-    with connect(preset, args.base_url, **settings) as connection, run.session(overwrite=args.overwrite):
+    with connect(preset, args.base_url, **settings) as connection:
         client = Client(
             connection,
             preset.model,
@@ -117,8 +118,7 @@ def generate(
             outage=args.outage,
             timeout=args.request_timeout,
         )
-        asyncio.run(_work(run, client, template, items, work))
-        run.finish()
+        asyncio.run(_work(run, client, template, items, work, overwrite=args.overwrite))
     show_examples(run.paths.output)
     show_summary(run.stage, run.paths, run.totals)
 
@@ -129,12 +129,12 @@ async def _work(
     template: ChatTemplate,
     items: Iterable[T],
     work: Callable[[Session, T], Awaitable[None]],
+    *,
+    overwrite: bool,
 ) -> None:
-    async with client:
-        with contextlib.closing(StageBar(run.stage.removesuffix(".py"), run.rows, run.closed)) as bar:
-            session = Session(run, client, template, bar)
-
-            async def one(item: T) -> None:
-                await work(session, item)
-
-            await client.for_each(items, one)
+    async with client:  # the server has been met before anything earlier is overwritten
+        with run.session(overwrite=overwrite):
+            with contextlib.closing(StageBar(run.stage.removesuffix(".py"), run.rows, run.closed)) as bar:
+                session = Session(run, client, template, bar)
+                await client.for_each(items, functools.partial(work, session))
+            run.finish()

@@ -61,8 +61,8 @@ class Preflight:
             log.error("preflight sample %d [%s]: %s", place + 1, defect or "fine", shown)
         kinds = ", ".join(f"{count} {defect}" for defect, count in defects.most_common())
         raise MagpieError(
-            f"{bad} of the first {self._wanted} samples are bad ({kinds}): the pre-query prefix or the sampling settings do not "
-            "fit this model. Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
+            f"{bad} of the first {self._wanted} samples are bad ({kinds}): the pre-query prefix or the sampling settings do "
+            "not fit this model. Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
         )
 
 

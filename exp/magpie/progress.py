@@ -39,7 +39,7 @@ class StageBar:
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self._title, self._total, self._done, self._first = title, total, done, done
+        self._total, self._done, self._first = total, done, done
         self._tokens = 0
         self._started = self._shown = time.monotonic()
 
@@ -54,7 +54,7 @@ class StageBar:
             self._bar.update(closed)
         elif now - self._shown >= PLAIN_SECONDS:
             self._shown = now
-            log.info("%s: %s", self._title, self._line(now - self._started, rate, dropped))
+            log.info("%s", self._line(now - self._started, rate, dropped))
 
     def _line(self, seconds: float, rate: float, dropped: int) -> str:
         new = self._done - self._first
@@ -66,19 +66,8 @@ class StageBar:
         )
 
     def close(self) -> None:
-        """End the bar; without a terminal, say the last state."""
+        """End the bar."""
         self._bar.close()
-        now = time.monotonic()
-        if not self._terminal:
-            rate = self._tokens / max(now - self._started, 1e-9)
-            log.info(
-                "%s: %s of %s records, %.0f tokens/s, %s",
-                self._title,
-                self._done,
-                self._total,
-                rate,
-                duration(now - self._started),
-            )
 
 
 def duration(seconds: float) -> str:

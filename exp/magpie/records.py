@@ -9,15 +9,20 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
+import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, cast
 
 import msgspec
 
 from magpie.console import MagpieError
+
+if TYPE_CHECKING:
+    import zstandard
 
 DOMAINS = ("algebra", "calculus", "geometry", "statistics", "number_theory", "discrete")
 RAW_TEXT_LIMIT = 2000
@@ -27,7 +32,7 @@ RAW_TEXT_LIMIT = 2000
 class Record(TypedDict, total=False):
     """Every key that a stage writes. Other keys pass through untouched; null always means "not known"."""
 
-    id: str | int
+    id: str | int | None
     # gen_ins.py
     instruction: str
     pre_query_template: str | None
@@ -38,7 +43,7 @@ class Record(TypedDict, total=False):
     # gen_res.py: one response, or lists as long as `responses`
     response: str | None
     responses: list[str] | None
-    reasoning: str | list[str] | None
+    reasoning: str | list[str | None] | None
     finish_reason: str | list[str] | None
     prompt_tokens: int | None
     completion_tokens: int | list[int] | None
@@ -90,25 +95,88 @@ def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
     if path.suffix == ".gz":
         return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
     if path.suffix == ".zst":
-        import zstandard
-
-        return cast("BinaryIO", zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+        return cast("BinaryIO", _ZstdFile(raw))
     return raw
 
 
-def _array_rows(stream: BinaryIO, required: tuple[str, ...], path: Path) -> Iterator[Row]:
-    import ijson
+class _ZstdFile(io.RawIOBase):
+    """A zstd file of one or several frames; unlike zstandard's reader, a frame without its end is an error."""
 
+    def __init__(self, raw: BinaryIO) -> None:
+        import zstandard
+
+        self._raw, self._decompressor = raw, zstandard.ZstdDecompressor()
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._input = self._output = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while not self._output:
+            data = self._input or self._raw.read(1 << 17)
+            if not data:
+                if self._frame is not None:
+                    raise EOFError("a zstd frame ends in the middle")
+                return 0
+            self._frame = self._frame or self._decompressor.decompressobj()
+            self._output, self._input = self._frame.decompress(data), b""
+            if self._frame.eof:
+                self._input, self._frame = self._frame.unused_data, None
+        taken = self._output[: len(target)]
+        target[: len(taken)] = taken
+        self._output = self._output[len(taken) :]
+        return len(taken)
+
+
+def _array_rows(stream: BinaryIO, required: tuple[str, ...], path: Path) -> Iterator[Row]:
     number = 0
     try:
-        for number, value in enumerate(ijson.items(stream, "item", use_float=True), 1):
-            problem = _validate(value, required) or _unwritable(value)
-            yield Row(number, None if problem else value, problem, str(value)[:RAW_TEXT_LIMIT] if problem else "")
-    except ijson.JSONError as error:
+        for number, element in enumerate(_elements(stream), 1):
+            try:
+                value = _decode_line(element)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                problem = f"not JSON: {error}"
+            else:
+                problem = _validate(value, required)
+            raw = element[:RAW_TEXT_LIMIT].decode("utf-8", "replace").strip() if problem else ""
+            yield Row(number, None if problem else value, problem, raw)
+    except ValueError as error:
         raise MagpieError(
-            f"{path}: the JSON array is broken after element {number} ({str(error).splitlines()[0]}). "
-            "Mend it, or convert it to JSON Lines"
+            f"{path}: the JSON array is broken after element {number} ({error}). Mend it, or convert it to JSON Lines"
         ) from error
+
+
+_PIECE = re.compile(rb'"(?:[^"\\]+|\\.)*+"|[\[\]{},"]', re.DOTALL)
+
+
+def _elements(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of each element of the JSON array in a stream.
+
+    Raises:
+        ValueError: it has no end, or something stands behind it.
+    """
+    buffer, depth, start, at, first = b"", 0, 0, 0, True
+    while chunk := stream.read(max(1 << 20, len(buffer))):
+        buffer, at, start = buffer[start:] + chunk, at - start, 0
+        while (found := _PIECE.search(buffer, at)) and (piece := found[0]) != b'"':  # else: a text goes on in the next chunk
+            at = found.end()
+            if piece in b"[{":
+                depth += 1
+                start = at if depth == 1 else start
+            elif piece in b"]}" or (piece == b"," and depth == 1):
+                if depth == 1:
+                    element = buffer[start : at - 1]
+                    if element.strip() or piece == b"," or not first:
+                        yield element
+                    first, start = False, at
+                depth -= piece != b","
+                if not depth:
+                    if buffer[at:].strip() or stream.read(4096).strip():
+                        raise ValueError("something stands behind its end")
+                    return
+        at = found.start() if found else len(buffer)
+    raise ValueError("it has no end")
 
 
 def _line_rows(stream: BinaryIO, required: tuple[str, ...]) -> Iterator[Row]:
@@ -143,19 +211,19 @@ def read_rows(path: Path, required: tuple[str, ...] = ("instruction",)) -> Itera
     with open_input(path) as file:
         try:
             yield from _rows(path, required, file)
-        except (gzip.BadGzipFile, EOFError, *_zstd_errors(path)) as error:
+        except _compression_errors(path) as error:
             raise MagpieError(f"{path}: broken compression ({error}). Make the file again") from error
 
 
-def _zstd_errors(path: Path) -> tuple[type[Exception], ...]:
+def _compression_errors(path: Path) -> tuple[type[Exception], ...]:
     if path.suffix != ".zst":
-        return ()
+        return (gzip.BadGzipFile, EOFError, zlib.error)
     import zstandard
 
-    return (zstandard.ZstdError,)
+    return (zstandard.ZstdError, EOFError)
 
 
-def open_input(path: Path) -> BinaryIO:
+def open_input(path: Path) -> io.BufferedReader:
     """Open an input file, or raise a `MagpieError` that says what is wrong with its path."""
     if not path.exists():
         raise MagpieError(f"{path}: no such file. Check --input_file")
@@ -190,7 +258,7 @@ def check_input(path: Path, *, skip_malformed: bool, required: tuple[str, ...] =
                     f"{path}, line {row.line}: {row.problem}. Mend the line, or use --skip_malformed to put such lines "
                     "into the dropped file"
                 )
-        elif "id" in row.record:
+        elif row.record.get("id") is not None:
             identities.append(_identity(row.record))
     if rows == malformed:
         raise MagpieError(f"{path}: {'no usable record in it' if rows else 'the file is empty'}. Check --input_file")
@@ -205,7 +273,8 @@ def fingerprint(path: Path) -> str:
 
 
 def _identity(record: dict[str, Any]) -> int:
-    return hash((type(record["id"]), record["id"]))
+    text = f"{type(record['id']).__name__}:{record['id']}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
 def _refuse_repeated_ids(path: Path, identities: array[int], required: tuple[str, ...]) -> None:
@@ -218,7 +287,7 @@ def _refuse_repeated_ids(path: Path, identities: array[int], required: tuple[str
     lines = [
         (row.line, row.record["id"])
         for row in read_rows(path, required)
-        if row.record and "id" in row.record and _identity(row.record) in repeated
+        if row.record and row.record.get("id") is not None and _identity(row.record) in repeated
     ]
     raise MagpieError(
         f"{path}: {len(identities) - len(unique)} ids are used again, first {lines[0][1]!r} in lines {lines[0][0]} and "

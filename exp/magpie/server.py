@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -28,16 +29,17 @@ from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log, printable
 from magpie.progress import waiting_bar
 
-TAIL_LINES = 15
+TAIL_LINES, TAIL_ERRORS = 15, 3
+ERROR_LINE = re.compile(r"\b[A-Za-z_.]*(?:Error|Exception)\b: .{1,300}")
 STOP_SECONDS = 15.0
 HEALTHY_SECONDS = 60.0
 """A server that lived this long after its start has earned a new count of restarts."""
 
 GUARD = """
 read -r word; [ "$word" = done ] && exit
-kill -TERM -- "-$1" 2>/dev/null
-for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 -- "-$1" 2>/dev/null || exit; sleep 0.5; done
-kill -KILL -- "-$1" 2>/dev/null
+kill -s TERM -- "-$1" 2>/dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -s 0 -- "-$1" 2>/dev/null || exit; sleep 0.5; done
+kill -s KILL -- "-$1" 2>/dev/null
 """
 
 
@@ -209,13 +211,17 @@ class Server:
             return False
 
     def _tail(self) -> str:
-        try:
-            with self._log_file.open(encoding="utf-8", errors="replace") as file:
-                lines = deque(file, TAIL_LINES)
-        except OSError:
-            lines = deque()
-        text = printable("".join(f"  | {line}" for line in lines)).replace(self.api_key, "***")
-        return f"The last lines of its log:\n{text}The whole log: {self._log_file}"
+        """Return the log's last lines, after the errors that it names: the reason often stands above a long traceback."""
+        last: deque[str] = deque(maxlen=TAIL_LINES)
+        errors: dict[str, None] = {}
+        with contextlib.suppress(OSError), self._log_file.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                last.append(line)
+                if found := ERROR_LINE.search(line):
+                    errors[found[0].strip()] = None
+        reasons = [f"  ! {line}\n" for line in list(errors)[:TAIL_ERRORS]]
+        text = printable("".join([*reasons, *(f"  | {line}" for line in last)])).replace(self.api_key, "***")
+        return f"From its log:\n{text}The whole log: {self._log_file}"
 
     # --- watching and stopping -----------------------------------------------------------------------------------
 
@@ -285,9 +291,11 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def connect(preset: ModelPreset, base_url: str | None, **settings: Any) -> Iterator[Connection]:
-    """Yield how to reach the server at `base_url` (several separated by commas), or one started here for as long as this lasts."""
+    """Yield how to reach the server(s) at `base_url`, separated by commas, or one started here for as long as this lasts."""
     if base_url:
         urls = [url.strip().rstrip("/") for url in base_url.split(",") if url.strip()]
+        if not urls:
+            raise MagpieError("--base_url names no server. Give one like http://host:8000/v1")
         yield Connection(urls, os.environ.get("MAGPIE_API_KEY", ""), _serve_program_gone)
         return
     with Server(preset, **settings) as server:

@@ -25,7 +25,8 @@ def balanced(weights: dict[str, float], total: int) -> Iterator[str]:
     for _ in range(total):
         for name, weight in weights.items():
             credit[name] += weight
-        chosen = max(credit, key=lambda name: credit[name])
+        due = [name for name in weights if credit[name] > 1e-9 * whole]
+        chosen = min(due, key=lambda name: (whole - credit[name]) / weights[name])
         credit[chosen] -= whole
         yield chosen
 
@@ -54,8 +55,9 @@ class Steerer:
             system = draw.choice(self._prompts.control_tasks[self._task]) if self._task else None
             return Steer(system)
         chosen = self._domains[domain]
-        system = draw.choice(chosen.system_prompts).format(topic=draw.choice(chosen.topics))
+        system = draw.choice(chosen.system_prompts).replace("{topic}", draw.choice(chosen.topics))
         if not self._use_templates:
             return Steer(system, domain)
         template = draw.choice(chosen.task_templates)
-        return Steer(f"{system} {self._prompts.with_template.format(task=template.text)}", domain, template.id)
+        kind = self._prompts.with_template.replace("{task}", template.text)
+        return Steer(f"{system} {kind}", domain, template.id)

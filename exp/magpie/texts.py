@@ -72,6 +72,8 @@ def sample_defect(text: str, finish_reason: str, added_tokens: Collection[str]) 
         return "template tokens"
     if ends_in_loop(text, cut=finish_reason == "length"):
         return "repeats itself"
+    if finish_reason == "length":
+        return "never ends"
     if not looks_english(text):
         return "not English"
     return ""

@@ -13,7 +13,7 @@ PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bash "$PROJECT/scripts/setup.sh"
 PYTHON=$PROJECT/.venv/bin/python
 
-export MODEL TOTAL PYTHON PROJECT
+export PYTHON PROJECT
 export SEED=${SEED:-0} PREFLIGHT=${PREFLIGHT:-20} INS_FLAGS=${INS_FLAGS:-} RES_FLAGS=${RES_FLAGS:-}
 export JOB_NAME=${JOB_NAME:-${MODEL##*/}_$(date +%Y%m%d_%H%M%S)}
 export JOB_DIR=${DATA_DIR:-$PROJECT/data}/$JOB_NAME

@@ -1,0 +1,154 @@
+"""Kill -9 a stage or its server in the middle, again and again; at the end every record must be there exactly once.
+
+    python benchmarks/kill.py gen_ins --kills 10
+    python benchmarks/kill.py gen_res --kills 10
+    python benchmarks/kill.py server --kills 10
+
+gen_ins and gen_res are killed once some new records are on disk and started again with the same command, against one server.
+`server` kills the engine's two processes in turn while exp/serve.py holds them and gen_res.py goes on. About 3 minutes each for
+the stages, 10 for the server, on two cores. Exit code 1 if anything was lost or doubled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT / "exp"))
+
+from magpie.configs import load_model  # noqa: E402
+from magpie.records import encode  # noqa: E402
+from magpie.server import Server  # noqa: E402
+
+PATIENCE = 300.0
+
+
+def stage_command(stage: str, folder: Path, records: int, max_tokens: int = 96) -> tuple[list[str], Path]:
+    """Return a stage's command on small data in `folder`, and its output file; the input of gen_res.py is made here."""
+    output = folder / f"{stage}_out.jsonl"
+    command = [sys.executable, str(PROJECT / "exp" / f"{stage}.py"), "--model_path", "smollm2", "--output_file", str(output)]
+    if stage == "gen_ins":
+        command += ["--total_prompts", str(records), "--max_tokens", "256", "--preflight", "0"]
+        return command, output
+    problems = folder / "problems.jsonl"
+    rows = [{"id": f"p{i}", "instruction": f"What is {i} plus {i * 7 % 11}? Explain."} for i in range(records)]
+    problems.write_bytes(b"".join(encode(row) + b"\n" for row in rows))
+    return [*command, "--input_file", str(problems), "--max_tokens", str(max_tokens), "--temperature", "1"], output
+
+
+def _lines(part: Path) -> int:
+    return part.read_bytes().count(b"\n") if part.exists() else 0
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], what: str) -> bool:
+    """Wait until a condition holds (True) or the process ends by itself (False)."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if process.poll() is not None:
+            return False
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come in {PATIENCE:.0f} s")
+        time.sleep(0.02)
+    return True
+
+
+def kill_stage(command: list[str], output: Path, kills: int, environment: dict[str, str], step: int = 2) -> int:
+    """Kill a stage `kills` times, each after `step` new lines in its .part file, then let it finish; return the kills done."""
+    part, done = output.with_suffix(".part"), 0
+    while True:
+        before = _lines(part)
+        process = subprocess.Popen(command, env=os.environ | environment)
+        if done < kills and wait_for(lambda at=before + step: _lines(part) >= at, process, "a new record"):  # type: ignore[misc]
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+            continue
+        if process.wait() != 0:
+            raise RuntimeError(f"{command[1]} ended with exit code {process.returncode}")
+        return done
+
+
+def engine_processes(root: int) -> list[int]:
+    """Return the process ids below `root` that belong to an engine: its server first, then its engine core."""
+    import psutil
+
+    children = psutil.Process(root).children(recursive=True)
+    servers = [c for c in children if "vllm.entrypoints.openai.api_server" in " ".join(c.cmdline())]
+    return [
+        p.pid
+        for server in servers
+        for p in (server, *server.children(recursive=True))
+        if "tracker" not in " ".join(p.cmdline())
+    ]
+
+
+def kill_server(command: list[str], output: Path, kills: int, folder: Path, step: int = 2) -> int:
+    """Run a stage under exp/serve.py and kill the server or its engine core `kills` times; return the kills done."""
+    serve = [sys.executable, str(PROJECT / "exp" / "serve.py"), "smollm2", "--log_dir", str(folder / "logs")]
+    process = subprocess.Popen([*serve, "--max_restarts", str(kills), "--", *command])
+    part, done = output.with_suffix(".part"), 0
+    while done < kills:
+        before = _lines(part)
+        if not wait_for(lambda at=before + step: _lines(part) >= at, process, "a new record"):  # type: ignore[misc]
+            break
+        engine = engine_processes(process.pid)
+        os.kill(engine[min(done % 2, len(engine) - 1)], signal.SIGKILL)
+        done += 1
+    if process.wait() != 0:
+        raise RuntimeError(f"exp/serve.py ended with exit code {process.returncode}")
+    return done
+
+
+def problems_of(output: Path, records: int) -> list[str]:
+    """Return what is wrong with a finished output: missing, doubled or empty records, or files left over."""
+    rows = [json.loads(line) for line in output.read_bytes().splitlines()]
+    dropped = output.with_name(f"{output.stem}_dropped.jsonl").read_bytes().splitlines()
+    run = json.loads(output.with_suffix(".run.json").read_text())
+    ids = [row["id"] for row in rows]
+    checks = {
+        f"{len(ids)} records instead of {records}": len(ids) != records,
+        f"{len(ids) - len(set(ids))} ids twice": len(ids) != len(set(ids)),
+        "an empty record": not all(row["instruction"].strip() and row.get("response", "x").strip() for row in rows),
+        "a .part file is left": output.with_suffix(".part").exists(),
+        "the run file is not complete": run["status"] != "complete",
+        "the run file miscounts": run["counts"]["written"] != len(rows)
+        or sum(run["counts"]["dropped"].values()) != len(dropped),
+    }
+    return [problem for problem, found in checks.items() if found]
+
+
+def main() -> int:
+    """Run one kind of kill and say how it went."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["gen_ins", "gen_res", "server"])
+    parser.add_argument("--kills", type=int, default=10, help="(default 10)")
+    parser.add_argument("--records", type=int, default=64, help="(default 64)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        started = time.monotonic()
+        if args.what == "server":
+            command, output = stage_command("gen_res", folder, args.records * 4, max_tokens=256)
+            done = kill_server([*command, "--max_in_flight", "16"], output, args.kills, folder)
+            problems = problems_of(output, args.records * 4)
+        else:
+            command, output = stage_command(args.what, folder, args.records)
+            with Server(load_model("smollm2"), log_dir=folder / "logs") as server:
+                done = kill_stage(command, output, args.kills, server.environment)
+            problems = problems_of(output, args.records)
+        seconds = time.monotonic() - started
+    sys.stdout.write(f"{args.what}: {done} kills in {seconds:.0f} s; {'; '.join(problems) or 'every record is there once'}\n")
+    return 1 if problems or done < args.kills else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

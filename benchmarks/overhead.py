@@ -1,0 +1,111 @@
+"""What the pipeline costs: tokens/s of gen_res.py through the server, against the bare engine on the same token ids.
+
+    python benchmarks/overhead.py INPUT_FILE [--records 200] [--max_tokens 256] [--rounds 1]
+
+Each round runs both, one after the other, with the same weights, engine flags and sampling; the engine's turn is one
+in-process `LLM.generate` call. Start-up is left out on both sides. Prints both rates and their ratio (target: 0.93). About
+5 minutes a round for 200 records on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT / "exp"))
+
+from magpie.configs import load_model, load_response_styles  # noqa: E402
+from magpie.records import encode, read_rows  # noqa: E402
+from magpie.server import has_gpu, server_seed  # noqa: E402
+
+TEMPERATURE, TOP_P = 1.0, 1.0
+
+
+def write_input(source: Path, records: int, target: Path) -> list[str]:
+    """Write the first usable records of a file and return their instructions."""
+    usable = (row.record for row in read_rows(source) if row.record and row.record["instruction"].strip())
+    chosen = list(itertools.islice(usable, records))
+    target.write_bytes(b"".join(encode({"id": r["id"], "instruction": r["instruction"]}) + b"\n" for r in chosen))
+    return [record["instruction"] for record in chosen]
+
+
+def through_the_pipeline(model: str, folder: Path, max_tokens: int) -> tuple[int, float]:
+    """Run gen_res.py on a server of its own; return completion tokens and seconds, from its run file."""
+    output = folder / f"out_{time.time_ns()}.jsonl"
+    command = [sys.executable, str(PROJECT / "exp" / "gen_res.py"), "--model_path", model]
+    command += ["--input_file", str(folder / "in.jsonl"), "--output_file", str(output), "--max_tokens", str(max_tokens)]
+    command += ["--temperature", str(TEMPERATURE), "--top_p", str(TOP_P)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
+    subprocess.run(command, check=True, env=environment)
+    run = json.loads(output.with_suffix(".run.json").read_text())
+    return run["tokens"]["completion"], run["seconds"]
+
+
+def engine_alone(model: str, prompts_file: Path, max_tokens: int) -> tuple[int, float]:
+    """Run `LLM.generate` in a process of its own; return completion tokens and seconds."""
+    result = prompts_file.with_suffix(".result")  # the engine prints what it likes to the standard output
+    command = [sys.executable, __file__, "--engine", model, str(prompts_file), str(max_tokens), str(result)]
+    environment = os.environ | (load_model(model).server.cpu_environment if not has_gpu() else {})
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    tokens, seconds = json.loads(result.read_text())
+    return tokens, seconds
+
+
+def engine_child(model: str, prompts_file: Path, max_tokens: int, result: Path) -> None:
+    """Generate in this process and write `[tokens, seconds]`."""
+    from vllm import LLM, SamplingParams
+
+    preset = load_model(model)
+    flags = preset.server.flags | ({} if has_gpu() else preset.server.cpu_flags)
+    settings = {name.replace("-", "_"): value for name, value in flags.items() if not name.startswith("no-")}
+    settings |= {name[3:].replace("-", "_"): False for name in flags if name.startswith("no-")}
+    engine = LLM(model=preset.path, seed=server_seed(0, 0, 0), **settings)
+    prompts = [{"prompt_token_ids": ids} for ids in json.loads(prompts_file.read_text())]
+    sampling = SamplingParams(temperature=TEMPERATURE, top_p=TOP_P, max_tokens=max_tokens)
+    engine.generate(prompts[:1], SamplingParams(max_tokens=4), use_tqdm=False)
+    started = time.perf_counter()
+    outputs = engine.generate(prompts, sampling, use_tqdm=False)
+    seconds = time.perf_counter() - started
+    result.write_text(json.dumps([sum(len(o.outputs[0].token_ids) for o in outputs), seconds]))
+
+
+def main() -> None:
+    """Run the rounds and print each ratio."""
+    if sys.argv[1:2] == ["--engine"]:
+        engine_child(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("input_file", type=Path)
+    parser.add_argument("--model_path", default="smollm2", help="(default smollm2)")
+    parser.add_argument("--records", type=int, default=200, help="(default 200)")
+    parser.add_argument("--max_tokens", type=int, default=256, help="tokens of an answer at most (default 256)")
+    parser.add_argument("--rounds", type=int, default=1, help="(default 1)")
+    args = parser.parse_args()
+    from magpie.templates import ChatTemplate
+
+    template, style = ChatTemplate(load_model(args.model_path)), load_response_styles()["boxed"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        instructions = write_input(args.input_file, args.records, folder / "in.jsonl")
+        prompts = [template.prompt(f"{style.before}{text}{style.after}") for text in instructions]
+        (folder / "prompts.json").write_text(json.dumps(prompts))
+        for number in range(args.rounds):
+            tokens, seconds = through_the_pipeline(args.model_path, folder, args.max_tokens)
+            bare_tokens, bare_seconds = engine_alone(args.model_path, folder / "prompts.json", args.max_tokens)
+            ours, bare = tokens / seconds, bare_tokens / bare_seconds
+            sys.stdout.write(
+                f"round {number + 1}: gen_res.py {tokens} tokens in {seconds:.1f} s = {ours:.1f} tokens/s; "
+                f"LLM.generate {bare_tokens} in {bare_seconds:.1f} s = {bare:.1f} tokens/s; ratio {ours / bare:.3f}\n"
+            )
+
+
+if __name__ == "__main__":
+    main()

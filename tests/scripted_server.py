@@ -1,0 +1,150 @@
+"""A small OpenAI-compatible server whose replies are scripted: for faults that a real server cannot be made to show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+MODEL = "owner/scripted"
+
+
+def completion(text: str = "fine", finish_reason: str = "stop", **more: Any) -> dict[str, Any]:
+    """A body as a vLLM server sends it."""
+    choice = {"index": 0, "text": text, "finish_reason": finish_reason, "token_ids": [1, 2]} | more
+    return {"id": "c", "choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+
+
+@dataclass
+class Reply:
+    """One scripted reply; `reset` closes the socket abruptly instead (a TCP reset)."""
+
+    status: int = 200
+    body: Any = field(default_factory=completion)
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    reset: bool = False
+
+
+@dataclass
+class Call:
+    """One request as it arrived; `in_flight` counts it and those that were being answered then."""
+
+    path: str
+    headers: dict[str, str]
+    body: Any
+    at: float
+    in_flight: int
+
+
+class ScriptedServer:
+    """A context manager: answers `/v1/completions` from `script`, then with `default`, and keeps every call in `history`."""
+
+    def __init__(
+        self,
+        *replies: Reply,
+        default: Reply | None = None,
+        models: Reply | None = None,
+        served: tuple[str, ...] = (MODEL,),
+        owned_by: str = "vllm",
+        key: str = "",
+    ) -> None:
+        self.script = deque(replies)
+        self.default = default or Reply()
+        listed = [{"id": name, "owned_by": owned_by, "max_model_len": 4096} for name in served]
+        self.models = models or Reply(body={"object": "list", "data": listed})
+        self.key = key
+        self.history: list[Call] = []
+        self.model_calls: list[Call] = []
+        self.port = 0
+        self._in_flight = 0
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def max_in_flight(self) -> int:
+        return max(call.in_flight for call in self.history)
+
+    def __enter__(self) -> ScriptedServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen; a second start takes the same port again."""
+        ready = threading.Event()
+        self._in_flight = 0
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
+        self._thread.start()
+        assert ready.wait(10), "the scripted server did not start"
+
+    def stop(self) -> None:
+        """Go, and drop the connections that are open."""
+        if self._thread is None or self._loop is None or self._end is None:
+            return
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the scripted server did not stop"
+        self._thread = None
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_get("/v1/models", self._answer_models)
+        app.router.add_post("/v1/completions", self._answer_completions)
+        runner = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        ready.set()
+        await self._end.wait()
+        await runner.cleanup()
+
+    async def _answer_models(self, request: web.Request) -> web.StreamResponse:
+        call = Call(request.path, dict(request.headers), None, time.monotonic(), 0)
+        self.model_calls.append(call)
+        return await self._send(request, self._refusal(call) or self.models)
+
+    async def _answer_completions(self, request: web.Request) -> web.StreamResponse:
+        self._in_flight += 1
+        try:
+            body = json.loads(await request.read())
+            call = Call(request.path, dict(request.headers), body, time.monotonic(), self._in_flight)
+            self.history.append(call)
+            reply = self._refusal(call) or (self.script.popleft() if self.script else self.default)
+            if reply.delay:
+                await asyncio.sleep(reply.delay)
+            return await self._send(request, reply)
+        finally:
+            self._in_flight -= 1
+
+    def _refusal(self, call: Call) -> Reply | None:
+        if self.key and call.headers.get("Authorization") != f"Bearer {self.key}":
+            return Reply(401, {"error": "wrong key"})
+        return None
+
+    async def _send(self, request: web.Request, reply: Reply) -> web.StreamResponse:
+        if reply.reset:
+            assert request.transport is not None
+            sock = request.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            request.transport.abort()
+            return web.Response()
+        body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        return web.Response(body=body, status=reply.status, headers=reply.headers, content_type="application/json")

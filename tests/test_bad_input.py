@@ -1,0 +1,284 @@
+"""The real programs, used wrongly: exit code 2, one line that says what to do, and no output."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_server import Reply, ScriptedServer
+
+PROJECT = Path(__file__).resolve().parents[1]
+PROGRAMS = sorted(path.stem for path in (PROJECT / "exp").glob("*.py"))
+TOKENIZER = PROJECT / "models" / "SmolLM2-135M-Instruct"
+needs_tokenizer = pytest.mark.skipif(not TOKENIZER.is_dir(), reason="bash scripts/setup.sh makes the embedded model")
+GOOD = '{"id":"a","instruction":"1 + 1?","response":"2","finish_reason":"stop"}\n'
+SERVED = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+@pytest.fixture(scope="module")
+def nowhere() -> Iterator[str]:
+    """The URL of a port that is taken and never answers a connection with anything but a refusal."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+
+
+def without_override() -> None:
+    """Give up, from the next exec on, root's right to read and write where the permissions say no."""
+    import ctypes
+
+    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
+    for capability in (dac_override, dac_read_search):
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
+
+
+def run(
+    program: str,
+    *arguments: object,
+    cwd: Path,
+    base_url: str,
+    timeout: float = 60,
+    preexec_fn: Callable[[], None] | None = None,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program; it never starts a server of its own, for there is an address in its environment."""
+    command = [sys.executable, str(PROJECT / "exp" / f"{program}.py"), *map(str, arguments)]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
+    env = inherited | {"MAGPIE_BASE_URL": base_url} | environment
+    return subprocess.run(
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout, preexec_fn=preexec_fn, check=False
+    )
+
+
+def check_refused(done: subprocess.CompletedProcess[str], program: str, *says: str) -> None:
+    assert "Traceback" not in done.stderr, done.stderr[-1500:]
+    told = done.stderr.splitlines()
+    assert len(told) == 1, done.stderr
+    assert told[0].startswith(f"{program}: error: "), told[0]
+    missing = [word for word in says if word not in told[0]]
+    assert not missing, f"{missing} not in: {told[0]}"
+    assert done.returncode == 2 and done.stdout == ""
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+INS = ("gen_ins", ("--model_path", "smollm2", "--output_file", "out.jsonl"))
+RES = ("gen_res", ("--model_path", "smollm2", "--output_file", "out.jsonl"))
+EXPORT = ("export", ("--output_file", "out.jsonl"))
+Program = tuple[str, tuple[str, ...]]
+
+BAD_ARGUMENTS: list[tuple[Program, tuple[str, ...], tuple[str, ...]]] = [
+    (INS, (), ("--total_prompts", "--help")),
+    (INS, ("--total_prompts", "-5"), ("--total_prompts", "-5", "at least 1")),
+    (INS, ("--total_prompts", "0"), ("--total_prompts", "at least 1")),
+    (INS, ("--total_prompts", "ten"), ("--total_prompts", "ten")),
+    (INS, ("--total_prompts", "1.5"), ("--total_prompts", "whole number")),
+    (INS, ("--total_prompts", str(10**15)), ("total_prompts",)),
+    (INS, ("--total_prompts", "5", "--top_p", "1.2"), ("--top_p", "1.2", "at most 1")),
+    (INS, ("--total_prompts", "5", "--top_p", "0"), ("--top_p", "above 0")),
+    (INS, ("--total_prompts", "5", "--temperature", "-1"), ("--temperature", "-1", "at least 0")),
+    (INS, ("--total_prompts", "5", "--temperature", "nan"), ("--temperature",)),
+    (INS, ("--total_prompts", "5", "--temperature", "inf"), ("--temperature",)),
+    (INS, ("--total_prompts", "5", "--temperature", ""), ("--temperature",)),
+    (INS, ("--total_prompts", "5", "--max_tokens", "0"), ("--max_tokens", "at least 1")),
+    (INS, ("--total_prompts", "5", "--max_in_flight", "0"), ("--max_in_flight",)),
+    (INS, ("--total_prompts", "5", "--seed", "x"), ("--seed", "--help")),
+    (INS, ("--total_prompts", "5", "--temprature", "1"), ("--temprature", "--help")),
+    (INS, ("--total_prompts", "5", "--temp", "1"), ("--temp", "--help")),
+    (INS, ("--total_prompts", "5", "extra"), ("extra", "--help")),
+    (INS, ("--total_prompts", "5", "--domain", "astrology"), ("astrology", "algebra")),
+    (INS, ("--total_prompts", "5", "--domain", "algebra", "algebra"), ("--domain", "twice")),
+    (INS, ("--total_prompts", "5", "--domain", "algebra", "calculus", "--domain_weights", "1"), ("1 numbers for 2 fields",)),
+    (INS, ("--total_prompts", "5", "--domain_weights", "1", "2"), ("--domain_weights", "fields")),
+    (INS, ("--total_prompts", "5", "--domain", "algebra", "--domain_weights", "0"), ("--domain_weights", "above 0")),
+    (INS, ("--total_prompts", "5", "--domain", "algebra", "--domain_weights", "inf"), ("--domain_weights",)),
+    (INS, ("--total_prompts", "5", "--control_tasks", "poetry"), ("poetry", "math")),
+    (INS, ("--total_prompts", "5", "--model_path", "nosuch"), ("nosuch", "smollm2")),
+    (INS, ("--total_prompts", "5", "--model_path", "./no/such/folder"), ("folder", "smollm2")),
+    (INS, ("--total_prompts", "5", "--output_file", "out.json"), ("out.json", ".jsonl")),
+    (INS, ("--total_prompts", "5", "--output_file", "out"), ("out", ".jsonl")),
+    (INS, ("--total_prompts", "5", "--output_file", "in.jsonl/out.jsonl"), ("in.jsonl", "--output_file")),
+    (RES, (), ("--input_file", "--help")),
+    (RES, ("--input_file", "missing.jsonl"), ("missing.jsonl", "no such file", "--input_file")),
+    (RES, ("--input_file", "."), ("folder",)),
+    (RES, ("--input_file", "empty.jsonl"), ("empty.jsonl", "empty")),
+    (RES, ("--input_file", "torn.jsonl"), ("torn.jsonl, line 2", "--skip_malformed")),
+    (RES, ("--input_file", "wrong.jsonl"), ("wrong.jsonl, line 2", "`instruction`", "--skip_malformed")),
+    (RES, ("--input_file", "latin1.jsonl"), ("latin1.jsonl, line 1", "--skip_malformed")),
+    (RES, ("--input_file", "twice.jsonl"), ("twice.jsonl", "lines 1 and 2")),
+    (RES, ("--input_file", "broken.jsonl.gz"), ("broken.jsonl.gz", "compression")),
+    (RES, ("--input_file", "in.jsonl", "--model_path", "nosuch"), ("nosuch", "smollm2")),
+    (RES, ("--input_file", "in.jsonl", "--num_responses", "0"), ("--num_responses", "at least 1")),
+    (RES, ("--input_file", "in.jsonl", "--num_responses", "4", "--temperature", "0"), ("--temperature 0", "--num_responses")),
+    (RES, ("--input_file", "in.jsonl", "--response_style", "haiku"), ("haiku", "boxed")),
+    (RES, ("--input_file", "in.jsonl", "--output_file", "out.txt"), ("out.txt", ".jsonl")),
+    (RES, ("--input_file", "in.jsonl", "--output_file", "mine.jsonl"), ("mine.jsonl", "--overwrite")),
+    (RES, ("--input_file", "in.jsonl", "--output_file", "in.jsonl", "--overwrite"), ("in.jsonl",)),
+    (EXPORT, ("--input_file", "missing.jsonl"), ("missing.jsonl", "no such file")),
+    (EXPORT, ("--input_file", "."), ("folder",)),
+    (EXPORT, ("--input_file", "in.jsonl/x"), ("in.jsonl/x",)),
+    (EXPORT, ("--input_file", "empty.jsonl"), ("empty.jsonl", "empty")),
+    (EXPORT, ("--input_file", "torn.jsonl"), ("torn.jsonl, line 2", "--skip_malformed")),
+    (EXPORT, ("--input_file", "wrong.jsonl"), ("wrong.jsonl, line 2", "`instruction`")),
+    (EXPORT, ("--input_file", "in.jsonl", "--format", "parquet"), ("parquet", "sharegpt")),
+    (EXPORT, ("--input_file", "in.jsonl", "--output_file", "out.json"), ("out.json", ".jsonl")),
+    (EXPORT, ("--input_file", "in.jsonl", "--output_file", "mine.jsonl"), ("mine.jsonl", "--overwrite")),
+    (EXPORT, ("--input_file", "in.jsonl", "--output_file", "in.jsonl", "--overwrite"), ("in.jsonl",)),
+    (EXPORT, ("--input_file", "in.jsonl", "--output_file", "linked/in.jsonl", "--overwrite"), ("in.jsonl",)),
+    (EXPORT, ("--input_file", "in_dropped.jsonl", "--output_file", "in.jsonl", "--overwrite"), ("in",)),
+    (("serve", ()), ("smollm2", "--"), ("--", "command")),
+    (("serve", ()), (), ("model", "--help")),
+    (("serve", ()), ("nosuch",), ("nosuch", "smollm2")),
+    (("serve", ()), ("smollm2", "--max_restarts", "-1", "--", "true"), ("--max_restarts", "at least 0")),
+    (("serve", ()), ("smollm2", "--start_timeout", "0", "--", "true"), ("--start_timeout", "at least 1")),
+    (("serve", ()), ("smollm2", "--port", "80", "--", "true"), ("--port", "--help")),
+    (("serve", ()), ("smollm2", "--engine_flags", "'open", "--", "true"), ("--engine_flags",)),
+    (("serve", ()), ("smollm2", "--log_dir", "in.jsonl/logs", "--", "true"), ("in.jsonl",)),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with files of every kind of badness."""
+    files: dict[str, str | bytes] = {
+        "in.jsonl": GOOD,
+        "in_dropped.jsonl": GOOD,
+        "mine.jsonl": "mine\n",
+        "empty.jsonl": "",
+        "torn.jsonl": GOOD + GOOD[:20],
+        "wrong.jsonl": GOOD + '{"instruction":5}\n',
+        "latin1.jsonl": '{"instruction":"é"}\n'.encode("latin-1"),
+        "twice.jsonl": GOOD * 2,
+        "broken.jsonl.gz": GOOD,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "linked").symlink_to(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "says"),
+    BAD_ARGUMENTS,
+    ids=[f"{program[0]} {' '.join(given)}" for program, given, _ in BAD_ARGUMENTS],
+)
+def test_bad_arguments_and_files_are_refused_in_one_line_and_nothing_is_written(
+    folder: Path, nowhere: str, program: Program, arguments: tuple[str, ...], says: tuple[str, ...]
+) -> None:
+    before = snapshot(folder)
+    name, usual = program
+    done = run(name, *usual, *arguments, cwd=folder, base_url=nowhere)
+    check_refused(done, name, *says)
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("program", [EXPORT, RES], ids=["export", "gen_res"])
+def test_a_folder_without_permission_is_refused(folder: Path, nowhere: str, program: Program) -> None:
+    locked = folder / "locked"
+    locked.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    name, usual = program
+    arguments = (*usual, "--input_file", "in.jsonl", "--output_file", "locked/out.jsonl")
+    as_other = without_override if os.geteuid() == 0 else None
+    done = run(name, *arguments, cwd=folder, base_url=nowhere, preexec_fn=as_other)
+    check_refused(done, name, "locked", "--output_file")
+    assert not snapshot(locked)
+
+
+def test_an_input_without_permission_is_refused(folder: Path, nowhere: str) -> None:
+    (folder / "in.jsonl").chmod(0)
+    as_other = without_override if os.geteuid() == 0 else None
+    arguments = ("--input_file", "in.jsonl", "--output_file", "out.jsonl")
+    done = run("export", *arguments, cwd=folder, base_url=nowhere, preexec_fn=as_other)
+    check_refused(done, "export", "in.jsonl", "permission")
+    assert not (folder / "out.jsonl").exists()
+
+
+def test_a_log_that_cannot_be_written_is_refused(folder: Path, nowhere: str) -> None:
+    before = snapshot(folder)
+    done = run("export", "--input_file", "in.jsonl", cwd=folder, base_url=nowhere, MAGPIE_LOG="in.jsonl/job.log")
+    check_refused(done, "export", "in.jsonl")
+    assert snapshot(folder) == before
+
+
+# --- what shows only when a server is asked (each of these loads the tokenizer) --------------------------------------
+
+
+def check_no_output(folder: Path) -> None:
+    assert not [path.name for path in folder.iterdir() if path.name.startswith("out") and path.suffix == ".jsonl"]
+
+
+@needs_tokenizer
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [(None, ("--base_url", "server")), ("not a url", ("not a url", "http://")), (" , ", ("--base_url",))],
+    ids=["nobody there", "no URL", "commas"],
+)
+def test_an_address_that_cannot_be_is_refused(folder: Path, nowhere: str, base_url: str | None, says: tuple[str, ...]) -> None:
+    name, usual = INS
+    done = run(
+        name, *usual, "--total_prompts", "5", "--base_url", base_url or nowhere, cwd=folder, base_url=nowhere, timeout=45
+    )
+    check_refused(done, name, *says)
+    check_no_output(folder)
+
+
+@needs_tokenizer
+def test_a_wrong_key_is_refused_and_not_shown(folder: Path) -> None:
+    with ScriptedServer(served=(SERVED,), key="right-key") as server:
+        arguments = (*RES[1], "--input_file", "in.jsonl", "--base_url", server.url)
+        done = run("gen_res", *arguments, cwd=folder, base_url=server.url, MAGPIE_API_KEY="wrong-key")
+        assert not server.history
+    check_refused(done, "gen_res", "key", "MAGPIE_API_KEY")
+    check_no_output(folder)
+    assert "wrong-key" not in done.stderr
+    assert not [name for name, content in snapshot(folder).items() if b"wrong-key" in content]
+
+
+@needs_tokenizer
+def test_a_server_with_another_model_is_refused_and_a_finished_output_is_kept(folder: Path) -> None:
+    """--overwrite destroys nothing before it is known that there is a server to make it again."""
+    with ScriptedServer(served=("other/model",)) as server:
+        arguments = (*RES[1][:2], "--input_file", "in.jsonl", "--output_file", "mine.jsonl", "--overwrite")
+        done = run("gen_res", *arguments, cwd=folder, base_url=server.url)
+    check_refused(done, "gen_res", "other/model", "--model_path")
+    assert (folder / "mine.jsonl").read_text() == "mine\n"
+
+
+@needs_tokenizer
+def test_a_key_refused_in_the_middle_of_a_run_says_how_to_go_on(folder: Path) -> None:
+    (folder / "two.jsonl").write_text(GOOD + GOOD.replace('"a"', '"b"'))
+    with ScriptedServer(Reply(), Reply(401), served=(SERVED,)) as server:
+        arguments = (*RES[1], "--input_file", "two.jsonl", "--max_in_flight", "1")
+        done = run("gen_res", *arguments, cwd=folder, base_url=server.url, MAGPIE_API_KEY="key")
+    errors = [line for line in done.stderr.splitlines() if ": error: " in line]
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
+    assert len(errors) == 1 and "MAGPIE_API_KEY" in errors[0] and "again" in errors[0]
+    check_no_output(folder)
+    assert (folder / "out.part").read_bytes().count(b"\n") == 1
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_answers_at_once(program: str, tmp_path: Path, nowhere: str) -> None:
+    times: list[float] = []
+    done: Any = None
+    for _ in range(3):
+        started = time.perf_counter()
+        done = run(program, "--help", cwd=tmp_path, base_url=nowhere)
+        times.append(time.perf_counter() - started)
+    assert done.returncode == 0 and done.stderr == "" and f"{program}.py" in done.stdout
+    assert min(times) < 0.5, times
+    assert not snapshot(tmp_path)

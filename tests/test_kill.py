@@ -1,0 +1,82 @@
+"""Processes killed with -9 in the middle: nothing is lost, nothing is doubled, nothing is left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import kill
+import psutil
+import pytest
+from conftest import clean_environment
+from magpie.configs import PROJECT
+
+SERVE = [sys.executable, str(PROJECT / "exp" / "serve.py"), "smollm2"]
+
+
+@pytest.mark.parametrize("stage", ["gen_ins", "gen_res"])
+def test_a_stage_killed_in_the_middle_goes_on_and_ends_with_every_id_once(stage, tmp_path, engine):
+    command, output = kill.stage_command(stage, tmp_path, 32)
+    assert kill.kill_stage(command, output, 3, engine) == 3
+    assert kill.problems_of(output, 32) == []
+    sessions = json.loads(output.with_suffix(".run.json").read_text())["sessions"]
+    assert len(sessions) == 4
+
+
+def test_a_server_killed_in_the_middle_is_started_again_while_the_client_waits(tmp_path):
+    command, output = kill.stage_command("gen_res", tmp_path, 48, max_tokens=192)
+    assert kill.kill_server([*command, "--max_in_flight", "8"], output, 2, tmp_path) == 2
+    assert kill.problems_of(output, 48) == []
+    assert len(list((tmp_path / "logs").glob("server-0-*.log"))) == 3
+
+
+def engine_of(serve: subprocess.Popen) -> list[psutil.Process]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = [psutil.Process(pid) for pid in kill.engine_processes(serve.pid)]
+        if len(found) > 1:  # the server and its engine core
+            return found
+        time.sleep(0.1)
+    raise AssertionError("no engine was started")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_engine_outlives_its_serve_program(how, tmp_path):
+    serve = subprocess.Popen([*SERVE, "--log_dir", str(tmp_path)], env=clean_environment(), stderr=subprocess.DEVNULL)
+    family = engine_of(serve)
+    serve.send_signal(how)
+    serve.wait(60)
+    _, alive = psutil.wait_procs(family, 20)
+    assert alive == []
+    assert serve.returncode == (-how if how == signal.SIGKILL else 130)
+
+
+def test_an_engine_that_does_not_start_shows_its_log(tmp_path):
+    serve = subprocess.run(
+        [*SERVE, "--log_dir", str(tmp_path), "--engine_flags", "--max-model-len 999999", "--", "true"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert serve.returncode == 2
+    assert "the server did not start" in serve.stderr
+    assert "max_model_len" in serve.stderr
+    assert str(tmp_path / "server-0-0.log") in serve.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_stage_says_how_to_go_on(how, tmp_path, engine):
+    command, output = kill.stage_command("gen_res", tmp_path, 64, max_tokens=256)
+    process = subprocess.Popen(command, env=os.environ | engine, stderr=subprocess.PIPE, text=True)
+    assert kill.wait_for(lambda: kill._lines(output.with_suffix(".part")) >= 1, process, "a record")
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Run the same command again" in errors
+    assert json.loads(output.with_suffix(".run.json").read_text())["status"] == "stopped"
+    assert not output.exists()

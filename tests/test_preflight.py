@@ -1,0 +1,139 @@
+"""What watches the first samples of a run, and the samples after them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from magpie.console import MagpieError, log
+from magpie.preflight import ALARM_SHARE, LEAST_TO_ALARM, DuplicateAlarm, Preflight
+
+
+class Kept(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.levelno, record.getMessage()))
+
+    def at(self, level: int) -> list[str]:
+        return [text for found, text in self.lines if found == level]
+
+
+@pytest.fixture
+def logged() -> Iterator[Kept]:
+    handler, level = Kept(), log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    yield handler
+    log.removeHandler(handler)
+    log.setLevel(level)
+
+
+def good(number: int) -> str:
+    return f"Find the sum of the first {number} odd primes."
+
+
+def feed(preflight: Preflight, samples: list[str]) -> None:
+    for text in samples:
+        preflight.add(preflight.place(), text, "stop", ["<odd>"])
+
+
+def test_mostly_bad_samples_stop_the_run_and_are_shown(logged: Kept) -> None:
+    samples = ["", good(1), "x<|im_end|>", "\x1b[31mleak<odd>", "ha " * 200, good(2)]
+    with pytest.raises(MagpieError) as error:
+        feed(Preflight(6), samples)
+    assert "4 of the first 6" in str(error.value) and "--preflight 0" in str(error.value)
+    assert "2 template tokens" in str(error.value) and "1 empty" in str(error.value)
+    shown = logged.at(logging.ERROR)
+    assert len(shown) == 6 and "\x1b" not in "".join(shown) and good(1) in shown[1]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 3])
+def test_up_to_half_bad_passes(bad: int, logged: Kept) -> None:
+    feed(Preflight(6), [""] * bad + [good(n) for n in range(6 - bad)])
+    assert len(logged.at(logging.INFO)) == 1 and not logged.at(logging.ERROR)
+
+
+def test_the_same_sample_again_is_bad() -> None:
+    with pytest.raises(MagpieError, match="4 said before"):
+        feed(Preflight(5), [good(1)] * 5)
+
+
+def test_the_samples_asked_for_first_are_judged_and_not_those_that_came_first() -> None:
+    preflight = Preflight(4)
+    places = [preflight.place() for _ in range(12)]
+    for place in places[4:]:
+        preflight.add(place, "", "stop", [])  # short and early, but asked for later
+    for place in reversed(places[:3]):
+        preflight.add(place, good(place), "stop", [])
+    preflight.add(places[3], good(3), "stop", [])
+
+
+def test_slow_bad_samples_are_waited_for() -> None:
+    preflight = Preflight(4)
+    places = [preflight.place() for _ in range(12)]
+    for place in places[4:]:
+        preflight.add(place, good(place), "stop", [])
+    for place in places[:3]:
+        preflight.add(place, "", "stop", [])
+    with pytest.raises(MagpieError):
+        preflight.add(places[3], "", "stop", [])
+
+
+def test_it_judges_once(logged: Kept) -> None:
+    preflight = Preflight(3)
+    feed(preflight, [good(n) for n in range(3)] + [""] * 50)
+    assert len(logged.lines) == 1
+
+
+def test_none_wanted_or_skipped_judges_nothing(logged: Kept) -> None:
+    feed(Preflight(0), [""] * 30)
+    going_on = Preflight(5)
+    going_on.skip()
+    feed(going_on, [""] * 30)
+    assert not logged.lines
+
+
+def test_a_check_that_has_begun_is_not_skipped() -> None:
+    preflight = Preflight(3)
+    feed(preflight, [""])
+    preflight.skip()
+    with pytest.raises(MagpieError):
+        feed(preflight, ["", ""])
+
+
+def test_the_duplicate_alarm_warns_once(logged: Kept) -> None:
+    alarm = DuplicateAlarm()
+    for n in range(1000):
+        alarm.add(good(n % 300))
+    warnings = logged.at(logging.WARNING)
+    assert len(warnings) == 1 and "repeat" in warnings[0]
+
+
+def test_the_same_words_in_another_layout_are_a_repetition(logged: Kept) -> None:
+    alarm = DuplicateAlarm()
+    for n in range(LEAST_TO_ALARM):
+        alarm.add(f"  What IS\n{n // 2} ? " if n % 2 else f"what is {n // 2} ?")
+    assert len(logged.at(logging.WARNING)) == 1
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [good(n) for n in range(2000)],
+        [""] * 2000,
+        [good(1)] * (LEAST_TO_ALARM - 1),
+        [good(n) for n in range(900)] + [good(n) for n in range(int(900 * ALARM_SHARE))],
+    ],
+    ids=["all different", "empty ones", "too few to tell", "a few"],
+)
+def test_ordinary_samples_raise_no_alarm(texts: list[str], logged: Kept) -> None:
+    alarm = DuplicateAlarm()
+    for text in texts:
+        alarm.add(text)
+    assert not logged.lines

@@ -1,0 +1,118 @@
+"""Steering: shares, and the same draw for the same seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from magpie.configs import Domain, Steering, TaskTemplate, load_domain, load_steering
+from magpie.records import DOMAINS
+from magpie.steering import Steer, Steerer, balanced
+
+
+def worst_distance(weights: dict[str, float], steps: int) -> float:
+    counts: Counter[str] = Counter()
+    whole, worst = sum(weights.values()), 0.0
+    for step, name in enumerate(balanced(weights, steps), 1):
+        counts[name] += 1
+        worst = max(worst, *(abs(counts[n] - step * w / whole) for n, w in weights.items()))
+    assert counts.total() == steps
+    return worst
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"a": 1.0},
+        dict.fromkeys("abcdef", 1.0),
+        dict.fromkeys("abcdef", 0.1),
+        {"a": 5.0, "b": 1.0, "c": 1.0},
+        {"a": 0.7, "b": 0.2, "c": 0.1},
+        {"a": 1000.0, "b": 1.0},
+        {"a": 1e-6, "b": 1e6},
+        {"a": 0.77, "b": 19.0, "c": 0.2273, "d": 0.3635, "e": 7.0, "f": 19.0},
+        {"a": 1.0, "b": 2.0, "c": 0.0578, "d": 19.0, "e": 19.0, "f": 0.0057},
+    ],
+)
+def test_after_every_step_each_field_has_its_share_to_within_one(weights: dict[str, float]) -> None:
+    assert worst_distance(weights, 3000) <= 1 + 1e-6
+
+
+def test_shares_hold_for_weights_drawn_at_random() -> None:
+    draw = random.Random(5)
+    for _ in range(500):
+        weights = {str(n): draw.choice([draw.random() + 1e-3, float(draw.randint(1, 20))]) for n in range(draw.randint(2, 6))}
+        assert worst_distance(weights, 200) <= 1 + 1e-6, weights
+
+
+def test_nothing_asked_for_gives_nothing() -> None:
+    assert list(balanced({"a": 1.0}, 0)) == []
+
+
+def steerer(*, seed: int = 0, task: str | None = "math", use_templates: bool = True) -> Steerer:
+    domains = {name: load_domain(name) for name in DOMAINS}
+    return Steerer(load_steering(), task=task, domains=domains, use_templates=use_templates, seed=seed)
+
+
+def draws(one: Steerer, rows: int = 60) -> list[Steer]:
+    return [one.draw(row, attempt, DOMAINS[row % len(DOMAINS)]) for row in range(rows) for attempt in range(2)]
+
+
+def test_the_same_seed_steers_the_same_row_the_same_way_in_any_order() -> None:
+    first, again = steerer(seed=3), steerer(seed=3)
+    expected = draws(first)
+    again.draw(999, 0, None)  # what was drawn before changes nothing
+    assert draws(again) == expected
+    assert list(reversed([again.draw(row, 0, "algebra") for row in reversed(range(50))])) == [
+        first.draw(row, 0, "algebra") for row in range(50)
+    ]
+
+
+def test_another_seed_row_or_attempt_steers_another_way() -> None:
+    assert draws(steerer(seed=3)) != draws(steerer(seed=4))
+    one = steerer()
+    assert len({one.draw(row, 0, "algebra") for row in range(50)}) > 40
+    assert len({one.draw(0, attempt, "algebra") for attempt in range(50)}) > 40
+
+
+def test_every_template_and_field_recorded_stands_in_the_configs() -> None:
+    known = {name: {template.id for template in load_domain(name).task_templates} for name in DOMAINS}
+    drawn = draws(steerer(), 600)
+    assert all(steer.template_id in known[steer.domain or ""] for steer in drawn)
+    texts = {template.id: template.text for name in DOMAINS for template in load_domain(name).task_templates}
+    assert all(texts[steer.template_id or ""] in (steer.system or "") for steer in drawn)
+    assert {steer.template_id for steer in drawn} == set(texts), "some templates are never drawn"
+
+
+def test_a_topic_takes_its_place_and_no_placeholder_is_left() -> None:
+    topics = {name: load_domain(name).topics for name in DOMAINS}
+    for steer in draws(steerer(), 300):
+        assert steer.system is not None and "{" not in steer.system
+        assert any(topic in steer.system for topic in topics[steer.domain or ""])
+
+
+def test_without_templates_none_is_recorded_or_said() -> None:
+    steer = steerer(use_templates=False).draw(0, 0, "geometry")
+    assert steer.template_id is None and steer.domain == "geometry"
+    assert steer.system is not None and load_steering().with_template.split("{")[0].strip() not in steer.system
+
+
+def test_without_a_field_the_control_task_speaks_and_without_one_the_template() -> None:
+    assert steerer().draw(0, 0, None).system in load_steering().control_tasks["math"]
+    assert steerer(task=None).draw(0, 0, None) == Steer()
+
+
+def test_formulas_in_a_system_prompt_are_no_placeholders() -> None:
+    field = Domain(
+        domain="algebra",
+        topics=["the ring {0}"],
+        system_prompts=[r"Problems on {topic}, with answers like \frac{1}{2} in the set {a, b}."],
+        task_templates=[TaskTemplate("t", r"Simplify \sqrt{x}.")],
+    )
+    steering = Steering(control_tasks={}, with_template=r"The kind, with \boxed{}: {task}")
+    one = Steerer(steering, task=None, domains={"algebra": field}, use_templates=True, seed=0)
+    assert one.draw(0, 0, "algebra").system == (
+        r"Problems on the ring {0}, with answers like \frac{1}{2} in the set {a, b}. "
+        r"The kind, with \boxed{}: Simplify \sqrt{x}."
+    )
