@@ -51,7 +51,18 @@ def test_problems_are_balanced_over_fields_and_say_how_they_were_steered(tmp_pat
 
 def test_newlines_are_part_of_problems_and_no_sample_stops_at_one(tmp_path, engine):
     out = tmp_path / "many.jsonl"
-    arguments = ["--model_path", "smollm2", "--total_prompts", 24, "--output_file", out, "--control_tasks", "none"]
+    arguments = [
+        "--model_path",
+        "smollm2",
+        "--total_prompts",
+        24,
+        "--output_file",
+        out,
+        "--control_tasks",
+        "none",
+        "--max_tokens",
+        256,
+    ]
     done = program("gen_ins", *arguments, "--temperature", 1, "--top_p", 1, env=engine)
     assert done.returncode == 0, done.stderr
     assert any("\n" in r["instruction"] for r in rows(out))

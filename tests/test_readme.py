@@ -1,0 +1,89 @@
+"""Every command of the README is run: here, or by the test that `ELSEWHERE` names."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+from conftest import clean_environment, rows
+from magpie.configs import PROJECT
+
+BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
+MAIN_JOB = "test_launcher.py::test_the_main_job_ends_with_its_files_and_a_second_run_has_nothing_to_do"
+SERVER_ELSEWHERE = "test_launcher.py::test_a_server_elsewhere_is_used_and_settings_reach_the_stages"
+ELSEWHERE = {
+    "bash scripts/magpie-smollm2.sh": MAIN_JOB,
+    "JOB_NAME=smollm2_20261122_180321 bash scripts/magpie-smollm2.sh 64": MAIN_JOB,
+    "bash scripts/magpie-smollm2.sh 32": SERVER_ELSEWHERE,
+    "export MAGPIE_BASE_URL=http://127.0.0.1:8000/v1 MAGPIE_API_KEY=secret": SERVER_ELSEWHERE,
+    "bash scripts/test.sh": "test_readme.py::test_every_command_of_the_readme_is_run",
+    "source .venv/bin/activate": "test_readme.py::test_stages_by_hand",
+}
+
+
+def commands() -> list[str]:
+    """The README's commands; one in quotes over several lines is one command."""
+    found: list[str] = []
+    for block in BLOCK.findall((PROJECT / "README.md").read_text(encoding="utf-8")):
+        pending = ""
+        for line in block.splitlines():
+            pending += line + "\n"
+            try:
+                shlex.split(pending)
+            except ValueError:
+                continue  # a quotation is still open
+            found += [pending.strip()] if pending.strip() else []
+            pending = ""
+        assert not pending, block
+    return found
+
+
+def run(command: str, tmp_path: Path, **environment: str) -> None:
+    command = command.replace("data/", f"{tmp_path}/")
+    script = f"set -e; source .venv/bin/activate\n{command}"
+    env = clean_environment(**environment)
+    done = subprocess.run(["bash", "-c", script], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+def starting(word: str) -> list[str]:
+    return [command for command in commands() if command.startswith(word)]
+
+
+def test_every_command_of_the_readme_is_run():
+    here = [*starting("python exp/")]
+    left = [command for command in commands() if command not in here and command not in ELSEWHERE]
+    assert left == []
+    assert len(here) == 4
+    for where in ELSEWHERE.values():
+        file, _, name = where.partition("::")
+        assert f"def {name}(" in (PROJECT / "tests" / file).read_text(encoding="utf-8")
+
+
+def test_stages_by_hand(tmp_path, engine):
+    [problems, answers, export] = [c for c in starting("python exp/") if "serve.py" not in c]
+    run(problems, tmp_path)  # no server given: it starts one for itself
+    assert (tmp_path / "try" / "logs" / "server-0-0.log").exists()
+    run(answers, tmp_path, **engine)
+    run(export, tmp_path)
+    assert len(rows(tmp_path / "try" / "try_ins.jsonl")) == 20
+    assert len(rows(tmp_path / "try" / "try_ins_res.jsonl")) == 20
+    assert (tmp_path / "try" / "try_ins_res_sharegpt.jsonl").exists()
+
+
+def test_one_server_around_several_commands(tmp_path):
+    [command] = starting("python exp/serve.py")
+    run(command, tmp_path)
+    assert len(rows(tmp_path / "two" / "two_ins_2res.jsonl")) == 12
+
+
+def test_the_tree_names_every_file_and_folder():
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    shared = {f"exp/magpie/{path.name}" for path in (PROJECT / "exp" / "magpie").glob("[a-z]*.py")}
+    assert {name for name in shared if name not in text} == set()
+    folders = {f"configs/{path.name}/" for path in (PROJECT / "configs").iterdir()}
+    assert {name for name in folders if name not in text} == set()
+    stages = {f"exp/{path.name}" for path in (PROJECT / "exp").glob("*.py")}
+    assert {name for name in stages if f"`{name}`" not in text} == set()
