@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from magpie import flags
-from magpie.console import log, run_program
+from magpie.console import MagpieError, log, run_program
 from magpie.progress import show_summary
 from magpie.records import check_input, read_rows, stem_of
 from magpie.runs import Progress, Run
@@ -45,6 +45,11 @@ def parse_args() -> argparse.Namespace:
 
 def drop_reason(record: dict[str, Any], *, keep_unfinished: bool) -> str:
     """Return why a record gives no training example, or an empty text."""
+    if record.get("responses"):
+        raise MagpieError(
+            f"the record {record.get('id')!r} has several responses, and this format takes one: use a file made with "
+            "--num_responses 1"
+        )
     if not record.get("response"):
         return "no_response"
     finish = record.get("finish_reason")
@@ -70,8 +75,11 @@ def main() -> None:
     inputs = {"input_file": summary.fingerprint}
     run = Run("export.py", output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=(args.input_file,))
     progress = run.check(overwrite=args.overwrite)
-    if progress is Progress.COMPLETE or args.check:
-        log.info("%s: %s; --overwrite makes it again", output, progress.value)
+    if progress is Progress.COMPLETE:
+        log.info("%s is complete already; --overwrite makes it again", output)
+        return
+    if args.check:
+        log.info("the arguments are fine; output: %s (%s)", output, progress.value)
         return
     with run.session(overwrite=args.overwrite):
         for index, row in enumerate(read_rows(args.input_file)):

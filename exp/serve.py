@@ -9,18 +9,19 @@ that dies is started again, on the same address. Exit code: the command's.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import subprocess
 import sys
-import time
-from datetime import datetime
 from pathlib import Path
 
 from magpie import flags
 from magpie.configs import PROJECT, load_model
-from magpie.console import MagpieError, log, run_program
+from magpie.console import AGAIN, MagpieError, log, run_program
+from magpie.machine import layout, this_machine
 from magpie.server import Server
+from magpie.templates import ChatTemplate
 
 GRACE_SECONDS = 30.0
 
@@ -29,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     """Return the checked command line; what stands behind `--` is the command."""
     parser = flags.Parser(__doc__)
     parser.add_argument("model", help="a file's name in configs/models (smollm2), a hub id or a folder")
-    parser.add_argument("--log_dir", type=Path, help="where the engine's logs go (default: data/serve_TIME)")
+    parser.add_argument("--log_dir", type=Path, help="where the engine's logs go (default: data/serve_logs/MODEL)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run; every start hashes its own (default 0)")
     parser.add_argument(
         "--max_restarts", type=flags.not_negative, default=3, help="starts again in a row if it dies (default 3)"
@@ -37,6 +38,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--start_timeout", type=flags.positive, default=3600, help="seconds that a start may take (default 3600)"
     )
+    parser.add_argument("--tensor_parallel", type=flags.positive, help="GPUs to split the model over (default: as few as fit)")
+    parser.add_argument("--quantization", help="the engine's quantisation, like fp8 (default: the model's own)")
+    parser.add_argument("--max_model_len", type=flags.positive, help="tokens of context (default: the preset's)")
     parser.add_argument("--engine_flags", default="", help="more flags for the engine, in one quoted text")
     arguments = sys.argv[1:]
     split = arguments.index("--") if "--" in arguments else len(arguments)
@@ -64,7 +68,7 @@ def run_command(command: list[str], server: Server) -> int:
     try:
         while child.poll() is None:
             if server.failed.wait(0.2):
-                raise MagpieError(f"{server.failure}\nRun the same command again: it goes on where it stopped")
+                raise MagpieError(f"{server.failure}\nTo go on, {AGAIN}")
     finally:
         end_tree(child)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
@@ -79,35 +83,32 @@ def end_tree(child: subprocess.Popen[bytes]) -> None:
     parent = psutil.Process(child.pid)
     family = [*parent.children(recursive=True), parent]
     for process in family:
-        _signal(process, "terminate")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, alive = psutil.wait_procs(family, GRACE_SECONDS)
     for process in alive:
-        _signal(process, "kill")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     child.wait()
-
-
-def _signal(process: object, how: str) -> None:
-    import psutil
-
-    try:
-        getattr(process, how)()
-    except psutil.NoSuchProcess:
-        return
 
 
 def main() -> int:
     """Run the program."""
     args = parse_args()
-    log_dir = args.log_dir or PROJECT / "data" / f"serve_{datetime.now():%Y%m%d_%H%M%S}"
+    preset = load_model(args.model)
+    log_dir = args.log_dir or PROJECT / "data" / "serve_logs" / preset.name
+    place = layout(preset, this_machine(), tensor_parallel=args.tensor_parallel, quantization=args.quantization)
+    if args.max_model_len:
+        place["max-model-len"] = args.max_model_len
+    ChatTemplate(preset)  # a model without a usable one is refused before it is loaded
     settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout}
-    with Server(load_model(args.model), log_dir=log_dir, extra_flags=args.engine_flags, **settings) as server:
+    with Server(preset, log_dir=log_dir, layout=place, extra_flags=args.engine_flags, **settings) as server:
         if args.command:
             return run_command(args.command, server)
         sys.stdout.write("".join(f"export {name}={value}\n" for name, value in server.environment.items() if "PID" not in name))
         sys.stdout.flush()
         log.info("serving until Ctrl-C; the two lines above are for another shell")
-        while not server.failed.wait(1.0):
-            time.sleep(0)
+        server.failed.wait()
         raise MagpieError(server.failure)
 
 

@@ -61,10 +61,16 @@ pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
 wanted="$set $(cat locks/"$set".txt | cksum)"
 wanted_dev=$(cksum <requirements-dev.txt)
 
-if [[ ! -x .venv/bin/python ]]; then
+# One set-up at a time: two jobs may be started at once on a fresh clone.
+if command -v flock >/dev/null; then
+  exec 9>.setup.lock
+  flock 9
+fi
+# Half made (interrupted), or of the other set (a GPU node that shares its files with a node without one): made anew.
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ "$(cut -d' ' -f1 "$mark" 2>/dev/null || printf '%s' "$set")" != "$set" ]]; then
   python=$(find_python)
   printf 'setup: making .venv with %s\n' "$("$python" --version)" >&2
-  "$python" -m venv .venv || fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
+  "$python" -m venv --clear .venv || fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
 fi
 if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then
   printf 'setup: installing the %s set (about 2 minutes on a fast network)\n' "$set" >&2

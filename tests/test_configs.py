@@ -79,7 +79,7 @@ LOADERS: dict[str, Callable[[], object]] = {
     ("file", "change", "named"),
     [
         ("models/smollm2.yaml", {"temperatur": 1}, "temperatur"),
-        ("models/smollm2.yaml", {"problems": {"top_k": 5}}, "top_k"),
+        ("models/smollm2.yaml", {"problems": {"min_p": 5}}, "min_p"),
         ("models/smollm2.yaml", {"server": {"gpu_flags": {}}}, "gpu_flags"),
         ("models/smollm2.yaml", {"model": None}, "model"),
         ("models/smollm2.yaml", {"model": ...}, "model"),

@@ -77,6 +77,6 @@ def test_an_interrupted_stage_says_how_to_go_on(how, tmp_path, engine):
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Run the same command again" in errors
+    assert "run the same command again" in errors
     assert json.loads(output.with_suffix(".run.json").read_text())["status"] == "stopped"
     assert not output.exists()

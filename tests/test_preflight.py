@@ -91,20 +91,9 @@ def test_it_judges_once(logged: Kept) -> None:
     assert len(logged.lines) == 1
 
 
-def test_none_wanted_or_skipped_judges_nothing(logged: Kept) -> None:
+def test_none_wanted_judges_nothing(logged: Kept) -> None:
     feed(Preflight(0), [""] * 30)
-    going_on = Preflight(5)
-    going_on.skip()
-    feed(going_on, [""] * 30)
     assert not logged.lines
-
-
-def test_a_check_that_has_begun_is_not_skipped() -> None:
-    preflight = Preflight(3)
-    feed(preflight, [""])
-    preflight.skip()
-    with pytest.raises(MagpieError):
-        feed(preflight, ["", ""])
 
 
 def test_the_duplicate_alarm_warns_once(logged: Kept) -> None:

@@ -125,6 +125,7 @@ WRONG_TYPES: dict[str, Any] = {
     "prompt_tokens": "5",
     "completion_tokens": [1.5],
     "gen_response_configs": [],
+    "lost_responses": "1",
     "previous": "x",
     "drop_reason": 1,
     "drop_detail": {},

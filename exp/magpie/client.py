@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from magpie.console import MagpieError, log, printable
+from magpie.console import AGAIN, MagpieError, log, printable
 from magpie.server import Connection
 
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 8
 """Tries of one request before its row is dropped; waiting for a server that is down, or for its rate limit, is not one."""
 MAX_RATE_LIMITED = 100
+MAX_OUTAGES = 30
+"""A request during which the server has died so often may be what it dies of."""
 LONGEST_PAUSE = 60.0
 PROBE_SECONDS = 5.0
 REFUSALS_IN_A_ROW = 20
-"""So many lasting failures without one success mean that the settings are wrong, not the rows."""
+"""So many lasting failures without a success between them mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
 
 
@@ -91,6 +93,23 @@ class Completion:
 
 
 @dataclass
+class _Tries:
+    """How often one request has been tried, by what came of it."""
+
+    failed: int = 0
+    limited: int = 0
+    outages: int = 0
+
+    def spent(self, state: Any) -> bool:
+        """Count a failure and say whether it was the last one allowed (a `stop` of tenacity's)."""
+        if isinstance(state.outcome.exception(), _RateLimited):
+            self.limited += 1
+        else:
+            self.failed += 1
+        return self.failed >= MAX_ATTEMPTS or self.limited >= MAX_RATE_LIMITED or self.outages >= MAX_OUTAGES
+
+
+@dataclass
 class _Endpoint:
     url: str
     outstanding: int = 0
@@ -122,16 +141,20 @@ class Client:
         self._key, self._gone = connection.api_key, connection.gone
         self._wanted, self._max_in_flight = model, max_in_flight
         self._outage, self._timeout = outage, timeout
+        self._slots = asyncio.Semaphore(max_in_flight)
         self._session: aiohttp.ClientSession | None = None
-        self._successes = self._refusals = 0
+        self._refusals = 0
         self._free = asyncio.Condition()
         self.model = model
+        self._met: list[_Models.Model] = []
         self.is_vllm = False
         self.context: int | None = None
 
     async def __aenter__(self) -> Client:
         import aiohttp
 
+        if not self._endpoints:
+            raise MagpieError("--base_url names no server. Give one like http://host:8000/v1")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=False),
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=10),
@@ -181,10 +204,14 @@ class Client:
         served = {model.id: model for model in models}
         if self._wanted not in served:
             names = ", ".join(printable(name) for name in served) or "nothing"
-            raise MagpieError(f"{where} does not serve {self._wanted}, but {names}. Name one of those with --model_path")
+            raise MagpieError(
+                f"{where} does not serve {self._wanted}, but {names}. Name one of those with --model_path, or with "
+                "--served_model if it is the same model under another name"
+            )
         chosen = served[self._wanted]
-        self.is_vllm = chosen.owned_by == "vllm"
-        self.context = chosen.max_model_len
+        self._met.append(chosen)
+        self.is_vllm = all(model.owned_by == "vllm" for model in self._met)
+        self.context = min((model.max_model_len for model in self._met if model.max_model_len), default=None)
 
     # --- one request ---------------------------------------------------------------------------------------------
 
@@ -200,16 +227,17 @@ class Client:
         body = {"model": self.model, "prompt": prompt, **sampling}
         if self.is_vllm:
             body |= {"return_token_ids": True}
+        tries = _Tries()
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_Passing), wait=_pause, stop=_enough, reraise=True
+            retry=tenacity.retry_if_exception_type(_Passing), wait=_pause, stop=tries.spent, reraise=True
         )
         try:
-            answer: _Answer = await retrying(self._post, body)
+            answer: _Answer = await retrying(self._post, body, tries)
         except _Passing as error:
             self._count_refusal(Refused("server_error", printable(str(error), 300)))
         except Refused as error:
             self._count_refusal(error)
-        self._successes += 1
+        self._refusals = 0
         choice = answer.choices[0]
         usage = answer.usage or _Usage()
         return Completion(
@@ -222,16 +250,24 @@ class Client:
 
     def _count_refusal(self, error: Refused) -> None:
         self._refusals += 1
-        if not self._successes and self._refusals >= REFUSALS_IN_A_ROW:
-            raise MagpieError(f"the server refuses every request ({error}). Check the settings and the server's log")
+        if self._refusals >= REFUSALS_IN_A_ROW:
+            raise MagpieError(
+                f"{self._refusals} requests in a row were refused ({error}). Check the settings and the server's log"
+            )
         raise error
 
-    async def _post(self, body: dict[str, Any]) -> _Answer:
+    async def _post(self, body: dict[str, Any], tries: _Tries) -> _Answer:
         """Send a request; that a server is down is nobody's fault and costs no attempt."""
+        waited = False
         while True:
-            answer = await self._post_once(body)
+            async with self._slots:
+                answer = await self._post_once(body)
             if answer is not None:
                 return answer
+            if not waited:
+                waited = True
+                tries.outages += 1
+                tries.failed = 0  # what failed just before was the server, which died
             self._end_if_down_for_good()
             await asyncio.sleep(1.0)
 
@@ -245,29 +281,32 @@ class Client:
             async with self._session.post(f"{endpoint.url}/completions", json=body) as answer:
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
                 data = await answer.read()
+            if status in (502, 503, 504):  # a gateway whose server is down
+                self._mark_down(endpoint, f"HTTP {status}")
+                return None
             endpoint.down_since = None
             return self._judge(endpoint, status, data, retry_after)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            if endpoint.down_since is None:
-                log.warning("no connection to %s (%s); waiting for it", printable(endpoint.url), _short(error))
-                endpoint.down_since = time.monotonic()
-            endpoint.tried_at = time.monotonic()
+            self._mark_down(endpoint, _short(error))
             return None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise _Passing(_short(error)) from error
         finally:
             await self._give_back(endpoint)
 
+    def _mark_down(self, endpoint: _Endpoint, why: str) -> None:
+        if endpoint.down_since is None:
+            log.warning("%s is down (%s); waiting for it", printable(endpoint.url), why)
+            endpoint.down_since = time.monotonic()
+        endpoint.tried_at = time.monotonic()
+
     def _end_if_down_for_good(self) -> None:
         if why := self._gone():
-            raise MagpieError(f"{why}. Run the same command again: it goes on where it stopped")
+            raise MagpieError(f"{why}. To go on, {AGAIN}")
         since = [endpoint.down_since for endpoint in self._endpoints]
         longest = min(time.monotonic() - at if at is not None else 0.0 for at in since)
         if longest > self._outage:
-            raise MagpieError(
-                f"no server has answered for {longest:.0f} s. Start it, then run the same command again: it goes on where it "
-                "stopped"
-            )
+            raise MagpieError(f"no server has answered for {longest:.0f} s. Start it, then {AGAIN}")
 
     def _judge(self, endpoint: _Endpoint, status: int, data: bytes, retry_after: str | None) -> _Answer:
         if status == 200:
@@ -285,10 +324,12 @@ class Client:
             raise _RateLimited(text, _seconds(retry_after))
         if status >= 500 or status == 408:
             raise _Passing(text)
+        if status in (402, 404):
+            raise MagpieError(f"{printable(endpoint.url)} serves no more ({printable(text)}). Mend that, then {AGAIN}")
         if status in (401, 403):
             raise MagpieError(
                 f"{printable(endpoint.url)} refuses the key (HTTP {status}). Put the right one into MAGPIE_API_KEY, then "
-                "run the same command again"
+                f"{AGAIN}"
             )
         raise Refused("request_refused", printable(text))
 
@@ -343,7 +384,7 @@ def _short(error: BaseException) -> str:
 def _seconds(retry_after: str | None) -> float | None:
     try:
         seconds = float(retry_after or "")
-        return min(max(seconds, 0.0), LONGEST_PAUSE) if math.isfinite(seconds) else None
+        return min(seconds, LONGEST_PAUSE) if math.isfinite(seconds) and seconds >= 1 else None
     except ValueError:
         return None
 
@@ -355,10 +396,3 @@ def _pause(state: Any) -> float:
     if isinstance(error, _RateLimited) and error.seconds is not None:
         return error.seconds
     return float(tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE)(state))
-
-
-def _enough(state: Any) -> bool:
-    kind = "limited" if isinstance(state.outcome.exception(), _RateLimited) else "failed"
-    counts = state.retry_object.statistics
-    counts[kind] = counts.get(kind, 0) + 1
-    return bool(counts.get("limited", 0) >= MAX_RATE_LIMITED or counts.get("failed", 0) >= MAX_ATTEMPTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import yaml
@@ -17,11 +17,12 @@ T = TypeVar("T")
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Sampling settings; `max_tokens` in tokens."""
+    """Sampling; `max_tokens` in tokens, `top_k` only where a model card asks for it (vLLM servers)."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 2048
+    top_k: int | None = None
 
 
 class ServerPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,12 +34,24 @@ class ServerPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of `configs/models`."""
+    """A file of `configs/models`, over the family (`configs/families`) that it names.
+
+    `thinking`: whether the template opens the chain of thought (`forced`), the model does (`free`), or there is none.
+    `folder`: a copy on this machine. `weights_gb`: the weights' size; `memory_gb`: what they need with room to work (default:
+    machine.MEMORY_FACTOR times the weights). `least_temperature`: below it the model card warns.
+    """
 
     model: str
+    family: str | None = None
     embedded: str | None = None
+    folder: str | None = None
     pre_query_template: str | None = None
     assistant_prefix: str | None = None
+    thinking: Literal["none", "forced", "free"] = "none"
+    weights_gb: float | None = None
+    memory_gb: float | None = None
+    answers_source: str = ""
+    least_temperature: float = 0.0
     problems: Sampling = Sampling()
     answers: Sampling = Sampling(temperature=0.0, max_tokens=4096)
     server: ServerPreset = ServerPreset()
@@ -46,7 +59,7 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def path(self) -> str:
         """What the engine and the tokenizer load: a folder on this machine, or a hub id."""
-        return str(PROJECT / "models" / self.embedded) if self.embedded else self.model
+        return str(PROJECT / "models" / self.embedded) if self.embedded else self.folder or self.model
 
     @property
     def name(self) -> str:
@@ -84,13 +97,41 @@ class ResponseStyle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: str = ""
 
 
-def _load(path: Path, kind: type[T]) -> T:
+def _read(path: Path) -> Any:
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), kind)
+        return yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MagpieError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    except FileNotFoundError as error:
+        raise MagpieError(f"{path}: no such file") from error
+
+
+def _checked(content: Any, kind: type[T], path: Path) -> T:
+    try:
+        return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         raise MagpieError(f"{path}: {error}") from error
+
+
+def _load(path: Path, kind: type[T]) -> T:
+    return _checked(_read(path), kind, path)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return both, what stands above first; mappings are merged key by key."""
+    out = dict(below)
+    for key, value in above.items():
+        inner = out.get(key)
+        out[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return out
+
+
+def load_preset(path: Path) -> ModelPreset:
+    """Return a file of `configs/models` with its family's settings below it."""
+    content = _read(path)
+    if isinstance(content, dict) and isinstance(content.get("family"), str):
+        content = _merged(_read(CONFIGS / "families" / f"{content['family']}.yaml"), content)
+    return _checked(content, ModelPreset, path)
 
 
 def load_model(name: str) -> ModelPreset:
@@ -99,12 +140,15 @@ def load_model(name: str) -> ModelPreset:
     Raises:
         MagpieError: a path that does not exist.
     """
+    folder = str(Path(name).resolve()) if Path(name).is_dir() else None
     for path in sorted((CONFIGS / "models").glob("*.yaml")):
-        preset = _load(path, ModelPreset)
+        preset = load_preset(path)
         if name.lower() in (path.stem.lower(), preset.model.lower()) or name == preset.path:
             return preset
-    if Path(name).is_dir():
-        return ModelPreset(model=str(Path(name).resolve()))
+        if folder and Path(folder).name.lower() == preset.name.lower():
+            return msgspec.structs.replace(preset, folder=folder)
+    if folder:
+        return ModelPreset(model=Path(folder).name, folder=folder)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         known = ", ".join(path.stem for path in sorted((CONFIGS / "models").glob("*.yaml")))
         raise MagpieError(f"no model '{name}': give a folder, a hub id (owner/name), or one of: {known}")

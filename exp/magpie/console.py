@@ -23,6 +23,9 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
+AGAIN = f"run the same command again{' without --overwrite' if '--overwrite' in sys.argv else ''}: it goes on where it stopped"
+
+
 class MagpieError(Exception):
     """Something that the user can put right: what happened, where, and what to do about it."""
 
@@ -55,6 +58,8 @@ def set_up_logging(program: str) -> None:
 
 
 def _raise_interrupted(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # we are ending already; a second one would break that, and kill -9 loses nothing
     raise Interrupted(signal.Signals(number).name)
 
 
@@ -73,7 +78,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
         log.error("error: %s", error)
         code = EXIT_ERROR
     except KeyboardInterrupt as why:
-        log.error("interrupted (%s). Run the same command again: it goes on where it stopped", why)
+        log.error("interrupted (%s). To go on, %s", why, AGAIN)
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         code = EXIT_INTERRUPTED  # the reader of our output is gone (`… | head`)
@@ -89,11 +94,10 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
 
 def explain_os_error(error: OSError) -> str:
     """Return one line for a system error, with the remedy for the usual ones."""
-    again = "run the same command again: it goes on where it stopped"
     remedies = {
-        errno.ENOSPC: f"the disk is full. Free some space and {again}",
-        errno.EDQUOT: f"your disk quota is used up. Free some space and {again}",
-        errno.EFBIG: f"the file-size limit is reached (ulimit -f). Raise it and {again}",
+        errno.ENOSPC: f"the disk is full. Free some space and {AGAIN}",
+        errno.EDQUOT: f"your disk quota is used up. Free some space and {AGAIN}",
+        errno.EFBIG: f"the file-size limit is reached (ulimit -f). Raise it and {AGAIN}",
         errno.EACCES: "no permission. Choose another file or folder, or change the permissions",
         errno.EROFS: "the file system is read-only. Choose another folder",
         errno.ENOENT: "no such file or folder. Check the path",

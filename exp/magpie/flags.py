@@ -59,6 +59,7 @@ def add_model(parser: Parser) -> None:
     """--model_path and what finds its server."""
     group = parser.add_argument_group("model and server")
     group.add_argument("--model_path", required=True, help="a file's name in configs/models (smollm2), a hub id or a folder")
+    group.add_argument("--served_model", help="the model's name on the server (default: its hub id)")
     group.add_argument("--tokenizer", help="folder or hub id of the tokenizer (default: the model's own)")
     group.add_argument(
         "--base_url",
@@ -121,6 +122,6 @@ def add_input(parser: Parser) -> None:
 
 def sampling_of(args: argparse.Namespace, preset: Sampling) -> Sampling:
     """Return the preset's sampling settings with those of the command line over them."""
-    chosen = {name: getattr(args, name) for name in ("temperature", "top_p", "max_tokens")}
+    chosen = {name: getattr(args, name) for name in ("temperature", "top_p", "max_tokens")} | {"top_k": None}
     settings = {name: getattr(preset, name) if value is None else value for name, value in chosen.items()}
     return Sampling(**settings)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from magpie.client import Client, Completion
 from magpie.configs import ModelPreset, Sampling
 from magpie.console import log
+from magpie.machine import layout, this_machine
 from magpie.progress import StageBar, show_examples, show_summary
 from magpie.runs import Progress, Run
 from magpie.server import connect
@@ -65,6 +66,8 @@ class Session:
         if not self.client.is_vllm:
             return settings | {"stop": self.template.stop_strings}
         # Special tokens are shown: one inside a text is a leak that somebody should see.
+        if sampling.top_k is not None:
+            settings["top_k"] = sampling.top_k
         return settings | {
             "stop_token_ids": self.template.stop_token_ids,
             "skip_special_tokens": False,
@@ -91,8 +94,10 @@ def generate(
     args: argparse.Namespace,
     items: Iterable[T],
     work: Callable[[Session, T], Awaitable[None]],
-) -> None:
-    """Do a generating stage: check, connect, work on every item, finish, show.
+    *,
+    try_template: Callable[[ChatTemplate], object],
+) -> bool:
+    """Do a generating stage: check, connect, work on every item, finish, show. Return whether anything was made.
 
     Args:
         run: the stage's run, not yet checked.
@@ -100,20 +105,27 @@ def generate(
         args: the stage's arguments, with those of `flags.add_model` and `flags.add_run`.
         items: what there is to work on, drawn as places in the window become free.
         work: finishes one item with `Session.keep` or `Session.drop`.
+        try_template: renders a prompt as `work` will, so that a template that cannot do it is refused before a model is loaded.
     """
     progress = run.check(overwrite=args.overwrite)
     if progress is Progress.COMPLETE:
         log.info("%s is complete already; --overwrite makes it again", run.paths.output)
-        return
+        return False
     if args.check:
         log.info("the arguments are fine; output: %s (%s)", run.paths.output, progress.value)
-        return
+        return False
+    settings: dict[str, Any] = {"log_dir": run.paths.output.parent / "logs", "seed": args.seed}
+    if not args.base_url:
+        settings["layout"] = layout(preset, this_machine())
     template = ChatTemplate(preset, args.tokenizer)
-    settings = {"log_dir": run.paths.output.parent / "logs", "seed": args.seed}
+    try_template(template)
+    if preset.pre_query_template is None:
+        prefix = template.frame().pre_query
+        log.info("pre-query prefix, derived from the tokenizer: %r, token ids %s", prefix, template.encode(prefix))
     with connect(preset, args.base_url, **settings) as connection:
         client = Client(
             connection,
-            preset.model,
+            args.served_model or preset.model,
             max_in_flight=args.max_in_flight,
             outage=args.outage,
             timeout=args.request_timeout,
@@ -121,6 +133,7 @@ def generate(
         asyncio.run(_work(run, client, template, items, work, overwrite=args.overwrite))
     show_examples(run.paths.output)
     show_summary(run.stage, run.paths, run.totals)
+    return True
 
 
 async def _work(

@@ -26,11 +26,6 @@ class Preflight:
         self._wanted, self._placed = wanted, 0
         self._found: dict[int, tuple[str, str]] = {}
 
-    def skip(self) -> None:
-        """Judge nothing: enough problems are there already (a run that goes on)."""
-        if not self._placed:
-            self._wanted = 0
-
     def place(self) -> int:
         """Return the number of the sample that is about to be asked for."""
         self._placed += 1
@@ -44,8 +39,9 @@ class Preflight:
         """
         if place >= self._wanted:
             return
+        refused = finish_reason if finish_reason.startswith("refused") else ""
         repeated = bool(text.strip()) and any(text == other for other, _ in self._found.values())
-        defect = "said before" if repeated else sample_defect(text, finish_reason, added_tokens)
+        defect = refused or ("said before" if repeated else sample_defect(text, finish_reason, added_tokens))
         self._found[place] = (text, defect)
         if len(self._found) == self._wanted:
             self._judge()

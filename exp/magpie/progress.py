@@ -127,9 +127,10 @@ def show_summary(stage: str, paths: Paths, totals: Totals) -> None:
     rows += [("output", str(paths.output)), ("run file", str(paths.run))]
     if dropped:
         rows.append(("dropped rows", str(paths.dropped)))
+    rows = [(printable(name), printable(value)) for name, value in rows]  # a reason may hold what a server wrote
     table = Table.grid(padding=(0, 2))
     for name, value in rows:
-        table.add_row(f"  {name}", printable(value))
+        table.add_row(f"  {name}", value)
     # as wide as it gets: a path that is folded cannot be copied
     screen = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, width=1000)
     screen.print(stage)

@@ -48,6 +48,7 @@ class Record(TypedDict, total=False):
     prompt_tokens: int | None
     completion_tokens: int | list[int] | None
     gen_response_configs: dict[str, Any] | None
+    lost_responses: int | None
     previous: dict[str, Any] | None
     # any stage, in its …_dropped file
     drop_reason: str | None

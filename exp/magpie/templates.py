@@ -6,6 +6,7 @@ what stands before the sentinel is the prefix. Two different sentinels must give
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError
+from magpie.machine import require_model
+from magpie.texts import CLOSE, OPEN, split_reasoning
 
 SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
 DATE = "26 Jul 2024"
 """Llama 3.1 and later put today's date into the prompt; their own template's example date keeps runs alike."""
-THINK_TAGS = ("<think>", "</think>")
+THINK_TAGS = (OPEN, CLOSE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class ChatTemplate:
 
     def __init__(self, preset: ModelPreset, tokenizer: str | None = None) -> None:
         self.source = tokenizer or preset.path
+        if tokenizer is None:
+            require_model(preset)
         self._tokenizer = _load_tokenizer(self.source)
         frame = self.frame()
         expected = {"pre_query_template": (preset.pre_query_template, frame.pre_query)}
@@ -75,7 +80,11 @@ class ChatTemplate:
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=DATE)
         except (jinja2.TemplateError, ValueError) as error:
-            raise MagpieError(f"the chat template of {self.source} fails: {' '.join(str(error).split())}") from error
+            steered = any(message["role"] == "system" for message in messages)
+            remedy = (
+                "It may know no system prompt: try --control_tasks none" if steered else "Use an instruct model's tokenizer"
+            )
+            raise MagpieError(f"the chat template of {self.source} fails: {' '.join(str(error).split())}. {remedy}") from error
         return str(text)
 
     def encode(self, text: str) -> list[int]:
@@ -89,6 +98,37 @@ class ChatTemplate:
     def prompt(self, user: str, system: str | None = None) -> list[int]:
         """Return the token ids of one user's turn, up to where the assistant speaks."""
         return self.encode(self._render([*_system(system), {"role": "user", "content": user}]))
+
+    def training_text(
+        self, instruction: str, solution: str, reasoning: str | None = None, history: Sequence[dict[str, str]] = ()
+    ) -> str:
+        """Return what a trainer sees of a conversation: the prompt, the chain of thought as this model writes it, the solution.
+
+        Args:
+            instruction: the user's words.
+            solution: the visible answer.
+            reasoning: the chain of thought, without its tags.
+            history: earlier turns (`role`, `content`); of an assistant's turn only what follows its chain of thought stays.
+        """
+        earlier = [turn | {"content": _visible(turn)} for turn in history]
+        prompt = self._render([*earlier, {"role": "user", "content": instruction}])
+        if reasoning is None and not self.forced_think:
+            return f"{prompt}{solution}{self._tokenizer.eos_token}"
+        opening = "" if self.forced_think else f"{THINK_TAGS[0]}\n"
+        return f"{prompt}{opening}{reasoning or ''}\n{THINK_TAGS[1]}\n\n{solution}{self._tokenizer.eos_token}"
+
+    def parse_training_text(self, text: str) -> tuple[str, str | None, str | None]:
+        """Return (instruction, reasoning, solution) of a conversation of one turn that `training_text` wrote.
+
+        Raises:
+            ValueError: it is not of this template.
+        """
+        frame = self.frame()
+        if not text.startswith(frame.pre_query) or frame.after not in text:
+            raise ValueError(f"not a text of the chat template of {self.source}")
+        instruction, _, answer = text.removeprefix(frame.pre_query).partition(frame.after)
+        answer = answer.removesuffix(str(self._tokenizer.eos_token))
+        return (instruction, *split_reasoning(answer, forced_think=self.forced_think))
 
     @cached_property
     def forced_think(self) -> bool:
@@ -113,7 +153,9 @@ class ChatTemplate:
     @cached_property
     def stop_strings(self) -> list[str]:
         """The same marks as texts, for servers that do not know `stop_token_ids`; at most four, as OpenAI's API allows."""
-        return [str(token) for token in self._tokenizer.convert_ids_to_tokens(self.stop_token_ids)][:4]
+        eos = {int(self._tokenizer.eos_token_id), *_generation_eos(self.source)}
+        ids = sorted(self.stop_token_ids, key=lambda i: (i not in eos, i))
+        return [str(token) for token in self._tokenizer.convert_ids_to_tokens(ids)][:4]
 
     @cached_property
     def added_tokens(self) -> list[str]:
@@ -127,6 +169,12 @@ class ChatTemplate:
         return [i for i, text in enumerate(texts) if text.lstrip().startswith(openers)]
 
 
+def _visible(turn: dict[str, str]) -> str:
+    if turn["role"] != "assistant":
+        return turn["content"]
+    return split_reasoning(turn["content"])[1] or ""
+
+
 def _system(system: str | None) -> list[dict[str, str]]:
     return [{"role": "system", "content": system}] if system else []
 
@@ -134,14 +182,12 @@ def _system(system: str | None) -> list[dict[str, str]]:
 def _load_tokenizer(source: str) -> Any:
     import os
 
-    if Path(source).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=Path(source).is_dir())
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MagpieError(f"no tokenizer can be loaded from {source} ({reason}). Name one with --tokenizer") from error

@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# The body of every main-job launcher, which sets MODEL and TOTAL and sources this file: set-up, one server, and
-# scripts/lib/main_stages.sh against it. Environment, all optional:
+# The body of every main-job launcher: set-up, one server, and scripts/lib/main_stages.sh against it. The launcher sets
+# DEFAULT_MODEL and sources this file with its arguments, in Magpie's order:
+#   MODEL TOTAL INS_TOP_P INS_TEMPERATURE RES_TOP_P RES_TEMPERATURE
+# (problems' top_p and temperature, then the answers'; each may be left out or empty: then the model's preset decides).
+# Environment, all optional:
 #   JOB_NAME         the job's folder and stem (default: MODEL_TIME); the same name again goes on with that job
 #   DATA_DIR         where job folders are (default: data/)
 #   MAGPIE_BASE_URL  use the server(s) at this URL, several separated by commas, instead of starting one; key: MAGPIE_API_KEY
 #   PREFLIGHT        samples checked before the rest, 0 for none (default 20)
 #   SEED             seed of the run (default 0)
+#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN   how the engine holds the model (default: what fits, the preset's)
+#   ENGINE_FLAGS     more flags for the engine
 #   INS_FLAGS, RES_FLAGS   more flags for gen_ins.py and gen_res.py, as on a command line
 set -euo pipefail
 
@@ -14,8 +19,18 @@ bash "$PROJECT/scripts/setup.sh"
 PYTHON=$PROJECT/.venv/bin/python
 
 export PYTHON PROJECT
+export MODEL=${1:-$DEFAULT_MODEL} TOTAL=${2:-1000}
+export INS_TOP_P=${3:-} INS_TEMPERATURE=${4:-} RES_TOP_P=${5:-} RES_TEMPERATURE=${6:-}
 export SEED=${SEED:-0} PREFLIGHT=${PREFLIGHT:-20} INS_FLAGS=${INS_FLAGS:-} RES_FLAGS=${RES_FLAGS:-}
-export JOB_NAME=${JOB_NAME:-${MODEL##*/}_$(date +%Y%m%d_%H%M%S)}
+export JOB_NAME=${JOB_NAME:-$(basename "$MODEL")_$(date +%Y%m%d_%H%M%S)}
+if [[ $JOB_NAME == */* ]]; then
+  printf 'error: JOB_NAME is %q: it must have no slash. Choose another\n' "$JOB_NAME" >&2
+  exit 2
+fi
+if [[ ${RES_FLAGS:-} == *--num_responses* ]]; then
+  printf 'error: the main job makes one answer a problem. For more, run exp/gen_res.py --num_responses by hand\n' >&2
+  exit 2
+fi
 export JOB_DIR=${DATA_DIR:-$PROJECT/data}/$JOB_NAME
 export MAGPIE_LOG=$JOB_DIR/job.log
 
@@ -23,12 +38,26 @@ if ! mkdir -p "$JOB_DIR"; then
   printf 'error: cannot make the folder %s. Choose another DATA_DIR or JOB_NAME\n' "$JOB_DIR" >&2
   exit 2
 fi
-printf 'Job %s (to go on after an interruption: JOB_NAME=%s bash %s %s)\n' "$JOB_NAME" "$JOB_NAME" "$0" "${*:-}" |
-  tee -a "$MAGPIE_LOG" >&2
+resume=
+for name in DATA_DIR JOB_NAME SEED INS_FLAGS RES_FLAGS; do
+  [[ -n ${!name:-} ]] && resume+=$(printf '%s=%q ' "$name" "${!name}")
+done
+printf 'Job %s: %s problems with %s. To go on after an interruption:\n  %sbash %q%s\n' "$JOB_NAME" "$TOTAL" "$MODEL" "$resume" \
+  "$0" "${RESUME_ARGUMENTS-${*:+$(printf ' %q' "$@")}}" | tee -a "$MAGPIE_LOG" >&2
 
 stages=(bash "$PROJECT/scripts/lib/main_stages.sh")
-"${stages[@]}" --check # refuses bad settings before a model is loaded
+"${stages[@]}" --check || { # bad settings are refused before a model is loaded
+  code=$?
+  printf 'The order of the arguments: %s\n' \
+    "${ARGUMENTS:-[MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE]}" | tee -a "$MAGPIE_LOG" >&2
+  exit "$code"
+}
 if [[ -n ${MAGPIE_BASE_URL:-} || -f $JOB_DIR/${JOB_NAME}_ins_res.jsonl ]]; then
   exec "${stages[@]}"
 fi
-exec "$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED" -- "${stages[@]}"
+serve=("$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED")
+[[ -n ${TENSOR_PARALLEL:-} ]] && serve+=(--tensor_parallel "$TENSOR_PARALLEL")
+[[ -n ${QUANTIZATION:-} ]] && serve+=(--quantization "$QUANTIZATION")
+[[ -n ${MAX_MODEL_LEN:-} ]] && serve+=(--max_model_len "$MAX_MODEL_LEN")
+[[ -n ${ENGINE_FLAGS:-} ]] && serve+=(--engine_flags "$ENGINE_FLAGS")
+exec "${serve[@]}" -- "${stages[@]}"

@@ -4,12 +4,16 @@
 set -euo pipefail
 
 stem=$JOB_DIR/$JOB_NAME
-read -ra for_problems <<<"$INS_FLAGS"
-read -ra for_answers <<<"$RES_FLAGS"
+# xargs splits as a shell does, quotes and all, and runs nothing
+mapfile -t for_problems < <(xargs -rn1 printf '%s\n' <<<"$INS_FLAGS")
+mapfile -t for_answers < <(xargs -rn1 printf '%s\n' <<<"$RES_FLAGS")
+[[ -n $INS_TOP_P ]] && for_problems+=(--top_p "$INS_TOP_P")
+[[ -n $INS_TEMPERATURE ]] && for_problems+=(--temperature "$INS_TEMPERATURE")
+[[ -n $RES_TOP_P ]] && for_answers+=(--top_p "$RES_TOP_P")
+[[ -n $RES_TEMPERATURE ]] && for_answers+=(--temperature "$RES_TEMPERATURE")
 
 "$PYTHON" "$PROJECT/exp/gen_ins.py" --model_path "$MODEL" --total_prompts "$TOTAL" --output_file "${stem}_ins.jsonl" \
   --seed "$SEED" --preflight "$PREFLIGHT" "${for_problems[@]}" "$@"
-[[ ${1:-} == --check && ! -f ${stem}_ins.jsonl ]] && exit
 "$PYTHON" "$PROJECT/exp/gen_res.py" --model_path "$MODEL" --input_file "${stem}_ins.jsonl" --seed "$SEED" \
   "${for_answers[@]}" "$@"
 [[ ${1:-} == --check ]] && exit

@@ -1,0 +1,179 @@
+"""What this machine has, what a model needs, and how the one goes onto the other: told before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from magpie.configs import ModelPreset
+from magpie.console import MagpieError, log
+
+GB = 1e9
+MEMORY_FACTOR = 1.1
+"""GPU memory in all for the weights, with room for a small KV cache and activations. A preset's own `memory_gb` goes first
+(DeepSeek R1: 805 GB for 671 GB of weights, vLLM's recipe)."""
+QUANTISED = {"fp8": 0.5, "nvfp4": 0.28, "awq": 0.28, "gptq": 0.28, "bitsandbytes": 0.28}
+"""A quantised model's weights as a share of bfloat16's, scales included."""
+BFLOAT16_SINCE = 8.0
+"""The first CUDA compute capability with bfloat16 (Ampere)."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU: its name, memory in GB (10^9 bytes) and CUDA compute capability."""
+
+    name: str
+    memory_gb: float
+    capability: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The GPUs of a machine and its main memory in GB."""
+
+    gpus: tuple[Gpu, ...]
+    memory_gb: float
+
+    @property
+    def words(self) -> str:
+        """What was found, for a message."""
+        if not self.gpus:
+            return f"no GPU, {self.memory_gb:.0f} GB of main memory"
+        total = sum(gpu.memory_gb for gpu in self.gpus)
+        return f"{len(self.gpus)} x {self.gpus[0].name}, {total:.0f} GB of GPU memory"
+
+
+@cache
+def this_machine() -> Machine:
+    """Return what nvidia-smi and the operating system tell."""
+    import psutil
+
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(  # noqa: S603
+            query, capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        told = ""
+    gpus = []
+    for line in told.splitlines():
+        name, mebibytes, capability = (part.strip() for part in line.rsplit(",", 2))
+        gpus.append(Gpu(name, float(mebibytes) * 2**20 / GB, float(capability)))
+    return Machine(tuple(gpus), psutil.virtual_memory().total / GB)
+
+
+def require_model(preset: ModelPreset) -> None:
+    """Make sure that a model of the hub can be had, before anything is loaded.
+
+    Raises:
+        MagpieError: there is none of this name, it is gated, or the hub cannot be reached.
+    """
+    if Path(preset.path).is_dir():
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        hf_hub_download(preset.path, "config.json")
+    except GatedRepoError as error:
+        raise MagpieError(
+            f"{preset.path} is gated on the hub. Accept its licence on its page there, then log in: hf auth login (or set "
+            "HF_TOKEN)"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise MagpieError(
+            f"the hub has no model {preset.path}, or it is private. Check the name, or log in: hf auth login (or set HF_TOKEN)"
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise MagpieError(
+            f"{preset.path} is not on this machine, and the hub does not give it ({type(error).__name__}). Check the name and "
+            "the network, or give the folder of a copy"
+        ) from error
+
+
+def model_folder(preset: ModelPreset) -> Path | None:
+    """Return the folder of the model's own files: its path, or the hub's cache; None if they are not at hand."""
+    if Path(preset.path).is_dir():
+        return Path(preset.path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(preset.path, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+
+
+def weights_gb(preset: ModelPreset) -> float | None:
+    """Return the weights' size from the model's own files where they are at hand, else from its preset; None: not known."""
+    folder = model_folder(preset)
+    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder else []
+    return sum(sizes) / GB if sizes else preset.weights_gb
+
+
+def model_config(preset: ModelPreset) -> dict[str, Any]:
+    """Return the model's config.json where it is at hand."""
+    folder = model_folder(preset)
+    path = folder / "config.json" if folder else None
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise MagpieError(f"{path}: broken ({error}). Get the model's files again") from error
+
+
+def needed_gb(preset: ModelPreset, quantization: str | None) -> float | None:
+    """Return the memory that a model needs, in GB; None: not known."""
+    weights = weights_gb(preset)
+    if weights is None:
+        return preset.memory_gb
+    if quantization:
+        return weights * QUANTISED.get(quantization, 1.0) * MEMORY_FACTOR
+    known = preset.memory_gb and preset.weights_gb
+    return weights * (preset.memory_gb / preset.weights_gb if known else MEMORY_FACTOR)  # type: ignore[operator]
+
+
+def layout(
+    preset: ModelPreset, machine: Machine, *, tensor_parallel: int | None = None, quantization: str | None = None
+) -> dict[str, Any]:
+    """Return the engine flags that put a model onto a machine.
+
+    Raises:
+        MagpieError: it does not fit: what it needs, what was found, and the two ways on.
+    """
+    needed = needed_gb(preset, quantization)
+    if needed is None:
+        log.info("nothing tells how much memory %s needs; the engine will find out", preset.model)
+    flags: dict[str, Any] = {"quantization": quantization} if quantization else {}
+    if not machine.gpus:
+        _refuse_unless(needed is None or needed <= machine.memory_gb, preset, needed, machine)
+        return flags | {"tensor-parallel-size": tensor_parallel or 1}
+    if machine.gpus[0].capability < BFLOAT16_SINCE:
+        flags["dtype"] = "half"
+    wanted = tensor_parallel or preset.server.flags.get("tensor-parallel-size")
+    sizes = [int(wanted)] if wanted else _tensor_parallel_sizes(preset, len(machine.gpus))
+    smallest = min(gpu.memory_gb for gpu in machine.gpus)
+    fitting = [size for size in sizes if size <= len(machine.gpus) and size * smallest >= (needed or 0.0)]
+    _refuse_unless(bool(fitting), preset, needed, machine)
+    return flags | {"tensor-parallel-size": fitting[0]}
+
+
+def _tensor_parallel_sizes(preset: ModelPreset, gpus: int) -> list[int]:
+    """Return the sizes to try, smallest first: attention heads must divide."""
+    config = model_config(preset)
+    heads = config.get("num_attention_heads") or config.get("text_config", {}).get("num_attention_heads") or 64
+    return [size for size in range(1, gpus + 1) if heads % size == 0]
+
+
+def _refuse_unless(fits: bool, preset: ModelPreset, needed: float | None, machine: Machine) -> None:
+    if fits:
+        return
+    raise MagpieError(
+        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory, found: {machine.words}. Use a server elsewhere "
+        "(MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model (configs/models)"
+    )

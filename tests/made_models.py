@@ -1,0 +1,86 @@
+"""A tiny model of DeepSeek R1's own architecture that knows a few problems by heart: the R1 launcher can be rehearsed on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from made_tokenizers import make
+from magpie.configs import ModelPreset, load_response_styles, load_steering
+from magpie.templates import ChatTemplate
+
+STEPS, BATCH = 400, 24
+
+
+def lessons() -> list[tuple[str, str, str]]:
+    """Problem, chain of thought, solution."""
+    pairs = [(a, b) for a in range(2, 8) for b in range(2, 6)]
+    return [
+        (f"What is {a} times {b}?\nGive the number.", f"{a} times {b} is {a * b}.", f"The answer is \\boxed{{{a * b}}}.")
+        for a, b in pairs
+    ]
+
+
+def texts(template: ChatTemplate) -> list[str]:
+    """What the model learns: problems behind every steering prompt, and answers in R1's format."""
+    style, out = load_response_styles()["boxed"], []
+    for number, (problem, thought, solution) in enumerate(lessons()):
+        for system in [None, *load_steering().control_tasks["math"]]:
+            if system is None or number % 3 == 0:
+                frame = template.frame(system)
+                out.append(frame.pre_query + problem + frame.after)
+        out += [template.training_text(f"{style.before}{problem}{style.after}", solution, thought)] * 2
+    return out
+
+
+def make_r1(folder: Path) -> Path:
+    """Make the tokenizer and the overfitted model (2 layers, 8 experts, R1's real attention sizes); about a minute."""
+    import torch
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+
+    make("deepseek-r1", folder)
+    template = ChatTemplate(ModelPreset(model="made", folder=str(folder)))
+    vocabulary = len(template._tokenizer)
+    torch.manual_seed(0)
+    config = DeepseekV3Config(
+        vocab_size=vocabulary,
+        hidden_size=128,
+        intermediate_size=256,
+        moe_intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        n_shared_experts=1,
+        n_routed_experts=8,
+        n_group=2,
+        topk_group=1,
+        num_experts_per_tok=2,
+        first_k_dense_replace=1,
+        kv_lora_rank=512,
+        q_lora_rank=64,
+        qk_rope_head_dim=64,
+        qk_nope_head_dim=128,
+        v_head_dim=128,
+        max_position_embeddings=2048,
+        bos_token_id=template._tokenizer.bos_token_id,
+        eos_token_id=template._tokenizer.eos_token_id,
+    )
+    model = DeepseekV3ForCausalLM(config)
+    encoded = [torch.tensor(template.encode(text)) for text in texts(template)]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS)
+    for _ in range(STEPS):
+        batch = [encoded[i] for i in torch.randperm(len(encoded))[:BATCH]]
+        ids = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=0)
+        labels = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=-100)
+        loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    model.to(torch.bfloat16).save_pretrained(folder)
+    config_file = folder / "config.json"
+    content = json.loads(config_file.read_text()) | {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}
+    config_file.write_text(json.dumps(content))
+    (folder / "loss.txt").write_text(f"{loss.item():.4f}\n")
+    return folder

@@ -1,0 +1,690 @@
+"""Every family's prefixes, prompts and training texts on tokenizers that behave as the real ones; presets; what fits where."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import made_tokenizers
+import msgspec
+import pytest
+import yaml
+from made_tokenizers import BOS, BROKEN, EOS, FAMILIES, GEMMA_PLAIN, THINK
+from magpie.configs import CONFIGS, PROJECT, ModelPreset, load_model
+from magpie.console import MagpieError
+from magpie.machine import Gpu, Machine, layout, weights_gb
+from magpie.steering import Steerer
+from magpie.templates import ChatTemplate
+from magpie.texts import sample_defect
+
+CONFIGURED = sorted(path.stem for path in (CONFIGS / "families").glob("*.yaml"))
+PRESETS = sorted(path.stem for path in (CONFIGS / "models").glob("*.yaml"))
+USER, ASSISTANT = "<｜User｜>", "<｜Assistant｜>"
+START, END = "<|im_start|>", "<|im_end|>"
+BEGIN, EOT = "<|begin_of_text|>", "<|eot_id|>"
+HEAD, NECK = "<|start_header_id|>", "<|end_header_id|>"
+TURN, TURN_END = "<start_of_turn>", "<end_of_turn>"
+DATED = "\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+
+Pieces = tuple[str, ...]
+GOLDEN: dict[str, tuple[Pieces, Pieces, Pieces]] = {
+    # family: before the user's words, what ends the user's turn, the assistant prefix
+    "deepseek-r1": ((BOS, USER), (), (ASSISTANT, "<think>", "\n")),
+    "deepseek-r1-0528": ((BOS, USER), (), (ASSISTANT,)),
+    "qwen2.5-math": ((START, f"system\n{BOXED}", END, "\n", START, "user\n"), (END, "\n"), (START, "assistant\n")),
+    "qwen2-math": (
+        (START, "system\nYou are a helpful assistant.", END, "\n", START, "user\n"),
+        (END, "\n"),
+        (START, "assistant\n"),
+    ),
+    "qwen3": ((START, "user\n"), (END, "\n"), (START, "assistant\n")),
+    "llama-3": ((BEGIN, HEAD, "user", NECK, "\n\n"), (EOT,), (HEAD, "assistant", NECK, "\n\n")),
+    "llama-3.1": (
+        (BEGIN, HEAD, "system", NECK, DATED, EOT, HEAD, "user", NECK, "\n\n"),
+        (EOT,),
+        (HEAD, "assistant", NECK, "\n\n"),
+    ),
+    "gemma-3": (("<bos>", TURN, "user\n"), (TURN_END, "\n"), (TURN, "model\n")),
+    "gemma-2": (("<bos>", TURN, "user\n"), (TURN_END, "\n"), (TURN, "model\n")),
+    "smollm2": (
+        (START, "system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face", END, "\n", START, "user\n"),
+        (END, "\n"),
+        (START, "assistant\n"),
+    ),
+}
+STOPS: dict[str, set[str]] = {
+    "deepseek-r1": {BOS, EOS, USER, ASSISTANT},
+    "deepseek-r1-0528": {BOS, EOS, USER, ASSISTANT},
+    "qwen2.5-math": {START, END, "<|endoftext|>"},
+    "qwen2-math": {START, END, "<|endoftext|>"},
+    "qwen3": {START, END, "<|endoftext|>"},
+    "llama-3": {BEGIN, HEAD, NECK, EOT, "<|end_of_text|>"},
+    "llama-3.1": {BEGIN, HEAD, NECK, EOT, "<|end_of_text|>", "<|eom_id|>"},
+    "gemma-3": {"<bos>", "<eos>", TURN, TURN_END},
+    "gemma-2": {"<bos>", "<eos>", TURN, TURN_END},
+    "smollm2": {START, END},
+}
+CLOSING = {
+    **dict.fromkeys(("deepseek-r1", "deepseek-r1-0528"), EOS),
+    **dict.fromkeys(("qwen2.5-math", "qwen2-math", "qwen3", "smollm2"), END),
+    **dict.fromkeys(("llama-3", "llama-3.1"), EOT),
+    **dict.fromkeys(("gemma-3", "gemma-2"), TURN_END),
+}
+"""What the template puts behind an assistant's turn (a line break after it aside)."""
+WORDS = "What is the sum of the first 12 odd numbers?"
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tokenizer for every family."""
+    root = tmp_path_factory.mktemp("tokenizers")
+    for family in FAMILIES:
+        made_tokenizers.make(family, root / family)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def no_cached_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine holds of the hub's models decides nothing here."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no-cache"))
+
+
+@pytest.fixture
+def load(made: Path) -> Callable[[str], ChatTemplate]:
+    """Load a family's made tokenizer as that of a model without a preset."""
+    return lambda family: ChatTemplate(ModelPreset(model=f"owner/{family}", folder=str(made / family)))
+
+
+Load = Callable[[str], ChatTemplate]
+
+
+def ids_of(template: ChatTemplate, pieces: Pieces) -> list[int]:
+    """Token ids of the pieces: a token by its name, plain text by encoding it alone."""
+    named = template._tokenizer.get_added_vocab()
+    out: list[int] = []
+    for piece in pieces:
+        out += [named[piece]] if piece in named else template._tokenizer.encode(piece, add_special_tokens=False)
+    return out
+
+
+def preset_of_family(family: str) -> ModelPreset:
+    content = yaml.safe_load((CONFIGS / "families" / f"{family}.yaml").read_text(encoding="utf-8"))
+    return msgspec.convert({"model": f"owner/{family}", **content}, ModelPreset)
+
+
+# --- prefixes ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_configured_family_is_made_here_and_every_made_one_has_golden_values() -> None:
+    assert set(CONFIGURED) <= set(FAMILIES)
+    assert set(FAMILIES) == set(GOLDEN) == set(STOPS) == set(CLOSING)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_frame_of_a_users_turn_is_golden_as_text(load: Load, family: str) -> None:
+    before, end, after = ("".join(pieces) for pieces in GOLDEN[family])
+    frame = load(family).frame()
+    assert (frame.pre_query, frame.after) == (before, end + after)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_frame_of_a_users_turn_is_golden_as_token_ids(load: Load, family: str) -> None:
+    template = load(family)
+    before, end, after = GOLDEN[family]
+    assert template.encode(template.frame().pre_query) == ids_of(template, before)
+    words = template.encode(WORDS)
+    assert template.prompt(WORDS) == ids_of(template, before) + words + ids_of(template, (*end, *after))
+
+
+@pytest.mark.parametrize("family", CONFIGURED)
+def test_the_configured_prefixes_are_the_golden_ones(family: str) -> None:
+    preset = preset_of_family(family)
+    before, _, after = GOLDEN[family]
+    assert (preset.pre_query_template, preset.assistant_prefix) == ("".join(before), "".join(after))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_special_tokens_are_single_tokens(load: Load, family: str) -> None:
+    template = load(family)
+    named = template._tokenizer.get_added_vocab()
+    marks = (
+        STOPS[family] | {CLOSING[family]} | (set(THINK) if family in ("deepseek-r1", "deepseek-r1-0528", "qwen3") else set())
+    )
+    assert marks <= set(named)
+    assert all(template.encode(mark) == [named[mark]] for mark in marks)
+
+
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.puts_bos])
+def test_there_is_one_bos_though_the_tokenizer_would_add_a_second(load: Load, family: str) -> None:
+    template = load(family)
+    bos = template._tokenizer.bos_token_id
+    text = template.training_text(WORDS, "576.")
+    assert template._tokenizer.encode(text)[:2] == [bos, bos]
+    for ids in (template.prompt(WORDS), template.encode(template.frame().pre_query), template.encode(text)):
+        assert ids[0] == bos and ids.count(bos) == 1
+
+
+def test_deepseeks_marks_survive_where_special_tokens_are_skipped(load: Load) -> None:
+    """They are in its vocabulary without being special: a test that relied on that would miss them."""
+    tokenizer = load("deepseek-r1")._tokenizer
+    shown = tokenizer.decode(load("deepseek-r1").prompt(WORDS), skip_special_tokens=True)
+    assert shown == f"{USER}{WORDS}{ASSISTANT}<think>\n"
+
+
+def test_llamas_date_is_pinned_whatever_today_is(load: Load) -> None:
+    template = load("llama-3.1")
+    unpinned = template._tokenizer.apply_chat_template([{"role": "user", "content": WORDS}], tokenize=False)
+    assert "Today Date: " in unpinned and "26 Jul 2024" not in unpinned
+    for text in (template.frame().pre_query, template.decode(template.prompt(WORDS)), template.training_text(WORDS, "576.")):
+        assert "Today Date: 26 Jul 2024\n" in text
+
+
+@pytest.mark.parametrize("family", CONFIGURED)
+def test_a_tokenizer_of_the_models_own_family_is_taken(made: Path, family: str) -> None:
+    ChatTemplate(preset_of_family(family), tokenizer=str(made / family))
+
+
+@pytest.mark.parametrize("family", [*CONFIGURED, "smollm2"])
+def test_a_tokenizer_of_another_family_is_refused_and_both_prefixes_are_shown(made: Path, family: str) -> None:
+    preset = load_model("smollm2") if family == "smollm2" else preset_of_family(family)
+    for other in FAMILIES:
+        if GOLDEN[other] == GOLDEN[family]:
+            continue
+        with pytest.raises(MagpieError) as error:
+            ChatTemplate(preset, tokenizer=str(made / other))
+        own, others = ["".join(pieces) for pieces in GOLDEN[family]], ["".join(pieces) for pieces in GOLDEN[other]]
+        shown = (own[0], others[0]) if own[0] != others[0] else (own[2], others[1] + others[2])
+        missing = [text for text in (preset.model, str(made / other), *map(repr, shown)) if text not in str(error.value)]
+        assert not missing, f"{missing} not in: {error.value}"
+
+
+def test_loading_a_tokenizer_from_a_folder_leaves_the_engine_free_to_load_the_model_from_the_hub(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    ChatTemplate(ModelPreset(model="owner/name"), tokenizer=str(made / "qwen3"))
+    assert "HF_HUB_OFFLINE" not in os.environ
+
+
+def test_a_model_config_beside_the_tokenizer_changes_nothing(load: Load, tmp_path: Path) -> None:
+    folder = made_tokenizers.make("deepseek-r1", tmp_path / "model")
+    (folder / "config.json").write_text('{"model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"]}')
+    template = ChatTemplate(ModelPreset(model="owner/name", folder=str(folder)))
+    assert template.prompt(WORDS) == load("deepseek-r1").prompt(WORDS)
+
+
+# --- presets -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_whole_and_thinks_as_its_template_does(made: Path, name: str) -> None:
+    raw = yaml.safe_load((CONFIGS / "models" / f"{name}.yaml").read_text(encoding="utf-8"))
+    preset = load_model(name)
+    family = preset.family or name
+    assert preset.model.count("/") == 1 and family in (*CONFIGURED, "smollm2")
+    template = ChatTemplate(preset, tokenizer=str(made / family))
+    thinks = set(THINK) <= set(template._tokenizer.get_added_vocab())
+    assert preset.thinking == ("forced" if template.forced_think else "free" if thinks else "none")
+    if preset.family:
+        assert preset.answers_source and raw["weights_gb"] == preset.weights_gb and raw["weights_gb"] > 0
+        assert preset.server.flags["max-model-len"] > max(preset.answers.max_tokens, preset.problems.max_tokens)
+    if preset.thinking != "none":
+        assert preset.least_temperature <= preset.answers.temperature > 0
+
+
+@pytest.mark.parametrize("name", ["deepseek-r1", "deepseek-r1-0528"])
+def test_r1_needs_805_gb(name: str) -> None:
+    preset = load_model(name)
+    assert preset.memory_gb == 805 and preset.weights_gb == 671
+    assert (preset.answers.temperature, preset.answers.top_p) == (0.6, 0.95)
+
+
+# --- steering ----------------------------------------------------------------------------------------------------------
+
+STEER = "You write mathematics problems."
+STEERED: dict[str, str] = {
+    "deepseek-r1": f"{BOS}{STEER}{USER}",
+    "deepseek-r1-0528": f"{BOS}{STEER}{USER}",
+    **dict.fromkeys(("qwen2.5-math", "qwen2-math", "qwen3", "smollm2"), f"{START}system\n{STEER}{END}\n{START}user\n"),
+    "llama-3": f"{BEGIN}{HEAD}system{NECK}\n\n{STEER}{EOT}{HEAD}user{NECK}\n\n",
+    "llama-3.1": f"{BEGIN}{HEAD}system{NECK}{DATED}{STEER}{EOT}{HEAD}user{NECK}\n\n",
+    "gemma-3": f"<bos>{TURN}user\n{STEER}\n\n",
+}
+
+
+@pytest.mark.parametrize("family", STEERED)
+def test_a_steering_prompt_stands_where_the_family_puts_it(load: Load, family: str) -> None:
+    template = load(family)
+    frame = template.frame(STEER)
+    assert frame.pre_query == STEERED[family] and frame.after == template.frame().after
+    assert template.prompt(WORDS, STEER) == template.encode(frame.pre_query + WORDS + frame.after)
+
+
+def test_a_family_without_a_system_role_says_so_and_what_to_do(load: Load) -> None:
+    template = load("gemma-2")
+    with pytest.raises(MagpieError, match=r"(?i)system role.*--control_tasks none"):
+        template.frame(STEER)
+    assert template.frame(None).pre_query == f"<bos>{TURN}user\n"
+
+
+def test_no_control_task_asks_for_no_system_role(load: Load) -> None:
+    from magpie.configs import load_steering
+
+    draws = Steerer(load_steering(), task=None, domains={}, use_templates=False, seed=0)
+    assert load("gemma-2").frame(draws.draw(0, 0, None).system).pre_query == f"<bos>{TURN}user\n"
+
+
+# --- thinking and training texts ---------------------------------------------------------------------------------------
+
+
+def test_only_a_forced_chain_of_thought_is_opened_by_the_prompt(load: Load) -> None:
+    forced = load("deepseek-r1")
+    assert forced.forced_think and forced.prompt(WORDS)[-2:] == ids_of(forced, ("<think>", "\n"))
+    for family in set(FAMILIES) - {"deepseek-r1"}:
+        template = load(family)
+        think = template._tokenizer.get_added_vocab().get("<think>")
+        assert not template.forced_think and think not in template.prompt(WORDS)
+
+
+REASONING = "Let n = 12.\n\nThe sum is \\(n^2\\), since $1 + 3 = 4$.\nSo 144."
+SOLUTION = "The sum is\n\\[\n\\sum_{k=1}^{12} (2k-1) = 12^2\n\\]\n\nso the answer is $\\boxed{144}$."
+
+
+@pytest.mark.parametrize("reasoning", [None, "Short.", REASONING], ids=["none", "short", "long"])
+@pytest.mark.parametrize("instruction", [WORDS, "Let $x < 3$ & y.\n\nFind \\frac{x}{y}.\n1. a\n2. b"], ids=["line", "lines"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_training_text_goes_round(load: Load, family: str, instruction: str, reasoning: str | None) -> None:
+    template = load(family)
+    text = template.training_text(instruction, SOLUTION, reasoning)
+    assert template.parse_training_text(text) == (instruction, reasoning, SOLUTION)
+    prompt = template.prompt(instruction)
+    assert text.startswith(template._tokenizer.decode(prompt))
+    if reasoning or not template.forced_think:  # behind an opening tag the two line breaks of no thought are one token
+        assert template.encode(text)[: len(prompt)] == prompt
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_training_text_ends_as_the_template_ends_a_turn(load: Load, family: str) -> None:
+    template = load(family)
+    rendered = template._tokenizer.apply_chat_template(
+        [{"role": "user", "content": WORDS}, {"role": "assistant", "content": SOLUTION}], tokenize=False
+    )
+    assert rendered.rstrip("\n").endswith(SOLUTION + CLOSING[family])
+    assert template.training_text(WORDS, SOLUTION, REASONING).rstrip("\n").endswith(SOLUTION + CLOSING[family])
+
+
+def test_a_training_text_shows_one_chain_of_thought(load: Load) -> None:
+    for family in FAMILIES:
+        text = load(family).training_text(WORDS, SOLUTION, REASONING)
+        assert text.count("<think>\n") == text.count("\n</think>\n\n") == 1
+    assert "think" not in load("qwen3").training_text(WORDS, SOLUTION)
+    assert load("deepseek-r1").training_text(WORDS, SOLUTION).count("</think>") == 1
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    ["<think>\nsecret\n</think>\n\nIt is 4.", "secret\n</think>\n\nIt is 4.", "<think></think>It is 4.", "It is 4."],
+    ids=["both tags", "no opening tag", "empty", "none"],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_earlier_turns_lose_their_chain_of_thought(load: Load, family: str, earlier: str) -> None:
+    template = load(family)
+    history = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": earlier}]
+    text = template.training_text(WORDS, SOLUTION, "visible", history)
+    assert "secret" not in text and "2 + 2?" in text and f"It is 4.{CLOSING[family]}" in text
+    assert text.count("<think>") == text.count("</think>") == 1 and text.index("visible") > text.index(WORDS)
+    assert history[1]["content"] == earlier
+
+
+def test_a_text_of_another_family_is_not_parsed(load: Load) -> None:
+    text = load("llama-3").training_text(WORDS, SOLUTION)
+    with pytest.raises(ValueError, match="not a text"):
+        load("qwen3").parse_training_text(text)
+
+
+# --- what ends a turn --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_turn_ends_at_eos_and_at_what_opens_another_and_never_at_a_think_tag_or_a_line_break(load: Load, family: str) -> None:
+    template = load(family)
+    tokens = set(template._tokenizer.convert_ids_to_tokens(template.stop_token_ids))
+    assert tokens == STOPS[family]
+    assert template.stop_token_ids == sorted(set(template.stop_token_ids))
+    assert len(template.stop_strings) <= 4 and set(template.stop_strings) <= tokens
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_strings_that_end_a_turn_hold_what_closes_one(load: Load, family: str) -> None:
+    """Servers that know no token ids get at most four: the mark that a model really writes must be among them."""
+    assert CLOSING[family] in load(family).stop_strings
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_decoding_leaves_out_the_marks_and_shows_think_tags_and_line_breaks(load: Load, family: str) -> None:
+    template = load(family)
+    text = "<think>\nLet x = 1.\n\n</think>\nIt is 1."
+    assert template.decode(template.encode(text + CLOSING[family])) == text
+
+
+def test_white_space_in_the_added_vocabulary_is_no_leak(load: Load) -> None:
+    """Gemma's line breaks and table tags are added tokens; a problem that has them is a problem."""
+    template = load("gemma-3")
+    assert set(GEMMA_PLAIN) <= set(template._tokenizer.get_added_vocab())
+    assert sample_defect("Find x if\n\n\n\nx + 1 = 2.", "stop", template.added_tokens) == ""
+    assert sample_defect(f"Find x.{TURN_END}", "stop", template.added_tokens) == "template tokens"
+
+
+def test_a_tokenizer_without_eos_ends_turns_at_what_its_generation_config_names(tmp_path: Path) -> None:
+    folder = made_tokenizers.make_without_eos(tmp_path / "model")
+    template = ChatTemplate(ModelPreset(model="owner/name", folder=str(folder)))
+    assert template._tokenizer.eos_token is None
+    assert set(template._tokenizer.convert_ids_to_tokens(template.stop_token_ids)) == {START, END}
+    assert template.training_text(WORDS, "576.").rstrip("\n").endswith(f"576.{END}")
+
+
+# --- broken folders ----------------------------------------------------------------------------------------------------
+
+SAYS = {
+    "syntax error": "fails",
+    "raises": "only for tools",
+    "wrong type": "fails",
+    "repeats": "2 times",
+    "leaves out": "0 times",
+    "by length": "depends on the user's words",
+    "by value": "depends on the user's words",
+    "no template": "has no chat template",
+    "no tokenizer": "no tokenizer",
+    "torn tokenizer": "no tokenizer",
+    "torn generation config": "generation_config.json",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_folder_is_an_error_that_names_it_and_what_to_do(tmp_path: Path, kind: str) -> None:
+    folder = made_tokenizers.make_broken(kind, tmp_path / "model")
+    with pytest.raises(MagpieError) as error:
+        _ = ChatTemplate(ModelPreset(model="owner/name", folder=str(folder))).stop_token_ids
+    told = str(error.value)
+    assert str(folder) in told and SAYS[kind] in told and "\n" not in told
+    assert any(remedy in told for remedy in ("--tokenizer", "instruct model", "files again")), told
+
+
+# --- what fits where ---------------------------------------------------------------------------------------------------
+
+
+def gpus(count: int, memory_gb: float, name: str = "NVIDIA A100-SXM4-80GB", capability: float = 8.0) -> Machine:
+    return Machine((Gpu(name, memory_gb, capability),) * count, 2000.0)
+
+
+A100, H100, H200, L4, T4 = 85.9, 85.5, 150.8, 24.2, 16.1
+CPU = Machine((), 64.0)
+
+
+def model_folder(
+    path: Path,
+    size_gb: float = 0.0,
+    files: int = 1,
+    config: dict[str, Any] | None = None,
+    name: str = "owner/name",
+    **more: Any,
+) -> ModelPreset:
+    """A preset on a folder with weights of that size (holes, no bytes)."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps(config or {}))
+    for number in range(files if size_gb else 0):
+        with (path / f"model-{number}.safetensors").open("wb") as file:
+            file.truncate(int(size_gb * 1e9 / files))
+    return ModelPreset(model=name, folder=str(path), **more)
+
+
+@pytest.mark.parametrize(
+    ("machine", "found"),
+    [
+        (CPU, "no GPU, 64 GB of main memory"),
+        (gpus(4, A100), "4 x NVIDIA A100-SXM4-80GB, 344 GB of GPU memory"),
+        (gpus(8, H100, "NVIDIA H100 80GB HBM3", 9.0), "8 x NVIDIA H100 80GB HBM3, 684 GB of GPU memory"),
+    ],
+    ids=["CPU", "4 A100", "8 H100"],
+)
+@pytest.mark.parametrize("name", ["deepseek-r1", "deepseek-r1-0528"])
+def test_r1_is_refused_with_what_it_needs_what_was_found_and_the_two_ways_on(name: str, machine: Machine, found: str) -> None:
+    with pytest.raises(MagpieError) as error:
+        layout(load_model(name), machine)
+    told = str(error.value)
+    for words in (load_model(name).model, "needs 805 GB", found, "MAGPIE_BASE_URL", "smaller model"):
+        assert words in told
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "settings", "flags"),
+    [
+        ("deepseek-r1", gpus(8, 141.0, "NVIDIA H200", 9.0), {}, {"tensor-parallel-size": 8}),
+        ("deepseek-r1", gpus(8, H200, "NVIDIA H200", 9.0), {}, {"tensor-parallel-size": 8}),
+        ("qwen2.5-math-72b", gpus(2, A100), {}, {"tensor-parallel-size": 2}),
+        ("qwen2.5-math-72b", gpus(8, A100), {}, {"tensor-parallel-size": 2}),
+        ("qwen2.5-math-72b", gpus(1, A100), {}, None),
+        ("qwen2.5-math-72b", CPU, {}, None),
+        (
+            "qwen2.5-math-72b",
+            gpus(1, 141.0, "NVIDIA H200", 9.0),
+            {"quantization": "fp8"},
+            {"tensor-parallel-size": 1, "quantization": "fp8"},
+        ),
+        ("qwen2.5-math-72b", gpus(1, 141.0, "NVIDIA H200", 9.0), {}, None),
+        ("qwen2.5-math-72b", gpus(4, A100), {"tensor_parallel": 4}, {"tensor-parallel-size": 4}),
+        ("qwen2.5-math-72b", gpus(4, A100), {"tensor_parallel": 1}, None),
+        ("qwen2.5-math-72b", gpus(2, A100), {"tensor_parallel": 4}, None),
+        ("qwen2-math-7b", gpus(1, L4, "NVIDIA L4", 8.9), {}, {"tensor-parallel-size": 1}),
+        ("qwen2-math-7b", gpus(1, T4, "Tesla T4", 7.5), {}, None),
+        ("qwen2-math-7b", gpus(2, T4, "Tesla T4", 7.5), {}, {"dtype": "half", "tensor-parallel-size": 2}),
+        ("llama-3-8b", gpus(1, L4, "NVIDIA L4", 8.9), {}, {"tensor-parallel-size": 1}),
+        ("llama-3.3-70b", gpus(2, A100), {}, {"tensor-parallel-size": 2}),
+        ("gemma-3-27b", gpus(1, A100), {}, {"tensor-parallel-size": 1}),
+        ("r1-distill-qwen-32b", gpus(1, A100), {}, {"tensor-parallel-size": 1}),
+        ("smollm2", CPU, {}, {"tensor-parallel-size": 1}),
+    ],
+)
+def test_what_fits_goes_onto_as_few_gpus_as_it_can(
+    name: str, machine: Machine, settings: dict[str, Any], flags: dict[str, Any] | None
+) -> None:
+    if flags is not None:
+        assert layout(load_model(name), machine, **settings) == flags
+        return
+    with pytest.raises(MagpieError, match="does not fit"):
+        layout(load_model(name), machine, **settings)
+
+
+def test_a_gpu_without_bfloat16_gets_half_precision(tmp_path: Path) -> None:
+    preset = model_folder(tmp_path, 8.0)
+    assert layout(preset, gpus(1, T4, "Tesla T4", 7.5)) == {"dtype": "half", "tensor-parallel-size": 1}
+    assert "dtype" not in layout(preset, gpus(1, L4, "NVIDIA L4", 8.9))
+
+
+def test_the_size_of_the_folders_own_weights_goes_before_the_presets(tmp_path: Path) -> None:
+    preset = model_folder(tmp_path / "large", 100.0, files=3, weights_gb=1.0)
+    assert weights_gb(preset) == pytest.approx(100.0)
+    with pytest.raises(MagpieError, match="needs 110 GB"):
+        layout(preset, gpus(1, A100))
+    assert layout(model_folder(tmp_path / "small", 1.0, weights_gb=100.0), gpus(1, A100)) == {"tensor-parallel-size": 1}
+    assert weights_gb(model_folder(tmp_path / "none", weights_gb=7.0)) == 7.0
+
+
+def test_a_copy_of_r1_in_four_bits_needs_half_of_what_r1_needs(tmp_path: Path) -> None:
+    """A folder named like a preset takes its settings; the memory is that of the files in it."""
+    model_folder(tmp_path / "DeepSeek-R1", 336.0, files=4)
+    preset = load_model(str(tmp_path / "DeepSeek-R1"))
+    assert preset.memory_gb == 805
+    assert layout(preset, gpus(8, H100, "NVIDIA H100 80GB HBM3", 9.0)) == {"tensor-parallel-size": 8}
+
+
+def test_asking_for_the_precision_that_r1_has_already_does_not_halve_it() -> None:
+    with pytest.raises(MagpieError, match="does not fit"):
+        layout(load_model("deepseek-r1"), gpus(8, H100, "NVIDIA H100 80GB HBM3", 9.0), quantization="fp8")
+
+
+@pytest.mark.parametrize(
+    ("config", "count", "size_gb", "expected"),
+    [
+        ({"num_attention_heads": 28}, 4, 60.0, 4),
+        ({"num_attention_heads": 28}, 3, 60.0, None),
+        ({"num_attention_heads": 28}, 4, 30.0, 2),
+        ({"num_attention_heads": 24}, 4, 60.0, 3),
+        ({"text_config": {"num_attention_heads": 32}}, 4, 60.0, 4),
+        ({"text_config": {"num_attention_heads": 32}}, 3, 60.0, None),
+    ],
+)
+def test_numbers_of_gpus_that_do_not_divide_the_attention_heads_are_skipped(
+    tmp_path: Path, config: dict[str, Any], count: int, size_gb: float, expected: int | None
+) -> None:
+    preset, machine = model_folder(tmp_path, size_gb, config=config), gpus(count, L4, "NVIDIA L4", 8.9)
+    if expected is None:
+        with pytest.raises(MagpieError, match="does not fit"):
+            layout(preset, machine)
+    else:
+        assert layout(preset, machine)["tensor-parallel-size"] == expected
+
+
+def test_the_smallest_of_unlike_gpus_decides(tmp_path: Path) -> None:
+    unlike = Machine((Gpu("big", 80.0, 9.0), Gpu("small", 24.0, 8.9)), 100.0)
+    with pytest.raises(MagpieError):
+        layout(model_folder(tmp_path, 60.0), unlike)
+
+
+def test_a_model_of_unknown_size_is_left_to_the_engine() -> None:
+    bare = ModelPreset(model="owner/name")
+    assert layout(bare, CPU) == {"tensor-parallel-size": 1}
+    assert layout(bare, gpus(2, L4)) == {"tensor-parallel-size": 1}
+
+
+# --- the hub -----------------------------------------------------------------------------------------------------------
+
+OWNER_MODEL = "owner/name"
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Callable[[int, str], str]]:
+    """A hub that gives every request the same answer; called with status and error code it returns its address."""
+    answer: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer["status"])
+            if answer["code"]:
+                self.send_header("X-Error-Code", answer["code"])
+                self.send_header("X-Error-Message", "said by the scripted hub")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def answering(status: int, code: str) -> str:
+        answer.update(status=status, code=code)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield answering
+    server.shutdown()
+    server.server_close()
+
+
+def hub_environment(home: Path, **more: str) -> dict[str, str]:
+    """This environment without anything of the hub's or of this project's, its home elsewhere, and no token."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "MAGPIE_"))}
+    return kept | {"HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | more
+
+
+PROGRAMS = {
+    "gen_ins": ("--model_path", OWNER_MODEL, "--total_prompts", "5", "--base_url", "http://127.0.0.1:9/v1", "--output_file"),
+    "serve": (OWNER_MODEL, "--log_dir"),
+}
+
+
+def start(program: str, folder: Path, endpoint: str) -> subprocess.Popen[str]:
+    """Start a program on a model of the hub, everything that it might write being in `folder`."""
+    tail = ("--", "true") if program == "serve" else ()
+    return subprocess.Popen(
+        [
+            sys.executable,
+            str(PROJECT / "exp" / f"{program}.py"),
+            *PROGRAMS[program],
+            str(folder / "out" / "x_ins.jsonl"),
+            *tail,
+        ],
+        env=hub_environment(folder / "home", HF_ENDPOINT=endpoint),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_refused(program: str, folder: Path, started: subprocess.Popen[str], *says: str) -> None:
+    stdout, stderr = started.communicate(timeout=120)
+    errors = [line for line in stderr.splitlines() if line.startswith(f"{program}: error: ")]
+    assert started.returncode == 2 and stdout == "" and "Traceback" not in stderr, stderr[-2000:]
+    assert len(errors) == 1, stderr
+    missing = [word for word in (OWNER_MODEL, *says) if word not in errors[0]]
+    assert not missing, f"{missing} not in: {errors[0]}"
+    assert not [path for path in (folder / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("status", "code", "says"),
+    [
+        (404, "RepoNotFound", ("no model", "Check the name")),
+        (401, "RepoNotFound", ("no model", "Check the name", "hf auth login")),
+        (403, "GatedRepo", ("gated", "licence", "hf auth login")),
+        (401, "GatedRepo", ("gated", "licence", "hf auth login")),
+    ],
+    ids=["unknown", "unknown without a token", "gated", "gated without a token"],
+)
+def test_a_model_that_the_hub_does_not_give_is_refused_before_anything_is_loaded(
+    tmp_path: Path, hub: Callable[[int, str], str], program: str, status: int, code: str, says: tuple[str, ...]
+) -> None:
+    check_refused(program, tmp_path, start(program, tmp_path, hub(status, code)), *says)
+
+
+def test_a_model_of_the_hub_is_refused_without_a_network(tmp_path: Path) -> None:
+    """The hub's client tries again for about twenty seconds: the programs run side by side."""
+    started = {program: start(program, tmp_path / program, "http://127.0.0.1:9") for program in PROGRAMS}
+    for program, process in started.items():
+        check_refused(program, tmp_path / program, process, "not on this machine", "network")
+
+
+def test_a_model_in_the_hubs_cache_is_read_as_one_in_a_folder(tmp_path: Path, load: Load) -> None:
+    repository = tmp_path / "hub" / "models--owner--name"
+    snapshot = made_tokenizers.make("llama-3.1", repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    model_folder(snapshot, 3.0, config={"model_type": "llama"})
+    script = (
+        "import json\nfrom magpie.configs import ModelPreset\nfrom magpie.machine import weights_gb\n"
+        "from magpie.templates import ChatTemplate\npreset = ModelPreset(model='owner/name')\ntemplate = ChatTemplate(preset)\n"
+        "print(json.dumps([weights_gb(preset), template.prompt('1 + 1?'), template.stop_token_ids]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=hub_environment(tmp_path, HF_HUB_OFFLINE="1", PYTHONPATH=str(PROJECT / "exp")),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    template = load("llama-3.1")
+    assert json.loads(done.stdout) == [3.0, template.prompt("1 + 1?"), template.stop_token_ids]

@@ -1,0 +1,110 @@
+"""The R1 launcher, rehearsed on a tiny model of R1's own architecture with DeepSeek's special tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+from conftest import clean_environment, rows
+from made_models import make_r1
+from magpie.configs import PROJECT, ModelPreset
+from magpie.templates import ChatTemplate
+
+LAUNCHERS = PROJECT / "scripts"
+BOS, USER, ASSISTANT = "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"
+
+
+def launch(name, tmp_path, *arguments, **environment):
+    env = clean_environment(DATA_DIR=str(tmp_path / "data"), JOB_NAME="job", **environment)
+    command = ["bash", f"{name}.sh", *arguments]
+    return subprocess.run(command, env=env, cwd=LAUNCHERS, capture_output=True, text=True, timeout=600)
+
+
+def check_what_the_server_got(log, folder):
+    """Look at the token ids of every request in the engine's own log."""
+    template = ChatTemplate(ModelPreset(model="made", folder=str(folder)))
+    [bos, user] = template.encode(template.frame().pre_query)
+    after = template.encode(template.frame().after)
+    prompts = [json.loads(ids) for ids in re.findall(r"prompt_token_ids: (\[[\d, ]+\])", log)]
+    problems = [ids for ids in prompts if ids[-1] == user]
+    answers = [ids for ids in prompts if ids[-len(after) :] == after]
+    assert len(problems) >= 40
+    assert len(answers) == 40
+    assert len(problems) + len(answers) == len(prompts)
+    assert all(ids[0] == bos and ids.count(bos) == 1 and ids.count(user) == 1 for ids in prompts)
+
+
+@pytest.fixture(scope="module")
+def tiny_r1(tmp_path_factory):
+    return make_r1(tmp_path_factory.mktemp("models") / "DeepSeek-R1")
+
+
+def test_the_r1_launcher_on_a_tiny_model_of_its_architecture(tiny_r1, tmp_path):
+    """It has the name of R1's folder, so R1's preset and its expected prefixes are in force, but for the eight GPUs."""
+    done = launch(
+        "magpie-deepseek-r1", tmp_path, str(tiny_r1), "40", "1.0", "1.2", "1.0", "0.6",
+        MAX_MODEL_LEN="1024", TENSOR_PARALLEL="1", RES_FLAGS="--max_tokens 200",
+        ENGINE_FLAGS="--enforce-eager --no-enable-expert-parallel --enable-log-requests", VLLM_LOGGING_LEVEL="DEBUG",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = tmp_path / "data" / "job"
+    problems, answers = rows(folder / "job_ins.jsonl"), rows(folder / "job_ins_res.jsonl")
+    assert len(problems) == 40
+    assert all(p["pre_query_template"].startswith(BOS) and p["pre_query_template"].endswith(USER) for p in problems)
+    assert all(p["gen_input_configs"]["temperature"] == 1.2 for p in problems)
+    assert sum("times" in p["instruction"] and "\n" in p["instruction"] for p in problems) > 10
+    run = json.loads((folder / "job_ins_res.run.json").read_text())
+    assert run["counts"]["read"] == 40
+    assert len(answers) > 20
+    assert all(a["gen_response_configs"]["temperature"] == 0.6 for a in answers)
+    for a in answers:
+        assert a["reasoning"]
+        assert "think>" not in a["reasoning"] + a["response"]
+        assert BOS not in a["response"]
+    assert any(r"\boxed{" in a["response"] for a in answers)
+    check_what_the_server_got((folder / "logs" / "server-0-0.log").read_text(), tiny_r1)
+    assert any("<think>\n" in r["conversations"][1]["value"] for r in rows(folder / "job_ins_res_sharegpt.jsonl"))
+
+
+def test_the_server_gets_one_bos_and_the_forced_think(tiny_r1):
+    template = ChatTemplate(ModelPreset(model="made", folder=str(tiny_r1)))
+    [bos, user] = template.encode(template.frame().pre_query)
+    ids = template.prompt("What is 2 times 3?")
+    assert ids[:2] == [bos, user]
+    assert ids.count(bos) == 1
+    after = template.encode(template.frame().after)
+    assert ids[-len(after) :] == after
+    assert template.frame().after == f"{ASSISTANT}<think>\n"
+    assert template.forced_think
+
+
+def test_r1_on_a_machine_without_enough_memory_ends_at_once_with_the_ways_on(tmp_path):
+    done = launch("magpie-deepseek-r1", tmp_path, "deepseek-ai/DeepSeek-R1", "10")
+    assert done.returncode == 2
+    assert "needs 805 GB" in done.stderr
+    assert "MAGPIE_BASE_URL" in done.stderr
+    assert "smaller model" in done.stderr
+    assert not (tmp_path / "data" / "job" / "logs").exists()
+
+
+def test_a_top_p_above_one_is_refused_with_the_order_of_the_arguments(tmp_path):
+    for arguments in (["x/y", "10", "1.2"], ["x/y", "10", "1.0", "1.0", "1.2", "0.1"]):
+        done = launch("magpie-deepseek-r1", tmp_path, *arguments)
+        assert done.returncode == 2
+        assert "--top_p" in done.stderr
+        assert "[INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE]" in done.stderr
+
+
+def test_a_greedy_r1_is_warned_about_and_obeyed(tmp_path):
+    done = launch("magpie-deepseek-r1", tmp_path, "deepseek-ai/DeepSeek-R1", "10", "1.0", "1.2", "1.0", "0.1")
+    assert "temperature 0.1 is below" in done.stderr
+    assert "endless repetition" in done.stderr
+    assert "needs 805 GB" in done.stderr  # it went on to the next step
+
+
+def test_magpie_math_wants_a_model(tmp_path):
+    done = launch("magpie_math", tmp_path)
+    assert done.returncode != 0
+    assert "name a model" in done.stderr
