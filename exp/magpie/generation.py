@@ -116,7 +116,7 @@ def generate(
         return False
     settings: dict[str, Any] = {"log_dir": run.paths.output.parent / "logs", "seed": args.seed}
     if not args.base_url:
-        settings["layout"] = layout(preset, this_machine())
+        settings["place"] = layout(preset, this_machine())
     template = ChatTemplate(preset, args.tokenizer)
     try_template(template)
     if preset.pre_query_template is None:

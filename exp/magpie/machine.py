@@ -16,6 +16,8 @@ GB = 1e9
 MEMORY_FACTOR = 1.1
 """GPU memory in all for the weights, with room for a small KV cache and activations. A preset's own `memory_gb` goes first
 (DeepSeek R1: 805 GB for 671 GB of weights, vLLM's recipe)."""
+CPU_CACHE_GB = 5.0
+"""Main memory for the KV cache on a machine without a GPU."""
 QUANTISED = {"fp8": 0.5, "nvfp4": 0.28, "awq": 0.28, "gptq": 0.28, "bitsandbytes": 0.28}
 """A quantised model's weights as a share of bfloat16's, scales included."""
 BFLOAT16_SINCE = 8.0
@@ -132,7 +134,8 @@ def needed_gb(preset: ModelPreset, quantization: str | None) -> float | None:
     weights = weights_gb(preset)
     if weights is None:
         return preset.memory_gb
-    if quantization:
+    quantised_already = preset.memory_gb is not None or "quantization_config" in model_config(preset)
+    if quantization and not quantised_already:
         return weights * QUANTISED.get(quantization, 1.0) * MEMORY_FACTOR
     known = preset.memory_gb and preset.weights_gb
     return weights * (preset.memory_gb / preset.weights_gb if known else MEMORY_FACTOR)  # type: ignore[operator]
@@ -152,14 +155,16 @@ def layout(
     flags: dict[str, Any] = {"quantization": quantization} if quantization else {}
     if not machine.gpus:
         _refuse_unless(needed is None or needed <= machine.memory_gb, preset, needed, machine)
-        return flags | {"tensor-parallel-size": tensor_parallel or 1}
+        # the CPU engine wants 0.92 of the main memory free unless told how much it may take, under the name of the GPU's flag
+        share = ((needed or 0.0) + CPU_CACHE_GB) / machine.memory_gb
+        return flags | {"tensor-parallel-size": tensor_parallel or 1, "gpu-memory-utilization": round(min(share, 0.92), 3)}
     if machine.gpus[0].capability < BFLOAT16_SINCE:
         flags["dtype"] = "half"
     wanted = tensor_parallel or preset.server.flags.get("tensor-parallel-size")
     sizes = [int(wanted)] if wanted else _tensor_parallel_sizes(preset, len(machine.gpus))
     smallest = min(gpu.memory_gb for gpu in machine.gpus)
     fitting = [size for size in sizes if size <= len(machine.gpus) and size * smallest >= (needed or 0.0)]
-    _refuse_unless(bool(fitting), preset, needed, machine)
+    _refuse_unless(bool(fitting), preset, needed, machine, f" on {wanted} GPUs" if wanted else "")
     return flags | {"tensor-parallel-size": fitting[0]}
 
 
@@ -170,10 +175,10 @@ def _tensor_parallel_sizes(preset: ModelPreset, gpus: int) -> list[int]:
     return [size for size in range(1, gpus + 1) if heads % size == 0]
 
 
-def _refuse_unless(fits: bool, preset: ModelPreset, needed: float | None, machine: Machine) -> None:
+def _refuse_unless(fits: bool, preset: ModelPreset, needed: float | None, machine: Machine, where: str = "") -> None:
     if fits:
         return
     raise MagpieError(
-        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory, found: {machine.words}. Use a server elsewhere "
-        "(MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model (configs/models)"
+        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory{where}, found: {machine.words}. Use a server "
+        "elsewhere (MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model (configs/models)"
     )

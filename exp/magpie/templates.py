@@ -21,6 +21,7 @@ SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
 DATE = "26 Jul 2024"
 """Llama 3.1 and later put today's date into the prompt; their own template's example date keeps runs alike."""
 THINK_TAGS = (OPEN, CLOSE)
+OTHER_TOKENIZER = "Use an instruct model's tokenizer (--tokenizer)"
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,22 @@ class ChatTemplate:
         for sentinel in SENTINELS:
             text = self._render([*_system(system), {"role": "user", "content": sentinel}])
             if text.count(sentinel) != 1:
-                raise MagpieError(f"the chat template of {self.source} shows the user's words {text.count(sentinel)} times")
+                raise MagpieError(
+                    f"the chat template of {self.source} shows the user's words {text.count(sentinel)} times. {OTHER_TOKENIZER}"
+                )
             found.append(Frame(*text.split(sentinel)))
         if found[0] != found[1]:
-            raise MagpieError(f"the chat template of {self.source} depends on the user's words; no prefix can be derived")
+            raise MagpieError(
+                f"the chat template of {self.source} depends on the user's words; no prefix can be derived. {OTHER_TOKENIZER}"
+            )
         return found[0]
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
+    def _render(self, messages: list[dict[str, str]], *, ask: bool = True) -> str:
         import jinja2
 
         try:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, date_string=DATE)
-        except (jinja2.TemplateError, ValueError) as error:
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, date_string=DATE)
+        except (jinja2.TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             steered = any(message["role"] == "system" for message in messages)
             remedy = (
                 "It may know no system prompt: try --control_tasks none" if steered else "Use an instruct model's tokenizer"
@@ -113,9 +118,9 @@ class ChatTemplate:
         earlier = [turn | {"content": _visible(turn)} for turn in history]
         prompt = self._render([*earlier, {"role": "user", "content": instruction}])
         if reasoning is None and not self.forced_think:
-            return f"{prompt}{solution}{self._tokenizer.eos_token}"
+            return f"{prompt}{solution}{self.closing}"
         opening = "" if self.forced_think else f"{THINK_TAGS[0]}\n"
-        return f"{prompt}{opening}{reasoning or ''}\n{THINK_TAGS[1]}\n\n{solution}{self._tokenizer.eos_token}"
+        return f"{prompt}{opening}{reasoning or ''}\n{THINK_TAGS[1]}\n\n{solution}{self.closing}"
 
     def parse_training_text(self, text: str) -> tuple[str, str | None, str | None]:
         """Return (instruction, reasoning, solution) of a conversation of one turn that `training_text` wrote.
@@ -127,8 +132,14 @@ class ChatTemplate:
         if not text.startswith(frame.pre_query) or frame.after not in text:
             raise ValueError(f"not a text of the chat template of {self.source}")
         instruction, _, answer = text.removeprefix(frame.pre_query).partition(frame.after)
-        answer = answer.removesuffix(str(self._tokenizer.eos_token))
+        answer = answer.removesuffix(self.closing)
         return (instruction, *split_reasoning(answer, forced_think=self.forced_think))
+
+    @cached_property
+    def closing(self) -> str:
+        """What the template puts behind an assistant's turn: Gemma's is not its eos token."""
+        turns = [{"role": "user", "content": SENTINELS[0]}, {"role": "assistant", "content": SENTINELS[1]}]
+        return self._render(turns, ask=False).rpartition(SENTINELS[1])[2].rstrip()
 
     @cached_property
     def forced_think(self) -> bool:
@@ -142,9 +153,14 @@ class ChatTemplate:
         marks = {
             int(i)
             for token, i in self._tokenizer.get_added_vocab().items()
-            if token in frame.pre_query + frame.after and token not in THINK_TAGS
+            if token.strip() and token in frame.pre_query + frame.after and token not in THINK_TAGS
         }
-        return sorted(marks | set(_generation_eos(self.source)) | {int(self._tokenizer.eos_token_id)})
+        return sorted(marks | self._eos)
+
+    @cached_property
+    def _eos(self) -> set[int]:
+        own = self._tokenizer.eos_token_id
+        return {*_generation_eos(self.source), *([] if own is None else [int(own)])}
 
     @cached_property
     def _stop_set(self) -> frozenset[int]:
@@ -153,14 +169,13 @@ class ChatTemplate:
     @cached_property
     def stop_strings(self) -> list[str]:
         """The same marks as texts, for servers that do not know `stop_token_ids`; at most four, as OpenAI's API allows."""
-        eos = {int(self._tokenizer.eos_token_id), *_generation_eos(self.source)}
-        ids = sorted(self.stop_token_ids, key=lambda i: (i not in eos, i))
+        ids = sorted(self.stop_token_ids, key=lambda i: (i not in self._eos, i))
         return [str(token) for token in self._tokenizer.convert_ids_to_tokens(ids)][:4]
 
     @cached_property
     def added_tokens(self) -> list[str]:
         """Every token that was added to the vocabulary: none of them belongs into a problem."""
-        return [token for token in self._tokenizer.get_added_vocab() if token not in THINK_TAGS]
+        return [token for token in self._tokenizer.get_added_vocab() if token.strip() and token not in THINK_TAGS]
 
     def ids_starting_with(self, openers: tuple[str, ...]) -> list[int]:
         """Return the ids of all tokens whose text begins, white space aside, with one of the openers."""
@@ -199,8 +214,13 @@ def _load_tokenizer(source: str) -> Any:
 def _generation_eos(source: str) -> list[int]:
     import json
 
-    path = Path(source) / "generation_config.json"
-    if not path.is_file():
+    from transformers.utils import cached_file
+
+    found = cached_file(source, "generation_config.json", _raise_exceptions_for_missing_entries=False)
+    if found is None:
         return []
-    eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    try:
+        eos = json.loads(Path(found).read_text(encoding="utf-8")).get("eos_token_id")
+    except ValueError as error:
+        raise MagpieError(f"{found}: broken ({error}). Get the model's files again") from error
     return [int(i) for i in (eos if isinstance(eos, list) else [eos]) if i is not None]
