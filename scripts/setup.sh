@@ -31,13 +31,15 @@ detect_set() {
   fi
 }
 
-# Where PyPI's torch is the CUDA build, the CPU build is on PyTorch's own index. The local version "+cpu" tells them apart.
+# The CPU build of torch, from the first place that has it: the package index at hand, PyTorch's own index, and, if neither can be
+# had, PyPI's CUDA build, which runs on the CPU too but is 3 GB more to get. The local version "+cpu" tells them apart.
 install_cpu_torch() {
   local version
   version=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements-cpu.txt)
-  "${pip[@]}" --no-deps "torch==$version+cpu" 2>/dev/null ||
-    "${pip[@]}" --no-deps --index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu" ||
-    fail "no CPU build of torch $version found: neither the package index at hand nor download.pytorch.org/whl/cpu gave it"
+  "${pip[@]}" --no-deps "torch==$version+cpu" 2>/dev/null && return
+  "${pip[@]}" --no-deps --retries 1 --index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu" 2>/dev/null && return
+  printf 'setup: no CPU build of torch %s can be had here; taking the CUDA build (3 GB more)\n' "$version" >&2
+  "${pip[@]}" "torch==$version" || fail "torch $version cannot be installed: see pip's message above"
 }
 
 install_set() {
