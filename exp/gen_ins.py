@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
+
 from magpie import flags
 from magpie.configs import PROJECT, load_model
 from magpie.console import log, run_program

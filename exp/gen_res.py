@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 
 import msgspec
+
 from magpie import flags
 from magpie.answers import Answerer
 from magpie.configs import load_model, load_response_styles

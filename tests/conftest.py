@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from magpie.configs import PROJECT, load_model
 from magpie.server import Server
 

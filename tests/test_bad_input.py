@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scripted_server import Reply, ScriptedServer
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+
 from magpie import client as client_module
 from magpie.client import Client, Completion, Refused
 from magpie.console import MagpieError

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from magpie import configs
 from magpie.configs import load_domain, load_model, load_response_styles, load_steering
 from magpie.console import MagpieError

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 
-import kill
 import psutil
 import pytest
+
+import kill
 from conftest import clean_environment
 from magpie.configs import PROJECT
 

@@ -12,10 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import made_tokenizers
 import msgspec
 import pytest
 import yaml
+
+import made_tokenizers
 from made_tokenizers import BOS, BROKEN, EOS, FAMILIES, GEMMA_PLAIN, THINK
 from magpie.configs import CONFIGS, PROJECT, ModelPreset, load_model
 from magpie.console import MagpieError

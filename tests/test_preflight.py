@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+
 from magpie.console import MagpieError, log
 from magpie.preflight import ALARM_SHARE, LEAST_TO_ALARM, DuplicateAlarm, Preflight
 

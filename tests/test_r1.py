@@ -7,6 +7,7 @@ import re
 import subprocess
 
 import pytest
+
 from conftest import clean_environment, rows
 from made_models import make_r1
 from magpie.configs import PROJECT, ModelPreset

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import zstandard
+
 from magpie.console import MagpieError
 from magpie.records import check_input, encode, read_rows, stem_of
 

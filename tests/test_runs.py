@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from magpie.console import MagpieError
 from magpie.runs import Progress, Run
 

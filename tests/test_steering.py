@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+
 from magpie.configs import Domain, Steering, TaskTemplate, load_domain, load_steering
 from magpie.records import DOMAINS
 from magpie.steering import Steer, Steerer, balanced

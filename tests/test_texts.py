@@ -6,6 +6,7 @@ import random
 import time
 
 import pytest
+
 from magpie.texts import ends_in_loop, looks_english, sample_defect, split_reasoning
 
 
