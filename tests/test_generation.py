@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 from conftest import program, rows
 from magpie.configs import load_domain, load_model
@@ -81,14 +82,34 @@ def test_first_token_options_change_how_problems_begin(tmp_path, engine):
     assert len({r["instruction"].split()[0] for r in made}) >= 6
 
 
-def test_preflight_stops_a_run_of_junk_and_shows_it(tmp_path, engine):
+LLAMA_TEMPLATE = """<|begin_of_text|>{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>
+
+{{ m['content'] }}<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>
+
+{% endif %}"""
+
+
+def test_preflight_stops_a_run_under_the_template_of_another_family_and_shows_it(tmp_path, engine):
+    """What the replaced system did for all of its problems: Llama's tokens on a model that does not know them."""
+    right = load_model("smollm2")
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    for file in Path(right.path).iterdir():
+        (wrong / file.name).symlink_to(file)
+    (wrong / "chat_template.jinja").unlink()
+    (wrong / "chat_template.jinja").write_text(LLAMA_TEMPLATE)
     out = tmp_path / "junk.jsonl"
-    arguments = ["--model_path", "smollm2", "--total_prompts", 40, "--output_file", out, "--max_tokens", 60]
-    done = program("gen_ins", *arguments, "--temperature", 2, "--top_p", 1, env=engine)
+    arguments = ["--total_prompts", 40, "--output_file", out, "--max_tokens", 120]
+    done = program("gen_ins", *arguments, "--model_path", wrong, "--served_model", right.model, env=engine)
     assert done.returncode == 2, done.stderr
     assert "of the first 20 samples are bad" in done.stderr
     assert "preflight sample 1 [" in done.stderr
+    assert "derived from the tokenizer: '<|begin_of_text|><|start_header_id|>user" in done.stderr
     assert not out.exists()
+    configured = program("gen_ins", *arguments, "--model_path", "smollm2", "--tokenizer", wrong, "--overwrite", env=engine)
+    assert configured.returncode == 2
+    assert "<|im_start|>user" in configured.stderr
+    assert "<|start_header_id|>user" in configured.stderr
 
 
 def test_attempts_are_bounded_when_every_sample_is_cut(tmp_path, engine):
