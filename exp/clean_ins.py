@@ -20,7 +20,7 @@ from magpie.configs import load_model
 from magpie.console import log, run_program
 from magpie.generation import generate
 from magpie.judging import ProblemJudge, agreement_rows
-from magpie.runs import Paths, Run
+from magpie.runs import Run
 from magpie.stages import open_rows, open_run, stream
 from magpie.streams import Stream
 
@@ -67,7 +67,7 @@ def clean_and_judge(args: argparse.Namespace, arguments: dict[str, Any]) -> Run 
     judge = ProblemJudge(preset, flags.language_of(args))
     done = generate(run, preset, args, open_rows(run, args.input_file), judge.work, try_template=judge.try_template)
     if done:
-        for name, said in agreement_rows(Paths.beside(run.paths.output)):
+        for name, said in agreement_rows(run.paths):
             log.info("%s: %s", name, said)
     return run if done else None
 

@@ -87,7 +87,8 @@ def to_file(args: argparse.Namespace, options: Options) -> None:
         if reason := chosen.refusal(record, options):
             out.drop_unchanged(reason)
         else:
-            out.keep_several(chosen.rows(record, options))
+            row = chosen.row(record, options)
+            out.keep_several(row) if isinstance(row, list) else out.keep(row)
 
     arguments = {name: getattr(args, name) for name in DECISIVE}
     stream(
@@ -121,7 +122,8 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
                 values = metadata(record)
                 facts.add(record, values)
                 split = split_of(group_of(record), args.test_share, args.seed) if args.test_share else "train"
-                for row in chosen.rows(record, options):
+                made = chosen.row(record, options)
+                for row in made if isinstance(made, list) else [made]:
                     table.write(split, values | row)
                 out.kept_elsewhere()
 

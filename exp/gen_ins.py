@@ -30,6 +30,23 @@ def parse_args() -> argparse.Namespace:
     parser = flags.Parser(__doc__)
     parser.add_argument("--total_prompts", type=flags.positive, required=True, help="problems to make")
     parser.add_argument("--output_file", type=Path, help="(default: data/MODEL_TIME/MODEL_TIME_ins.jsonl)")
+    add_steering(parser)
+    add_samples(parser)
+    flags.add_model(parser)
+    flags.add_sampling(parser, "problems")
+    flags.add_run(parser)
+    args = parser.parse_args()
+    if args.task_templates and not args.domain:
+        args.domain = list(DOMAINS)
+    if len(set(args.domain)) != len(args.domain):
+        parser.error("--domain names a field twice")
+    if args.domain_weights and len(args.domain_weights) != len(args.domain):
+        parser.error(f"--domain_weights has {len(args.domain_weights)} numbers for {len(args.domain)} fields")
+    return args
+
+
+def add_steering(parser: flags.Parser) -> None:
+    """What problems are asked for, and how they begin."""
     group = parser.add_argument_group("steering")
     group.add_argument(
         "--control_tasks",
@@ -61,6 +78,11 @@ def parse_args() -> argparse.Namespace:
         default=False,
         help="no problem begins with a token that opens markdown (needs a vLLM server; default off)",
     )
+
+
+def add_samples(parser: flags.Parser) -> None:
+    """How many samples are taken, and which of them count."""
+    group = parser.add_argument_group("samples")
     group.add_argument("--preflight", type=flags.not_negative, default=20, help="samples to check first, 0: none (default 20)")
     group.add_argument(
         "--max_attempts", type=flags.positive, help="samples at most (default: 10 for each problem, at least 200)"
@@ -79,17 +101,6 @@ def parse_args() -> argparse.Namespace:
         default=False,
         help="a seed for each request; slows vLLM's sampler (default off)",
     )
-    flags.add_model(parser)
-    flags.add_sampling(parser, "problems")
-    flags.add_run(parser)
-    args = parser.parse_args()
-    if args.task_templates and not args.domain:
-        args.domain = list(DOMAINS)
-    if len(set(args.domain)) != len(args.domain):
-        parser.error("--domain names a field twice")
-    if args.domain_weights and len(args.domain_weights) != len(args.domain):
-        parser.error(f"--domain_weights has {len(args.domain_weights)} numbers for {len(args.domain)} fields")
-    return args
 
 
 def main() -> None:

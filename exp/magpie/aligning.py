@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from magpie.console import MagpieError, run_program
-from magpie.jobs import main_files
+from magpie.jobs import main_files, model_of
 from magpie.records import read_rows
 
 
@@ -27,12 +26,6 @@ def problems_and_model(source: Path) -> tuple[Path, str]:
         if row.record is not None:
             return source, model_of(row.record)
     raise MagpieError(f"{source}: no usable record in it. Name a job, or a file with `instruction`")
-
-
-def model_of(record: dict[str, Any]) -> str:
-    """Return the model that answered a problem, else the one that made it, else an empty text."""
-    answered, made = record.get("gen_response_configs") or {}, record.get("gen_input_configs") or {}
-    return str(answered.get("output_generator") or made.get("input_generator") or "")
 
 
 def main() -> None:

@@ -64,11 +64,7 @@ class AnswerJudge:
     async def _ask(self, session: Session, problem: str, one: str, other: str) -> tuple[str, Completion | None]:
         """Return the model's verdict on a pair in one order, or why there is none."""
         prompt = session.template.prompt(self.question(problem, one, other), thinking=False)
-        settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": MOST_TOKENS}
-        if session.client.is_vllm:
-            settings |= {"stop_token_ids": session.template.stop_token_ids, "add_special_tokens": False}
-        schema = {"name": "same_answer", "schema": SCHEMA, "strict": True}
-        settings["response_format"] = {"type": "json_schema", "json_schema": schema}
+        settings = session.answer_to_read(MOST_TOKENS, "same_answer", SCHEMA)
         try:
             completion = await session.client.complete(prompt, settings)
         except Refused as error:

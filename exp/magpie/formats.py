@@ -59,11 +59,6 @@ class Format:
     llama_factory: dict[str, Any] | None = None
     needs: tuple[str, ...] = ("instruction",)
 
-    def rows(self, record: dict[str, Any], options: Options) -> list[Row]:
-        """Return the rows that a record gives."""
-        made = self.row(record, options)
-        return made if isinstance(made, list) else [made]
-
 
 def of_response(record: dict[str, Any], key: str) -> Any:
     """Return a response's own value of a key that is a list where the record has several responses."""

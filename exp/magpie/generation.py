@@ -62,16 +62,26 @@ class Session:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
         }
-        if not self.client.is_vllm:
-            return settings | {"stop": self.template.stop_strings}
-        if sampling.top_k is not None:
-            settings["top_k"] = sampling.top_k
-        # Special tokens are shown: one inside a text is a leak that somebody should see.
-        return settings | {
-            "stop_token_ids": self.template.stop_token_ids,
-            "skip_special_tokens": False,
-            "add_special_tokens": False,
-        }
+        if self.client.is_vllm:
+            # Special tokens are shown: one inside a text is a leak that somebody should see.
+            settings["skip_special_tokens"] = False
+            if sampling.top_k is not None:
+                settings["top_k"] = sampling.top_k
+        return settings | self._ends()
+
+    def answer_to_read(self, max_tokens: int, name: str = "", schema: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the settings of a request whose answer a program reads: greedy, and held to a JSON schema if there is one."""
+        settings = {"temperature": 0.0, "max_tokens": max_tokens, **self._ends()}
+        if schema is None:
+            return settings
+        named = {"name": name, "schema": schema, "strict": True}
+        return settings | {"response_format": {"type": "json_schema", "json_schema": named}}
+
+    def _ends(self) -> dict[str, Any]:
+        """Return what ends a turn: by id where the server knows that."""
+        if self.client.is_vllm:
+            return {"stop_token_ids": self.template.stop_token_ids, "add_special_tokens": False}
+        return {"stop": self.template.stop_strings}
 
 
 def _tokens(completions: list[Completion]) -> dict[str, int]:

@@ -78,6 +78,12 @@ def main_files(folder: Path) -> tuple[str, Path, Path]:
     return run["arguments"]["model_path"], problems, answers
 
 
+def model_of(record: dict[str, Any]) -> str:
+    """Return the model that answered a record's problem, else the one that made it, else an empty text."""
+    answered, asked = record.get("gen_response_configs") or {}, record.get("gen_input_configs") or {}
+    return str(answered.get("output_generator") or asked.get("input_generator") or "")
+
+
 def main() -> None:
     """Print what scripts/sft.sh needs to know of a job."""
     print("\n".join(map(str, main_files(Path(sys.argv[1])))))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MATH = "\ue000"
 """Stands for a character of a formula in a masked text (a private-use character)."""
@@ -138,8 +139,9 @@ class Text:
     sentences: list[Sentence]
 
 
+@lru_cache(maxsize=1)
 def read_text(text: str) -> Text:
-    """Read a text into formulas and sentences."""
+    """Read a text into formulas and sentences; the last one is kept, for what is looked at twice."""
     formulas = find_formulas(text)
     return Text(text, formulas, split_sentences(formulas.masked))
 

@@ -67,8 +67,7 @@ class Stream:
         for row in rows:
             self.keep_line(encode(row))
         self._totals.written += 1 - len(rows)
-        if len(rows) != 1 or self._totals.rows is not None:
-            self._totals.rows = (self._totals.written - 1 if self._totals.rows is None else self._totals.rows) + len(rows)
+        self._totals.rows = (self._totals.rows or 0) + len(rows)
 
     def note(self, statistics: dict[str, Any]) -> None:
         """Put a stage's own figures into the summary and the run file."""

@@ -11,6 +11,7 @@ from typing import Any
 from magpie.configs import ModelPreset, load_model
 from magpie.console import MagpieError, log
 from magpie.guards import guard_form
+from magpie.jobs import model_of
 from magpie.machine import layout, this_machine
 from magpie.records import read_rows
 from magpie.tag_passes import Pass
@@ -137,9 +138,3 @@ class _Late:
 
     def __call__(self, records: Sequence[dict[str, Any]]) -> list[Result]:
         return self._load()(records)
-
-
-def model_of(record: dict[str, Any]) -> str | None:
-    """Return the model that wrote a record: its answer, else its problem."""
-    answered, asked = record.get("gen_response_configs") or {}, record.get("gen_input_configs") or {}
-    return answered.get("output_generator") or asked.get("input_generator")

@@ -73,18 +73,9 @@ class Asker:
 
     def _settings(self, session: Session, mission: Mission, prompt_tokens: int) -> dict[str, Any]:
         room = (session.client.context or 1 << 62) - prompt_tokens
-        settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": min(self._most_tokens(mission), room)}
-        if session.client.is_vllm:
-            settings |= {"stop_token_ids": session.template.stop_token_ids, "add_special_tokens": False}
-        else:
-            settings |= {"stop": session.template.stop_strings}
         if self._form:
-            return settings
-        schema = {"name": mission.name, "schema": mission.schema, "strict": True}
-        return settings | {"response_format": {"type": "json_schema", "json_schema": schema}}
-
-    def _most_tokens(self, mission: Mission) -> int:
-        return MAX_TOKENS if self._form else mission.most_tokens
+            return session.answer_to_read(min(MAX_TOKENS, room))
+        return session.answer_to_read(min(mission.most_tokens, room), mission.name, mission.schema)
 
     def _prompt(self, session: Session, mission: Mission, problem: str) -> list[int] | None:
         """Return the prompt's token ids, the problem cut to what fits; None if nothing would be left of it."""
