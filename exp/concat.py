@@ -1,11 +1,15 @@
 """Put jobs or shards together into one file.
 
     python exp/concat.py --inputs data/job_a data/job_b more.jsonl --stage ins_res --output_file data/both/both.jsonl
+    python exp/concat.py --shards data/job/job_ins_res.jsonl
 
 An input is a file, or a job's folder: then its file X_STAGE.jsonl is taken (--stage; default: the one finished file that no
 other stage went on from). Every record gets `source`, the name of its job or file, unless it has one. With --ids prefix (the
 default) ids become SOURCE/ID, and so do those that point to another record (`duplicate_of`, `min_similar_conversation_id`);
 `original_id` keeps what was there. With --ids keep they stay, and an id that two inputs share is refused.
+
+--shards FILE puts the shards of FILE together (--shard 1/N … N/N of the stage that makes it): the file, its dropped file and
+its run file become what one worker would have left. A set that is not complete, or of different runs, is refused.
 """
 
 from __future__ import annotations
@@ -15,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from magpie import flags
-from magpie.console import run_program
+from magpie.console import log, run_program
 from magpie.merging import Source, join, labelled, refuse_shared_ids
 from magpie.progress import StageBar, show_summary
 from magpie.records import checked_rows, fingerprint
 from magpie.runs import Run
+from magpie.shards import join_shards, shard_set
 from magpie.stages import begins, malformed
 from magpie.streams import Stream
 
@@ -27,8 +32,10 @@ from magpie.streams import Stream
 def parse_args() -> argparse.Namespace:
     """Return the checked command line."""
     parser = flags.Parser(__doc__)
-    parser.add_argument("--inputs", nargs="+", required=True, type=Path, metavar="PATH", help="files and job folders, in order")
-    parser.add_argument("--output_file", type=Path, required=True, help="the file to make (.jsonl)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--inputs", nargs="+", type=Path, metavar="PATH", help="files and job folders, in order")
+    what.add_argument("--shards", type=Path, metavar="FILE", help="the file whose shards are to be put together")
+    parser.add_argument("--output_file", type=Path, help="the file to make (.jsonl), of --inputs")
     parser.add_argument("--stage", help="which file of a job's folder: the end of its name, like ins_res (default: the last)")
     parser.add_argument("--ids", choices=["prefix", "keep"], default="prefix", help="(default prefix: SOURCE/ID)")
     parser.add_argument(
@@ -38,7 +45,12 @@ def parse_args() -> argparse.Namespace:
         help="put malformed lines into the dropped file instead of refusing the input (default off)",
     )
     flags.add_run(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.inputs and not args.output_file:
+        parser.error("--inputs needs --output_file")
+    if args.shards and args.output_file:
+        parser.error("--shards makes the file that it names: leave --output_file out")
+    return args
 
 
 def copy(source: Source, out: Stream, bar: StageBar, args: argparse.Namespace) -> None:
@@ -52,9 +64,30 @@ def copy(source: Source, out: Stream, bar: StageBar, args: argparse.Namespace) -
         bar.update(closed=1, dropped=out.dropped)
 
 
+def put_together(args: argparse.Namespace) -> None:
+    """Make the file that the shards are of."""
+    shards = shard_set(args.shards)
+    told = shards.run_file()
+    rows, arguments, inputs = told["counts"]["read"], told["arguments"], told["inputs"]
+    run = Run(told["stage"], args.shards, rows=rows, arguments=arguments, inputs=inputs, input_files=tuple(shards.paths))
+    if begins(run, overwrite=args.overwrite, check=args.check):
+        join_shards(shards)
+        log.info(
+            "%s: %d rows of %d shards, which may be deleted now", args.shards, told["counts"]["written"], len(shards.paths)
+        )
+
+
 def main() -> None:
     """Run the stage."""
     args = parse_args()
+    if args.shards:
+        put_together(args)
+    else:
+        merge(args)
+
+
+def merge(args: argparse.Namespace) -> None:
+    """Make a file of several jobs or files."""
     sources = labelled(args.inputs, args.stage)
     arguments: dict[str, Any] = {"sources": [source.name for source in sources], "ids": args.ids}
     prints = {f"inputs {source.name}": fingerprint(source.path) for source in sources}

@@ -32,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output_file", type=Path, help="(default: data/MODEL_TIME/MODEL_TIME_ins.jsonl)")
     add_steering(parser)
     add_samples(parser)
+    flags.add_shard(parser)
     flags.add_model(parser)
     flags.add_sampling(parser, "problems")
     flags.add_run(parser)
@@ -132,11 +133,12 @@ def main() -> None:
             )
         },
     }
-    run = Run("gen_ins.py", output, rows=args.total_prompts, arguments=arguments)
+    ours = args.shard.path(output) if args.shard else output
+    run = Run("gen_ins.py", ours, rows=args.total_prompts, arguments=arguments, shard=args.shard)
     if generate(run, preset, args, maker.rows(run), maker.make, try_template=maker.try_template):
         samples = run.totals.written + run.totals.dropped.total()
         log.info("%d of %d samples (%d%%) are %sproblems", run.rows, samples, 100 * run.rows // samples, "clean " * args.clean)
-        log.info("next: python exp/clean_ins.py --input_file %s", output)
+        log.info("next: python exp/clean_ins.py --input_file %s", ours)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,8 @@ from magpie import flags
 from magpie.answers import Answerer
 from magpie.configs import load_model, load_response_styles
 from magpie.console import log, run_program
-from magpie.generation import generate
-from magpie.records import check_input, stem_of
-from magpie.runs import Run
-from magpie.templates import ChatTemplate
+from magpie.generation import Template, generate
+from magpie.stages import open_run
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,6 +49,7 @@ def parse_args() -> argparse.Namespace:
         default=False,
         help="a seed for each request; slows vLLM's sampler (default off)",
     )
+    flags.add_shard(parser)
     flags.add_model(parser)
     flags.add_sampling(parser, "answers, or for samples with --num_responses above 1")
     flags.add_run(parser)
@@ -75,9 +74,7 @@ def main() -> None:
     if args.check and not args.input_file.exists():
         log.info("the arguments are fine; there is no input yet")
         return
-    summary = check_input(args.input_file, skip_malformed=args.skip_malformed)
     suffix = "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
-    output = args.output_file or args.input_file.with_name(f"{stem_of(args.input_file)}{suffix}.jsonl")
     arguments = {
         "model_path": preset.model,
         **msgspec.structs.asdict(sampling),
@@ -94,16 +91,15 @@ def main() -> None:
             )
         },
     }
-    inputs = {"input_file": summary.fingerprint}
-    run = Run("gen_res.py", output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=(args.input_file,))
+    run = open_run("gen_res.py", args, suffix, arguments)
     answerer = Answerer(args, preset.model, sampling)
 
-    def try_template(template: ChatTemplate) -> None:
+    def try_template(template: Template) -> None:
         template.prompt("1 + 1?", args.system_prompt)
 
     if generate(run, preset, args, answerer.rows(run), answerer.answer, try_template=try_template):
         then = "export.py --format sharegpt" if args.num_responses == 1 else "verify.py"
-        log.info("next: python exp/%s --input_file %s", then, output)
+        log.info("next: python exp/%s --input_file %s", then, run.paths.output)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def parse_args() -> argparse.Namespace:
         "--retag", action=argparse.BooleanOptionalAction, default=False, help="tag anew what is tagged already (default off)"
     )
     group.add_argument("--seed", type=int, default=0, help="seed of a server that is started here (default 0)")
+    flags.add_shard(parser)
     flags.add_model(parser, default="the one that wrote the file")
     flags.add_run(parser)
     return parser.parse_args()

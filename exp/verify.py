@@ -19,7 +19,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magpie import flags
 from magpie.console import log, run_program
@@ -28,6 +28,9 @@ from magpie.runs import Run
 from magpie.stages import begins, open_rows, open_run
 from magpie.verifier import Job, Judgement, Limits, Verifier
 from magpie.verifying import job_of, verified, with_response
+
+if TYPE_CHECKING:
+    from magpie.generation import Session, Template
 
 Item = tuple[int, dict[str, Any], Judgement]
 
@@ -66,6 +69,7 @@ def parse_args() -> argparse.Namespace:
         default=2048,
         help="megabytes of address space a worker (default 2048)",
     )
+    flags.add_shard(parser)
     flags.add_model(parser, default="")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run's server, with --judge (default 0)")
     flags.add_run(parser)
@@ -117,7 +121,7 @@ def with_judge(run: Run, work: Verification, verifier: Verifier, args: argparse.
     """Verify, and ask the model about what rules cannot compare."""
     from magpie.answer_judge import AnswerJudge
     from magpie.configs import load_model
-    from magpie.generation import Session, generate
+    from magpie.generation import generate
 
     preset = load_model(args.model_path)
     judge = AnswerJudge(preset.model)
@@ -132,9 +136,10 @@ def with_judge(run: Run, work: Verification, verifier: Verifier, args: argparse.
         else:
             session.keep(index, record, completions)
 
-    generate(
-        run, preset, args, work.items(verifier), settle, try_template=lambda t: t.prompt(judge.question("1 + 1?", "2", "two"))
-    )
+    def try_template(template: Template) -> None:
+        template.prompt(judge.question(template, "1 + 1?", "2", "two"), thinking=False)
+
+    generate(run, preset, args, work.items(verifier), settle, try_template=try_template)
 
 
 def main() -> None:

@@ -23,6 +23,15 @@ def completion(text: str = "fine", finish_reason: str = "stop", **more: Any) -> 
     return {"id": "c", "choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
 
 
+def chat(text: str | None = "fine", finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
+    """A body of chat completions, as hosted services send it."""
+    said = {"role": "assistant", "content": text} | message
+    return {
+        "choices": [{"index": 0, "message": said, "finish_reason": finish_reason}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 7},
+    }
+
+
 @dataclass
 class Reply:
     """One scripted reply; `reset` closes the socket abruptly instead (a TCP reset)."""
@@ -46,7 +55,7 @@ class Call:
 
 
 class ScriptedServer:
-    """A context manager: answers `/v1/completions` from `script`, then with `default`, and keeps every call in `history`."""
+    """A context manager: answers `routes` under `/v1` from `script`, then with `default`, and keeps every call in `history`."""
 
     def __init__(
         self,
@@ -56,15 +65,18 @@ class ScriptedServer:
         served: tuple[str, ...] = (MODEL,),
         owned_by: str = "vllm",
         key: str = "",
+        routes: tuple[str, ...] = ("completions",),
+        context: int = 4096,
+        port: int = 0,
     ) -> None:
         self.script = deque(replies)
         self.default = default or Reply()
-        listed = [{"id": name, "owned_by": owned_by, "max_model_len": 4096} for name in served]
+        listed = [{"id": name, "owned_by": owned_by, "max_model_len": context} for name in served]
         self.models = models or Reply(body={"object": "list", "data": listed})
-        self.key = key
+        self.key, self.routes = key, routes
         self.history: list[Call] = []
         self.model_calls: list[Call] = []
-        self.port = 0
+        self.port = port
         self._in_flight = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -106,7 +118,8 @@ class ScriptedServer:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/v1/models", self._answer_models)
-        app.router.add_post("/v1/completions", self._answer_completions)
+        for route in self.routes:
+            app.router.add_post(f"/v1/{route}", self._answer_completions)
         runner = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port)
@@ -125,6 +138,8 @@ class ScriptedServer:
         self._in_flight += 1
         try:
             body = json.loads(await request.read())
+            if not body:  # the question whether the route is there
+                return await self._send(request, Reply(400, {"error": "no model"}))
             call = Call(request.path, dict(request.headers), body, time.monotonic(), self._in_flight)
             self.history.append(call)
             reply = self._refusal(call) or (self.script.popleft() if self.script else self.default)

@@ -9,7 +9,8 @@ import msgspec
 
 from magpie.client import Completion, Refused
 from magpie.configs import load_same_answer
-from magpie.generation import Session
+from magpie.generation import Session, Template
+from magpie.texts import machine_readable
 from magpie.verifier import REFERENCE, Judgement
 
 SAME, DIFFERENT, UNDECIDED = "same", "different", "undecided"
@@ -34,10 +35,11 @@ class AnswerJudge:
         self._model = model
         self._prompt = load_same_answer()
 
-    def question(self, problem: str, one: str, other: str) -> str:
+    def question(self, template: Template, problem: str, one: str, other: str) -> str:
         """Return what the model is asked."""
         most = self._prompt.most_characters
-        return self._prompt.question.format(problem=problem[:most], one=one[: most // 4], other=other[: most // 4])
+        shown = {"problem": problem[:most], "one": one[: most // 4], "other": other[: most // 4]}
+        return self._prompt.question.format(**{name: template.harmless(text) for name, text in shown.items()})
 
     async def settle(
         self, session: Session, record: dict[str, Any], judgement: Judgement
@@ -63,14 +65,16 @@ class AnswerJudge:
 
     async def _ask(self, session: Session, problem: str, one: str, other: str) -> tuple[str, Completion | None]:
         """Return the model's verdict on a pair in one order, or why there is none."""
-        prompt = session.template.prompt(self.question(problem, one, other), thinking=False)
+        prompt = session.template.prompt(self.question(session.template, problem, one, other), thinking=False)
+        if session.client.context and len(prompt) + MOST_TOKENS > session.client.context:
+            return "prompt_too_long", None
         settings = session.answer_to_read(MOST_TOKENS, "same_answer", SCHEMA)
         try:
             completion = await session.client.complete(prompt, settings)
         except Refused as error:
             return error.reason, None
         try:
-            return msgspec.json.decode(completion.text, type=_Said).verdict, completion
+            return msgspec.json.decode(machine_readable(completion.text), type=_Said).verdict, completion
         except (msgspec.DecodeError, UnicodeDecodeError):
             return "unreadable", completion
 

@@ -13,6 +13,7 @@ import msgspec
 from magpie.client import Completion, Refused
 from magpie.configs import Sampling, load_response_styles
 from magpie.generation import Session
+from magpie.hosted import ChatPrompt, Prompt
 from magpie.records import Row, read_rows, stem_of
 from magpie.runs import Run
 from magpie.server import hashed_seed
@@ -103,13 +104,13 @@ class Answerer:
             return row.record
         return {"id": f"{stem_of(self._args.input_file)}-{row.line:06d}"} | row.record
 
-    async def _one(self, session: Session, prompt: list[int], room: int, index: int, number: int) -> Answer | Refused:
+    async def _one(self, session: Session, prompt: Prompt, room: int, index: int, number: int) -> Answer | Refused:
         try:
             return await self._sample(session, prompt, room, index, number)
         except Refused as error:
             return error
 
-    async def _sample(self, session: Session, prompt: list[int], room: int, index: int, number: int) -> Answer:
+    async def _sample(self, session: Session, prompt: Prompt, room: int, index: int, number: int) -> Answer:
         settings = session.server_sampling(self._sampling)
         settings["max_tokens"] = min(settings["max_tokens"], room)
         if self._args.request_seeds:
@@ -123,17 +124,17 @@ class Answerer:
         return judge(longer_completion, forced_think=session.template.forced_think)
 
     async def _longer(
-        self, session: Session, prompt: list[int], settings: dict[str, Any], cut: Completion, longer: int
+        self, session: Session, prompt: Prompt, settings: dict[str, Any], cut: Completion, longer: int
     ) -> Completion:
         """Let a cut answer go on where it stopped; where the server gives no token ids, make a longer one anew."""
-        if cut.token_ids is None:
+        if cut.token_ids is None or isinstance(prompt, ChatPrompt):
             return await session.client.complete(prompt, settings | {"max_tokens": longer})
         left = longer - len(cut.token_ids)
         more = await session.client.complete(prompt + cut.token_ids, settings | {"max_tokens": left})
         ids = cut.token_ids + (more.token_ids or [])
         return replace(
             more,
-            text=session.template.decode(ids),
+            text=session.own_template.decode(ids),
             prompt_tokens=cut.prompt_tokens,
             completion_tokens=cut.completion_tokens + more.completion_tokens,
             token_ids=ids,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from magpie.console import AGAIN, MagpieError, log, printable
-from magpie.server import Connection
+from magpie.endpoints import Api, Connection, Endpoint, Endpoints, keepalive_socket, short
+from magpie.hosted import ChatPrompt, Limits, Prompt
+from magpie.texts import CLOSE, OPEN
 
 if TYPE_CHECKING:
     import aiohttp
@@ -28,7 +29,6 @@ MAX_RATE_LIMITED = 100
 MAX_OUTAGES = 30
 """A request during which the server has died so often may be what it dies of."""
 LONGEST_PAUSE = 60.0
-PROBE_SECONDS = 5.0
 REFUSALS_IN_A_ROW = 20
 """So many lasting failures without a success between them mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
@@ -70,15 +70,34 @@ class _Answer(msgspec.Struct):
     usage: _Usage | None = None
 
 
-class _Models(msgspec.Struct):
-    class Model(msgspec.Struct):
-        """One served model."""
+class _Message(msgspec.Struct):
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
 
-        id: str
-        owned_by: str | None = None
-        max_model_len: int | None = None
 
-    data: list[Model]
+class _Said(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _ChatAnswer(msgspec.Struct):
+    choices: list[_Said]
+    usage: _Usage | None = None
+
+    def plain(self) -> _Answer:
+        """Return it as a completion: the chain of thought in its tags, however the server puts it."""
+        choices = []
+        for said in self.choices:
+            text, thought = said.message.content or "", said.message.reasoning or said.message.reasoning_content
+            if thought:
+                text = f"{OPEN}\n{thought}" + (f"\n{CLOSE}\n\n{text}" if text or said.finish_reason != "length" else "")
+            choices.append(_Choice(text, said.finish_reason))
+        return _Answer(choices, self.usage)
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+_decode_chat = msgspec.json.Decoder(_ChatAnswer).decode
 
 
 @dataclass(frozen=True)
@@ -109,61 +128,51 @@ class _Tries:
         return self.failed >= MAX_ATTEMPTS or self.limited >= MAX_RATE_LIMITED or self.outages >= MAX_OUTAGES
 
 
-@dataclass
-class _Endpoint:
-    url: str
-    outstanding: int = 0
-    down_since: float | None = None
-    tried_at: float = 0.0
-    limit: float = float("inf")
-    """How many requests it takes at once: halved by every 429, growing slowly with every success."""
-
-    def rests(self) -> bool:
-        """Whether it was down just now, or another request is finding out whether it still is."""
-        return self.down_since is not None and (self.outstanding > 0 or time.monotonic() - self.tried_at < PROBE_SECONDS)
-
-
 class Client:
     """Completions from one or several servers; use as an async context manager.
 
     Args:
-        connection: base URLs and the key.
+        connection: where the servers are, and the key.
         model: the model's name, to find it among those served.
         max_in_flight: requests in flight at most, over all servers.
         outage: seconds to wait for a server that is down before the run ends.
         timeout: seconds that one request may take.
+        api: which of OpenAI's interfaces to use (`endpoints.Endpoints`).
+        limits: requests and tokens a minute.
     """
 
     def __init__(
-        self, connection: Connection, model: str, *, max_in_flight: int, outage: float = 1800.0, timeout: float = 7200.0
+        self,
+        connection: Connection,
+        model: str,
+        *,
+        max_in_flight: int,
+        outage: float = 1800.0,
+        timeout: float = 7200.0,
+        api: Api = "auto",
+        limits: Limits | None = None,
     ) -> None:
-        self._endpoints = [_Endpoint(url) for url in connection.urls]
-        self._key, self._gone = connection.api_key, connection.gone
-        self._max_in_flight = max_in_flight
-        self._outage, self._timeout = outage, timeout
+        self.endpoints = Endpoints(connection, model, api=api, outage=outage)
+        self._key = connection.api_key
+        self._max_in_flight, self._timeout = max_in_flight, timeout
+        self._limits = limits or Limits()
         self._slots = asyncio.Semaphore(max_in_flight)
         self._session: aiohttp.ClientSession | None = None
         self._refusals = 0
-        self._free = asyncio.Condition()
+        self._schemas = True
         self.model = model
-        self._met: list[_Models.Model] = []
-        self.is_vllm = False
-        self.context: int | None = None
 
     async def __aenter__(self) -> Client:
         import aiohttp
 
-        if not self._endpoints:
-            raise MagpieError("--base_url names no server. Give one like http://host:8000/v1")
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=False),
+            connector=aiohttp.TCPConnector(limit=0, force_close=False, socket_factory=keepalive_socket),
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=10),
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             json_serialize=lambda value: msgspec.json.encode(value).decode(),
         )
         try:
-            for endpoint in self._endpoints:
-                await self._meet(endpoint)
+            await self.endpoints.open(self._session)
         except BaseException:
             await self._session.close()
             raise
@@ -171,75 +180,53 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._session is not None  # noqa: S101
+        await self.endpoints.close()
         await self._session.close()
 
-    async def _meet(self, endpoint: _Endpoint) -> None:
-        """Find out what an endpoint serves, before any work is sent to it."""
-        import aiohttp
+    @property
+    def is_vllm(self) -> bool:
+        """Whether the servers are vLLM's and take what only vLLM knows."""
+        return self.endpoints.is_vllm
 
-        assert self._session is not None  # noqa: S101
-        where = f"{printable(endpoint.url)}/models"
-        try:
-            async with self._session.get(f"{endpoint.url}/models", timeout=aiohttp.ClientTimeout(total=30)) as answer:
-                status, body = answer.status, await answer.read()
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            raise MagpieError(f"'{printable(endpoint.url)}' is no URL. Give --base_url like http://host:8000/v1") from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise MagpieError(
-                f"no server answers at {where} ({_short(error)}). Check --base_url (MAGPIE_BASE_URL), and that the server is up"
-            ) from error
-        if status in (401, 403):
-            raise MagpieError(f"{where} refuses the key (HTTP {status}). Put the right one into MAGPIE_API_KEY")
-        try:
-            if status != 200:
-                raise msgspec.DecodeError(f"HTTP {status}")
-            models = msgspec.json.decode(body, type=_Models).data
-        except msgspec.DecodeError as error:
-            raise MagpieError(
-                f"{where} is not an OpenAI-compatible server ({error}). --base_url usually ends in /v1"
-            ) from error
-        self._choose(models, where)
+    @property
+    def chat(self) -> bool:
+        """Whether prompts go as messages, since the server has no other interface."""
+        return self.endpoints.chat
 
-    def _choose(self, models: list[_Models.Model], where: str) -> None:
-        served = {model.id: model for model in models}
-        if self.model not in served:
-            names = ", ".join(printable(name) for name in served) or "nothing"
-            raise MagpieError(
-                f"{where} does not serve {self.model}, but {names}. Name one of those with --model_path, or with "
-                "--served_model if it is the same model under another name"
-            )
-        chosen = served[self.model]
-        self._met.append(chosen)
-        self.is_vllm = all(model.owned_by == "vllm" for model in self._met)
-        self.context = min((model.max_model_len for model in self._met if model.max_model_len), default=None)
+    @property
+    def context(self) -> int | None:
+        """Tokens that the model takes, prompt and completion together; None: not known."""
+        return self.endpoints.context
 
     # --- one request ---------------------------------------------------------------------------------------------
 
-    async def complete(self, prompt: list[int], sampling: dict[str, Any]) -> Completion:
-        """Return a completion of token ids. `sampling` is sent as it is.
+    async def complete(self, prompt: Prompt, sampling: dict[str, Any]) -> Completion:
+        """Return a completion of token ids, or of messages. `sampling` is sent as it is.
 
         Raises:
             Refused: the request fails for good.
             MagpieError: the run cannot go on.
         """
-        import tenacity
-
-        body = {"model": self.model, "prompt": prompt, **sampling}
+        said = {"messages": prompt.messages} if isinstance(prompt, ChatPrompt) else {"prompt": prompt}
+        body = {"model": self.model, **said, **sampling}
         if self.is_vllm:
             body |= {"return_token_ids": True}
-        tries = _Tries()
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_Passing), wait=_pause, stop=tries.spent, reraise=True
-        )
+        if not self._schemas:
+            body.pop("response_format", None)
+        paid = await self._limits.before(len(prompt), sampling.get("max_tokens", 0))
         try:
-            answer: _Answer = await retrying(self._post, body, tries)
-        except _Passing as error:
-            self._count_refusal(Refused("server_error", printable(str(error), 300)))
+            answer = await self._tried(body)
         except Refused as error:
-            self._count_refusal(error)
+            if "response_format" not in body or "response_format" not in error.detail:
+                self._count_refusal(error)
+            if self._schemas:
+                log.warning("the server knows no JSON schemas (%s): answers are read as they come", error.detail)
+            self._schemas = False
+            return await self.complete(prompt, sampling)
         self._refusals = 0
         choice = answer.choices[0]
         usage = answer.usage or _Usage()
+        await self._limits.after(paid, usage.completion_tokens)
         return Completion(
             choice.text,
             choice.finish_reason or "unknown",
@@ -247,6 +234,20 @@ class Client:
             usage.completion_tokens,
             choice.token_ids,
         )
+
+    async def _tried(self, body: dict[str, Any]) -> _Answer:
+        """Send a request as often as it takes."""
+        import tenacity
+
+        tries = _Tries()
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(_Passing), wait=_pause, stop=tries.spent, reraise=True
+        )
+        try:
+            answer: _Answer = await retrying(self._post, body, tries)
+        except _Passing as error:
+            raise Refused("server_error", printable(str(error), 300)) from error
+        return answer
 
     def _count_refusal(self, error: Refused) -> None:
         self._refusals += 1
@@ -268,7 +269,7 @@ class Client:
                 waited = True
                 tries.outages += 1
                 tries.failed = 0  # what failed just before was the server, which died
-            self._end_if_down_for_good()
+            self.endpoints.end_if_down_for_good()
             await asyncio.sleep(1.0)
 
     async def _post_once(self, body: dict[str, Any]) -> _Answer | None:
@@ -276,47 +277,38 @@ class Client:
         import aiohttp
 
         assert self._session is not None  # noqa: S101
-        endpoint = await self._take()
+        endpoint = await self.endpoints.take()
         try:
-            async with self._session.post(f"{endpoint.url}/completions", json=body) as answer:
+            if not endpoint.met and not await self.endpoints.join(endpoint):
+                return None
+            route = "chat/completions" if "messages" in body else "completions"
+            async with self._session.post(f"{endpoint.url}/{route}", json=body) as answer:
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
                 data = await answer.read()
             if status in (502, 503, 504):  # a gateway whose server is down
-                self._mark_down(endpoint, f"HTTP {status}")
+                endpoint.is_down(f"HTTP {status}")
                 return None
-            endpoint.down_since = None
+            endpoint.is_up()
             return self._judge(endpoint, status, data, retry_after)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            self._mark_down(endpoint, _short(error))
+            endpoint.is_down(short(error))
             return None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            raise _Passing(_short(error)) from error
+            raise _Passing(short(error)) from error
         finally:
-            await self._give_back(endpoint)
+            await self.endpoints.give_back(endpoint)
 
-    def _mark_down(self, endpoint: _Endpoint, why: str) -> None:
-        if endpoint.down_since is None:
-            log.warning("%s is down (%s); waiting for it", printable(endpoint.url), why)
-            endpoint.down_since = time.monotonic()
-        endpoint.tried_at = time.monotonic()
-
-    def _end_if_down_for_good(self) -> None:
-        if why := self._gone():
-            raise MagpieError(f"{why}. To go on, {AGAIN}")
-        since = [endpoint.down_since for endpoint in self._endpoints]
-        longest = min(time.monotonic() - at if at is not None else 0.0 for at in since)
-        if longest > self._outage:
-            raise MagpieError(f"no server has answered for {longest:.0f} s. Start it, then {AGAIN}")
-
-    def _judge(self, endpoint: _Endpoint, status: int, data: bytes, retry_after: str | None) -> _Answer:
+    def _judge(self, endpoint: Endpoint, status: int, data: bytes, retry_after: str | None) -> _Answer:
         if status == 200:
             endpoint.limit += 1 / max(endpoint.limit, 1.0)
             try:
-                answer = msgspec.json.decode(data, type=_Answer)
+                answer = _decode_chat(data).plain() if self.chat else _decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise _Passing(f"malformed answer: {error}") from error
             if not answer.choices:
                 raise _Passing("malformed answer: no choices")
+            endpoint.completions += 1
+            endpoint.tokens += answer.usage.completion_tokens if answer.usage else 0
             return answer
         text = f"HTTP {status}: {data[:300].decode('utf-8', 'replace')}"
         if status == 429:
@@ -325,29 +317,14 @@ class Client:
         if status >= 500 or status == 408:
             raise _Passing(text)
         if status in (402, 404):
-            raise MagpieError(f"{printable(endpoint.url)} serves no more ({printable(text)}). Mend that, then {AGAIN}")
+            hint = "" if self.chat else " (a service that has chat completions only: --api chat)"
+            raise MagpieError(f"{printable(endpoint.url)} serves no more ({printable(text)}). Mend that{hint}, then {AGAIN}")
         if status in (401, 403):
             raise MagpieError(
                 f"{printable(endpoint.url)} refuses the key (HTTP {status}). Put the right one into MAGPIE_API_KEY, then "
                 f"{AGAIN}"
             )
         raise Refused("request_refused", printable(text))
-
-    async def _take(self) -> _Endpoint:
-        """Return the endpoint with the fewest requests outstanding, those that are down last."""
-        async with self._free:
-            while True:
-                open_ones = [e for e in self._endpoints if e.outstanding < e.limit]
-                if open_ones:
-                    endpoint = min(open_ones, key=lambda e: (e.rests(), e.outstanding))
-                    endpoint.outstanding += 1
-                    return endpoint
-                await self._free.wait()
-
-    async def _give_back(self, endpoint: _Endpoint) -> None:
-        async with self._free:
-            endpoint.outstanding -= 1
-            self._free.notify()
 
     # --- many ----------------------------------------------------------------------------------------------------
 
@@ -375,10 +352,6 @@ def _first_leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _short(error: BaseException) -> str:
-    return printable(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
 
 
 def _seconds(retry_after: str | None) -> float | None:

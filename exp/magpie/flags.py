@@ -7,10 +7,11 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from magpie.configs import Sampling
 from magpie.console import MagpieError
+from magpie.shards import parse as parse_shard
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,6 +23,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
         raise MagpieError(f"{message}. See {self.prog} --help")
+
+
+class Joined(argparse.Action):
+    """A flag that may be given several times: what is given is joined by commas, and takes the default's place."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
+        """Add a value."""
+        given = getattr(namespace, self.dest) if getattr(self, "_seen", None) is namespace else None
+        self._seen = namespace
+        setattr(namespace, self.dest, f"{given},{values}" if given is not None else values)
 
 
 def number(
@@ -64,9 +75,12 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
     group.add_argument("--tokenizer", help="folder or hub id of the tokenizer (default: the model's own)")
     group.add_argument(
         "--base_url",
+        action=Joined,
+        metavar="URL",
         default=os.environ.get("MAGPIE_BASE_URL") or None,
-        help="server(s) to use, separated by commas, like http://host:8000/v1; the key in MAGPIE_API_KEY (default: "
-        "MAGPIE_BASE_URL, else a server is started here for this run)",
+        help="server(s) to use, separated by commas or given several times, like http://host:8000/v1; @FILE lists them, one a "
+        "line, and is read again when it changes; the key in MAGPIE_API_KEY (default: MAGPIE_BASE_URL, else a server is "
+        "started here for this run)",
     )
     group.add_argument(
         "--max_in_flight", type=positive, default=512, help="requests in flight at most, over all servers (default 512)"
@@ -75,6 +89,24 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
     group.add_argument(
         "--request_timeout", type=positive, default=7200, help="seconds that one request may take (default 7200)"
     )
+    add_hosted(parser)
+
+
+def add_hosted(parser: Parser) -> None:
+    """What a service that belongs to somebody else needs: its interface, its limits, its prices."""
+    group = parser.add_argument_group("hosted service")
+    group.add_argument(
+        "--api",
+        choices=["auto", "completions", "chat"],
+        default="auto",
+        help="which interface of the server: chat needs no tokenizer, and can answer, tag and judge, not make problems "
+        "(default auto: completions where there are some)",
+    )
+    group.add_argument("--requests_per_minute", type=positive, help="requests sent a minute at most (default: no limit)")
+    group.add_argument("--tokens_per_minute", type=positive, help="tokens a minute at most, both ways (default: no limit)")
+    price = number(float, least=0.0)
+    group.add_argument("--prompt_price", type=price, help="US dollars for a million tokens read (default: no cost is counted)")
+    group.add_argument("--completion_price", type=price, help="US dollars for a million tokens written (default: as above)")
 
 
 def add_sampling(parser: Parser, which: str) -> None:
@@ -101,6 +133,17 @@ def add_run(parser: Parser) -> None:
         action=argparse.BooleanOptionalAction,
         default=False,
         help="check the arguments and the files, and stop before a model is needed (default off)",
+    )
+
+
+def add_shard(parser: Parser) -> None:
+    """--shard, for stages whose work on a record is expensive."""
+    parser.add_argument(
+        "--shard",
+        type=parse_shard,
+        metavar="I/N",
+        help="do only part I of N of the rows, for several workers on one file; concat.py --shards puts them together "
+        "(default: all rows)",
     )
 
 

@@ -11,15 +11,19 @@ from typing import Any, TypeVar
 
 from magpie.client import Client, Completion
 from magpie.configs import ModelPreset, Sampling
-from magpie.console import log
+from magpie.console import MagpieError, log
+from magpie.hosted import HostedTemplate, Limits, Prices
 from magpie.machine import layout, this_machine
 from magpie.progress import StageBar, show_examples, show_summary
 from magpie.runs import Run
 from magpie.server import connect
-from magpie.stages import begins
+from magpie.stages import begins, shard_of
 from magpie.templates import ChatTemplate
 
 T = TypeVar("T")
+THINKING_ROOM = 4096
+"""Tokens beside those of an answer that a program reads: nobody keeps a service's model from thinking first."""
+Template = ChatTemplate | HostedTemplate
 
 
 @dataclass
@@ -28,8 +32,18 @@ class Session:
 
     run: Run
     client: Client
-    template: ChatTemplate
+    template: Template
     bar: StageBar
+    prices: Prices | None = None
+
+    @property
+    def own_template(self) -> ChatTemplate:
+        """The model's chat template, for what is written in token ids.
+
+        Raises:
+            MagpieError: only the server knows it.
+        """
+        return self.template.frame() if isinstance(self.template, HostedTemplate) else self.template
 
     def keep(self, index: int, record: dict[str, Any], completions: list[Completion]) -> None:
         """Write a finished record and show it in the bar."""
@@ -53,6 +67,8 @@ class Session:
 
     def _tick(self, closed: int, completions: list[Completion]) -> None:
         tokens = sum(c.completion_tokens for c in completions)
+        if self.prices:
+            self.run.totals.statistics["cost_in_dollars"] = round(self.prices.cost(self.run.totals), 6)
         self.bar.update(closed=closed, tokens=tokens, dropped=sum(self.run.totals.dropped.values()))
 
     def server_sampling(self, sampling: Sampling) -> dict[str, Any]:
@@ -71,6 +87,8 @@ class Session:
 
     def answer_to_read(self, max_tokens: int, name: str = "", schema: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the settings of a request whose answer a program reads: greedy, and held to a JSON schema if there is one."""
+        if self.client.chat:
+            max_tokens += THINKING_ROOM
         settings = {"temperature": 0.0, "max_tokens": max_tokens, **self._ends()}
         if schema is None:
             return settings
@@ -79,6 +97,8 @@ class Session:
 
     def _ends(self) -> dict[str, Any]:
         """Return what ends a turn: by id where the server knows that."""
+        if isinstance(self.template, HostedTemplate):
+            return {}
         if self.client.is_vllm:
             return {"stop_token_ids": self.template.stop_token_ids, "add_special_tokens": False}
         return {"stop": self.template.stop_strings}
@@ -98,7 +118,7 @@ def generate(
     items: Iterable[T],
     work: Callable[[Session, T], Awaitable[None]],
     *,
-    try_template: Callable[[ChatTemplate], object],
+    try_template: Callable[[Template], object],
 ) -> bool:
     """Do a generating stage: check, connect, work on every item, finish, show. Return whether anything was made.
 
@@ -114,29 +134,48 @@ def generate(
         return False
     if not args.base_url:
         layout(preset, this_machine())  # what does not fit is refused before anything is loaded
-    template = ChatTemplate(preset, args.tokenizer)
+    template = open_template(preset, args)
     try_template(template)
-    if preset.pre_query_template is None:
+    if preset.pre_query_template is None and isinstance(template, ChatTemplate):
         prefix = template.frame().pre_query
         log.info("pre-query prefix, derived from the tokenizer: %r, token ids %s", prefix, template.encode(prefix))
-    with_server(run, preset, args, template, items, work, overwrite=args.overwrite)
+    with_server(run, preset, args, template, items, work, overwrite=args.overwrite, try_template=try_template)
     show_examples(run.paths.output)
     show_summary(run.stage, run.paths, run.totals)
     return True
+
+
+def open_template(preset: ModelPreset, args: argparse.Namespace) -> Template:
+    """Return the model's chat template, or what stands for it where only the server knows it (`--api chat`)."""
+    if args.api == "chat":
+        if not args.base_url:
+            raise MagpieError("--api chat is for a server of somebody else's. Name it with --base_url (MAGPIE_BASE_URL)")
+        return HostedTemplate()
+    return ChatTemplate(preset, args.tokenizer)
 
 
 def with_server(
     run: Run,
     preset: ModelPreset,
     args: argparse.Namespace,
-    template: ChatTemplate,
+    template: Template,
     items: Iterable[T],
     work: Callable[[Session, T], Awaitable[None]],
     *,
     overwrite: bool,
+    try_template: Callable[[Template], object] = lambda _: None,
 ) -> None:
-    """Connect to the server(s) of `args`, or start one, work on every item and finish the run's files."""
-    settings: dict[str, Any] = {"log_dir": run.paths.output.parent / "logs", "seed": args.seed}
+    """Connect to the server(s) of `args`, or start one, work on every item and finish the run's files.
+
+    `try_template` is called again where the server turns out to have chat completions only.
+    """
+    shard = shard_of(args)
+    # two shards' own servers must not write the same samples
+    settings: dict[str, Any] = {
+        "log_dir": run.paths.output.parent / "logs",
+        "seed": args.seed,
+        "replica": shard.number if shard else 0,
+    }
     with connect(preset, args.base_url, **settings) as connection:
         client = Client(
             connection,
@@ -144,22 +183,25 @@ def with_server(
             max_in_flight=args.max_in_flight,
             outage=args.outage,
             timeout=args.request_timeout,
+            api=args.api,
+            limits=Limits(args.requests_per_minute, args.tokens_per_minute),
         )
-        asyncio.run(_work(run, client, template, items, work, overwrite=overwrite))
+        prices = None
+        if args.prompt_price is not None or args.completion_price is not None:
+            prices = Prices(args.prompt_price or 0.0, args.completion_price or 0.0)
 
+        async def work_on_all() -> None:
+            async with client:  # the server has been met before anything earlier is overwritten
+                known = template
+                if client.chat and isinstance(template, ChatTemplate):
+                    known = HostedTemplate()
+                    try_template(known)
+                with run.session(overwrite=overwrite):
+                    with StageBar(run.stage.removesuffix(".py"), run.rows, run.closed) as bar:
+                        session = Session(run, client, known, bar, prices)
+                        await client.for_each(items, functools.partial(work, session))
+                    run.finish()
+                for share in client.endpoints.shares():
+                    log.info("%s", share)
 
-async def _work(
-    run: Run,
-    client: Client,
-    template: ChatTemplate,
-    items: Iterable[T],
-    work: Callable[[Session, T], Awaitable[None]],
-    *,
-    overwrite: bool,
-) -> None:
-    async with client:  # the server has been met before anything earlier is overwritten
-        with run.session(overwrite=overwrite):
-            with StageBar(run.stage.removesuffix(".py"), run.rows, run.closed) as bar:
-                session = Session(run, client, template, bar)
-                await client.for_each(items, functools.partial(work, session))
-            run.finish()
+        asyncio.run(work_on_all())

@@ -35,7 +35,7 @@ def job_file(folder: Path, stage: str | None) -> Path:
 
 
 def finished(folder: Path) -> dict[Path, dict[str, Any]]:
-    """Return a job's finished record files with their run files' content; exported ones are no records any more.
+    """Return a job's finished record files with their run files' content: neither what was exported nor shards.
 
     Raises:
         MagpieError: there is none, so the folder is not a job.
@@ -49,7 +49,8 @@ def finished(folder: Path) -> dict[Path, dict[str, Any]]:
             run = msgspec.json.decode(run_file.read_bytes(), type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MagpieError(f"{run_file}: broken ({error}). Make its stage again, or name a file") from error
-        if output.exists() and run.get("status") == "complete" and run.get("stage") != "export.py":
+        of_records = run.get("stage") != "export.py" and "shard" not in (run.get("arguments") or {})
+        if output.exists() and run.get("status") == "complete" and of_records:
             found[output] = run
     if not found:
         raise MagpieError(f"{folder}: this folder is not a job: no finished stage (.jsonl with its .run.json) is in it")

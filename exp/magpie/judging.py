@@ -10,12 +10,11 @@ from typing import Any
 from magpie.cleaning import as_record, clean, raw_text
 from magpie.client import Completion
 from magpie.configs import ModelPreset
-from magpie.generation import Session
+from magpie.generation import Session, Template
 from magpie.records import read_rows
 from magpie.runs import Paths
 from magpie.taggers import Asker
 from magpie.tagging import EMPTY, JUDGE
-from magpie.templates import ChatTemplate
 
 QUESTIONS = ("complete", "self_contained", "definite_answer")
 
@@ -26,7 +25,7 @@ class ProblemJudge:
     def __init__(self, preset: ModelPreset, language: str | None) -> None:
         self._asker, self._model, self._language = Asker(preset), preset.model, language
 
-    def try_template(self, template: ChatTemplate) -> None:
+    def try_template(self, template: Template) -> None:
         """Render a prompt."""
         template.prompt("1 + 1?", thinking=False)
 

@@ -11,6 +11,7 @@ from typing import Any
 from magpie.console import MagpieError
 from magpie.jobs import job_file
 from magpie.records import checked_rows, identity_of, stem_of
+from magpie.shards import is_shard, whole_of
 
 POINTERS = ("duplicate_of", "min_similar_conversation_id")
 """Keys that hold another record's id; null is no id."""
@@ -36,6 +37,10 @@ def labelled(paths: list[Path], stage: str | None) -> list[Source]:
         if file.resolve() in seen:
             raise MagpieError(f"{file} is named twice. Name every input once")
         seen.add(file.resolve())
+        if is_shard(file):
+            raise MagpieError(
+                f"{file} is a shard of a file. Put all of them together first: concat.py --shards {whole_of(file)}"
+            )
     counts = Counter(name for _, name in files)
     sources = [Source(name if counts[name] == 1 else f"{file.resolve().parent.name}.{name}", file) for file, name in files]
     shared = [name for name, count in Counter(source.name for source in sources).items() if count > 1]

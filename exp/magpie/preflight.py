@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 
 from magpie.console import MagpieError, log, printable
 from magpie.texts import sample_defect
@@ -31,7 +32,7 @@ class Preflight:
         self._placed += 1
         return self._placed - 1
 
-    def add(self, place: int, text: str, finish_reason: str, added_tokens: list[str]) -> None:
+    def add(self, place: int, text: str, finish_reason: str, added_tokens: Sequence[str]) -> None:
         """Take a sample in.
 
         Raises:

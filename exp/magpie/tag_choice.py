@@ -108,7 +108,7 @@ class _Choice:
         if form is None:
             raise _NotPossible(f"{preset.model} is no guard model whose verdicts can be read (Qwen3Guard-Gen, Llama-Guard-3)")
         if given:
-            where = {"base_url": self._args.guard_url, "served_model": None, "tokenizer": None}
+            where = {"base_url": self._args.guard_url, "served_model": None, "tokenizer": None, "api": "auto"}
             self._guard.args = argparse.Namespace(**vars(self._args) | where)
         self._check_fit(preset, self._guard.args.base_url)
         self._guard.preset, self._guard.taggers = preset, {name: preset.model}

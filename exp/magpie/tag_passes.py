@@ -18,14 +18,13 @@ import msgspec
 
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log
-from magpie.generation import with_server
+from magpie.generation import open_template, with_server
 from magpie.progress import StageBar, show_summary
 from magpie.records import InputSummary, read_rows
 from magpie.runs import Paths, Run
 from magpie.stages import begins, malformed, output_of
 from magpie.taggers import Item, LocalTagger, ServerTagger, tag_empty, tag_here
 from magpie.tagging import MISSIONS, with_tags
-from magpie.templates import ChatTemplate
 
 STAGE = "unitag.py"
 BATCH = 64
@@ -88,7 +87,10 @@ class TagRun:
             "retag": args.retag,
         }
         inputs = {"input_file": summary.fingerprint}
-        self.run = Run(STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=(args.input_file,))
+        sources = (args.input_file,)
+        self.run = Run(
+            STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=sources, shard=args.shard
+        )
 
     def work(self) -> None:
         """Do the pass, unless its missions are in the output already."""
@@ -112,7 +114,7 @@ class TagRun:
 
     def _with_server(self, preset: ModelPreset) -> int:
         args = self._pass.args
-        template = ChatTemplate(preset, args.tokenizer)
+        template = open_template(preset, args)
         tagger = ServerTagger(preset, self._pass.taggers)
         items = self._items(BATCH)
         with_server(self.run, preset, args, template, items, tagger.work, overwrite=self._overwrite)

@@ -12,7 +12,9 @@ from magpie.configs import ModelPreset, load_tag_prompts
 from magpie.console import printable
 from magpie.generation import Session
 from magpie.guards import FORMS, MAX_TOKENS, guard_form
+from magpie.hosted import Prompt
 from magpie.tagging import CUT, EMPTY, MISSIONS, Mission, question, read_answer, with_tags
+from magpie.texts import machine_readable
 
 Result = dict[str, Any] | str
 """A mission's tags, or the reason why there are none."""
@@ -62,7 +64,7 @@ class Asker:
                 return _failure(error.reason, error.detail)
             completions.append(completion)
             try:
-                return self._read(mission, completion.text)
+                return self._read(mission, machine_readable(completion.text))
             except ValueError as error:
                 reason, detail = error.args
                 why = _failure(CUT if completion.finish_reason == "length" else reason, detail)
@@ -77,8 +79,8 @@ class Asker:
             return session.answer_to_read(min(MAX_TOKENS, room))
         return session.answer_to_read(min(mission.most_tokens, room), mission.name, mission.schema)
 
-    def _prompt(self, session: Session, mission: Mission, problem: str) -> list[int] | None:
-        """Return the prompt's token ids, the problem cut to what fits; None if nothing would be left of it."""
+    def _prompt(self, session: Session, mission: Mission, problem: str) -> Prompt | None:
+        """Return the prompt, the problem cut to what fits; None if nothing would be left of it."""
         least = MAX_TOKENS if self._form else mission.least_tokens
         problem = session.template.harmless(problem)
         most = self._prompts.most_characters

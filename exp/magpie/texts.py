@@ -97,6 +97,12 @@ def split_reasoning(text: str, *, forced_think: bool = False) -> tuple[str | Non
     return None, text.strip()
 
 
+def machine_readable(text: str) -> str:
+    """Return what a program is to read of a model's text: without its chain of thought, and out of a block of code."""
+    said = split_reasoning(text)[1] or ""
+    return said.removeprefix("```json").removeprefix("```").removesuffix("```").strip()
+
+
 def ends_in_loop(text: str, *, cut: bool = False) -> bool:
     """Whether a text ends in the same unit again and again. Of a text that was `cut`, numbers in the unit may change."""
     tail = text[-LOOP_WINDOW:]
