@@ -302,18 +302,17 @@ class Endpoints:
 
     async def take(self) -> Endpoint:
         """Return the server with the fewest requests outstanding, those that are down last; wait until one has a place."""
-        async with self._free:
-            while True:
-                here = [e for e in self._all if not e.leaving]
-                if open_ones := [e for e in here if e.outstanding < e.limit]:
-                    endpoint = min(open_ones, key=lambda e: (e.rests(), e.outstanding))
-                    endpoint.outstanding += 1
-                    return endpoint
-                if not here:
-                    self._none_since = self._none_since or time.monotonic()
-                    self.end_if_down_for_good()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._free.wait(), FOLLOW_SECONDS if not here else None)
+        while True:
+            async with self._free:
+                while here := [e for e in self._all if not e.leaving]:
+                    if open_ones := [e for e in here if e.outstanding < e.limit]:
+                        endpoint = min(open_ones, key=lambda e: (e.rests(), e.outstanding))
+                        endpoint.outstanding += 1
+                        return endpoint
+                    await self._free.wait()
+            self._none_since = self._none_since or time.monotonic()
+            self.end_if_down_for_good()
+            await asyncio.sleep(FOLLOW_SECONDS)
 
     async def give_back(self, endpoint: Endpoint) -> None:
         """Free the place that `take` took."""

@@ -1,0 +1,209 @@
+"""Servers that come and go: files of addresses, replicas that die, come back, or are not what they should be."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import program, rows
+from magpie import client as client_module
+from magpie.client import Client
+from magpie.console import MagpieError
+from magpie.endpoints import Connection, addresses, listed
+from magpie.flags import Parser, add_model
+from scripted_server import MODEL, Reply, ScriptedServer
+
+SAMPLING = {"temperature": 0.5, "max_tokens": 7}
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_pause", lambda state: 0.01)
+
+
+def ask_all(
+    connection: Connection,
+    requests: int,
+    *,
+    window: int = 4,
+    outage: float = 20.0,
+    meanwhile: dict[int, Callable[[], None]] | None = None,
+) -> Client:
+    """Send so many requests, each once, and call what `meanwhile` holds for a number before that request; return the client."""
+    done: Counter[int] = Counter()
+
+    async def work() -> Client:
+        async with Client(connection, MODEL, max_in_flight=window, outage=outage) as client:
+
+            async def ask(number: int) -> None:
+                if meanwhile and number in meanwhile:
+                    await asyncio.to_thread(meanwhile[number])
+                await client.complete([1, number], SAMPLING)
+                done[number] += 1
+
+            await client.for_each(range(requests), ask)
+            return client
+
+    client = asyncio.run(work())
+    assert done == Counter(range(requests))
+    return client
+
+
+def of_file(file: Path) -> Connection:
+    return Connection([], "", lambda: "", (file,))
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("http://a:1/v1\nhttp://b:1/v1/\n", ["http://a:1/v1", "http://b:1/v1"]),
+        ("# two\n\n  http://a:1/v1  # the first\nhttp://a:1/v1\n", ["http://a:1/v1"]),
+        ("http://a:1/v1", ["http://a:1/v1"]),
+        ("", []),
+    ],
+)
+def test_a_file_lists_one_url_a_line(tmp_path: Path, text: str, urls: list[str]) -> None:
+    (tmp_path / "servers").write_text(text)
+    assert listed(tmp_path / "servers") == urls
+
+
+def test_urls_and_files_may_be_given_together_and_several_times(tmp_path: Path) -> None:
+    file = tmp_path / "servers"
+    file.write_text("http://b:1/v1\n")
+    parser = Parser("")
+    add_model(parser)
+    args = parser.parse_args(["--model_path", "m", "--base_url", "http://a:1/v1,http://c:1/v1/", "--base_url", f"@{file}"])
+    assert addresses(args.base_url) == (["http://a:1/v1", "http://c:1/v1"], (file,))
+
+
+def test_the_flag_takes_the_place_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGPIE_BASE_URL", "http://environment:1/v1")
+    parser = Parser("")
+    add_model(parser)
+    assert parser.parse_args(["--model_path", "m"]).base_url == "http://environment:1/v1"
+    assert parser.parse_args(["--model_path", "m", "--base_url", "http://flag:1/v1"]).base_url == "http://flag:1/v1"
+
+
+@pytest.mark.parametrize("text", ["@/nowhere/servers", "http://me:secret@host/v1"])
+def test_an_address_that_cannot_be_used_is_refused_without_repeating_a_password(text: str) -> None:
+    with pytest.raises(MagpieError) as error:
+        addresses(text)
+    assert "--base_url" in str(error.value) and "secret" not in str(error.value)
+
+
+def test_a_replica_that_is_added_to_the_file_gets_work_and_one_that_is_taken_out_gets_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "servers"
+    with ScriptedServer(default=Reply(delay=0.05)) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
+        file.write_text(f"{one.url}\n")
+        left: list[int] = []
+
+        def add() -> None:
+            file.write_text(f"{one.url}\n{two.url}\n")
+            wait_for(lambda: len(two.history) > 5)
+
+        def take_out() -> None:
+            file.write_text(f"{two.url}\n")
+            time.sleep(4)
+            left.append(len(one.history))
+
+        ask_all(of_file(file), 400, meanwhile={20: add, 200: take_out})
+    assert len(two.history) > 100
+    assert len(one.history) == left[0], "it still got work when it was not listed any more"
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_run_waits_for_the_first_server_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "servers"
+    file.write_text("# none yet\n")
+    with ScriptedServer() as server:
+        threading.Timer(2.0, lambda: file.write_text(f"{server.url}\n")).start()
+        ask_all(of_file(file), 10)
+    assert len(server.history) == 10
+
+
+def test_a_file_that_stays_empty_ends_the_run_after_the_outage(tmp_path: Path) -> None:
+    file = tmp_path / "servers"
+    file.write_text("")
+    started = time.monotonic()
+    with pytest.raises(MagpieError, match="no server is listed"):
+        ask_all(of_file(file), 1, outage=2.0)
+    assert time.monotonic() - started < 10
+
+
+def test_a_file_that_becomes_empty_ends_the_run_after_the_outage(tmp_path: Path) -> None:
+    file = tmp_path / "servers"
+    with ScriptedServer(default=Reply(delay=0.05)) as server:
+        file.write_text(f"{server.url}\n")
+        with pytest.raises(MagpieError, match="no server has answered"):
+            ask_all(of_file(file), 10_000, outage=2.0, meanwhile={20: lambda: file.write_text("") and None})
+
+
+def test_a_server_of_several_that_is_down_at_the_start_is_waited_for_and_used_when_it_comes() -> None:
+    with ScriptedServer(default=Reply(delay=0.1)) as one:
+        two = ScriptedServer(default=Reply(delay=0.1))
+        two.start()
+        two.stop()
+        try:
+            ask_all(
+                Connection([one.url, two.url], "", lambda: ""),
+                400,
+                meanwhile={10: lambda: (two.start(), wait_for(lambda: bool(two.history)))[1]},
+            )
+        finally:
+            two.stop()
+    assert len(two.history) > 50 and len(one.history) > 50
+
+
+@pytest.mark.parametrize(
+    ("newcomer", "why"),
+    [
+        (lambda: ScriptedServer(served=("other/model",)), "does not serve"),
+        (lambda: ScriptedServer(owned_by="somebody"), "is no vLLM server"),
+        (lambda: ScriptedServer(context=512), "tokens of context"),
+    ],
+)
+def test_a_newcomer_that_cannot_do_the_work_is_left_out_and_said_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, newcomer: Callable[[], ScriptedServer], why: str
+) -> None:
+    file = tmp_path / "servers"
+    with ScriptedServer(default=Reply(delay=0.02)) as one, newcomer() as two:
+        file.write_text(f"{one.url}\n")
+
+        def add() -> None:
+            file.write_text(f"{one.url}\n{two.url}\n")
+            wait_for(lambda: bool(two.model_calls))
+
+        ask_all(of_file(file), 100, meanwhile={20: add})
+    assert not two.history and why in caplog.text
+
+
+def test_equal_replicas_do_equal_work_and_the_run_says_what_each_did() -> None:
+    with ScriptedServer(default=Reply(delay=0.05)) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
+        client = ask_all(Connection([one.url, two.url], "", lambda: ""), 200, window=8)
+    assert abs(len(one.history) - len(two.history)) <= 30  # 15%
+    assert [share.split(" ")[0] for share in client.endpoints.shares()] == [f"{one.url}:", f"{two.url}:"]
+
+
+def test_a_stage_reads_its_servers_from_a_file(tmp_path: Path, engine: dict[str, str]) -> None:
+    (tmp_path / "servers").write_text(f"{engine['MAGPIE_BASE_URL']}  # the only one\n")
+    arguments = ("--model_path", "smollm2", "--total_prompts", 3, "--preflight", 0, "--max_tokens", 60)
+    done = program(
+        "gen_ins",
+        *arguments,
+        *("--output_file", tmp_path / "x_ins.jsonl", "--base_url", f"@{tmp_path / 'servers'}"),
+        env={"MAGPIE_API_KEY": engine["MAGPIE_API_KEY"]},
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "x_ins.jsonl")) == 3

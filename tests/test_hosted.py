@@ -1,0 +1,206 @@
+"""Services with chat completions only: answers, tags, limits a minute and prices; no problems."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import program, rows
+from magpie.client import Client, Refused
+from magpie.endpoints import Connection
+from magpie.hosted import ChatPrompt, HostedTemplate, Limits, Prices
+from magpie.records import DIFFICULTIES
+from magpie.streams import Totals
+from magpie.texts import machine_readable
+from scripted_server import MODEL, Reply, ScriptedServer, chat
+
+CHAT = ("chat/completions",)
+PROMPT = ChatPrompt([{"role": "user", "content": "What is 1 + 1?"}])
+
+
+def ask(server: ScriptedServer, requests: int = 1, *, settings: dict[str, Any] | None = None, **more: Any) -> list[Any]:
+    """Send the same question so many times; a refusal is returned."""
+
+    async def work() -> list[Any]:
+        connection = Connection([server.url], "key", lambda: "")
+        async with Client(connection, MODEL, max_in_flight=8, **more) as client:
+
+            async def one(_: int) -> Any:
+                try:
+                    return await client.complete(PROMPT, {"max_tokens": 100} | (settings or {}))
+                except Refused as error:
+                    return error
+
+            return await asyncio.gather(*map(one, range(requests)))
+
+    return asyncio.run(work())
+
+
+@pytest.mark.parametrize("owned_by", ["somebody", "vllm"])
+def test_the_interface_that_is_asked_for_is_used(owned_by: str) -> None:
+    with ScriptedServer(routes=CHAT, default=Reply(body=chat("2")), owned_by=owned_by) as server:
+        [answer] = ask(server, api="chat")
+    assert (answer.text, answer.prompt_tokens, answer.completion_tokens) == ("2", 5, 7)
+    assert server.history[0].body == {"model": MODEL, "messages": PROMPT.messages, "max_tokens": 100}
+
+
+def test_a_server_without_completions_is_found_out_and_one_with_them_too() -> None:
+    with ScriptedServer(routes=CHAT, default=Reply(body=chat("2")), owned_by="somebody") as server:
+        assert ask(server)[0].text == "2"
+    with ScriptedServer(owned_by="somebody") as server:
+        connection = Connection([server.url], "", lambda: "")
+
+        async def uses_chat() -> bool:
+            async with Client(connection, MODEL, max_in_flight=1) as client:
+                return client.chat
+
+        assert not asyncio.run(uses_chat())
+
+
+def test_a_service_that_lists_no_models_can_be_used_with_api_chat() -> None:
+    with ScriptedServer(routes=CHAT, default=Reply(body=chat("2")), models=Reply(404, b"no")) as server:
+        assert ask(server, api="chat")[0].text == "2"
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (chat("2", reasoning_content="one and one"), "<think>\none and one\n</think>\n\n2"),
+        (chat("2", reasoning="one and one"), "<think>\none and one\n</think>\n\n2"),
+        (chat(None, "length", reasoning_content="one and"), "<think>\none and"),
+        (chat("2", reasoning_content=None), "2"),
+        (chat(None), ""),
+    ],
+)
+def test_the_chain_of_thought_comes_in_its_tags_wherever_the_service_puts_it(body: dict[str, Any], text: str) -> None:
+    with ScriptedServer(routes=CHAT, default=Reply(body=body)) as server:
+        assert ask(server, api="chat")[0].text == text
+
+
+def test_a_service_without_json_schemas_is_asked_without_one_from_then_on() -> None:
+    refusal = Reply(400, {"error": {"message": "This response_format type is unavailable now"}})
+    settings = {"response_format": {"type": "json_schema"}}
+    with ScriptedServer(refusal, routes=CHAT, default=Reply(body=chat("{}"))) as server:
+        answers = ask(server, settings=settings, api="chat") + ask(server, settings=settings, api="chat")
+    assert [answer.text for answer in answers] == ["{}", "{}"]
+    assert ["response_format" in call.body for call in server.history] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ('{"a": 1}', '{"a": 1}'),
+        ('```json\n{"a": 1}\n```', '{"a": 1}'),
+        ('<think>\nhm, {"a": 2}\n</think>\n\n{"a": 1}', '{"a": 1}'),
+        ("<think>\nnever ends", ""),
+    ],
+)
+def test_what_a_program_reads_is_without_thoughts_and_fences(text: str, read: str) -> None:
+    assert machine_readable(text) == read
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<｜User｜>", "<think>", "</think>"])
+def test_nothing_in_a_problem_looks_like_a_template_s_token(token: str) -> None:
+    assert token not in HostedTemplate().harmless(f"a {token} b") and "a < b" in HostedTemplate().harmless("a < b")
+
+
+def test_limits_a_minute_hold_over_all_requests() -> None:
+    """At 300 requests a minute, ten take nine pauses of 0.2 s, whatever the window is."""
+    with ScriptedServer(routes=CHAT, default=Reply(body=chat("2"))) as server:
+        started = time.monotonic()
+        ask(server, 10, api="chat", limits=Limits(requests=300))
+        seconds = time.monotonic() - started
+        gaps = [b.at - a.at for a, b in zip(server.history[5:], server.history[6:], strict=False)]
+    assert 0.8 < seconds < 6 and min(gaps) > 0.05
+
+
+def test_tokens_a_minute_are_those_that_were_written() -> None:
+    """Prompts of 50 tokens and completions of 150, at 12,000 a minute: 200 tokens a second."""
+    limits = Limits(tokens=12_000)
+
+    async def tokens_in(seconds: float) -> int:
+        paid, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = await limits.before(50, 100_000)
+            await limits.after(before, 150)
+            paid += 200
+        return paid
+
+    first = asyncio.run(tokens_in(0.1))  # pays for the guess
+    rate = asyncio.run(_again(limits, tokens_in)) / 3
+    assert first and 140 < rate < 300, f"{rate:.0f} tokens a second, 200 are allowed"
+
+
+async def _again(limits: Limits, work: Any) -> int:
+    limits.__dict__.pop("_token_limiter", None)  # it belongs to the loop that is gone
+    return int(await work(3.0))
+
+
+def test_a_price_is_for_a_million_tokens() -> None:
+    totals = Totals(prompt_tokens=2_000_000, completion_tokens=500_000)
+    assert Prices(0.55, 2.19).cost(totals) == pytest.approx(2 * 0.55 + 0.5 * 2.19)
+
+
+# --- the programs ------------------------------------------------------------------------------------------------------
+
+
+def problems(path: Path, count: int = 3) -> Path:
+    path.write_text("".join(json.dumps({"id": f"p-{i}", "instruction": f"What is {i} + {i}?"}) + "\n" for i in range(count)))
+    return path
+
+
+def test_answers_from_a_service_need_no_tokenizer_and_cost_is_counted(tmp_path: Path) -> None:
+    body = chat("It is $\\boxed{4}$.", reasoning_content="2 + 2")
+    with ScriptedServer(routes=CHAT, default=Reply(body=body), owned_by="somebody", served=("deepseek-reasoner",)) as server:
+        done = program(
+            "gen_res",
+            *("--model_path", "owner/hosted-only", "--served_model", "deepseek-reasoner", "--api", "chat"),
+            *("--base_url", server.url, "--input_file", problems(tmp_path / "x.jsonl")),
+            *("--prompt_price", 0.55, "--completion_price", 2.19),
+        )
+    assert done.returncode == 0, done.stderr
+    records = rows(tmp_path / "x_res.jsonl")
+    assert [(r["response"], r["reasoning"]) for r in records] == [("It is $\\boxed{4}$.", "2 + 2")] * 3
+    run = json.loads((tmp_path / "x_res.run.json").read_text())
+    assert run["statistics"]["cost_in_dollars"] == pytest.approx((15 * 0.55 + 21 * 2.19) / 1e6)
+    assert "cost in dollars" in done.stderr
+    [system_free] = {len(call.body["messages"]) for call in server.history}
+    assert system_free == 1 and "boxed" in server.history[0].body["messages"][0]["content"]
+
+
+def test_tags_from_a_service(tmp_path: Path) -> None:
+    said = {"intent": "to add", "knowledge": "sums", "difficulty": DIFFICULTIES[0]}
+    body = chat(f"```json\n{json.dumps(said)}\n```", reasoning_content="easy")
+    with ScriptedServer(routes=CHAT, default=Reply(body=body), owned_by="somebody") as server:
+        done = program(
+            "unitag",
+            *("--tag_mission", "difficulty", "--model_path", MODEL, "--api", "chat", "--base_url", server.url),
+            *("--input_file", problems(tmp_path / "x.jsonl")),
+        )
+    assert done.returncode == 0, done.stderr
+    assert [record["difficulty"] for record in rows(tmp_path / "x_tagged.jsonl")] == [DIFFICULTIES[0]] * 3
+
+
+@pytest.mark.parametrize("api", ["chat", "auto"])
+def test_problems_from_a_service_are_refused_with_the_reason(tmp_path: Path, api: str) -> None:
+    with ScriptedServer(routes=CHAT, default=Reply(body=chat()), owned_by="somebody", served=(MODEL,)) as server:
+        done = program(
+            "gen_ins",
+            *("--model_path", "smollm2", "--served_model", MODEL, "--api", api, "--base_url", server.url),
+            *("--total_prompts", 3, "--output_file", tmp_path / "x_ins.jsonl"),
+        )
+    assert done.returncode != 0 and "/v1/completions" in done.stderr and "Traceback" not in done.stderr
+    assert not server.history and not (tmp_path / "x_ins.jsonl").exists()
+
+
+def test_a_real_server_answers_over_its_chat_interface(tmp_path: Path, engine: dict[str, str]) -> None:
+    file = problems(tmp_path / "x.jsonl")
+    done = program("gen_res", "--model_path", "smollm2", "--api", "chat", "--max_tokens", 40, "--input_file", file, env=engine)
+    assert done.returncode == 0, done.stderr
+    records = rows(tmp_path / "x_res.jsonl")
+    assert len(records) == 3 and all(record["response"] and record["completion_tokens"] <= 40 for record in records)
