@@ -19,7 +19,7 @@ import msgspec
 
 from magpie import flags
 from magpie.configs import load_model
-from magpie.console import run_program
+from magpie.console import MagpieError, printable, run_program
 from magpie.plan_figures import Known, figures_of, model_of
 from magpie.plan_tables import figures_markdown, markdown, show, show_figures
 from magpie.planning import Order, Plan, as_json, plan
@@ -37,14 +37,20 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     group.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another value for one figure; may be repeated"
     )
-    group.add_argument("--assumptions", action="store_true", help="print the figures with their sources instead of a plan")
+    group.add_argument(
+        "--assumptions",
+        nargs="*",
+        metavar="NAME",
+        help="print the figures (all, or those named) with their sources instead of a plan",
+    )
+    group.add_argument("--brief", action="store_true", help="only the sums: no line for each stage and kind of file")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print JSON: the plans and the figures")
     shape.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     args = parser.parse_args(arguments)
     if not args.model_path and not args.job:
         parser.error("--model_path is needed, or --job with the model's own job")
-    if not args.problems and not args.assumptions:
+    if not args.problems and args.assumptions is None:
         parser.error("--problems is needed: how many clean problems are to be answered")
     return args
 
@@ -104,11 +110,22 @@ def plans_of(args: argparse.Namespace) -> tuple[str, list[Plan], Known]:
     return preset.name, [plan(Order(problems, **settings), values) for problems in args.problems or ()], figures
 
 
+def named(figures: Known, names: list[str]) -> Known:
+    """Return the figures of these names, all if there are none."""
+    if unknown := [name for name in names if name not in figures]:
+        raise MagpieError(f"--assumptions {printable(unknown[0], 60)}: no such figure. There are: {', '.join(sorted(figures))}")
+    return {name: figures[name] for name in names or figures}
+
+
 def page(arguments: list[str]) -> str:
     """Return what --markdown prints for a command line; docs/SCALING.md is filled with it."""
     args = parse_args(arguments)
     _, plans, figures = plans_of(args)
-    return figures_markdown(figures) if args.assumptions else markdown(plans)
+    return (
+        figures_markdown(named(figures, args.assumptions))
+        if args.assumptions is not None
+        else markdown(plans, brief=args.brief)
+    )
 
 
 def main() -> None:
@@ -120,10 +137,10 @@ def main() -> None:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(content), indent=1).decode() + "\n")
     elif args.markdown:
         sys.stdout.write(page(sys.argv[1:]) + "\n")
-    elif args.assumptions:
-        show_figures(figures)
+    elif args.assumptions is not None:
+        show_figures(named(figures, args.assumptions))
     else:
-        show(plans, name)
+        show(plans, name, brief=args.brief)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from magpie.plan_figures import Known
 from magpie.planning import Plan
 
 Line = tuple[str, list[str]]
+SET_IN = "  "
+"""Begins the label of a line that explains the one above it."""
 
 
 def amount(number: float) -> str:
@@ -37,8 +39,8 @@ def size(gigabytes: float) -> str:
     raise AssertionError("unreachable")
 
 
-def lines(plans: list[Plan]) -> list[Line]:
-    """Return the table's lines: a label and a cell for each plan."""
+def lines(plans: list[Plan], *, brief: bool = False) -> list[Line]:
+    """Return the table's lines: a label and a cell for each plan; `brief`: no line that explains the one above it."""
 
     def line(label: str, cell: Callable[[Plan], str]) -> Line:
         return label, [cell(plan) for plan in plans]
@@ -74,7 +76,7 @@ def lines(plans: list[Plan]) -> list[Line]:
             found.append(line(f"  {kind}", lambda plan, kind=kind: size(plan.disk[kind])))  # type: ignore[misc]
     for kind in first.memory:
         found.append(line(f"memory of {kind}", lambda plan, kind=kind: size(plan.memory[kind])))  # type: ignore[misc]
-    return found
+    return [one for one in found if not (brief and one[0].startswith(SET_IN))]
 
 
 def _many(count: int, word: str) -> str:
@@ -92,12 +94,10 @@ def heads(plans: list[Plan]) -> list[str]:
     return ["problems", *(f"{plan.order.problems:,}" for plan in plans)]
 
 
-def markdown(plans: list[Plan]) -> str:
+def markdown(plans: list[Plan], *, brief: bool = False) -> str:
     """Return the table in Markdown; lines that explain the one above them are set in."""
     rows = [heads(plans), ["---", *("---:" for _ in plans)]]
-    rows += [
-        [label.replace("  ", "&nbsp;&nbsp;", 1) if label.startswith("  ") else label, *cells] for label, cells in lines(plans)
-    ]
+    rows += [[label.replace(SET_IN, "&nbsp;&nbsp;", 1), *cells] for label, cells in lines(plans, brief=brief)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -108,7 +108,7 @@ def figures_markdown(figures: Known) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
 
 
-def show(plans: list[Plan], title: str) -> None:
+def show(plans: list[Plan], title: str, *, brief: bool = False) -> None:
     """Print the table on the screen."""
     from rich.console import Console
     from rich.table import Table
@@ -116,7 +116,7 @@ def show(plans: list[Plan], title: str) -> None:
     table = Table(title=title, title_justify="left", show_edge=False)
     for place, head in enumerate(heads(plans)):
         table.add_column(head, justify="right" if place else "left", overflow="fold")
-    for label, cells in lines(plans):
+    for label, cells in lines(plans, brief=brief):
         table.add_row(label, *cells)
     Console(highlight=False, markup=False, emoji=False, width=max(100, 36 + 34 * len(plans))).print(table)
 
