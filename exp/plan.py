@@ -92,7 +92,10 @@ def add_machine(parser: flags.Parser) -> None:
         "--cores", type=flags.positive, default=32, help="cores of the machine that runs the stages (default 32)"
     )
     group.add_argument(
-        "--shards", type=flags.positive, default=1, help="workers of a stage that is one process, at most --cores (default 1)"
+        "--parts",
+        type=flags.positive,
+        default=1,
+        help="files that the job is kept in, done side by side by stages of one process, at most --cores (default 1)",
     )
     group.add_argument("--gpu_price", type=flags.number(float, least=0.0), help="money a GPU hour (default: not reckoned)")
     group.add_argument(
@@ -105,7 +108,7 @@ def plans_of(args: argparse.Namespace) -> tuple[str, list[Plan], Known]:
     preset = load_model(args.model_path or model_of(args.job))
     figures = figures_of(preset, gpu_memory=args.gpu_memory, job=args.job, chosen=args.set)
     values = {name: figure.value for name, figure in figures.items()}
-    names = ("num_responses", "votes", "pairs", "missions", "gpus", "nodes", "cores", "shards", "gpu_price")
+    names = ("num_responses", "votes", "pairs", "missions", "gpus", "nodes", "cores", "parts", "gpu_price")
     settings = {name: getattr(args, name) for name in names} | {"deadline": args.hours}
     return preset.name, [plan(Order(problems, **settings), values) for problems in args.problems or ()], figures
 

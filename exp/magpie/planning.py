@@ -38,7 +38,7 @@ class Order:
         gpus: GPUs a node.
         nodes: nodes (None: as many as one replica needs).
         cores: processor cores of the machine that runs the stages.
-        shards: workers of a stage that is one process (`--shard I/N`).
+        parts: files that the job is kept in, so that stages of one process do them side by side.
         gpu_price: money a GPU hour (None: not known).
         deadline: hours that the whole may take (None: any).
     """
@@ -51,7 +51,7 @@ class Order:
     gpus: int = 8
     nodes: int | None = None
     cores: int = 32
-    shards: int = 1
+    parts: int = 1
     gpu_price: float | None = None
     deadline: float | None = None
 
@@ -250,20 +250,20 @@ def _model_stages(order: Order, figures: Figures, samples: int, replicas: int, r
 
 def _processor_stages(order: Order, figures: Figures, samples: int, disk: dict[str, float]) -> list[Stage]:
     """Return the stages that need no language model."""
-    problems, shards = order.problems, min(order.shards, order.cores)
+    problems, parts = order.problems, min(order.parts, order.cores)
     answers = problems * ((order.votes or order.num_responses) + order.pairs)
     compared = disk["votes and checks"] / (ANSWER_COPIES + 1 if order.votes else ANSWER_COPIES)
     hours = {
-        "clean_ins": core_hours(samples, figures["clean_seconds"], shards),
+        "clean_ins": core_hours(samples, figures["clean_seconds"], parts),
         "verify": core_hours(answers, figures["verify_seconds"], order.cores),
         "gen_dis, embedding": core_hours(problems, figures["embed_seconds"], order.cores),
         "gen_dis, comparing": core_hours(problems, figures["same_problem_seconds"])
         + search_hours(problems, figures["search_seconds"], order.cores),
-        "decontaminate": core_hours(problems, figures["decontaminate_seconds"], shards),
-        "filter, export": core_hours(compared * (1 + figures["kept_share"]), figures["pass_seconds_per_gb"], shards),
+        "decontaminate": core_hours(problems, figures["decontaminate_seconds"], parts),
+        "filter, export": core_hours(compared * (1 + figures["kept_share"]), figures["pass_seconds_per_gb"], parts),
     }
     if order.pairs:
-        hours["gen_po_pairs"] = core_hours(problems, figures["pairs_seconds"], shards)
+        hours["gen_po_pairs"] = core_hours(problems, figures["pairs_seconds"], parts)
     records = {"clean_ins": samples, "verify": answers}
     return [Stage(name, records.get(name, problems), 0.0, 0.0, 0.0, time) for name, time in hours.items()]
 
