@@ -317,6 +317,28 @@ def test_problems_that_were_cleaned_while_they_were_made(job):
     assert measured(job)["clean_share"].value == pytest.approx(0.8)
 
 
+def test_shards_count_once_whether_they_are_put_together_or_not(job):
+    before = measured(job)["answer_tokens"].value
+    for number in (1, 2):
+        run_file(
+            job,
+            f"s_res-0000{number}-of-00002",
+            "gen_res.py",
+            10,
+            10,
+            completion=5000,
+            num_responses=1,
+            model_path=MODEL,
+            shard=f"{number}/2",
+        )
+    apart = measured(job)["answer_tokens"].value
+    assert apart == pytest.approx((72_000 + 10_000) / 320) != before
+    run_file(job, "s_res", "gen_res.py", 20, 20, completion=10_000, seconds=2, num_responses=1, model_path=MODEL)
+    assert measured(job)["answer_tokens"].value == apart
+    run_file(job, "s_res-00001-of-00002_filtered", "filter.py", 60, 60)
+    assert measured(job)["kept_share"].value == pytest.approx(75 / 120)
+
+
 def test_a_job_without_anything_finished_is_refused(tmp_path, job):
     with pytest.raises(MagpieError, match="no such folder"):
         measured(tmp_path / "nowhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ OF_A_MODEL = {
 """What nothing but a model's own entry, a job or --set tells."""
 SHARES = ("clean_share", "kept_share", "engine_share")
 WHOLE = ("replica_gpus",)
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.run\.json")
 Known = dict[str, Assumption]
 
 
@@ -104,7 +106,7 @@ def _set_by_hand(chosen: Iterable[str], known: Known) -> Known:
 
 
 def run_files(folder: Path) -> list[RunFile]:
-    """Return the run files of a job's finished stages.
+    """Return the run files of a job's finished stages; shards that are put together count once, as the whole.
 
     Raises:
         MagpieError: no such folder, a broken run file, or none that is complete.
@@ -113,13 +115,15 @@ def run_files(folder: Path) -> list[RunFile]:
 
     if not folder.is_dir():
         raise MagpieError(f"--job {folder}: no such folder. Name a job's folder")
-    found = []
+    found: list[RunFile] = []
     for path in sorted(folder.glob("*.run.json")):
         try:
             run = msgspec.json.decode(path.read_bytes(), type=RunFile)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MagpieError(f"{path}: broken ({error}). Make its stage again, or name another job") from error
-        if run.status == "complete":
+        whole = SHARD.sub(".run.json", path.name)
+        put_together = whole != path.name and "shard" in run.arguments and path.with_name(whole).exists()
+        if run.status == "complete" and not put_together:
             found.append(msgspec.structs.replace(run, path=str(path)))
     if not found:
         raise MagpieError(f"--job {folder}: no finished stage (a complete .run.json) is in it, so nothing is measured")
