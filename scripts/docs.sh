@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the flags of every program into the pages of docs/, out of the programs' own --help. After a flag was changed; seconds.
+# Writes what the programs say into the pages of docs/: their flags, out of their own --help, and the plans of exp/plan.py. After a
+# flag or a figure of configs/planning.yaml was changed; seconds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

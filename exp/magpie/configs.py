@@ -21,6 +21,7 @@ from magpie.schemas import (
     FilterPreset,
     Likeness,
     PairSettings,
+    Planning,
     SameAnswerPrompt,
     TagPrompts,
 )
@@ -269,3 +270,8 @@ def load_domain_examples() -> dict[str, list[str]]:
 def load_pair_settings(strategy: str, path: Path | None = None) -> PairSettings:
     """Return the settings of a strategy for pairs, or of a file in their place."""
     return _load(path or CONFIGS / "pairs" / f"{strategy}.yaml", PairSettings)
+
+
+def load_planning() -> Planning:
+    """Return what plans assume."""
+    return _load(CONFIGS / "planning.yaml", Planning)

@@ -1,7 +1,7 @@
-"""The flags of every program, out of its own --help, into the pages of docs/: `bash scripts/docs.sh` writes them.
+"""What pages of docs/ have from the programs: `bash scripts/docs.sh` writes it.
 
-A page names its program between two comments, `<!-- flags: gen_ins -->` and `<!-- end of flags -->`; what stands
-between them is made.
+Between two comments, `<!-- flags: gen_ins -->` and `<!-- end of flags -->`, stand a program's flags out of its own --help;
+between `<!-- plan: ARGUMENTS -->` and `<!-- end of plan -->` what `exp/plan.py ARGUMENTS --markdown` prints.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ import argparse
 import importlib.util
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 from unittest import mock
 
 PROJECT = Path(__file__).resolve().parents[2]
 MARKED = re.compile(r"<!-- flags: (\w+) -->\n.*?<!-- end of flags -->", re.DOTALL)
+PLANNED = re.compile(r"<!-- plan: (.*?) -->\n.*?<!-- end of plan -->", re.DOTALL)
 ADDED_BY_PYTHON = re.compile(r" \(default: (True|False)\)$")
 """Python before 3.13 adds this to every flag that is on or off; ours say it themselves."""
 
@@ -29,14 +32,20 @@ class _HelpAsked(Exception):
         self.parser = parser
 
 
-def parser_of(program: str) -> argparse.ArgumentParser:
-    """Return the parser behind `exp/PROGRAM.py --help`."""
-    path = PROJECT / "exp" / f"{program}.py"
-    spec = importlib.util.spec_from_file_location(f"page_{program}", path)
+def loaded(path: Path) -> ModuleType:
+    """Return a program as a module."""
+    spec = importlib.util.spec_from_file_location(f"page_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def parser_of(program: str) -> argparse.ArgumentParser:
+    """Return the parser behind `exp/PROGRAM.py --help`."""
+    path = PROJECT / "exp" / f"{program}.py"
+    module = loaded(path)
 
     def asked(parser: argparse.ArgumentParser) -> NoReturn:
         raise _HelpAsked(parser)
@@ -82,15 +91,22 @@ def _row(action: argparse.Action, program: str) -> str:
 
 
 def pages() -> Iterator[Path]:
-    """Yield the pages that have flags."""
+    """Yield the pages that have something made."""
     for path in sorted((PROJECT / "docs").glob("*.md")):
-        if MARKED.search(path.read_text(encoding="utf-8")):
+        text = path.read_text(encoding="utf-8")
+        if MARKED.search(text) or PLANNED.search(text):
             yield path
 
 
 def written(text: str) -> str:
-    """Return a page with its flags as they are now."""
-    return MARKED.sub(lambda found: f"<!-- flags: {found[1]} -->\n{flags_of(found[1])}\n<!-- end of flags -->", text)
+    """Return a page with its flags and its plans as they are now."""
+    text = MARKED.sub(lambda found: f"<!-- flags: {found[1]} -->\n{flags_of(found[1])}\n<!-- end of flags -->", text)
+    return PLANNED.sub(lambda found: f"<!-- plan: {found[1]} -->\n\n{plan_of(found[1])}\n<!-- end of plan -->", text)
+
+
+def plan_of(arguments: str) -> str:
+    """Return what `exp/plan.py ARGUMENTS --markdown` prints."""
+    return str(loaded(PROJECT / "exp" / "plan.py").page(shlex.split(arguments)))
 
 
 def main() -> None:

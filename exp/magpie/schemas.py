@@ -251,3 +251,25 @@ class PairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rejected_by_vote: Literal["tempting", "least"] = "least"
     rejected_without_answer: bool = False
     longer_wins_limit: Share = 0.6
+
+
+class Assumption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure that plans are made with: its unit, and where it is from."""
+
+    value: Annotated[float, msgspec.Meta(gt=0)]
+    unit: str
+    source: str
+
+
+class PlannedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is assumed of some models, by their hub ids."""
+
+    names: list[str]
+    assumptions: dict[str, Assumption]
+
+
+class Planning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`configs/planning.yaml`."""
+
+    assumptions: dict[str, Assumption]
+    models: list[PlannedModel]
