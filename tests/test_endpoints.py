@@ -185,7 +185,7 @@ def test_a_newcomer_that_cannot_do_the_work_is_left_out_and_said_so(
             file.write_text(f"{one.url}\n{two.url}\n")
             wait_for(lambda: bool(two.model_calls))
 
-        ask_all(of_file(file), 100, meanwhile={20: add})
+        ask_all(of_file(file), 1000, meanwhile={20: add})
     assert not two.history and why in caplog.text
 
 

@@ -167,7 +167,7 @@ def test_answers_from_a_service_need_no_tokenizer_and_cost_is_counted(tmp_path: 
     records = rows(tmp_path / "x_res.jsonl")
     assert [(r["response"], r["reasoning"]) for r in records] == [("It is $\\boxed{4}$.", "2 + 2")] * 3
     run = json.loads((tmp_path / "x_res.run.json").read_text())
-    assert run["statistics"]["cost_in_dollars"] == pytest.approx((15 * 0.55 + 21 * 2.19) / 1e6)
+    assert run["statistics"]["cost_in_dollars"] == pytest.approx((15 * 0.55 + 21 * 2.19) / 1e6, abs=1e-6)
     assert "cost in dollars" in done.stderr
     [system_free] = {len(call.body["messages"]) for call in server.history}
     assert system_free == 1 and "boxed" in server.history[0].body["messages"][0]["content"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from magpie.console import AGAIN, MagpieError, log, printable
-from magpie.endpoints import Api, Connection, Endpoint, Endpoints, keepalive_socket, short
+from magpie.endpoints import FOLLOW_SECONDS, Api, Connection, Endpoint, Endpoints, keepalive_socket, short
 from magpie.hosted import ChatPrompt, Limits, Prompt
 from magpie.texts import CLOSE, OPEN
 
@@ -134,7 +134,7 @@ class Client:
     Args:
         connection: where the servers are, and the key.
         model: the model's name, to find it among those served.
-        max_in_flight: requests in flight at most, over all servers.
+        max_in_flight: requests in flight at most, at each server.
         outage: seconds to wait for a server that is down before the run ends.
         timeout: seconds that one request may take.
         api: which of OpenAI's interfaces to use (`endpoints.Endpoints`).
@@ -152,11 +152,10 @@ class Client:
         api: Api = "auto",
         limits: Limits | None = None,
     ) -> None:
-        self.endpoints = Endpoints(connection, model, api=api, outage=outage)
+        self.endpoints = Endpoints(connection, model, api=api, outage=outage, most=max_in_flight)
         self._key = connection.api_key
-        self._max_in_flight, self._timeout = max_in_flight, timeout
+        self._timeout = timeout
         self._limits = limits or Limits()
-        self._slots = asyncio.Semaphore(max_in_flight)
         self._session: aiohttp.ClientSession | None = None
         self._refusals = 0
         self._schemas = True
@@ -261,8 +260,7 @@ class Client:
         """Send a request; that a server is down is nobody's fault and costs no attempt."""
         waited = False
         while True:
-            async with self._slots:
-                answer = await self._post_once(body)
+            answer = await self._post_once(body)
             if answer is not None:
                 return answer
             if not waited:
@@ -300,19 +298,17 @@ class Client:
 
     def _judge(self, endpoint: Endpoint, status: int, data: bytes, retry_after: str | None) -> _Answer:
         if status == 200:
-            endpoint.limit += 1 / max(endpoint.limit, 1.0)
             try:
                 answer = _decode_chat(data).plain() if self.chat else _decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise _Passing(f"malformed answer: {error}") from error
             if not answer.choices:
                 raise _Passing("malformed answer: no choices")
-            endpoint.completions += 1
-            endpoint.tokens += answer.usage.completion_tokens if answer.usage else 0
+            endpoint.succeeded(answer.usage.completion_tokens if answer.usage else 0)
             return answer
         text = f"HTTP {status}: {data[:300].decode('utf-8', 'replace')}"
         if status == 429:
-            endpoint.limit = max(1.0, min(endpoint.limit, float(endpoint.outstanding)) / 2)
+            endpoint.too_many()
             raise _RateLimited(text, _seconds(retry_after))
         if status >= 500 or status == 408:
             raise _Passing(text)
@@ -329,12 +325,13 @@ class Client:
     # --- many ----------------------------------------------------------------------------------------------------
 
     async def for_each(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-        """Run `work` on every item, `max_in_flight` of them at a time; the items are drawn as places become free.
+        """Run `work` on every item, as many at a time as the servers take; the items are drawn as places become free.
 
         Raises:
             Whatever `work` raises first; the others are cancelled.
         """
         source = iter(items)
+        workers: set[asyncio.Task[None]] = set()
 
         async def worker() -> None:
             for item in source:
@@ -342,8 +339,12 @@ class Client:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._max_in_flight):
-                    group.create_task(worker())
+                while True:
+                    for _ in range(self.endpoints.places - len(workers)):  # more when a server has come
+                        workers.add(group.create_task(worker()))
+                    finished, workers = await asyncio.wait(workers, timeout=FOLLOW_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                    if finished:  # nothing is left to draw, or one has failed
+                        break
         except BaseExceptionGroup as group_error:
             raise _first_leaf(group_error) from None
 

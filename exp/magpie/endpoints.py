@@ -95,9 +95,23 @@ class Endpoint:
     down_since: float | None = None
     tried_at: float = 0.0
     limit: float = float("inf")
-    """How many requests it takes at once: halved by every 429, growing slowly with every success."""
+    """How many requests it takes at once: halved by every 429, growing slowly with every success up to `most`."""
+    most: float = float("inf")
     completions: int = 0
     tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.limit = self.most
+
+    def succeeded(self, tokens: int) -> None:
+        """Count a completion."""
+        self.completions += 1
+        self.tokens += tokens
+        self.limit = min(self.most, self.limit + 1 / self.limit)
+
+    def too_many(self) -> None:
+        """Note that it asked for fewer requests at once."""
+        self.limit = max(1.0, min(self.limit, float(self.outstanding)) / 2)
 
     def rests(self) -> bool:
         """Whether it was down just now, or another request is finding out whether it still is."""
@@ -125,11 +139,12 @@ class Endpoints:
         model: the model's name, to find it among those served.
         api: which of OpenAI's interfaces to use; `auto`: completions, unless the first server has only chat.
         outage: seconds without any server after which the run ends.
+        most: requests in flight at most, at each server.
     """
 
-    def __init__(self, connection: Connection, model: str, *, api: Api, outage: float) -> None:
-        self._connection, self._model, self._api, self._outage = connection, model, api, outage
-        self._all = [Endpoint(url) for url in connection.urls]
+    def __init__(self, connection: Connection, model: str, *, api: Api, outage: float, most: int) -> None:
+        self._connection, self._model, self._api, self._outage, self._most = connection, model, api, outage, most
+        self._all = [Endpoint(url, most=most) for url in connection.urls]
         self._free = asyncio.Condition()
         self._none_since: float | None = None
         self._seen: dict[Path, tuple[int, int]] = {}
@@ -296,7 +311,7 @@ class Endpoints:
         for url in sorted(wanted - {endpoint.url for endpoint in self._all if not endpoint.leaving}):
             if self._follower is not None:
                 log.info("%s is new in the list", printable(url))
-            self._all.append(Endpoint(url))
+            self._all.append(Endpoint(url, most=self._most))
 
     # --- choosing ------------------------------------------------------------------------------------------------
 
@@ -305,8 +320,9 @@ class Endpoints:
         while True:
             async with self._free:
                 while here := [e for e in self._all if not e.leaving]:
-                    if open_ones := [e for e in here if e.outstanding < e.limit]:
-                        endpoint = min(open_ones, key=lambda e: (e.rests(), e.outstanding))
+                    awake = [e for e in here if not e.rests()] or here
+                    if open_ones := [e for e in awake if e.outstanding + 1 <= e.limit]:
+                        endpoint = min(open_ones, key=lambda e: e.outstanding)
                         endpoint.outstanding += 1
                         return endpoint
                     await self._free.wait()
@@ -345,6 +361,11 @@ class Endpoints:
     def _end_if_gone(self) -> None:
         if why := self._connection.gone():
             raise MagpieError(f"{why}. To go on, {AGAIN}")
+
+    @property
+    def places(self) -> int:
+        """How many requests all the servers together take."""
+        return self._most * max(1, sum(not endpoint.leaving for endpoint in self._all))
 
     def shares(self) -> list[str]:
         """Return what each server has done, where there are several."""

@@ -83,11 +83,11 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
         "started here for this run)",
     )
     group.add_argument(
-        "--max_in_flight", type=positive, default=512, help="requests in flight at most, over all servers (default 512)"
+        "--max_in_flight", type=positive, default=512, help="requests in flight at most, at each server (default 512)"
     )
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument(
-        "--request_timeout", type=positive, default=7200, help="seconds that one request may take (default 7200)"
+        "--request_timeout", type=positive, default=14400, help="seconds that one request may take (default 14400)"
     )
     add_hosted(parser)
 
