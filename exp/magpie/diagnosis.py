@@ -300,14 +300,15 @@ def check_models(configs: Path) -> Iterator[Finding]:
 
 def _fit(preset: Any, machine: Any, text: str) -> Finding:
     """Return the finding on one model: it fits with these flags, or held in FP8, or not."""
-    from magpie.machine import layout
+    from magpie.layouts import Wanted, layout
+    from magpie.server import flag_list
 
     for quantization in (None, "fp8") if machine.gpus else (None,):
         try:
-            flags = layout(preset, machine, quantization=quantization)
+            flags = layout(preset, machine, Wanted(quantization=quantization)).flags()
         except MagpieError:
             continue
-        shown = " ".join(f"--{name} {value}" for name, value in flags.items() if name != "quantization")
+        shown = " ".join(flag_list({name: value for name, value in flags.items() if name != "quantization"}))
         setting = "" if quantization is None else f"with QUANTIZATION={quantization}: "
         return Finding("ok", "models", f"{text}; fits: {setting}{shown}")
     return Finding("note", "models", f"{text}; does not fit")
