@@ -257,6 +257,6 @@ def _does_not_fit(preset: ModelPreset, machine: Machine, wanted: Wanted, needed:
 def _no_room(preset: ModelPreset, machine: Machine, wanted: Wanted, tokens: int) -> str:
     return (
         f"{preset.model} does not fit: beside its weights there is room for {tokens} tokens in the KV cache, less than the "
-        f"context of one request, found: {_found(machine, wanted)}. Use --max_model_len {tokens // 256 * 256}, --kv_cache_dtype fp8, "
-        "--quantization fp8, or more GPUs"
+        f"context of one request, found: {_found(machine, wanted)}. Use --max_model_len {tokens // 256 * 256}, "
+        "--kv_cache_dtype fp8, --quantization fp8, or more GPUs"
     )
