@@ -91,7 +91,7 @@ def check_driver(told: str | None, cards: int) -> Iterator[Finding]:
     for number, line in enumerate(lines):
         name, total, used, _ = (part.strip() for part in line.rsplit(",", 3))
         text = f"{number}: {name}, {_mebibytes(total):.0f} GB, {_mebibytes(used):.0f} GB of it in use"
-        if _mebibytes(used) > 0.08 * _mebibytes(total):  # the engine takes 0.92 of a GPU
+        if _mebibytes(used) > min(0.08 * _mebibytes(total), 4):  # the engine takes the rest (magpie/layouts.py)
             remedy = (
                 "end what uses it, or leave this GPU out: CUDA_VISIBLE_DEVICES, or ENGINE_FLAGS='--gpu-memory-utilization 0.7'"
             )

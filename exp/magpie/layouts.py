@@ -19,7 +19,8 @@ CPU_CACHE_GB = 5.0
 BFLOAT16_SINCE = 8.0
 """The first CUDA compute capability with bfloat16 (Ampere)."""
 SHARE, LARGEST_SHARE = 0.92, 0.95
-"""Of a GPU's memory for the engine: vLLM 0.32's own default, and what a GPU that does nothing else can spare."""
+"""Of a GPU's memory for the engine: vLLM 0.32's own default, and the most, where LEFT_GB are then left for all else."""
+LEFT_GB = 4.0
 RESERVE_GB = 2.5
 """A GPU's memory for activations, CUDA graphs and NCCL. An assumption: no large GPU was at hand to measure it on."""
 COMFORTABLE = 8
@@ -209,7 +210,8 @@ class _Room:
         self._value_bytes = 1 if (wanted.kv_cache_dtype or "").startswith(("fp8", "int8")) else 2
         self.context = wanted.max_model_len or preset.server.flags.get("max-model-len")
         fixed = preset.server.flags.get("gpu-memory-utilization")
-        self.shares = [fixed] if fixed else [SHARE, LARGEST_SHARE]
+        larger = [LARGEST_SHARE] if (1 - LARGEST_SHARE) * gpu_gb >= LEFT_GB else []
+        self.shares = [fixed] if fixed else [SHARE, *larger]
 
     def share_of_weights(self, tried: Layout) -> float:
         """Return how much of the weights one GPU holds: copies share nothing but the experts that are spread over them."""
