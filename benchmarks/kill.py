@@ -82,7 +82,7 @@ def engine_processes(root: int) -> list[int]:
     import psutil
 
     children = psutil.Process(root).children(recursive=True)
-    servers = [c for c in children if "vllm.entrypoints.openai.api_server" in " ".join(c.cmdline())]
+    servers = [c for c in children if "vllm.entrypoints." in " ".join(c.cmdline())]
     return [
         p.pid
         for server in servers

@@ -23,7 +23,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "exp"))
 
 from magpie.configs import load_model, load_response_styles  # noqa: E402
-from magpie.machine import layout, this_machine  # noqa: E402
+from magpie.layouts import layout  # noqa: E402
+from magpie.machine import this_machine  # noqa: E402
 from magpie.records import encode, read_rows  # noqa: E402
 from magpie.server import has_gpu, hashed_seed  # noqa: E402
 
@@ -65,7 +66,7 @@ def engine_child(model: str, prompts_file: Path, max_tokens: int, result: Path) 
     from vllm import LLM, SamplingParams
 
     preset = load_model(model)
-    flags = preset.server.flags | ({} if has_gpu() else preset.server.cpu_flags) | layout(preset, this_machine())
+    flags = preset.server.flags | ({} if has_gpu() else preset.server.cpu_flags) | layout(preset, this_machine()).flags()
     settings = {name.replace("-", "_"): value for name, value in flags.items() if not name.startswith("no-")}
     settings |= {name[3:].replace("-", "_"): False for name in flags if name.startswith("no-")}
     engine = LLM(model=preset.path, seed=hashed_seed(0, 0, 0), **settings)

@@ -1,9 +1,11 @@
 """Start a model's server, run a command with it, and stop the server, however the command ends.
 
     python exp/serve.py smollm2 -- python exp/gen_ins.py --model_path smollm2 --total_prompts 64
+    python exp/serve.py deepseek-r1 --dry_run --gpus 8 --gpu_memory 80 --nodes 2
 
 The command finds the server in `MAGPIE_BASE_URL` and `MAGPIE_API_KEY`. Without a command the server runs until Ctrl-C. A server
-that dies is started again, on the same address. Exit code: the command's.
+that dies is started again, on the same address. Exit code: the command's. With --dry_run nothing starts: the commands are
+printed, for this machine or for a described one, one for each node where there are several.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from magpie import flags
 from magpie.configs import PROJECT, load_model
 from magpie.console import AGAIN, MagpieError, log, run_program
-from magpie.machine import layout, this_machine
+from magpie.files import write_atomically
+from magpie.serve_commands import add_layout, layout_of, printed
 from magpie.server import Server
 from magpie.templates import ChatTemplate
 
@@ -38,10 +42,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--start_timeout", type=flags.positive, default=3600, help="seconds that a start may take (default 3600)"
     )
-    parser.add_argument("--tensor_parallel", type=flags.positive, help="GPUs to split the model over (default: as few as fit)")
-    parser.add_argument("--quantization", help="the engine's quantisation, like fp8 (default: the model's own)")
-    parser.add_argument("--max_model_len", type=flags.positive, help="tokens of context (default: the preset's)")
     parser.add_argument("--engine_flags", default="", help="more flags for the engine, in one quoted text")
+    parser.add_argument("--replica", type=flags.not_negative, default=0, help="number of this server among several (default 0)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
+    parser.add_argument("--port", type=flags.number(int, least=1, most=65535), help="port to listen on (default: any free one)")
+    parser.add_argument("--url_file", type=Path, help="file to hold the server's URL while it is up")
+    add_layout(parser)
     arguments = sys.argv[1:]
     split = arguments.index("--") if "--" in arguments else len(arguments)
     args = parser.parse_args(arguments[:split])
@@ -50,6 +56,8 @@ def parse_args() -> argparse.Namespace:
         args.engine_flags = shlex.split(args.engine_flags)
     except ValueError as error:
         parser.error(f"--engine_flags: {error}")
+    if any(flag.split("=")[0] in ("--api-key", "--api_key") for flag in args.engine_flags):
+        parser.error("--engine_flags would show the key to everybody on this machine: put it into MAGPIE_API_KEY")
     if split < len(arguments) and not args.command:
         parser.error("nothing stands behind --: give the command to run")
     return args
@@ -92,24 +100,60 @@ def end_tree(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
+@contextlib.contextmanager
+def announced(server: Server, path: Path | None) -> Iterator[None]:
+    """Keep the server's URL in a file for as long as this lasts."""
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, [server.url.encode()])
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def serve(server: Server, command: list[str]) -> int:
+    """Run the command with the server, or serve until Ctrl-C."""
+    if command:
+        return run_command(command, server)
+    if not server.headless:
+        known = os.environ.get("MAGPIE_API_KEY") == server.api_key
+        shown = ["MAGPIE_BASE_URL"] if known else ["MAGPIE_BASE_URL", "MAGPIE_API_KEY"]
+        sys.stdout.write("".join(f"export {name}={server.environment[name]}\n" for name in shown))
+        sys.stdout.flush()
+    log.info("serving until Ctrl-C; what stands above is for another shell")
+    server.failed.wait()
+    raise MagpieError(server.failure)
+
+
 def main() -> int:
     """Run the program."""
     args = parse_args()
     preset = load_model(args.model)
-    log_dir = args.log_dir or PROJECT / "data" / "serve_logs" / preset.name
-    place = layout(preset, this_machine(), tensor_parallel=args.tensor_parallel, quantization=args.quantization)
-    if args.max_model_len:
-        place["max-model-len"] = args.max_model_len
+    place = layout_of(preset, args)
+    if args.dry_run:
+        print("\n".join(printed(preset, place, args)))
+        return 0
     ChatTemplate(preset)  # a model without a usable one is refused before it is loaded
-    settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout}
-    with Server(preset, log_dir=log_dir, place=place, extra_flags=args.engine_flags, **settings) as server:
-        if args.command:
-            return run_command(args.command, server)
-        sys.stdout.write("".join(f"export {name}={value}\n" for name, value in server.environment.items() if "PID" not in name))
-        sys.stdout.flush()
-        log.info("serving until Ctrl-C; the two lines above are for another shell")
-        server.failed.wait()
-        raise MagpieError(server.failure)
+    with (
+        Server(
+            preset,
+            log_dir=args.log_dir or PROJECT / "data" / "serve_logs" / preset.name,
+            place=place.flags(args.node_rank, args.master_addr or "127.0.0.1"),
+            extra_flags=args.engine_flags,
+            seed=args.seed,
+            replica=args.replica,
+            max_restarts=args.max_restarts if place.commands == 1 else 0,  # the other nodes would not know of it
+            start_timeout=args.start_timeout,
+            host=args.host,
+            port=args.port,
+            api_key=os.environ.get("MAGPIE_API_KEY", "").strip(),
+        ) as server,
+        announced(server, args.url_file),
+    ):
+        return serve(server, args.command)
 
 
 if __name__ == "__main__":

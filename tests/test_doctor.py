@@ -166,8 +166,18 @@ def test_the_login_of_the_hub(tmp_path):
     ("gpus", "smollm2", "deepseek", "llama"),
     [
         ((), "fits", "does not fit", "does not fit"),
-        ((Gpu("A100", 85.9, 8.0),), "fits", "does not fit", "fits: with QUANTIZATION=fp8: --tensor-parallel-size 1"),
-        ((Gpu("H200", 150.1, 9.0),) * 8, "fits", "fits: --tensor-parallel-size 8", "fits: --tensor-parallel-size 2"),
+        (
+            (Gpu("A100", 85.9, 8.0),),
+            "fits",
+            "does not fit",
+            "fits: with QUANTIZATION=fp8: --gpu-memory-utilization 0.95 --tensor-parallel-size 1",
+        ),
+        (
+            (Gpu("H200", 150.1, 9.0),) * 8,
+            "fits",
+            "fits: --tensor-parallel-size 8 --enable-expert-parallel",
+            "fits: --tensor-parallel-size 2",
+        ),
     ],
 )
 def test_models_and_machines(monkeypatch, gpus, smollm2, deepseek, llama):

@@ -48,15 +48,30 @@ class ServerPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_environment: dict[str, str] = {}
 
 
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What decides how a model can be split and how large its KV cache is, as in its config.json; 0: not known.
+
+    `kv_values`: numbers that one key-value head of one layer keeps for a token (keys and values: twice the head's size; latent
+    attention: one head of kv_lora_rank + qk_rope_head_dim). `experts`: routed ones; `expert_share`: of all weights.
+    """
+
+    layers: int = 0
+    heads: int = 64
+    kv_heads: int = 1
+    kv_values: int = 0
+    experts: int = 0
+    expert_share: float = 0.0
+
+
 class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of `configs/models`, over the family (`configs/families`) that it names.
 
     `thinking`: whether the template opens the chain of thought (`forced`), the model does (`free`), or there is none.
     `folder`: a copy on this machine. `weights_gb`: the weights' size; `memory_gb`: what they need with room to work (default:
-    machine.MEMORY_FACTOR times the weights). `least_temperature`: below it the model card warns. `guard`: the form of a guard
-    model's verdicts (magpie/guards.py). `training_template`: the chat template to train with, where the model's own takes the
-    chain of thought out of an assistant's message. `samples`: how several answers to one problem are sampled, for votes and
-    pairs (a model made to be sampled: as its answers).
+    machine.MEMORY_FACTOR times the weights). `architecture`: for where config.json is not at hand. `least_temperature`: below
+    it the model card warns. `guard`: the form of a guard model's verdicts (magpie/guards.py). `training_template`: the chat
+    template to train with, where the model's own takes the chain of thought out of an assistant's message. `samples`: how
+    several answers to one problem are sampled, for votes and pairs (a model made to be sampled: as its answers).
     """
 
     model: str
@@ -68,6 +83,7 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     thinking: Literal["none", "forced", "free"] = "none"
     weights_gb: float | None = None
     memory_gb: float | None = None
+    architecture: Architecture = Architecture()
     answers_source: str = ""
     least_temperature: float = 0.0
     guard: Literal["qwen3guard", "llama-guard-3"] | None = None

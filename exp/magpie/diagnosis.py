@@ -91,7 +91,7 @@ def check_driver(told: str | None, cards: int) -> Iterator[Finding]:
     for number, line in enumerate(lines):
         name, total, used, _ = (part.strip() for part in line.rsplit(",", 3))
         text = f"{number}: {name}, {_mebibytes(total):.0f} GB, {_mebibytes(used):.0f} GB of it in use"
-        if _mebibytes(used) > 0.08 * _mebibytes(total):  # the engine takes 0.92 of a GPU
+        if _mebibytes(used) > min(0.08 * _mebibytes(total), 4):  # the engine takes the rest (magpie/layouts.py)
             remedy = (
                 "end what uses it, or leave this GPU out: CUDA_VISIBLE_DEVICES, or ENGINE_FLAGS='--gpu-memory-utilization 0.7'"
             )
@@ -300,14 +300,15 @@ def check_models(configs: Path) -> Iterator[Finding]:
 
 def _fit(preset: Any, machine: Any, text: str) -> Finding:
     """Return the finding on one model: it fits with these flags, or held in FP8, or not."""
-    from magpie.machine import layout
+    from magpie.layouts import Wanted, layout
+    from magpie.server import flag_list
 
     for quantization in (None, "fp8") if machine.gpus else (None,):
         try:
-            flags = layout(preset, machine, quantization=quantization)
+            flags = layout(preset, machine, Wanted(quantization=quantization)).flags()
         except MagpieError:
             continue
-        shown = " ".join(f"--{name} {value}" for name, value in flags.items() if name != "quantization")
+        shown = " ".join(flag_list({name: value for name, value in flags.items() if name != "quantization"}))
         setting = "" if quantization is None else f"with QUANTIZATION={quantization}: "
         return Finding("ok", "models", f"{text}; fits: {setting}{shown}")
     return Finding("note", "models", f"{text}; does not fit")

@@ -13,7 +13,8 @@ from magpie.client import Client, Completion
 from magpie.configs import ModelPreset, Sampling
 from magpie.console import MagpieError, log
 from magpie.hosted import HostedTemplate, Limits, Prices
-from magpie.machine import layout, this_machine
+from magpie.layouts import layout
+from magpie.machine import this_machine
 from magpie.progress import StageBar, show_examples, show_summary
 from magpie.runs import Run
 from magpie.server import connect

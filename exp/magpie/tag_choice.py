@@ -12,7 +12,8 @@ from magpie.configs import ModelPreset, load_model
 from magpie.console import MagpieError, log
 from magpie.guards import guard_form
 from magpie.jobs import model_of
-from magpie.machine import layout, this_machine
+from magpie.layouts import layout
+from magpie.machine import this_machine
 from magpie.records import read_rows
 from magpie.tag_passes import Pass
 from magpie.taggers import LocalTagger, Result, domain_tagger, reward_tagger, tag_languages

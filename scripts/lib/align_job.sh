@@ -4,8 +4,7 @@
 #   DATA_DIR         where job folders are (default: data/)
 #   MAGPIE_BASE_URL  use the server(s) at this URL, several separated by commas, instead of starting one; key: MAGPIE_API_KEY
 #   SEED             seed of the run (default 0)
-#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN   how the engine holds the model (default: what fits, the preset's)
-#   ENGINE_FLAGS     more flags for the engine
+#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN, ENGINE_FLAGS, …   how the engine holds the model (scripts/lib/serve_flags.sh)
 #   REWARD_MODEL     as --reward_model
 #   RES_FLAGS, VERIFY_FLAGS, REWARD_FLAGS, PAIR_FLAGS, EXPORT_FLAGS   more flags for the stages, as on a command line
 set -euo pipefail
@@ -73,11 +72,8 @@ stages=(bash "$PROJECT/scripts/lib/align_stages.sh")
 if [[ -n ${MAGPIE_BASE_URL:-} || -f ${ANSWERS%.jsonl}_verified.jsonl ]]; then
   "${stages[@]}" answers
 else
-  serve=("$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED")
-  [[ -n ${TENSOR_PARALLEL:-} ]] && serve+=(--tensor_parallel "$TENSOR_PARALLEL")
-  [[ -n ${QUANTIZATION:-} ]] && serve+=(--quantization "$QUANTIZATION")
-  [[ -n ${MAX_MODEL_LEN:-} ]] && serve+=(--max_model_len "$MAX_MODEL_LEN")
-  [[ -n ${ENGINE_FLAGS:-} ]] && serve+=(--engine_flags "$ENGINE_FLAGS")
+  source "$PROJECT/scripts/lib/serve_flags.sh"
+  serve=("$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED" "${serve_flags[@]}")
   "${serve[@]}" -- "${stages[@]}" answers
 fi
 exec "${stages[@]}" pairs # the server is gone: a reward model has the memory for itself

@@ -10,8 +10,7 @@
 #   MAGPIE_BASE_URL  use the server(s) at this URL, several separated by commas, instead of starting one; key: MAGPIE_API_KEY
 #   PREFLIGHT        samples checked before the rest, 0 for none (default 20)
 #   SEED             seed of the run (default 0)
-#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN   how the engine holds the model (default: what fits, the preset's)
-#   ENGINE_FLAGS     more flags for the engine
+#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN, ENGINE_FLAGS, …   how the engine holds the model (scripts/lib/serve_flags.sh)
 #   INS_FLAGS, RES_FLAGS   more flags for gen_ins.py and gen_res.py, as on a command line
 set -euo pipefail
 
@@ -67,9 +66,6 @@ last=$JOB_DIR/${JOB_NAME}_ins_clean_res.jsonl
 if [[ -n ${MAGPIE_BASE_URL:-} || -e $last ]]; then
   exec "${stages[@]}"
 fi
-serve=("$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED")
-[[ -n ${TENSOR_PARALLEL:-} ]] && serve+=(--tensor_parallel "$TENSOR_PARALLEL")
-[[ -n ${QUANTIZATION:-} ]] && serve+=(--quantization "$QUANTIZATION")
-[[ -n ${MAX_MODEL_LEN:-} ]] && serve+=(--max_model_len "$MAX_MODEL_LEN")
-[[ -n ${ENGINE_FLAGS:-} ]] && serve+=(--engine_flags "$ENGINE_FLAGS")
+source "$PROJECT/scripts/lib/serve_flags.sh"
+serve=("$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED" "${serve_flags[@]}")
 exec "${serve[@]}" -- "${stages[@]}"
