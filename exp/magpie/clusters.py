@@ -90,10 +90,9 @@ class Cluster:
         most = operator.length_hint(parts, 1 << 30)
         number, resources = _division([node["Resources"] for node in ray.nodes() if node["Alive"]], cores, gpu=gpu)
         kind = ray.remote(_Worker).options(**resources, max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")
-        shared = ray.put(work)
-        workers: list[Any] = [kind.remote(shared) for _ in range(min(number, most))]
+        workers: list[Any] = [kind.remote() for _ in range(min(number, most))]
         try:
-            yield from _Calls(workers, parts, gpu="num_gpus" in resources).results()
+            yield from _Calls(workers, ray.put(work), parts, gpu="num_gpus" in resources).results()
         finally:
             for worker in workers:
                 ray.kill(worker)
@@ -116,14 +115,18 @@ def _division(nodes: list[dict[str, float]], cores: int, *, gpu: bool) -> tuple[
 class _Worker:
     """Holds the work, in a process of its own on some machine of the cluster."""
 
-    def __init__(self, work: Callable[[Any], Any]) -> None:
-        self._work = work
+    def __init__(self) -> None:
+        self._work: Callable[[Any], Any] | None = None
 
     def ready(self) -> None:
         """Answer once the worker is there."""
 
-    def do(self, part: Any) -> Any:
-        """Do a part."""
+    def do(self, shared: list[Any], part: Any) -> Any:
+        """Do a part; `shared` holds the reference to the work, which is fetched once."""
+        import ray
+
+        if self._work is None:
+            self._work = ray.get(shared[0])
         return self._work(part)
 
 
@@ -134,7 +137,8 @@ class _Calls:
     free. A call that is lost is followed by the question whether its worker is there again.
     """
 
-    def __init__(self, workers: list[Any], parts: Iterable[Any], *, gpu: bool) -> None:
+    def __init__(self, workers: list[Any], work: Any, parts: Iterable[Any], *, gpu: bool) -> None:
+        self._work = [work]
         self._open: dict[Any, tuple[Any, tuple[int, Any] | None]] = {
             worker.ready.remote(): (worker, None) for worker in workers for _ in range(AHEAD)
         }
@@ -152,7 +156,7 @@ class _Calls:
         while self._is_left() or any(item for _, item in self._open.values()):
             while self._idle and self._is_left():
                 worker, part = self._idle.pop(), self._left.pop()
-                self._open[worker.do.remote(part[1])] = (worker, part)
+                self._open[worker.do.remote(self._work, part[1])] = (worker, part)
             call = self._answered()
             worker, item = self._open.pop(call)
             try:
@@ -232,7 +236,7 @@ def _join(address: str) -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "")  # every line: that a worker died is said by us
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # every line: that a worker died is said by us
     import ray
 
     paths = os.pathsep.join(filter(None, [str(PROJECT / "exp"), os.environ.get("PYTHONPATH")]))
