@@ -27,7 +27,7 @@ from magpie.embedding import VectorCache
 from magpie.vector_index import VectorIndex
 
 STORE = 150 * 2**20
-RECORDS = 2600
+RECORDS = 2200
 TEMPLATES = (
     "Find the sum of {} and {}.",
     "What is {} times {}?",
@@ -135,8 +135,8 @@ def test_rewards_are_those_of_one_process_though_a_worker_is_killed(address: str
     model = make_classifier(tmp_path / "classifier")
     records = [
         {"id": n, "instruction": f"What is {n} + 1?", "responses": [f"{n + m}. " * (n % 30 + 5) for m in range(4)]}
-        for n in range(400)
-    ] + [{"id": 400, "instruction": "Nothing."}]
+        for n in range(260)
+    ] + [{"id": 260, "instruction": "Nothing."}]
     for name in ("one_4res.jsonl", "many_4res.jsonl"):
         (tmp_path / name).write_text("".join(json.dumps(record) + "\n" for record in records))
     alone = program("gen_po_rewards", "--reward_model", model, "--input_file", tmp_path / "one_4res.jsonl")
@@ -149,7 +149,7 @@ def test_rewards_are_those_of_one_process_though_a_worker_is_killed(address: str
     assert process.returncode == 0, said
     assert killed
     assert (tmp_path / "many_4res_rewards.jsonl").read_bytes() == (tmp_path / "one_4res_rewards.jsonl").read_bytes()
-    assert [row["id"] for row in rows(tmp_path / "many_4res_rewards_dropped.jsonl")] == [400]
+    assert [row["id"] for row in rows(tmp_path / "many_4res_rewards_dropped.jsonl")] == [260]
 
 
 @pytest.mark.parametrize(
