@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from magpie import flags
+from magpie.clusters import workers_at
 from magpie.console import MagpieError, run_program
 from magpie.distances import Compared, compare_files
 from magpie.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
@@ -65,6 +66,7 @@ def parse_args() -> argparse.Namespace:
         help="squared distance below which a neighbour counts for repeat_count and min_similar_conversation_id; 0.05 is a "
         "cosine of 0.975 (default 0.05)",
     )
+    flags.add_ray(parser)
     flags.add_run(parser)
     return parser.parse_args()
 
@@ -107,20 +109,18 @@ def main() -> None:
     waiting = [(own, run) for own, run in runs if begins(run, overwrite=args.overwrite, check=args.check)]
     if not waiting:
         return
-    embedder = Embedder(
-        args.embedding_model,
-        cache=args.cache or runs[0][1].paths.output.with_name("embeddings.sqlite"),
-        device=args.device,
-    )
     folder = IndexFolder.open(args.index, args.embedding_model) if args.index else None
-    compared = compare_files(
-        args.input_file,
-        args.against,
-        embedder,
-        folder,
-        distance=args.distance_threshold,
-        skip_malformed=args.skip_malformed,
-    )
+    cache = args.cache or runs[0][1].paths.output.with_name("embeddings.sqlite")
+    with workers_at(args.ray) as workers:
+        compared = compare_files(
+            args.input_file,
+            args.against,
+            Embedder(args.embedding_model, cache=cache, device=args.device, workers=workers),
+            folder,
+            distance=args.distance_threshold,
+            skip_malformed=args.skip_malformed,
+            workers=workers,
+        )
     if folder:
         folder.extend(*compared.new(), args.embedding_model)
     for own, run in waiting:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from magpie import flags
+from magpie.clusters import MODEL_CORES, Workers, workers_at
 from magpie.console import MagpieError, log, run_program
 from magpie.progress import StageBar, show_summary
-from magpie.rewards import REDUCTIONS, RewardModel, chosen_rewards, conversation
+from magpie.rewards import REDUCTIONS, Conversation, RewardModel, Scored, chosen_rewards, conversation, scores_of
 from magpie.runs import Run
 from magpie.stages import begins, open_rows, open_run
 
@@ -55,6 +57,8 @@ def parse_args() -> argparse.Namespace:
     )
     group.add_argument("--batch_tokens", type=flags.positive, help="tokens in a batch (default 4096; 65536 on a GPU)")
     group.add_argument("--device", help="as torch names it (default: the GPUs where there are some)")
+    flags.add_shard(parser)
+    flags.add_ray(parser)
     flags.add_run(parser)
     return parser.parse_args()
 
@@ -77,21 +81,35 @@ def windows(run: Run, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[li
         yield window
 
 
-def scored(window: list[Item], models: list[RewardModel], combine: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def scored(
+    rows: Iterator[list[Item]], models: list[RewardModel], combine: str, device: str | None, workers: Workers
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each record with its rewards."""
-    turns = [conversation(record["instruction"], answer) for _, record, answers in window for answer in answers]
-    found = [model.steps(turns) for model in models]
+    held: dict[int, list[Item]] = {}
+
+    def turns() -> Iterator[list[Conversation]]:
+        for place, window in enumerate(rows):
+            held[place] = window
+            yield [conversation(record["instruction"], answer) for _, record, answers in window for answer in answers]
+
+    work = partial(scores_of, models)
+    for place, found in workers.map(work, turns(), cores=MODEL_CORES, gpu=device != "cpu"):
+        yield from rewarded(held.pop(place), found, combine)
+
+
+def rewarded(window: list[Item], found: list[Scored], combine: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the records of a window with what the models make of their answers."""
     start = 0
     for index, record, answers in window:
-        steps = [each[start : start + len(answers)] for each in found]
-        start += len(answers)
-        own = {model.name: [model.reduce(each) for each in few] for model, few in zip(models, steps, strict=True)}
+        part = slice(start, start + len(answers))
+        start = part.stop
+        own = {each.model: each.rewards[part] for each in found}
         keys: dict[str, Any] = {
             "rewards": chosen_rewards(own, combine),
             "reward_model": next(iter(own)) if combine == "first" else f"{combine}:{'+'.join(own)}",
             "rewards_by_model": (record.get("rewards_by_model") or {}) | own,
         }
-        if by_step := {model.name: few for model, few in zip(models, steps, strict=True) if model.has_steps}:
+        if by_step := {each.model: each.steps[part] for each in found if each.has_steps}:
             keys["step_rewards"] = (record.get("step_rewards") or {}) | by_step
         yield index, record | keys
 
@@ -107,16 +125,17 @@ def main() -> None:
         return
     options = {name: getattr(args, name) for name in ("trust_remote_code", "device", "batch_tokens", "prm_reduce")}
     models = [RewardModel(name, **options) for name in args.reward_model]
-    if len({model.name for model in models}) < len(models):
-        raise MagpieError("two of the reward models have the same name: their scores could not be told apart")
+    served = [model.is_served for model in models]
+    if args.ray and any(served) and not all(served):
+        raise MagpieError("on a Ray cluster the reward models are folders and hub ids, or all are URLs. Leave out one kind")
     unread = 0
-    with run.session(overwrite=args.overwrite):
+    with workers_at(None if all(served) else args.ray) as workers, run.session(overwrite=args.overwrite):
         with StageBar("rewards", run.rows, run.closed) as bar:
-            for window in windows(run, open_rows(run, args.input_file)):
-                for index, record in scored(window, models, args.combine):
-                    unread += record["rewards"].count(None)
-                    run.keep(index, record)
-                    bar.update(closed=1, dropped=run.totals.dropped.total())
+            rows = windows(run, open_rows(run, args.input_file))
+            for index, record in scored(rows, models, args.combine, args.device, workers):
+                unread += record["rewards"].count(None)
+                run.keep(index, record)
+                bar.update(closed=1, dropped=run.totals.dropped.total())
         run.finish()
     if unread:
         log.warning("%d answers are longer than the model reads: their reward is null", unread)

@@ -52,7 +52,7 @@ def test_what_is_in_the_cache_is_not_computed_again(embedder, tmp_path):
     vectors = first.encode(TEXTS)
     assert np.allclose(vectors, embedder.encode(TEXTS), atol=1e-5)
     again = Embedder(cache=path)
-    again._model = lambda: pytest.fail("the model was loaded")
+    again._encoder._model = lambda: pytest.fail("the model was loaded")
     assert (again.encode(TEXTS[::-1]) == vectors[::-1]).all()
 
 

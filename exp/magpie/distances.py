@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from magpie.clusters import HERE, Workers
 from magpie.console import MagpieError, log
 from magpie.duplicates import CROWDED_NEIGHBOURS, NEIGHBOURS, Groups, find_duplicates, neighbour_pairs
 from magpie.embedding import Embedder
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 HUMAN = ("human", "user")
+CROWDED_AT_ONCE = 16_384
+"""Texts in crowds that are searched together: 100 MB of neighbours."""
 LEAST_COSINE = 0.5
 """Neighbours further away are not looked at; `configs/likeness.yaml` asks for more before it takes a paraphrase."""
 
@@ -149,6 +152,7 @@ def compare_files(
     *,
     distance: float,
     skip_malformed: bool,
+    workers: Workers = HERE,
 ) -> Compared:
     """Read all files, embed their problems and find the duplicates among them."""
     import numpy as np
@@ -170,29 +174,36 @@ def compare_files(
     if folder and folder.index is not None:
         before.append(folder.index.vectors()[old])
     old_vectors = np.concatenate(before) if before else np.zeros((0, vectors.shape[1]), dtype=np.float32)
-    return _compared(own, earlier, vectors, old_vectors, frozenset((r.id, r.instruction) for r in known), distance)
+    held = frozenset((record.id, record.instruction) for record in known)
+    return _compared(own, earlier, vectors, old_vectors, held, distance, workers)
 
 
 def _compared(
-    own: Problems, earlier: Problems, vectors: np.ndarray, old_vectors: np.ndarray, known: frozenset[Any], distance: float
+    own: Problems,
+    earlier: Problems,
+    vectors: np.ndarray,
+    old_vectors: np.ndarray,
+    known: frozenset[Any],
+    distance: float,
+    workers: Workers,
 ) -> Compared:
     import numpy as np
 
     begin = len(earlier.texts)
     both = Problems(earlier.texts + own.texts, earlier.ids + own.ids, earlier.ranks + own.ranks, earlier.origins + own.origins)
     both.files = {path: {row: place + begin for row, place in rows.items()} for path, rows in own.files.items()}
-    nearest, repeats, earliest, pairs = _neighbours(own.texts, vectors, distance)
+    nearest, repeats, earliest, pairs = _neighbours(own.texts, vectors, distance, workers)
     found = [pairs + begin]
     if begin:
-        cosines, rows = VectorIndex(old_vectors).search(vectors, NEIGHBOURS)
+        cosines, rows = VectorIndex(old_vectors).search(vectors, NEIGHBOURS, workers)
         found.append(neighbour_pairs(np.arange(begin, begin + len(vectors)), cosines, rows, least=LEAST_COSINE))
     everything = np.concatenate([old_vectors, vectors])
-    groups = find_duplicates(both.texts, both.order(), everything, np.concatenate(found))
+    groups = find_duplicates(both.texts, both.order(), everything, np.concatenate(found), workers)
     return Compared(both, everything, begin, known, groups, nearest, repeats, earliest + begin)
 
 
 def _neighbours(
-    texts: Sequence[str], vectors: np.ndarray, distance: float
+    texts: Sequence[str], vectors: np.ndarray, distance: float, workers: Workers
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return Magpie's three values for every text (the nearest other's squared distance, how many are within `distance`, the
     first of these and itself), and the pairs of neighbours. Equal texts are searched once and counted as often as they are.
@@ -204,14 +215,14 @@ def _neighbours(
     )
     _, first, group, count = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
     index = VectorIndex(vectors[first])
-    cosines, rows = index.search(vectors[first], NEIGHBOURS + 1)
+    cosines, rows = index.search(vectors[first], NEIGHBOURS + 1, workers)
     least = 1 - distance / 2
     near, crowd = _within(np.arange(len(first)), cosines, rows, least, count, first)
     crowded = np.flatnonzero(cosines[:, -1] > least) if len(first) > NEIGHBOURS + 1 else np.zeros(0, dtype=np.int64)
     pairs = [first[neighbour_pairs(np.arange(len(first)), cosines, rows, least=LEAST_COSINE)]]
-    for start in range(0, len(crowded), 4096):
-        part = crowded[start : start + 4096]
-        more_cosines, more_rows = index.search(vectors[first[part]], CROWDED_NEIGHBOURS)
+    for start in range(0, len(crowded), CROWDED_AT_ONCE):
+        part = crowded[start : start + CROWDED_AT_ONCE]
+        more_cosines, more_rows = index.search(vectors[first[part]], CROWDED_NEIGHBOURS, workers)
         near[part], crowd[part] = _within(part, more_cosines, more_rows, least, count, first)
         pairs.append(first[neighbour_pairs(part, more_cosines, more_rows, least=least)])
     others = np.where(rows == np.arange(len(first))[:, None], -1.0, cosines).max(axis=1, initial=-1.0)

@@ -8,10 +8,11 @@ same problem as one that is kept already: a member is like the kept one, never o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from magpie.clusters import HERE, Workers
 from magpie.likeness import compare
 from magpie.number_words import may_be_lost
 from magpie.readings import Reading, read
@@ -28,8 +29,8 @@ PERMUTATIONS, BANDS = 64, 16
 """MinHash: 16 bands of 4 bring two texts together that share half of their shingles with probability 0.64, 70% with 0.99."""
 SHINGLE = 2
 """Words in a shingle."""
-CHUNK = 10_000
-"""Texts whose shingles are in memory at a time."""
+CHUNK, JUDGED = 2_000, 10_000
+"""Texts whose shingles are in memory at a time, and pairs that are judged together: one worker's part."""
 EXACT, NEAR, SEMANTIC = "exact", "minhash", "embedding"
 
 
@@ -44,7 +45,13 @@ class Groups:
     cosine: np.ndarray
 
 
-def find_duplicates(texts: Sequence[str], order: np.ndarray, vectors: np.ndarray, pairs: np.ndarray | None = None) -> Groups:
+def find_duplicates(
+    texts: Sequence[str],
+    order: np.ndarray,
+    vectors: np.ndarray,
+    pairs: np.ndarray | None = None,
+    workers: Workers = HERE,
+) -> Groups:
     """Return the groups among texts.
 
     Args:
@@ -52,19 +59,20 @@ def find_duplicates(texts: Sequence[str], order: np.ndarray, vectors: np.ndarray
         order: int64, the place of each among all from the best (0) to the worst.
         vectors: their embeddings, float32 of length 1.
         pairs: neighbours by embedding, shape (p, 2), where they are known already.
+        workers: who reads, searches and compares; who is kept is decided here.
     """
     import numpy as np
 
-    keys, shown, digests = _fingerprints(texts)
+    keys, shown, digests = _all_fingerprints(texts, workers)
     first = _best_of_each(keys, order)
     heads = np.flatnonzero(first == np.arange(len(texts)))
     if pairs is None:
-        cosines, rows = VectorIndex(vectors).search(vectors, NEIGHBOURS)
+        cosines, rows = VectorIndex(vectors).search(vectors, NEIGHBOURS, workers)
         pairs = neighbour_pairs(np.arange(len(texts)), cosines, rows)
     proposed = {SEMANTIC: pairs, NEAR: _bucket_pairs(heads, digests[heads], order)}
     better, worse, sources = _unique_pairs(proposed, first, order)
     possible = shown[better] == shown[worse]
-    edges = _judged(texts, vectors, better[possible], worse[possible], sources[possible], order)
+    edges = _judged(texts, vectors, better[possible], worse[possible], sources[possible], order, workers)
     return _groups(len(texts), first, edges, order, vectors)
 
 
@@ -80,23 +88,32 @@ def neighbour_pairs(queries: np.ndarray, cosines: np.ndarray, rows: np.ndarray, 
 # --- what is compared -------------------------------------------------------------------------------------------------
 
 
-def _fingerprints(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _all_fingerprints(texts: Sequence[str], workers: Workers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the fingerprints of all texts."""
+    import numpy as np
+
+    keys, shown = np.empty(len(texts), dtype="V16"), np.empty(len(texts), dtype=np.uint64)
+    digests = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
+    parts = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
+    for place, found in workers.map(fingerprints, parts):
+        part = slice(place * CHUNK, (place + 1) * CHUNK)
+        keys[part], shown[part], digests[part] = found
+    return keys, shown, digests
+
+
+def fingerprints(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return of every text a hash of its normalised form, a hash of the numbers that no rewording loses, and its MinHash."""
     import numpy as np
     from rensa import RMinHash  # type: ignore[import-untyped]
 
-    keys, shown = np.empty(len(texts), dtype="V16"), np.empty(len(texts), dtype=np.uint64)
-    digests = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
-    for start in range(0, len(texts), CHUNK):
-        shingles = []
-        for place, text in enumerate(texts[start : start + CHUNK], start):
-            reading = read(text)
-            keys[place] = _hash(reading.key or text, 16)
-            shown[place] = int.from_bytes(_hash(_fixed_numbers(reading), 8), "big")
-            words = reading.text.split()
-            shingles.append([" ".join(words[at : at + SHINGLE]) for at in range(max(1, len(words) - SHINGLE + 1))])
-        digests[start : start + CHUNK] = RMinHash.digests_from_token_sets(shingles, num_perm=PERMUTATIONS, seed=1)
-    return keys, shown, digests
+    readings = [read(text) for text in texts]
+    keys = np.array([_hash(reading.key or text, 16) for reading, text in zip(readings, texts, strict=True)], dtype="V16")
+    shown = np.array([int.from_bytes(_hash(_fixed_numbers(reading), 8), "big") for reading in readings], dtype=np.uint64)
+    shingles = []
+    for reading in readings:
+        words = reading.text.split()
+        shingles.append([" ".join(words[at : at + SHINGLE]) for at in range(max(1, len(words) - SHINGLE + 1))])
+    return keys, shown, np.asarray(RMinHash.digests_from_token_sets(shingles, num_perm=PERMUTATIONS, seed=1), dtype=np.uint32)
 
 
 def _hash(text: str, size: int) -> bytes:
@@ -169,7 +186,13 @@ class _Edges:
 
 
 def _judged(
-    texts: Sequence[str], vectors: np.ndarray, better: np.ndarray, worse: np.ndarray, sources: np.ndarray, order: np.ndarray
+    texts: Sequence[str],
+    vectors: np.ndarray,
+    better: np.ndarray,
+    worse: np.ndarray,
+    sources: np.ndarray,
+    order: np.ndarray,
+    workers: Workers,
 ) -> _Edges:
     """Return the pairs that are the same problem; their texts are read in turn, so that each is read about once."""
     import numpy as np
@@ -177,15 +200,27 @@ def _judged(
     turn = np.lexsort((order[better], order[worse]))
     better, worse, sources = better[turn], worse[turn], sources[turn]
     cosines = pair_cosines(vectors, better, worse)
-    same, scores, why, how = np.zeros(len(better), dtype=bool), np.zeros(len(better)), [], []
-    for place, (one, other, cosine, source) in enumerate(
-        zip(better.tolist(), worse.tolist(), cosines.tolist(), sources.tolist(), strict=True)
-    ):
-        same[place], scores[place], reason = compare(read(texts[one]), read(texts[other]), cosine)
-        if same[place]:
-            why.append(reason)
-            how.append((SEMANTIC, NEAR)[source])
-    return _Edges(better[same], worse[same], scores[same], how, why)
+
+    def parts() -> Iterator[list[tuple[str, str, float]]]:
+        for start in range(0, len(better), JUDGED):
+            columns = (column[start : start + JUDGED].tolist() for column in (better, worse, cosines))
+            yield [(texts[one], texts[other], cosine) for one, other, cosine in zip(*columns, strict=True)]
+
+    found = sorted(
+        (place * JUDGED + within, score, reason)
+        for place, same in workers.map(same_pairs, parts())
+        for within, score, reason in same
+    )
+    same = np.array([place for place, _, _ in found], dtype=np.int64)
+    how = [(SEMANTIC, NEAR)[source] for source in sources[same].tolist()]
+    scores = np.array([score for _, score, _ in found], dtype=np.float64)
+    return _Edges(better[same], worse[same], scores, how, [reason for _, _, reason in found])
+
+
+def same_pairs(pairs: Sequence[tuple[str, str, float]]) -> list[tuple[int, float, str]]:
+    """Return of pairs (text, text, cosine) those that are the same problem: (place, score, why)."""
+    judged = (compare(read(one), read(other), cosine) for one, other, cosine in pairs)
+    return [(place, score, why) for place, (same, score, why) in enumerate(judged) if same]
 
 
 def pair_cosines(vectors: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:

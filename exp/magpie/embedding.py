@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magpie.batches import by_tokens, for_each_batch
+from magpie.clusters import HERE, MODEL_CORES, Workers
 from magpie.console import MagpieError, log
 from magpie.progress import duration
 
@@ -36,26 +37,33 @@ BUSY_SECONDS = 60.0
 
 
 class Embedder:
-    """Turns texts into unit vectors; the model is loaded at the first text that is not in the cache."""
+    """Turns texts into unit vectors and keeps them; the model is loaded at the first text that is not in the cache."""
 
-    def __init__(self, model: str = DEFAULT_EMBEDDING_MODEL, *, cache: Path | None = None, device: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str = DEFAULT_EMBEDDING_MODEL,
+        *,
+        cache: Path | None = None,
+        device: str | None = None,
+        workers: Workers = HERE,
+    ) -> None:
         """Name the model.
 
         Args:
             model: `all-MiniLM-L6-v2`, a folder, or a hub id.
             cache: file that keeps the vectors (SQLite); several processes may share it, and a kill loses nothing in it.
             device: as torch names it (default: a GPU where there is one).
+            workers: who computes the vectors.
         """
         self.name = model
         self._identity = _identity(model)
-        self._device = device
         self._cache = VectorCache(cache) if cache else None
-        self._loaded: Any = None
+        self._encoder, self._workers, self._gpu = Encoder(model, device), workers, device != "cpu"
 
     @property
     def dimension(self) -> int:
         """Numbers in a vector."""
-        return int(self._model().get_embedding_dimension())
+        return self._encoder.dimension
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return the texts' vectors: float32, length 1, shape (n, dimension); equal texts get one vector."""
@@ -81,20 +89,37 @@ class Embedder:
             if vectors is None:
                 vectors = np.zeros((len(texts), len(vector)), dtype=np.float32)
             vectors[places[key]], known[places[key]] = vector, True
-        if vectors is None:
-            vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         # the longest texts first, so that too little memory shows at once
         missing = sorted(np.flatnonzero(~known).tolist(), key=lambda index: len(texts[index]), reverse=True)
+        chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
         progress = _Progress(len(missing), len(texts) - len(missing))
-        for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
-            vectors[chunk] = self._compute([texts[index] for index in chunk])
+        parts = [[texts[index] for index in chunk] for chunk in chunks]
+        for place, found in self._workers.map(self._encoder, parts, cores=MODEL_CORES, gpu=self._gpu):
+            if vectors is None:
+                vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
+            vectors[chunks[place]] = found
             if self._cache:
-                self._cache.put((keys[index], vectors[index]) for index in chunk)
-            progress.tell(start + len(chunk))
-        return vectors
+                self._cache.put(zip((keys[index] for index in chunks[place]), found, strict=True))
+            progress.tell(len(found))
+        return np.zeros((0, self.dimension), dtype=np.float32) if vectors is None else vectors
 
-    def _compute(self, texts: list[str]) -> np.ndarray:
+
+class Encoder:
+    """Computes vectors. A copy that is sent to another process leaves the model behind and loads it there."""
+
+    def __init__(self, model: str, device: str | None = None) -> None:
+        self._name, self._device = str(Path(model).resolve()) if Path(model).is_dir() else model, device
+        self._loaded: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_loaded": None}
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        return int(self._model().get_embedding_dimension())
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
         """Return the vectors of texts: the mean of their parts', of length 1."""
         import numpy as np
         from sentence_transformers.util import batch_to_device
@@ -144,7 +169,7 @@ class Embedder:
 
     def _model(self) -> Any:
         if self._loaded is None:
-            self._loaded = _load(self.name, self._device)
+            self._loaded = _load(self._name, self._device)
         return self._loaded
 
 
@@ -183,17 +208,18 @@ class _Progress:
     """Tells in the log how far a long job is."""
 
     def __init__(self, total: int, known: int) -> None:
-        self._total, self._known = total, known
+        self._total, self._known, self._done = total, known, 0
         self._started = self._shown = time.monotonic()
 
-    def tell(self, done: int) -> None:
+    def tell(self, more: int) -> None:
+        self._done += more
         now = time.monotonic()
         if now - self._shown < LOG_SECONDS:
             return
         self._shown = now
-        left = (now - self._started) / done * (self._total - done)
+        left = (now - self._started) / self._done * (self._total - self._done)
         known = f", {self._known:,} were in the cache" if self._known else ""
-        log.info("embedding: %s of %s texts%s, about %s left", f"{done:,}", f"{self._total:,}", known, duration(left))
+        log.info("embedding: %s of %s texts%s, about %s left", f"{self._done:,}", f"{self._total:,}", known, duration(left))
 
 
 class VectorCache:

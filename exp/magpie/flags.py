@@ -147,6 +147,19 @@ def add_shard(parser: Parser) -> None:
     )
 
 
+def add_ray(parser: Parser) -> None:
+    """--ray: who does the work."""
+    parser.add_argument_group("cluster").add_argument(
+        "--ray",
+        nargs="?",
+        metavar="ADDRESS",
+        const=os.environ.get("RAY_ADDRESS") or "new",
+        default=os.environ.get("RAY_ADDRESS") or None,
+        help="work on a Ray cluster: the one at HOST:6379, or `auto` for the one on this machine; without an address a new one "
+        "of this machine alone (default: RAY_ADDRESS, else no cluster)",
+    )
+
+
 def add_input(parser: Parser) -> None:
     """--input_file and what happens to its malformed lines."""
     group = parser.add_argument_group("input")

@@ -53,7 +53,7 @@ def parser_of(program: str) -> argparse.ArgumentParser:
     with (
         mock.patch.object(argparse.ArgumentParser, "print_help", asked),
         mock.patch.object(sys, "argv", [path.name, "--help"]),
-        mock.patch.dict(os.environ, {"MAGPIE_BASE_URL": ""}),
+        mock.patch.dict(os.environ, {"MAGPIE_BASE_URL": "", "RAY_ADDRESS": ""}),
     ):
         try:
             module.parse_args()
@@ -81,6 +81,8 @@ def _row(action: argparse.Action, program: str) -> str:
         value = ""
     elif action.nargs in ("+", "*"):
         value += " …"
+    elif action.nargs == "?":
+        value = f"[{value}]"
     name = ", ".join(action.option_strings) or action.dest
     text = (action.help or "") % {**vars(action), "prog": program}
     need = " **required.**" if action.required and action.option_strings else ""

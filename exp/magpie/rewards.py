@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from magpie.console import MagpieError
@@ -52,7 +54,7 @@ class Scorer(Protocol):
 
 
 class RewardModel:
-    """Scores answers; the model is loaded at the first one."""
+    """Scores answers; the model is loaded at the first one, and a copy that is sent to another process loads it there."""
 
     def __init__(
         self,
@@ -72,14 +74,23 @@ class RewardModel:
             batch_tokens: tokens in a batch, padding counted.
             prm_reduce: how the scores of steps become one: min, product, last or mean.
         """
-        self._name, self._reduce = name, REDUCTIONS[prm_reduce]
+        self._name = str(Path(name).resolve()) if Path(name).is_dir() else name
+        self._reduction = prm_reduce
         self._trust, self._device, self._batch_tokens = trust_remote_code, device, batch_tokens
         self._loaded: Scorer | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_loaded": None}
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it is behind a server's URL."""
+        return self._name.startswith(("http://", "https://"))
 
     @property
     def _scorer(self) -> Scorer:
         if self._loaded is None:
-            if self._name.startswith(("http://", "https://")):
+            if self.is_served:
                 from magpie.reward_server import ServedModel
 
                 self._loaded = ServedModel(self._name)
@@ -116,11 +127,36 @@ class RewardModel:
 
     def reduce(self, steps: Steps | None) -> float | None:
         """Return one score for an answer's steps."""
-        return None if steps is None else self._reduce(steps)
+        return None if steps is None else REDUCTIONS[self._reduction](steps)
 
     def score(self, conversations: Sequence[Conversation]) -> list[float | None]:
         """Return each answer's reward; None where it is longer than the model reads."""
         return [self.reduce(steps) for steps in self.steps(conversations)]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a reward model makes of several answers."""
+
+    model: str
+    has_steps: bool
+    steps: list[Steps | None]
+    rewards: list[float | None]
+
+
+def scores_of(models: Sequence[RewardModel], conversations: Sequence[Conversation]) -> list[Scored]:
+    """Return what each model makes of the same answers.
+
+    Raises:
+        MagpieError: two of the models have the same name.
+    """
+    if len({model.name for model in models}) < len(models):
+        raise MagpieError("two of the reward models have the same name: their scores could not be told apart")
+    found = [model.steps(conversations) for model in models]
+    return [
+        Scored(model.name, model.has_steps, steps, [model.reduce(each) for each in steps])
+        for model, steps in zip(models, found, strict=True)
+    ]
 
 
 def conversation(instruction: str, response: str) -> Conversation:

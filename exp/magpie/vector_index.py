@@ -7,11 +7,13 @@ nearest lists are searched; their vectors are kept whole, so that every cosine i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from magpie.clusters import HERE, Workers
 from magpie.console import MagpieError, log
 from magpie.records import encode
 
@@ -27,7 +29,8 @@ LISTS_SEARCHED = 8
 TRAINING_VECTORS_A_LIST, TRAINING_ROUNDS = 40, 6
 GROWTH = 4
 """An index that has grown by this factor since its lists were made gets new ones."""
-QUERIES_AT_ONCE = 65_536
+QUERIES_AT_ONCE, SEARCH_CORES = 4096, 16
+"""Queries of a part, and cores of a worker that searches: each holds the whole index."""
 
 
 class VectorIndex:
@@ -92,8 +95,11 @@ class VectorIndex:
         found: np.ndarray = self._index.reconstruct_n(0, len(self))
         return found
 
-    def search(self, queries: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (cosines, rows) of the nearest vectors, nearest first, shapes (q, k); row -1 with cosine -1: there is none."""
+    def search(self, queries: np.ndarray, neighbours: int, workers: Workers = HERE) -> tuple[np.ndarray, np.ndarray]:
+        """Return (cosines, rows) of the nearest vectors, shapes (q, k); row -1 with cosine -1: there is none.
+
+        The nearest come first, of equally near ones the first row.
+        """
         import numpy as np
 
         neighbours = min(neighbours, len(self))
@@ -101,12 +107,22 @@ class VectorIndex:
         rows = np.full((len(queries), neighbours), -1, dtype=np.int64)
         if not neighbours:
             return cosines, rows
-        index = self._on_gpu() or self._index
-        for start in range(0, len(queries), QUERIES_AT_ONCE):
-            part = slice(start, start + QUERIES_AT_ONCE)
-            cosines[part], rows[part] = index.search(queries[part], neighbours)
-        cosines[rows < 0] = -1.0
-        return np.minimum(cosines, 1.0), rows
+        parts = [queries[start : start + QUERIES_AT_ONCE] for start in range(0, len(queries), QUERIES_AT_ONCE)]
+        for place, found in workers.map(partial(self._nearest, neighbours), parts, cores=SEARCH_CORES, gpu=_gpus() > 0):
+            part = slice(place * QUERIES_AT_ONCE, (place + 1) * QUERIES_AT_ONCE)
+            cosines[part], rows[part] = found
+        return cosines, rows
+
+    def _nearest(self, neighbours: int, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        import numpy as np
+
+        cosines, rows = (self._on_gpu() or self._index).search(queries, neighbours)
+        cosines = np.minimum(np.where(rows < 0, -1.0, cosines), 1.0)
+        turn = np.lexsort((rows, -cosines), axis=1)
+        return np.take_along_axis(cosines, turn, 1), np.take_along_axis(rows, turn, 1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_gpu": None}
 
     def _on_gpu(self) -> Any:
         """Return a copy of the index on the GPUs, where FAISS can use any."""

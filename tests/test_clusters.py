@@ -1,0 +1,254 @@
+"""A real Ray cluster of two machines, one core each: what it finds is what one process finds, whoever is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from conftest import clean_environment, program, rows
+from magpie import clusters
+from magpie.clusters import HERE, Cluster, _division, workers_at
+from magpie.configs import PROJECT
+from magpie.console import MagpieError
+from magpie.duplicates import NEIGHBOURS
+from magpie.embedding import VectorCache
+from magpie.vector_index import VectorIndex
+
+STORE = 150 * 2**20
+RECORDS = 2200
+TEMPLATES = (
+    "Find the sum of {} and {}.",
+    "What is {} times {}?",
+    "A train goes {} miles in {} hours. How fast is it?",
+    "Solve ${}x + {} = 0$ for $x$.",
+    "A box holds {} red and {} blue balls. How many balls are in it?",
+)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    from ray.cluster_utils import Cluster as LocalCluster
+
+    node = {"num_cpus": 1, "object_store_memory": STORE}
+    cluster = LocalCluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    cluster.add_node(**node)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A file of made problems, one in six of them there before in other layout, and what one process says of them."""
+    chance, records = random.Random(5), []
+    for number in range(RECORDS):
+        text = chance.choice(TEMPLATES).format(chance.randint(2, 400), chance.randint(2, 9))
+        if number % 6 == 5:
+            text = chance.choice(records)["instruction"].replace("Find", "Determine").replace("What is", "Compute") + "  "
+        records.append({"id": number, "instruction": text})
+    source = tmp_path_factory.mktemp("alone") / "a.jsonl"
+    source.write_text("".join(json.dumps(record) + "\n" for record in records))
+    done = program("gen_dis", "--input_file", source)
+    assert done.returncode == 0, done.stderr
+    return source, source.with_name("a_distance.jsonl")
+
+
+def workers_running() -> list[psutil.Process]:
+    """Return the processes of workers that are at work on a part."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if process.info["cmdline"] and process.info["cmdline"][0].startswith("ray::_Worker.do"):
+            found.append(process)
+    return found
+
+
+def kill_one(when: Callable[[], bool], killed: list[int]) -> None:
+    """Kill a worker (-9) as soon as `when` holds and one is at work."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if when() and (workers := workers_running()):
+            killed.append(workers[0].pid)
+            workers[0].kill()
+            return
+        time.sleep(0.02)
+
+
+def start(name: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(PROJECT / "exp" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=clean_environment(**environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def cached(path: Path) -> int:
+    """Return how many vectors a cache has."""
+    return VectorCache(path)._base.execute("SELECT count(*) FROM vectors").fetchone()[0] if path.exists() else 0
+
+
+# --- what users meet ---------------------------------------------------------------------------------------------------
+
+
+def test_stopped_gone_on_with_and_a_worker_killed_the_duplicates_are_those_of_one_process(
+    address: str, problems: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, expected = tmp_path / "a.jsonl", problems[1]
+    source.write_bytes(problems[0].read_bytes())
+    cache = tmp_path / "embeddings.sqlite"
+    first = start("gen_dis", "--input_file", source, "--ray", address)
+    while first.poll() is None and not cached(cache):
+        time.sleep(0.05)
+    assert first.poll() is None, first.communicate()
+    first.send_signal(signal.SIGINT)
+    out, said = first.communicate(timeout=60)
+    assert first.returncode == 130, said
+    assert [line.split(":")[0] for line in said.splitlines()] == ["gen_dis"] * len(said.splitlines())
+    assert "goes on where it stopped" in said
+    before = cached(cache)
+    assert 0 < before < RECORDS
+
+    killed: list[int] = []
+    second = start("gen_dis", "--input_file", source, RAY_ADDRESS=address)
+    kill_one(lambda: True, killed)
+    out, said = second.communicate(timeout=120)
+    assert second.returncode == 0, said
+    assert killed
+    assert "a worker of the Ray cluster was lost" in said
+    assert "ray" not in out.lower()
+    assert (tmp_path / "a_distance.jsonl").read_bytes() == expected.read_bytes()
+    assert sum(row["duplicate_of"] is not None for row in rows(expected)) > RECORDS / 8
+
+
+def test_rewards_are_those_of_one_process_though_a_worker_is_killed(address: str, tmp_path: Path) -> None:
+    from made_rewards import make_classifier  # torch: the workers of other tests, who import this file, do without
+
+    model = make_classifier(tmp_path / "classifier")
+    records = [
+        {"id": n, "instruction": f"What is {n} + 1?", "responses": [f"{n + m}. " * (n % 30 + 5) for m in range(4)]}
+        for n in range(260)
+    ] + [{"id": 260, "instruction": "Nothing."}]
+    for name in ("one_4res.jsonl", "many_4res.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+    alone = program("gen_po_rewards", "--reward_model", model, "--input_file", tmp_path / "one_4res.jsonl")
+    assert alone.returncode == 0, alone.stderr
+    killed: list[int] = []
+    part = tmp_path / "many_4res_rewards.part"
+    process = start("gen_po_rewards", "--reward_model", model, "--input_file", tmp_path / "many_4res.jsonl", "--ray", address)
+    kill_one(lambda: part.exists() and part.stat().st_size > 1000, killed)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert killed
+    assert (tmp_path / "many_4res_rewards.jsonl").read_bytes() == (tmp_path / "one_4res_rewards.jsonl").read_bytes()
+    assert [row["id"] for row in rows(tmp_path / "many_4res_rewards_dropped.jsonl")] == [260]
+
+
+@pytest.mark.parametrize(
+    ("address_given", "said"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
+        ("ray://here:10001", "not an address"),
+        ("here", "not an address"),
+    ],
+)
+def test_a_cluster_that_cannot_be_reached_is_one_line(tmp_path: Path, address_given: str, said: str) -> None:
+    with pytest.raises(MagpieError, match=said), workers_at(address_given):
+        pass
+
+
+# --- the workers -------------------------------------------------------------------------------------------------------
+
+
+def doubled(part: int) -> int:
+    time.sleep(0.05)
+    return 2 * part
+
+
+def refuses(part: int) -> int:
+    raise MagpieError(f"no model for part {part}")
+
+
+def kills_itself(part: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return part
+
+
+def kills_itself_once(marker: Path, part: int) -> int:
+    if part == 3 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return part
+
+
+@pytest.fixture(scope="module")
+def cluster(address: str) -> Iterator[Cluster]:
+    os.environ["PYTHONPATH"] = str(PROJECT / "tests")
+    with workers_at(address) as workers:
+        assert isinstance(workers, Cluster)
+        yield workers
+    del os.environ["PYTHONPATH"]
+
+
+def test_every_part_is_done_once_also_by_whom_a_part_kills(cluster: Cluster, tmp_path: Path) -> None:
+    assert sorted(cluster.map(doubled, iter(range(9)))) == sorted(HERE.map(doubled, range(9)))
+    assert sorted(cluster.map(partial(kills_itself_once, tmp_path / "killed"), range(9))) == [(n, n) for n in range(9)]
+    assert list(cluster.map(doubled, [])) == []
+
+
+def test_what_cannot_be_done_is_one_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MagpieError, match=r"^no model for part 0$"):
+        list(cluster.map(refuses, [0]))
+    monkeypatch.setattr(clusters, "MOST_DEATHS", 2)
+    with pytest.raises(MagpieError, match="2 workers of the Ray cluster died over the same part"):
+        list(cluster.map(kills_itself, [0]))
+
+
+def test_a_cluster_without_a_free_core_is_one_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "PATIENCE", 3.0)
+    held = cluster.map(doubled, iter(range(100)))
+    next(held)  # its two workers hold both cores
+    with pytest.raises(MagpieError, match="no free CPU"):
+        list(cluster.map(doubled, [1]))
+    held.close()
+
+
+def test_neighbours_do_not_depend_on_who_searches_and_equal_ones_come_by_their_row(cluster: Cluster) -> None:
+    vectors = np.random.default_rng(3).standard_normal((9000, 32), dtype=np.float32)
+    vectors[4000:4040] = vectors[:40]
+    vectors[8000:8040] = vectors[:40]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for index in (VectorIndex(vectors), VectorIndex(vectors, flat_most=1000)):
+        alone, together = index.search(vectors, NEIGHBOURS), index.search(vectors, NEIGHBOURS, cluster)
+        assert (alone[0] == together[0]).all()
+        assert (alone[1] == together[1]).all()
+        assert alone[1][4005, :3].tolist() == [5, 4005, 8005]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cores", "gpu", "expected"),
+    [
+        ([{"CPU": 1.0}, {"CPU": 1.0}], 4, False, (2, {"num_cpus": 1})),
+        ([{"CPU": 64.0}, {"CPU": 10.0}], 4, True, (18, {"num_cpus": 4})),
+        ([{}, {"CPU": 0.0}, {"CPU": 8.0}], 16, False, (1, {"num_cpus": 8})),
+        ([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 8.0}], 4, True, (8, {"num_cpus": 1, "num_gpus": 1})),
+        ([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 8.0}], 1, False, (72, {"num_cpus": 1})),
+    ],
+)
+def test_machines_are_divided_among_workers(nodes: list, cores: int, gpu: bool, expected: tuple) -> None:
+    assert _division(nodes, cores, gpu=gpu) == expected
+
+
+def test_without_ray_ray_is_not_imported() -> None:
+    code = "import sys; import gen_dis, gen_po_rewards, magpie.distances; from magpie.clusters import workers_at\n"
+    code += "with workers_at(None) as workers: print(list(workers.map(str, [1]))); print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT / "exp", capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[(0, '1')]", "False"]
