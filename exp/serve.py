@@ -14,20 +14,21 @@ import argparse
 import contextlib
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from magpie import flags
-from magpie.configs import PROJECT, load_model
-from magpie.console import AGAIN, MagpieError, log, run_program
+from magpie.commands import serve
+from magpie.configs import PROJECT, ModelPreset, load_model
+from magpie.console import run_program
 from magpie.files import write_atomically
-from magpie.serve_commands import add_layout, layout_of, printed
+from magpie.layouts import layout
+from magpie.machine import this_machine
+from magpie.replicas import Replicas, new_key
+from magpie.serve_commands import add_layout, layout_of, printed, wanted_of
 from magpie.server import Server
 from magpie.templates import ChatTemplate
-
-GRACE_SECONDS = 30.0
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=flags.number(int, least=1, most=65535), help="port to listen on (default: any free one)")
     parser.add_argument("--url_file", type=Path, help="file to hold the server's URL while it is up")
+    add_replicas(parser)
     add_layout(parser)
     arguments = sys.argv[1:]
     split = arguments.index("--") if "--" in arguments else len(arguments)
@@ -58,46 +60,23 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"--engine_flags: {error}")
     if any(flag.split("=")[0] in ("--api-key", "--api_key") for flag in args.engine_flags):
         parser.error("--engine_flags would show the key to everybody on this machine: put it into MAGPIE_API_KEY")
+    if args.replicas > 1 and (args.nodes > 1 or args.port or args.replica):
+        parser.error("--replicas goes without --nodes, --port and --replica: Ray finds the machines")
     if split < len(arguments) and not args.command:
         parser.error("nothing stands behind --: give the command to run")
     return args
 
 
-def run_command(command: list[str], server: Server) -> int:
-    """Run a command with the server's address in its environment and return its exit code.
-
-    Raises:
-        MagpieError: it cannot be started, or the server is gone for good (the command is stopped then).
-    """
-    try:
-        child = subprocess.Popen(command, env=os.environ | server.environment)  # noqa: S603
-    except OSError as error:
-        raise MagpieError(f"cannot run {command[0]} ({error.strerror}). Check what stands behind --") from error
-    try:
-        while child.poll() is None:
-            if server.failed.wait(0.2):
-                raise MagpieError(f"{server.failure}\nTo go on, {AGAIN}")
-    finally:
-        end_tree(child)
-    return child.returncode if child.returncode >= 0 else 128 - child.returncode
-
-
-def end_tree(child: subprocess.Popen[bytes]) -> None:
-    """End a command and everything that it started, gently first. (Ctrl-C on a terminal has reached them already.)"""
-    import psutil
-
-    if child.poll() is not None:
-        return
-    parent = psutil.Process(child.pid)
-    family = [*parent.children(recursive=True), parent]
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(family, GRACE_SECONDS)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    child.wait()
+def add_replicas(parser: flags.Parser) -> None:
+    """Several servers."""
+    group = parser.add_argument_group("replicas")
+    group.add_argument(
+        "--replicas",
+        type=flags.positive,
+        default=1,
+        help="servers of the model, on the machines of a Ray cluster, --tensor_parallel GPUs each (default 1, without Ray)",
+    )
+    flags.add_ray(parser)
 
 
 @contextlib.contextmanager
@@ -114,24 +93,30 @@ def announced(server: Server, path: Path | None) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def serve(server: Server, command: list[str]) -> int:
-    """Run the command with the server, or serve until Ctrl-C."""
-    if command:
-        return run_command(command, server)
-    if not server.headless:
-        known = os.environ.get("MAGPIE_API_KEY") == server.api_key
-        shown = ["MAGPIE_BASE_URL"] if known else ["MAGPIE_BASE_URL", "MAGPIE_API_KEY"]
-        sys.stdout.write("".join(f"export {name}={server.environment[name]}\n" for name in shown))
-        sys.stdout.flush()
-    log.info("serving until Ctrl-C; what stands above is for another shell")
-    server.failed.wait()
-    raise MagpieError(server.failure)
+def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
+    """Run the command with several servers on a Ray cluster, or serve until Ctrl-C."""
+    log_dir = args.log_dir or PROJECT / "data" / "serve_logs" / preset.name
+    key, wanted = new_key(), wanted_of(args)
+    settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout, "api_key": key}
+
+    def make(number: int, host: str) -> Server:
+        place = layout(preset, this_machine(), wanted).flags()
+        own = {"place": place, "extra_flags": args.engine_flags, "replica": number, "host": host}
+        return Server(preset, log_dir=log_dir.resolve(), **own, **settings)
+
+    gpus = (args.tensor_parallel or 1) * (args.pipeline_parallel or 1) * args.data_parallel
+    cluster = {"gpus": gpus, "ray": args.ray, "max_restarts": args.max_restarts}
+    with Replicas(args.replicas, make, list_file=args.url_file or log_dir / "servers.txt", api_key=key, **cluster) as servers:
+        return serve(servers, args.command)
 
 
 def main() -> int:
     """Run the program."""
     args = parse_args()
     preset = load_model(args.model)
+    if args.replicas > 1 and not args.dry_run:
+        ChatTemplate(preset)
+        return with_replicas(preset, args)
     place = layout_of(preset, args)
     if args.dry_run:
         print("\n".join(printed(preset, place, args)))

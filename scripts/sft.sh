@@ -7,14 +7,10 @@
 # problems on two cores. Run it again to go on after an interruption. Further settings, and MAGPIE_BASE_URL: scripts/lib/sft_stages.sh.
 set -euo pipefail
 
-PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-fail() {
-  printf 'error: %s\n' "$1" >&2
-  exit 2
-}
+source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 
 [[ $# -gt 0 && $1 != --* ]] || fail "name a job first: bash scripts/sft.sh JOB [--votes 4] …"
-job=$1
+given=("$@") job=$1
 shift
 while [[ $# -gt 0 ]]; do
   [[ $# -gt 1 ]] || fail "$1 needs a value"
@@ -34,7 +30,6 @@ done
 [[ -d $job ]] || job=${DATA_DIR:-$PROJECT/data}/$job
 
 bash "$PROJECT/scripts/setup.sh"
-PYTHON=$PROJECT/.venv/bin/python
 told=$(PYTHONPATH=$PROJECT/exp "$PYTHON" -m magpie.jobs "$job") || exit
 {
   read -r model
@@ -42,14 +37,17 @@ told=$(PYTHONPATH=$PROJECT/exp "$PYTHON" -m magpie.jobs "$job") || exit
   read -r ANSWERS
 } <<<"$told"
 JOB_DIR=$(cd "$job" && pwd)
-export PYTHON PROJECT JOB_DIR PROBLEMS ANSWERS
+export JOB_DIR PROBLEMS ANSWERS
 export JOB_NAME=${JOB_DIR##*/} MODEL=${MODEL:-$model} MAGPIE_LOG=$JOB_DIR/job.log
 export VOTES=${VOTES:-4} MISSIONS=${MISSIONS:-} BENCHMARKS=${BENCHMARKS:-} FILTER=${FILTER:-} FORMAT=${FORMAT:-}
 export EXPORT_FLAGS=${EXPORT_FLAGS:-} SEED=${SEED:-0}
 
+kept=(DATA_DIR SEED VOTE_FLAGS TAG_FLAGS VERIFY_FLAGS DISTANCE_FLAGS FILTER_FLAGS "${SERVE_SETTINGS[@]}" EXPERT_PARALLEL ENGINE_FLAGS)
+say "A data set of $JOB_NAME, $VOTES answers a problem by $MODEL. To go on after an interruption:"
+say "  $(settings "${kept[@]}")bash $(printf '%q' "$0")$(printf ' %q' "${given[@]}")"
+
 stages=(bash "$PROJECT/scripts/lib/sft_stages.sh")
 "${stages[@]}" --check # bad settings are refused before a model is loaded
-if [[ -n ${MAGPIE_BASE_URL:-} || -d $JOB_DIR/${JOB_NAME}_$(basename "${FILTER:-sft}" .yaml) ]]; then
-  exec "${stages[@]}"
-fi
-exec "$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED" -- "${stages[@]}"
+[[ ! -d $JOB_DIR/${JOB_NAME}_$(basename "${FILTER:-sft}" .yaml) ]] || exec "${stages[@]}" # what is left needs no model
+served "${stages[@]}"
+exec "${served[@]}"

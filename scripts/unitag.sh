@@ -10,15 +10,14 @@ set -euo pipefail
 
 FILE=${1:?name a file of problems: bash scripts/unitag.sh FILE [all|MISSION] [DEVICE] [MODEL]}
 MISSION=${2:-all} DEVICE=${3:-} MODEL=${4:-}
-PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 bash "$PROJECT/scripts/setup.sh"
 MAGPIE_LOG=${MAGPIE_LOG:-$(dirname "$FILE")/tagging.log}
 export MAGPIE_LOG
 [[ -n $DEVICE ]] && export CUDA_VISIBLE_DEVICES=$DEVICE
 
 read -ra missions <<<"$MISSION"
-# xargs splits as a shell does, quotes and all, and runs nothing
-mapfile -t flags < <(xargs -rn1 printf '%s\n' <<<"${TAG_FLAGS:-}")
+mapfile -t flags < <(words "${TAG_FLAGS:-}")
 [[ -n ${GUARD_MODEL:-} ]] && flags+=(--guard_model "$GUARD_MODEL")
 if [[ $MISSION == reward ]]; then
   REWARD_MODEL=${MODEL:-${REWARD_MODEL:-}}
@@ -26,4 +25,4 @@ elif [[ -n $MODEL ]]; then
   flags+=(--model_path "$MODEL")
 fi
 [[ -n ${REWARD_MODEL:-} ]] && flags+=(--reward_model "$REWARD_MODEL")
-exec "$PROJECT/.venv/bin/python" "$PROJECT/exp/unitag.py" --input_file "$FILE" --tag_mission "${missions[@]}" "${flags[@]}"
+run unitag --input_file "$FILE" --tag_mission "${missions[@]}" "${flags[@]}"

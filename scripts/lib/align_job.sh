@@ -2,18 +2,14 @@
 # The body of scripts/align.sh and scripts/magpie_po.sh, which say in KIND (job or file) what their first argument is and source this
 # file: set-up, a server around the answers, then what needs none. Environment, all optional:
 #   DATA_DIR         where job folders are (default: data/)
-#   MAGPIE_BASE_URL  use the server(s) at this URL, several separated by commas, instead of starting one; key: MAGPIE_API_KEY
+#   MAGPIE_BASE_URL  use the server(s) at this URL, several by commas or @FILE, instead of starting one; key: MAGPIE_API_KEY
 #   SEED             seed of the run (default 0)
-#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN, ENGINE_FLAGS, …   how the engine holds the model (scripts/lib/serve_flags.sh)
+#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN, REPLICAS, ENGINE_FLAGS, …   how the engine holds the model (scripts/lib/common.sh)
 #   REWARD_MODEL     as --reward_model
 #   RES_FLAGS, VERIFY_FLAGS, REWARD_FLAGS, PAIR_FLAGS, EXPORT_FLAGS   more flags for the stages, as on a command line
 set -euo pipefail
 
-PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-fail() {
-  printf 'error: %s\n' "$1" >&2
-  exit 2
-}
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [[ $# -gt 0 && -n $1 && $1 != --* ]] || fail "name a $KIND first. See the head of $0"
 given=("$@") source=$1
@@ -43,7 +39,6 @@ elif [[ -d $source ]]; then
 fi
 
 bash "$PROJECT/scripts/setup.sh"
-PYTHON=$PROJECT/.venv/bin/python
 told=$(PYTHONPATH=$PROJECT/exp "$PYTHON" -m magpie.aligning "$source") || exit
 {
   read -r PROBLEMS
@@ -52,28 +47,24 @@ told=$(PYTHONPATH=$PROJECT/exp "$PYTHON" -m magpie.aligning "$source") || exit
 MODEL=${MODEL:-$known}
 [[ -n $MODEL ]] || fail "$PROBLEMS does not say which model made it: name one with --model"
 JOB_DIR=$(cd "$(dirname "$PROBLEMS")" && pwd)
-export PYTHON PROJECT PROBLEMS MODEL RESPONSES STRATEGY TEMPERATURE REWARD_MODEL PAIRS EXPORTS
+export JOB_DIR PROBLEMS MODEL RESPONSES STRATEGY TEMPERATURE REWARD_MODEL PAIRS EXPORTS
 export MAGPIE_LOG=$JOB_DIR/job.log SEED=${SEED:-0}
 export RES_FLAGS=${RES_FLAGS:-} VERIFY_FLAGS=${VERIFY_FLAGS:-} REWARD_FLAGS=${REWARD_FLAGS:-} PAIR_FLAGS=${PAIR_FLAGS:-}
 export EXPORT_FLAGS=${EXPORT_FLAGS:-}
 
-resume=
-for name in DATA_DIR SEED REWARD_MODEL RES_FLAGS VERIFY_FLAGS REWARD_FLAGS PAIR_FLAGS EXPORT_FLAGS; do
-  [[ -n ${!name:-} ]] && resume+=$(printf '%s=%q ' "$name" "${!name}")
-done
-printf 'Pairs of %s, %s answers a problem by %s. To go on after an interruption:\n  %sbash %q%s\n' "$PROBLEMS" "$RESPONSES" "$MODEL" \
-  "$resume" "$0" "$(printf ' %q' "${given[@]}")" | tee -a "$MAGPIE_LOG" >&2
+kept=(DATA_DIR SEED REWARD_MODEL RES_FLAGS VERIFY_FLAGS REWARD_FLAGS PAIR_FLAGS EXPORT_FLAGS "${SERVE_SETTINGS[@]}" EXPERT_PARALLEL ENGINE_FLAGS)
+say "Pairs of $PROBLEMS, $RESPONSES answers a problem by $MODEL. To go on after an interruption:"
+say "  $(settings "${kept[@]}")bash $(printf '%q' "$0")$(printf ' %q' "${given[@]}")"
 
 stem=${PROBLEMS%.gz} stem=${stem%.zst} stem=${stem%.jsonl} stem=${stem%.json}
 export ANSWERS=${stem}_${RESPONSES}res.jsonl REPORT=$JOB_DIR/report.html
 [[ $KIND == job ]] || REPORT=${stem}_report.html # the folder is the user's own
 stages=(bash "$PROJECT/scripts/lib/align_stages.sh")
 "${stages[@]}" --check # bad settings are refused before a model is loaded
-if [[ -n ${MAGPIE_BASE_URL:-} || -f ${ANSWERS%.jsonl}_verified.jsonl ]]; then
+if [[ -f ${ANSWERS%.jsonl}_verified.jsonl ]]; then
   "${stages[@]}" answers
 else
-  source "$PROJECT/scripts/lib/serve_flags.sh"
-  serve=("$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED" "${serve_flags[@]}")
-  "${serve[@]}" -- "${stages[@]}" answers
+  served "${stages[@]}" answers
+  "${served[@]}"
 fi
 exec "${stages[@]}" pairs # the server is gone: a reward model has the memory for itself

@@ -4,18 +4,16 @@
 # made. A stage that fails ends the job with its exit code; run again, it goes on.
 set -euo pipefail
 
-# xargs splits as a shell does, quotes and all, and runs nothing
-flags() { xargs -rn1 printf '%s\n' <<<"$1"; }
-mapfile -t for_answers < <(flags "$RES_FLAGS")
-mapfile -t for_verifying < <(flags "$VERIFY_FLAGS")
-mapfile -t for_rewards < <(flags "$REWARD_FLAGS")
-mapfile -t for_pairs < <(flags "$PAIR_FLAGS")
-mapfile -t for_export < <(flags "$EXPORT_FLAGS")
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+mapfile -t for_answers < <(words "$RES_FLAGS")
+mapfile -t for_verifying < <(words "$VERIFY_FLAGS")
+mapfile -t for_rewards < <(words "$REWARD_FLAGS")
+mapfile -t for_pairs < <(words "$PAIR_FLAGS")
+mapfile -t for_export < <(words "$EXPORT_FLAGS")
 read -ra formats <<<"$EXPORTS"
 read -ra reward_models <<<"$REWARD_MODEL"
 [[ -n $TEMPERATURE ]] && for_answers+=(--temperature "$TEMPERATURE")
 
-run() { "$PYTHON" "$PROJECT/exp/$1.py" "${@:2}"; }
 answers() {
   run gen_res --model_path "$MODEL" --input_file "$PROBLEMS" --num_responses "$RESPONSES" --output_file "$ANSWERS" --seed "$SEED" \
     "${for_answers[@]}" "$@"
@@ -42,14 +40,14 @@ if [[ -n $REWARD_MODEL ]]; then
 fi
 pairs "$file"
 file=${file%.jsonl}_pairs.jsonl
-report() { run report "$(dirname "$ANSWERS")" --output_file "$REPORT" || printf 'No report: see above. The pairs are whole without it\n' >&2; }
+report() { run report "$(dirname "$ANSWERS")" --output_file "$REPORT" || say 'No report: see above. The pairs are whole without it'; }
 if [[ ! -s $file ]]; then
   report
-  printf 'No pair: the summary above and %s say why. More answers a problem give more\n' "${file%.jsonl}_dropped.jsonl" | tee -a "$MAGPIE_LOG" >&2
+  say "No pair: the summary above and ${file%.jsonl}_dropped.jsonl say why. More answers a problem give more"
   exit
 fi
 for format in "${formats[@]}"; do
   run export --input_file "$file" --format "$format" "${for_export[@]}"
 done
 report
-printf 'The pairs are done: %s\n' "$file" | tee -a "$MAGPIE_LOG" >&2
+say "The pairs are done: $file"

@@ -7,16 +7,15 @@
 # default is the launcher's (DEFAULT_ALL). Environment, all optional (scripts/lib/sft_stages.sh has those of --all):
 #   JOB_NAME         the job's folder and stem (default: MODEL_TIME); the same name again goes on with that job
 #   DATA_DIR         where job folders are (default: data/)
-#   MAGPIE_BASE_URL  use the server(s) at this URL, several separated by commas, instead of starting one; key: MAGPIE_API_KEY
+#   MAGPIE_BASE_URL  use the server(s) at this URL, several by commas or @FILE, instead of starting one; key: MAGPIE_API_KEY
 #   PREFLIGHT        samples checked before the rest, 0 for none (default 20)
 #   SEED             seed of the run (default 0)
-#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN, ENGINE_FLAGS, …   how the engine holds the model (scripts/lib/serve_flags.sh)
+#   TENSOR_PARALLEL, QUANTIZATION, MAX_MODEL_LEN, REPLICAS, ENGINE_FLAGS, …   how the engine holds the model (scripts/lib/common.sh)
 #   INS_FLAGS, RES_FLAGS   more flags for gen_ins.py and gen_res.py, as on a command line
 set -euo pipefail
 
-PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 bash "$PROJECT/scripts/setup.sh"
-PYTHON=$PROJECT/.venv/bin/python
 
 ALL=${DEFAULT_ALL:-0} rest=() given=("$@")
 for argument in "$@"; do
@@ -27,45 +26,32 @@ for argument in "$@"; do
   esac
 done
 set -- "${rest[@]}"
-export PYTHON PROJECT ALL
+export ALL
 export MODEL=${1:-$DEFAULT_MODEL} TOTAL=${2:-1000}
 export INS_TOP_P=${3:-} INS_TEMPERATURE=${4:-} RES_TOP_P=${5:-} RES_TEMPERATURE=${6:-}
 export SEED=${SEED:-0} PREFLIGHT=${PREFLIGHT:-20} INS_FLAGS=${INS_FLAGS:-} RES_FLAGS=${RES_FLAGS:-}
 export JOB_NAME=${JOB_NAME:-$(basename "$MODEL")_$(date +%Y%m%d_%H%M%S)}
-if [[ $JOB_NAME == */* ]]; then
-  printf 'error: JOB_NAME is %q: it must have no slash. Choose another\n' "$JOB_NAME" >&2
-  exit 2
-fi
-if [[ ${RES_FLAGS:-} == *--num_responses* ]]; then
-  printf 'error: the main job makes one answer a problem. For more, run exp/gen_res.py --num_responses by hand\n' >&2
-  exit 2
-fi
+[[ $JOB_NAME != */* ]] || fail "JOB_NAME is $JOB_NAME: it must have no slash. Choose another"
+[[ $RES_FLAGS != *--num_responses* ]] ||
+  fail "the main job makes one answer a problem. For more, run exp/gen_res.py --num_responses by hand"
 export JOB_DIR=${DATA_DIR:-$PROJECT/data}/$JOB_NAME
 export MAGPIE_LOG=$JOB_DIR/job.log
 
-if ! mkdir -p "$JOB_DIR"; then
-  printf 'error: cannot make the folder %s. Choose another DATA_DIR or JOB_NAME\n' "$JOB_DIR" >&2
-  exit 2
-fi
-resume=
-for name in DATA_DIR JOB_NAME SEED INS_FLAGS RES_FLAGS; do
-  [[ -n ${!name:-} ]] && resume+=$(printf '%s=%q ' "$name" "${!name}")
-done
-printf 'Job %s: %s problems with %s. To go on after an interruption:\n  %sbash %q%s\n' "$JOB_NAME" "$TOTAL" "$MODEL" "$resume" \
-  "$0" "${RESUME_ARGUMENTS-${given[*]:+$(printf ' %q' "${given[@]}")}}" | tee -a "$MAGPIE_LOG" >&2
+mkdir -p "$JOB_DIR" || fail "cannot make the folder $JOB_DIR. Choose another DATA_DIR or JOB_NAME"
+kept=(DATA_DIR JOB_NAME SEED INS_FLAGS RES_FLAGS "${SERVE_SETTINGS[@]}" EXPERT_PARALLEL ENGINE_FLAGS)
+[[ $ALL == 1 ]] && kept+=("${SFT_SETTINGS[@]}")
+again=${RESUME_ARGUMENTS-${given[*]:+$(printf ' %q' "${given[@]}")}}
+say "Job $JOB_NAME: $TOTAL problems with $MODEL. To go on after an interruption:"
+say "  $(settings "${kept[@]}")bash $(printf '%q' "$0")$again"
 
 stages=(bash "$PROJECT/scripts/lib/main_stages.sh")
 "${stages[@]}" --check || { # bad settings are refused before a model is loaded
   code=$?
-  printf 'The order of the arguments: %s\n' \
-    "${ARGUMENTS:-[MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE]}" | tee -a "$MAGPIE_LOG" >&2
+  say "The order of the arguments: ${ARGUMENTS:-[MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE]}"
   exit "$code"
 }
 last=$JOB_DIR/${JOB_NAME}_ins_clean_res.jsonl
 [[ $ALL == 1 ]] && last=$JOB_DIR/${JOB_NAME}_$(basename "${FILTER:-sft}" .yaml)
-if [[ -n ${MAGPIE_BASE_URL:-} || -e $last ]]; then
-  exec "${stages[@]}"
-fi
-source "$PROJECT/scripts/lib/serve_flags.sh"
-serve=("$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED" "${serve_flags[@]}")
-exec "${serve[@]}" -- "${stages[@]}"
+[[ ! -e $last ]] || exec "${stages[@]}" # what is left needs no model
+served "${stages[@]}"
+exec "${served[@]}"

@@ -2,6 +2,7 @@
 # One of the servers of scripts/slurm/replicas.sbatch: srun runs this once a task, with that script's environment.
 set -euo pipefail
 
-source "$PROJECT/scripts/lib/serve_flags.sh"
+source "$PROJECT/scripts/lib/common.sh"
+read_serve_flags
 exec "$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --seed "$SEED" --replica "$SLURM_PROCID" --log_dir "$JOB_DIR/logs" \
   --host "${REPLICA_HOST:-$(hostname)}" --url_file "$URLS/$SLURM_PROCID" "${serve_flags[@]}"

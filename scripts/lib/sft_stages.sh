@@ -2,7 +2,7 @@
 # From the answers of a finished main job to a data set: votes, tags, verified answers, duplicates, benchmarks, filter, export,
 # report. Called by scripts/sft.sh and, with --all, by main_stages.sh, both with a server at MAGPIE_BASE_URL or none. A stage that fails
 # ends the job with its exit code; run again, it goes on. With --check only the arguments are checked.
-# Environment: PYTHON, PROJECT, JOB_DIR, JOB_NAME, MODEL, PROBLEMS, ANSWERS (the job's files), MAGPIE_LOG, SEED, and, all optional:
+# Environment: JOB_DIR, JOB_NAME, MODEL, PROBLEMS, ANSWERS (the job's files), MAGPIE_LOG, SEED, and, all optional:
 #   VOTES          answers a problem that are compared (default 4); 1: the job's own answer, which verifies nothing
 #   MISSIONS       what unitag.py tags (default: difficulty quality language)
 #   BENCHMARKS     what decontaminate.py compares with: files and names of configs/benchmarks.yaml, by spaces (default: none)
@@ -12,20 +12,16 @@
 #   --keep_unverified: the filter decides), DISTANCE_FLAGS, FILTER_FLAGS, EXPORT_FLAGS: more flags, as on a command line
 set -euo pipefail
 
-# xargs splits as a shell does, quotes and all, and runs nothing
-flags() { xargs -rn1 printf '%s\n' <<<"$1"; }
-mapfile -t for_votes < <(flags "${VOTE_FLAGS:---temperature 0.7 --top_p 0.95}")
-mapfile -t for_tags < <(flags "${TAG_FLAGS:-}")
-mapfile -t for_verifying < <(flags "${VERIFY_FLAGS:---keep_unverified}")
-mapfile -t for_distances < <(flags "${DISTANCE_FLAGS:-}")
-mapfile -t for_filter < <(flags "${FILTER_FLAGS:-}")
-mapfile -t for_export < <(flags "${EXPORT_FLAGS:-}")
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+mapfile -t for_votes < <(words "${VOTE_FLAGS:---temperature 0.7 --top_p 0.95}")
+mapfile -t for_tags < <(words "${TAG_FLAGS:-}")
+mapfile -t for_verifying < <(words "${VERIFY_FLAGS:---keep_unverified}")
+mapfile -t for_distances < <(words "${DISTANCE_FLAGS:-}")
+mapfile -t for_filter < <(words "${FILTER_FLAGS:-}")
+mapfile -t for_export < <(words "${EXPORT_FLAGS:-}")
 read -ra missions <<<"${MISSIONS:-difficulty quality language}"
 read -ra benchmarks <<<"${BENCHMARKS:-}"
 votes=${VOTES:-4} filter=${FILTER:-sft} format=${FORMAT:-messages}
-
-run() { "$PYTHON" "$PROJECT/exp/$1.py" "${@:2}"; }
-say() { printf '%s\n' "$1" | tee -a "$MAGPIE_LOG" >&2; }
 
 file=$ANSWERS choose=()
 if [[ $votes != 1 ]]; then
