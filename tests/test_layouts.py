@@ -16,6 +16,7 @@ import pytest
 import made_models
 import serve
 from conftest import program
+from magpie import serve_commands
 from magpie.configs import Architecture, ModelPreset, load_model
 from magpie.console import MagpieError
 from magpie.layouts import Wanted, architecture, described, layout
@@ -277,13 +278,14 @@ def test_the_shape_of_a_model_is_read_from_its_config(tmp_path: Path, config: di
     ("arguments", "told"),
     [
         (("--gpus", 8, "--gpu_memory", 80), "need --dry_run"),
-        (("--nodes", 2), "--master_addr"),
+        (("--nodes", 2), "--master_addr, the address"),
         (("--nodes", 2, "--master_addr", "localhost", "--node_rank", 2), "numbered from 0"),
-        (("--nodes", 2, "--master_addr", "localhost", "--node_rank", 1, "--", "true"), "first node"),
+        (("--nodes", 2, "--master_addr", "localhost", "--node_rank", 1, "--", "true"), "on the first node"),
         (("--nodes", 2, "--backend", "ray", "--node_rank", 1), "on 1 node(s) only"),
     ],
 )
 def test_a_start_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], told: str) -> None:
+    monkeypatch.setattr(serve_commands, "has_gpu", lambda: True)
     monkeypatch.setattr(sys, "argv", ["serve.py", "smollm2", *map(str, arguments)])
     with pytest.raises(MagpieError, match=re.escape(told)):
         serve.main()
