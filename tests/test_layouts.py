@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import made_models
 import serve
 from conftest import program
+from magpie import serve_commands
 from magpie.configs import Architecture, ModelPreset, load_model
 from magpie.console import MagpieError
 from magpie.layouts import Wanted, architecture, described, layout
@@ -275,13 +278,45 @@ def test_the_shape_of_a_model_is_read_from_its_config(tmp_path: Path, config: di
     ("arguments", "told"),
     [
         (("--gpus", 8, "--gpu_memory", 80), "need --dry_run"),
-        (("--nodes", 2), "--master_addr"),
+        (("--nodes", 2), "--master_addr, the address"),
         (("--nodes", 2, "--master_addr", "localhost", "--node_rank", 2), "numbered from 0"),
-        (("--nodes", 2, "--master_addr", "localhost", "--node_rank", 1, "--", "true"), "first node"),
+        (("--nodes", 2, "--master_addr", "localhost", "--node_rank", 1, "--", "true"), "on the first node"),
         (("--nodes", 2, "--backend", "ray", "--node_rank", 1), "on 1 node(s) only"),
     ],
 )
 def test_a_start_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], told: str) -> None:
+    monkeypatch.setattr(serve_commands, "has_gpu", lambda: True)
     monkeypatch.setattr(sys, "argv", ["serve.py", "smollm2", *map(str, arguments)])
     with pytest.raises(MagpieError, match=re.escape(told)):
         serve.main()
+
+
+ASK = """
+import json, os, pathlib, urllib.request
+key = os.environ["MAGPIE_API_KEY"]
+body = {"model": "R1-like", "prompt": "What is 2 times 3?", "max_tokens": 8, "temperature": 0}
+headers = {"Authorization": "Bearer " + key, "Content-Type": "application/json"}
+request = urllib.request.Request(os.environ["MAGPIE_BASE_URL"] + "/completions", json.dumps(body).encode(), headers)
+told = json.load(urllib.request.urlopen(request, timeout=60))
+running = [path.read_bytes() for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")]
+print(json.dumps({"tokens": told["usage"]["completion_tokens"], "key shown": any(key.encode() in line for line in running)}))
+"""
+
+
+def test_r1s_architecture_split_over_two_processes_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        pytest.skip("one process a core, and there is one core only")
+    monkeypatch.setattr(made_models, "STEPS", 4)  # what it says is of no matter here
+    folder = made_models.make_r1(tmp_path / "R1-like")
+    split = {"VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)), "VLLM_CPU_KVCACHE_SPACE": "1"}
+    done = program(
+        *("serve", folder, "--tensor_parallel", 2, "--max_model_len", 512, "--engine_flags=--enforce-eager"),
+        *("--log_dir", tmp_path / "logs", "--url_file", tmp_path / "url", "--", sys.executable, "-c", ASK),
+        env=split,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == {"tokens": 8, "key shown": False}
+    log = (tmp_path / "logs" / "server-0-0.log").read_text()
+    assert "Worker_TP0" in log and "Worker_TP1" in log
+    assert not (tmp_path / "url").exists()

@@ -104,6 +104,8 @@ def _check_node(args: argparse.Namespace, found: Layout) -> None:
         raise MagpieError(
             f"--node_rank {args.node_rank}: the model is started on {found.commands} node(s) only, numbered from 0"
         )
+    if found.commands > 1 and not has_gpu():
+        raise MagpieError("several nodes need GPUs: the engine that is installed here serves on one node only")
     if found.commands > 1 and not args.master_addr:
         raise MagpieError("several nodes need --master_addr, the address at which all of them reach the first")
     if args.node_rank and args.command:

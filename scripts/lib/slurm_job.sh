@@ -45,16 +45,12 @@ start() {
 
 trap 'again=1; end_all' USR1 # the time is nearly over (--signal=B:USR1@120): stop, and go on in a new run
 trap 'end_all' TERM INT      # cancelled or preempted: stop; Slurm itself puts a preempted job back into the queue
-trap 'end_all' EXIT
+trap 'end_all; [[ -z $again ]] || scontrol requeue "$SLURM_JOB_ID"' EXIT
 
-# Runs the launcher to its end, stops the servers, and puts the job back into the queue if its time ran out.
+# Runs the launcher to its end and ends with its exit code.
 run_to_the_end() {
   local code=0
   start "$@"
   await "${started[-1]}" || code=$?
-  end_all
-  if [[ -n $again ]]; then
-    scontrol requeue "$SLURM_JOB_ID"
-  fi
   exit "$code"
 }
