@@ -22,6 +22,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
+        if message.endswith("expected one argument"):
+            message += " (one that begins with a dash goes behind an equals sign: --flag='--value')"
         raise MagpieError(f"{message}. See {self.prog} --help")
 
 
