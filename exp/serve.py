@@ -16,15 +16,13 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from magpie import flags
 from magpie.configs import PROJECT, load_model
 from magpie.console import AGAIN, MagpieError, log, run_program
-from magpie.files import write_atomically
 from magpie.serve_commands import add_layout, layout_of, printed
-from magpie.server import Server
+from magpie.server import Server, announced
 from magpie.templates import ChatTemplate
 
 GRACE_SECONDS = 30.0
@@ -98,20 +96,6 @@ def end_tree(child: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     child.wait()
-
-
-@contextlib.contextmanager
-def announced(server: Server, path: Path | None) -> Iterator[None]:
-    """Keep the server's URL in a file for as long as this lasts."""
-    if path is None:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, [server.url.encode()])
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def serve(server: Server, command: list[str]) -> int:

@@ -7,6 +7,7 @@ Exit code: 0, or 1 if they are not there after five minutes.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 
@@ -20,7 +21,7 @@ def wait_for(nodes: int, patience: float = PATIENCE_SECONDS) -> int:
     found, ends = 0, time.monotonic() + patience
     while found < nodes and time.monotonic() < ends:
         try:
-            ray.init(logging_level="error", log_to_driver=False)
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
             found = sum(node["Alive"] for node in ray.nodes())
         except ConnectionError:
             found = 0  # its head is not up yet
