@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--start_timeout", type=flags.positive, default=3600, help="seconds that a start may take (default 3600)"
     )
-    parser.add_argument("--engine_flags", default="", help="more flags for the engine, in one quoted text")
+    parser.add_argument("--engine_flags", default="", help="more flags for the engine, like --engine_flags='--max-num-seqs 64'")
     parser.add_argument("--replica", type=flags.not_negative, default=0, help="number of this server among several (default 0)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=flags.number(int, least=1, most=65535), help="port to listen on (default: any free one)")
