@@ -11,23 +11,20 @@ printed, for this machine or for a described one, one for each node where there 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from magpie import flags
 from magpie.commands import serve
 from magpie.configs import PROJECT, ModelPreset, load_model
 from magpie.console import run_program
-from magpie.files import write_atomically
 from magpie.layouts import layout
 from magpie.machine import this_machine
 from magpie.replicas import Replicas, new_key
 from magpie.serve_commands import add_layout, layout_of, printed, wanted_of
-from magpie.server import Server
+from magpie.server import Server, announced
 from magpie.templates import ChatTemplate
 
 
@@ -43,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--start_timeout", type=flags.positive, default=3600, help="seconds that a start may take (default 3600)"
     )
-    parser.add_argument("--engine_flags", default="", help="more flags for the engine, in one quoted text")
+    parser.add_argument("--engine_flags", default="", help="more flags for the engine, like --engine_flags='--max-num-seqs 64'")
     parser.add_argument("--replica", type=flags.not_negative, default=0, help="number of this server among several (default 0)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=flags.number(int, least=1, most=65535), help="port to listen on (default: any free one)")
@@ -77,20 +74,6 @@ def add_replicas(parser: flags.Parser) -> None:
         help="servers of the model, on the machines of a Ray cluster, --tensor_parallel GPUs each (default 1, without Ray)",
     )
     flags.add_ray(parser)
-
-
-@contextlib.contextmanager
-def announced(server: Server, path: Path | None) -> Iterator[None]:
-    """Keep the server's URL in a file for as long as this lasts."""
-    if path is None:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, [server.url.encode()])
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:

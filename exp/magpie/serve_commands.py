@@ -132,12 +132,6 @@ def printed(preset: ModelPreset, found: Layout, args: argparse.Namespace) -> Ite
             seed=hashed_seed(args.seed, args.replica, 0),
         )
         program = ["vllm", *arguments[2:]] if gpu else ["python", *arguments]
-        where = (
-            f"node {rank + 1} of {found.commands}"
-            if found.commands > 1
-            else "the first node"
-            if found.nodes > 1
-            else "the node"
-        )
-        yield f"# on {where}{', which serves' if found.commands > 1 and not rank else ''}"
+        where = "the node" if found.nodes == 1 else f"node {rank + 1} of {found.nodes}"
+        yield f"# on {where}{', which serves' if found.nodes > 1 and not rank else ''}"
         yield printable(f'VLLM_API_KEY="$MAGPIE_API_KEY" {settings}{shlex.join([*program, *args.engine_flags])}')

@@ -27,6 +27,7 @@ from typing import Any
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log, printable
 from magpie.endpoints import Connection, addresses
+from magpie.files import write_atomically
 from magpie.layouts import layout
 from magpie.machine import this_machine
 from magpie.progress import waiting_bar
@@ -321,6 +322,20 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def announced(server: Server, path: Path | None) -> Iterator[None]:
+    """Keep the server's URL in a file for as long as this lasts."""
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, [server.url.encode()])
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
