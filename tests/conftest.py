@@ -17,6 +17,13 @@ from magpie.server import Server
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell pytest-xdist what stays together: what uses the one server, and each other file."""
+    for item in items:
+        uses_server = {"server", "engine"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("engine" if uses_server else item.path.name))
+
+
 def clean_environment(**extra: str) -> dict[str, str]:
     """Return this environment without what a surrounding job would put there, with `extra`."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")} | extra

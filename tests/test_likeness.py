@@ -232,9 +232,9 @@ UNITS = [
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_megabyte_of_anything_takes_no_second(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
-    started = time.perf_counter()
+    started = time.process_time()
     normalise(text)
-    assert time.perf_counter() - started < 1.5
+    assert time.process_time() - started < 1.5
 
 
 def test_long_texts_that_differ_only_behind_what_is_read_are_not_the_same() -> None:

@@ -97,9 +97,9 @@ def test_a_loop_is_a_unit_again_and_again_at_the_end(text: str, cut: bool, loop:
     ids=["one letter", "two letters", "almost a square", "newlines", "digits", "brackets"],
 )
 def test_a_megabyte_of_hostile_text_is_judged_in_less_than_a_second(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     ends_in_loop(text, cut=True)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 ENGLISH = (
