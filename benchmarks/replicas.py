@@ -69,6 +69,7 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
     serve = [sys.executable, f"{PROJECT}/exp/serve.py", "smollm2", "--replicas", "2", "--ray", cluster.address]
     serve += ["--log_dir", str(folder / "logs"), "--url_file", str(folder / "servers.txt")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
+    environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB: both have to fit
     try:
         done = subprocess.run(
             [*serve, "--", "bash", "-c", f"{ready} && {commands[0]} && {commands[1]}"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from magpie.server import Server, has_gpu
 WATCH_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0
 """How long the first worker may wait for its place before somebody is told."""
+PASSED_ON = re.compile(r"(VLLM|NCCL|GLOO|HF_HOME|HF_HUB_OFFLINE)(?!.*(KEY|TOKEN))")
+"""Variables of the environment that the workers get: settings of the engine, no secrets (Ray shows them)."""
 Make = Callable[[int, str], Server]
 
 
@@ -100,9 +103,9 @@ class Replicas:
 
         has_gpus = ray.cluster_resources().get("GPU", 0) > 0
         resources: dict[str, Any] = {"num_cpus": 1, "num_gpus": self._gpus} if has_gpus else {"num_cpus": 1}
-        kind = ray.remote(ReplicaWorker).options(
-            **resources, max_restarts=-1, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD"
-        )
+        settings = {"max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
+        own = {"runtime_env": {"env_vars": {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}}}
+        kind = ray.remote(ReplicaWorker).options(**resources, **settings, **own)
         for place in range(self._count):
             replica = _Replica(place, kind.remote(self._make))
             self._replicas.append(replica)

@@ -187,7 +187,7 @@ class Server:
         start = self._next_start()
         environment = os.environ | {"VLLM_API_KEY": self.api_key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         if not has_gpu():
-            environment |= self._preset.server.cpu_environment
+            environment = self._preset.server.cpu_environment | environment  # what the user has set goes first
         if Path(self._preset.path).is_dir():
             environment |= {"HF_HUB_OFFLINE": "1"}
         with self._log_file.open("wb") as output:
