@@ -7,7 +7,10 @@ Exit code: 0, or 1 if they are not there after five minutes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import socket
 import sys
 import time
 
@@ -20,15 +23,23 @@ def wait_for(nodes: int, patience: float = PATIENCE_SECONDS) -> int:
 
     found, ends = 0, time.monotonic() + patience
     while found < nodes and time.monotonic() < ends:
-        try:
-            ray.init(logging_level=logging.ERROR, log_to_driver=False)
-            found = sum(node["Alive"] for node in ray.nodes())
-        except ConnectionError:
-            found = 0  # its head is not up yet
-        finally:
+        if head_is_up(os.environ["RAY_ADDRESS"]):
+            with contextlib.suppress(ConnectionError):  # its head listens, and is not ready yet
+                ray.init(logging_level=logging.ERROR, log_to_driver=False)
+                found = sum(node["Alive"] for node in ray.nodes())
             ray.shutdown()
         time.sleep(2 if found < nodes else 0)
     return found
+
+
+def head_is_up(address: str) -> bool:
+    """Whether somebody listens there: Ray itself would wait for a minute and more."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":
