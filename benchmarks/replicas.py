@@ -10,6 +10,7 @@ and whether every record is there once. Targets: shares within 15% of each other
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -45,6 +46,15 @@ def kill_one_when(begun: Path, rows: int, killed: list[str]) -> None:
             return
 
 
+def watch(seen: set[psutil.Process], over: threading.Event) -> None:
+    """Collect all processes that replicas' workers start."""
+    while not over.wait(1.0):
+        for process in psutil.process_iter(["cmdline"]):
+            if process.info["cmdline"] and process.info["cmdline"][0].startswith("ray::ReplicaWorker"):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    seen.update(process.children(recursive=True))
+
+
 def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
     """Do it and return what was seen."""
     from ray.cluster_utils import Cluster
@@ -63,6 +73,9 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
         f" --output_file {answered} 2>{folder}/res.log",
     ]
     killed: list[str] = []
+    seen: set[psutil.Process] = set()
+    over = threading.Event()
+    threading.Thread(target=watch, args=(seen, over), daemon=True).start()
     threading.Thread(target=kill_one_when, args=(answered.with_suffix(".part"), problems // 6, killed), daemon=True).start()
     # both must be up before the work begins, so that the shares say something
     ready = f"until [ $(wc -l < {folder}/servers.txt) = 2 ]; do sleep 1; done"
@@ -79,6 +92,7 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
             timeout=1800,
         )
     finally:
+        over.set()
         cluster.shutdown()
     if done.returncode:
         logs = [path.read_text() for path in (folder / "ins.log", folder / "res.log") if path.exists()]
@@ -98,7 +112,7 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
         "tokens of each address, with the kill": shares((folder / "res.log").read_text()),
         "restarts": done.stderr.count("Ray starts another one"),
         "said": [line for line in (folder / "res.log").read_text().splitlines() if " is " in line and "http" in line],
-        "left over": [p.pid for p in psutil.process_iter(["cmdline"]) if f"{folder}" in " ".join(p.info["cmdline"] or [])],
+        "processes left over": [process.pid for process in psutil.wait_procs(seen, timeout=15)[1]],
     }
 
 

@@ -1,7 +1,8 @@
 """One OpenAI-compatible server (vLLM) on this machine: started, watched, started again if it dies, always stopped.
 
-The engine runs in a session of its own, so that Ctrl-C reaches us and not it. A small shell process beside it (the
-guard) waits on a pipe of ours: when we go, however we go, the pipe closes and the guard ends the engine's whole process group.
+The engine runs in a session of its own, so that Ctrl-C reaches us and not it. A small shell process beside it (the guard) waits
+on a pipe of ours: when we go, however we go, the pipe closes and the guard ends the engine's whole process group. The guard is no
+child of ours, for Ray kills the children of a worker that dies.
 """
 
 from __future__ import annotations
@@ -41,10 +42,13 @@ HEALTHY_SECONDS = 60.0
 """A server that lived this long after its start has earned a new count of restarts."""
 
 GUARD = """
-read -r word; [ "$word" = done ] && exit
-kill -s TERM -- "-$1" 2>/dev/null
-for _ in 1 2 3 4 5 6 7 8 9 10; do kill -s 0 -- "-$1" 2>/dev/null || exit; sleep 0.5; done
-kill -s KILL -- "-$1" 2>/dev/null
+exec 3<&0
+(
+  read -r word <&3; [ "$word" = done ] && exit
+  kill -s TERM -- "-$1" 2>/dev/null
+  for _ in 1 2 3 4 5 6 7 8 9 10; do kill -s 0 -- "-$1" 2>/dev/null || exit; sleep 0.5; done
+  kill -s KILL -- "-$1" 2>/dev/null
+) &
 """
 
 
@@ -206,6 +210,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._guard.wait()  # the shell that started it
 
     def _next_start(self) -> int:
         """Take the next number of a start: the first without a log, whoever else is taking one."""
@@ -314,7 +319,6 @@ class Server:
             with contextlib.suppress(OSError):
                 guard.stdin.write(b"done\n")
                 guard.stdin.close()
-            guard.wait()
         self._process = self._guard = None
 
 
