@@ -208,7 +208,7 @@ class _Calls:
             ) from error
         if item is None:
             return
-        log.info("a worker of the Ray cluster was lost (%s); its part goes to another one", type(error).__name__)
+        log.info("a worker of the Ray cluster was lost; its part goes to another one")
         self._deaths[item[0]] += 1
         if self._deaths[item[0]] >= MOST_DEATHS:
             raise MagpieError(
