@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from magpie.console import AGAIN, MagpieError, log, printable
+from magpie.console import AGAIN, Interrupted, MagpieError, log, printable
 
 PROJECT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -77,6 +77,8 @@ def workers_at(address: str | None) -> Iterator[Workers]:
         yield Cluster()
     except RayTaskError:  # of ours: with its traceback
         raise
+    except KeyboardInterrupt as why:  # Ray forgets which signal it was
+        raise Interrupted(str(why) or "by a signal") from None
     except RayError as error:
         reason = printable(str(error).strip() or type(error).__name__, 300)
         raise MagpieError(f"the Ray cluster failed ({reason}). Ray's logs say more; {AGAIN}") from error
