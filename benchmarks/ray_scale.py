@@ -1,16 +1,19 @@
 """gen_dis.py on a Ray cluster of two machines against one process: the same records, the same bytes, and workers killed.
 
-    python benchmarks/ray_scale.py [--records 100000] [--kills 3] [--embed_every 1] [--work FOLDER]
+    python benchmarks/ray_scale.py [--records 100000] [--kill_every 120] [--embed_every 1] [--work FOLDER]
 
 The problems are written here from patterns, words and numbers; one in twenty is an earlier one in another layout, one in twenty
 an earlier one with other numbers. The two machines are two of Ray's own nodes on this one, a core each. While the cluster
-works, a worker is killed (-9): one that embeds, then one of each later part of the run. The one process embeds every
---embed_every-th chunk of texts itself and takes the other vectors from the cluster; with 1, all are its own. Targets: the outputs and the vectors of both are equal, byte for byte.
+works, a worker is killed (-9) every --kill_every seconds; then all but the embeddings is done once more, with a worker killed
+every 8 seconds. The one process embeds every --embed_every-th chunk of texts itself
+and takes the other vectors from the cluster; with 1, all are its own. Targets: the vectors and the outputs of both are equal,
+byte for byte.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -25,7 +28,11 @@ from pathlib import Path
 import psutil
 
 PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT / "exp"))
+
 STORE = 300 * 2**20
+KILL_OFTEN = 8.0
+OUTPUT = "made_distance.jsonl"
 NAMES = """
     Ada Ben Carla Dmitri Elena Farid Grace Hiro Ines Jonas Kavya Leo Mina Nadia Omar Petra Quinn Rosa Sven Tara Uma Viktor
     Wanda Xenia Yusuf Zoe
@@ -55,7 +62,7 @@ PATTERNS = (
 
 
 def problems(count: int) -> list[dict[str, object]]:
-    """Return made records; `planted` says what a record is: new, copy or renumbered, and `source` of what."""
+    """Return made records; `planted` says what a record is: new, copy or renumbered, and `planted_of` what."""
     chance = random.Random(11)
     records: list[dict[str, object]] = []
     for number in range(count):
@@ -71,34 +78,36 @@ def problems(count: int) -> list[dict[str, object]]:
         if kind == "copy":
             text = text.replace("Find", "Determine").replace("  ", " ") + " Show all your steps."
         records.append(
-            {"id": number, "instruction": text, "planted": kind, "source": source and source["id"], "slots": slots}
+            {"id": number, "instruction": text, "planted": kind, "planted_of": source and source["id"], "slots": slots}
             | {"pattern": pattern, "numbers": numbers}
         )
-    return [{key: record[key] for key in ("id", "instruction", "planted", "source")} for record in records]
+    return [{key: record[key] for key in ("id", "instruction", "planted", "planted_of")} for record in records]
 
 
 class Killer(threading.Thread):
-    """Kills a worker at work each time: first among those that embed, then among those of later parts of the run."""
+    """Kills a worker at work from time to time."""
 
-    def __init__(self, kills: int) -> None:
+    def __init__(self, every: float) -> None:
         super().__init__(daemon=True)
-        self.kills, self.killed, self.over = kills, list[str](), False
+        self.killed: list[int] = []
+        self._every, self._over = every, threading.Event()
 
     def run(self) -> None:
-        """Wait for a new group of workers, let it work for some seconds, and kill one of it."""
-        known: set[int] = set()
-        while len(self.killed) < self.kills and not self.over:
-            time.sleep(0.1)
-            at_work = [each for each in psutil.process_iter(["cmdline"]) if is_worker(each) and each.pid not in known]
-            if at_work:
-                time.sleep(20.0 if not known else 0.5)
-                started = time.strftime("%H:%M:%S")
-                known |= {each.pid for each in psutil.process_iter(["cmdline"]) if is_worker(each)}
-                try:
-                    at_work[0].kill()
-                    self.killed.append(f"{at_work[0].pid} at {started}")
-                except psutil.NoSuchProcess:
-                    continue
+        """Kill until the end is told."""
+        while not self._over.wait(self._every):
+            at_work: list[psutil.Process] = []
+            while not at_work and not self._over.wait(0.05):
+                at_work = [each for each in psutil.process_iter(["cmdline"]) if is_worker(each)]
+            if not at_work:
+                return
+            victim = random.choice(at_work)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+                self.killed.append(victim.pid)
+
+    def end(self) -> None:
+        """Kill no more."""
+        self._over.set()
 
 
 def is_worker(process: psutil.Process) -> bool:
@@ -122,6 +131,8 @@ def lend(source: Path, folder: Path, records: list[dict[str, object]], every: in
     """Copy a run's vectors but for every `every`-th chunk of texts; return how many are left to compute."""
     from magpie.embedding import CHUNK, Embedder
 
+    if every == 1:
+        return len({record["instruction"] for record in records})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "embeddings.sqlite").write_bytes((source / "embeddings.sqlite").read_bytes())
     texts = sorted(dict.fromkeys(str(record["instruction"]) for record in records), key=len, reverse=True)
@@ -139,59 +150,61 @@ def vectors(folder: Path) -> list[tuple[bytes, bytes]]:
         return list(base.execute("SELECT key, vector FROM vectors ORDER BY key"))
 
 
-def on_cluster(folder: Path, records: list[dict[str, object]], kills: int) -> tuple[float, list[str]]:
-    """Run gen_dis.py on a cluster of two nodes while workers are killed; return the seconds and who was killed."""
+def on_cluster(folder: Path, records: list[dict[str, object]], kill_every: float) -> list[tuple[float, list[int], bytes]]:
+    """Run gen_dis.py twice on a cluster of two nodes, the second time with the first one's vectors, while workers are killed.
+
+    Returns of each run the seconds, who was killed, and the output.
+    """
     from ray.cluster_utils import Cluster
 
+    found = []
     node = {"num_cpus": 1, "object_store_memory": STORE}
     cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
     try:
         cluster.add_node(num_cpus=1, object_store_memory=STORE)
-        killer = Killer(kills)
-        killer.start()
-        seconds = run(folder, records, "--ray", cluster.address)
-        killer.over = True
+        for seconds in (kill_every, KILL_OFTEN):
+            killer = Killer(seconds)
+            killer.start()
+            taken = run(folder, records, "--ray", cluster.address)
+            killer.end()
+            found.append((taken, killer.killed, (folder / OUTPUT).read_bytes()))
     finally:
         cluster.shutdown()
-    return seconds, killer.killed
+    return found
 
 
 def main() -> None:
     """Run both, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=100_000, help="problems to make (default 100,000)")
-    parser.add_argument("--kills", type=int, default=3, help="workers to kill (default 3)")
+    parser.add_argument("--kill_every", type=float, default=120.0, help="seconds between two killed workers (default 120)")
     parser.add_argument(
-        "--work", type=Path, help="folder that keeps the files, and a cluster's run that is over (default: none)"
+        "--work", type=Path, help="folder that keeps the files; vectors that are there are not computed again (default: none)"
     )
     parser.add_argument("--embed_every", type=int, default=1, help="chunks that the one process embeds itself (default: each)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
         records = problems(args.records)
-        if (work / "cluster" / "figures.json").exists():
-            many, killed = json.loads((work / "cluster" / "figures.json").read_text())
-        else:
-            many, killed = on_cluster(work / "cluster", records, args.kills)
-            (work / "cluster" / "figures.json").write_text(json.dumps([many, killed]))
-        print(f"cluster: {many:,.0f} s, workers killed: {'; '.join(killed) or 'none'}", flush=True)
+        (whole, killed, output), (again, killed_again, second) = on_cluster(work / "cluster", records, args.kill_every)
         own = lend(work / "cluster", work / "alone", records, args.embed_every)
         alone = run(work / "alone", records)
-        outputs = [(work / name / "made_distance.jsonl").read_bytes() for name in ("alone", "cluster")]
-        found = [json.loads(line) for line in outputs[1].splitlines()]
+        expected = (work / "alone" / OUTPUT).read_bytes()
         same_vectors = vectors(work / "alone") == vectors(work / "cluster")
+    found = [json.loads(line) for line in expected.splitlines()]
     kept = {row["id"]: row["duplicate_of"] if row["duplicate_of"] is not None else row["id"] for row in found}
     print(f"{'records':28}{len(found):>12,}")
     print(f"{'duplicates':28}{sum(row['duplicate_of'] is not None for row in found):>12,}")
     for kind in ("copy", "renumbered"):
         planted = [row for row in found if row["planted"] == kind]
-        together = sum(kept[row["id"]] == kept[row["source"]] for row in planted)
+        together = sum(kept[row["id"]] == kept[row["planted_of"]] for row in planted)
         print(f"{kind + ' with its source':28}{together:>12,} of {len(planted):,}")
-    print(f"{'seconds, one process':28}{alone:>12,.0f}")
-    print(f"{'seconds, cluster':28}{many:>12,.0f}")
     print(f"{'vectors of its own':28}{own:>12,} of {len({record['instruction'] for record in records}):,}")
+    print(f"{'seconds, one process':28}{alone:>12,.0f}")
+    print(f"{'seconds, cluster':28}{whole:>12,.0f}    workers killed: {len(killed)}")
+    print(f"{'seconds, without embedding':28}{again:>12,.0f}    workers killed: {len(killed_again)}")
     print(f"{'vectors equal':28}{'yes' if same_vectors else 'NO':>12}")
-    print(f"{'outputs equal, byte for byte':28}{'yes' if outputs[0] == outputs[1] else 'NO':>12}")
+    print(f"{'outputs equal, byte for byte':28}{'yes' if expected == output == second else 'NO':>12}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@
 Reads records, or ShareGPT conversations, and writes each input's `X_distance.jsonl`: the same rows with `duplicate_of` (null:
 this one is kept) and `duplicate_evidence`, and Magpie's `min_neighbor_distance`, `repeat_count` and
 `min_similar_conversation_id`. The kept one of a group is verified, then of better quality, then of higher reward, then has the
-smaller id. The same words with other numbers are another problem. Nothing is dropped here: filter.py does that.
+smaller id. The same words with other numbers are another problem. Nothing is dropped here: filter.py does that. With --ray a
+cluster does the work, with the same result. Stopped at any moment, the same command goes on with the embeddings that are there.
 """
 
 from __future__ import annotations

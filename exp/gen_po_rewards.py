@@ -6,7 +6,8 @@ Reads records with `instruction` and `responses` (or `response`) and writes X_re
 null for one that is longer than the model reads), `reward_model`, `rewards_by_model` (each model's own scores, also those of
 earlier runs) and, from process reward models, `step_rewards`. The solution is scored, without the chain of thought. A model is
 a hub id, a folder, or the URL of a server (vllm serve MODEL --runner pooling); several stay in memory together. A record
-without an answer is dropped as `no_response`. Stopped at any moment, the same command goes on.
+without an answer is dropped as `no_response`. With --ray each GPU of a cluster (or each few cores) holds the models and scores
+a part of the answers. Stopped at any moment, the same command goes on.
 """
 
 from __future__ import annotations

@@ -189,6 +189,10 @@ def kills_itself_once(marker: Path, part: int) -> int:
     return part
 
 
+def weighs(ballast: np.ndarray, part: int) -> int:
+    return ballast.nbytes + part
+
+
 @pytest.fixture(scope="module")
 def cluster(address: str) -> Iterator[Cluster]:
     os.environ["PYTHONPATH"] = str(PROJECT / "tests")
@@ -212,10 +216,18 @@ def test_what_cannot_be_done_is_one_line(cluster: Cluster, monkeypatch: pytest.M
         list(cluster.map(kills_itself, [0]))
 
 
+def test_work_and_parts_larger_than_rays_memory_go_to_its_disk(cluster: Cluster) -> None:
+    ballast = np.ones(STORE // 8 + 10_000_000)
+    found = cluster.map(partial(weighs, ballast), range(3))
+    assert sorted(found) == [(n, ballast.nbytes + n) for n in range(3)]
+    parts = (np.full(STORE // 24, n) for n in range(6))  # a third of the memory each
+    assert sorted(cluster.map(np.sum, parts)) == [(n, n * (STORE // 24)) for n in range(6)]
+
+
 def test_a_cluster_without_a_free_core_is_one_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "PATIENCE", 3.0)
     held = cluster.map(doubled, iter(range(100)))
-    next(held)  # its two workers hold both cores
+    next(held), next(held)  # its two workers hold both cores, or will
+    monkeypatch.setattr(clusters, "PATIENCE", 3.0)
     with pytest.raises(MagpieError, match="no free CPU"):
         list(cluster.map(doubled, [1]))
     held.close()

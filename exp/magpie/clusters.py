@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from magpie.console import MagpieError, log, printable
+from magpie.console import AGAIN, Interrupted, MagpieError, log, printable
 
 PROJECT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -27,8 +27,6 @@ R = TypeVar("R")
 
 NEW = "new"
 """--ray without an address: a cluster of this machine alone, for this run."""
-AHEAD = 2
-"""Parts that a worker has been given: one that it works on and one that waits, so that it never waits itself."""
 PATIENCE = 120.0
 """Seconds to wait for a first free CPU or GPU."""
 MOST_DEATHS = 4
@@ -72,11 +70,19 @@ def workers_at(address: str | None) -> Iterator[Workers]:
         return
     with _handlers_kept():
         _join(address)
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
     try:
         yield Cluster()
+    except RayTaskError:  # of ours: with its traceback
+        raise
+    except KeyboardInterrupt as why:  # Ray forgets which signal it was
+        raise Interrupted(str(why) or "by a signal") from None
+    except RayError as error:
+        reason = printable(str(error).strip() or type(error).__name__, 300)
+        raise MagpieError(f"the Ray cluster failed ({reason}). Ray's logs say more; {AGAIN}") from error
     finally:
-        import ray
-
         ray.shutdown()
 
 
@@ -140,7 +146,7 @@ class _Calls:
     def __init__(self, workers: list[Any], work: Any, parts: Iterable[Any], *, gpu: bool) -> None:
         self._work = [work]
         self._open: dict[Any, tuple[Any, tuple[int, Any] | None]] = {
-            worker.ready.remote(): (worker, None) for worker in workers for _ in range(AHEAD)
+            worker.ready.remote(): (worker, None) for worker in workers
         }
         self._parts = iter(enumerate(parts))
         self._left: list[tuple[int, Any]] = []
@@ -189,7 +195,7 @@ class _Calls:
                 break
         raise MagpieError(
             f"the Ray cluster has had no free {self._needed} for {PATIENCE:.0f} seconds: other jobs hold them, or its machines "
-            "are gone (ray status shows both). Wait for them, or run without --ray; the same command goes on"
+            f"are gone (ray status shows both). Wait for them, or leave out --ray; {AGAIN}"
         )
 
     def _lost(self, item: tuple[int, Any] | None, error: Exception) -> None:
@@ -204,12 +210,12 @@ class _Calls:
             ) from error
         if item is None:
             return
-        log.info("a worker of the Ray cluster was lost (%s); its part goes to another one", type(error).__name__)
+        log.info("a worker of the Ray cluster was lost; its part goes to another one")
         self._deaths[item[0]] += 1
         if self._deaths[item[0]] >= MOST_DEATHS:
             raise MagpieError(
                 f"{MOST_DEATHS} workers of the Ray cluster died over the same part ({printable(lines[0], 300)}). Is there too "
-                "little memory for the model? Ray's logs (/tmp/ray/session_latest/logs) say more; the same command goes on"
+                f"little memory? Ray's logs (/tmp/ray/session_latest/logs) say more; {AGAIN}"
             ) from error
         self._left.append(item)
 
