@@ -94,6 +94,9 @@ class Cluster:
         import ray
 
         most = operator.length_hint(parts, 1 << 30)
+        if gpu and ray.cluster_resources().get("GPU", 0) and ray.available_resources().get("GPU", 0) < 1:
+            log.info("all GPUs of the Ray cluster are held by others (a model's server?): working on its CPUs")
+            gpu = False
         number, resources = _division([node["Resources"] for node in ray.nodes() if node["Alive"]], cores, gpu=gpu)
         kind = ray.remote(_Worker).options(**resources, max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD")
         workers: list[Any] = [kind.remote() for _ in range(min(number, most))]
