@@ -1,4 +1,4 @@
-"""Plots of records, for the notebooks: lengths, labels against labels, neighbour distances, what a filter removes."""
+"""Plots of records and jobs, for the notebooks: lengths, labels, votes, distances, what a filter removes, the whole way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from magpie.records import DIFFICULTIES, QUALITIES, read_rows
+from magpie.reporting import line_of, run_files, steps_of
 from magpie.runs import Paths
 
 if TYPE_CHECKING:
@@ -70,6 +71,34 @@ def distances(records: Records) -> Figure:
     axes.set(title=title, xlabel="distance", ylabel="records")
     if known:
         axes.legend()
+    return figure
+
+
+def votes(records: Records) -> Figure:
+    """Plot how many answers of a problem could be read, and how far those agree."""
+    figure, (left, right) = _axes(2)
+    asked = max((len(record.get("answer_groups") or ()) for record in records), default=0)
+    readable = [sum(group is not None for group in record.get("answer_groups") or ()) for record in records]
+    left.hist(readable, bins=[size - 0.5 for size in range(asked + 2)], rwidth=0.8)
+    left.set(title=f"answers that could be read, of {asked}", xlabel="answers", ylabel="problems")
+    agreements = [record["agreement"] for record in records if record.get("agreement") is not None]
+    right.hist(agreements, bins=[share / 10 for share in range(12)], rwidth=0.8, align="left")
+    right.set(title="agreement", xlabel="share of the most frequent answer", xlim=(-0.05, 1.05))
+    return figure
+
+
+def funnel(job: Path) -> Figure:
+    """Plot what became of a job's problems: how many are left after each stage, and why the others are not."""
+    steps = steps_of(line_of(run_files(job)))
+    figure, (axes,) = _axes(1)
+    figure.set_size_inches(11, 0.6 * len(steps) + 1.2)
+    drawn = axes.barh([step.name for step in steps], [step.count for step in steps], color="tab:green")
+    lost = [{**step.reasons, **step.marked} for step in steps]
+    why = [", ".join(f"{reason} {count}" for reason, count in reasons.items()) for reasons in lost]
+    marks = [f"{step.count}  {f'(not: {words[:110]})' if words else ''}" for step, words in zip(steps, why, strict=True)]
+    axes.bar_label(drawn, marks, padding=3, fontsize=9)
+    axes.invert_yaxis()
+    axes.set(title="records left after each stage", xlabel="records", xlim=(0, 2.5 * max((s.read for s in steps), default=1)))
     return figure
 
 
