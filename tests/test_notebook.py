@@ -1,4 +1,4 @@
-"""What the notebooks stand on: commands in cells, a server that ends with the notebook, records shown as text and mathematics."""
+"""What notebooks stand on: commands in cells, a server that ends with the notebook, records as text and mathematics."""
 
 from __future__ import annotations
 
@@ -51,9 +51,17 @@ def test_formulas_stay_latex_and_all_else_is_spelled(text: str, shown: str | Non
 
 
 def test_a_record_is_shown_with_its_labels_and_cut() -> None:
-    record = {"id": "x-1", "instruction": "What is $1+1$?", "response": "<b>2</b>" * 1000, "answer": "2", "finish_reason": "stop"}
+    record = {
+        "id": "x-1",
+        "instruction": "What is $1+1$?",
+        "response": "<b>2</b>" * 1000,
+        "answer": "2",
+        "finish_reason": "stop",
+    }
     shown = notebook.show(record, "a record").data
-    assert "**problem**<br>What is $1+1$?" in shown and "answer: 2" in shown and "more characters" in shown and "<b>" not in shown
+    assert (
+        "**problem**<br>What is $1+1$?" in shown and "answer: 2" in shown and "more characters" in shown and "<b>" not in shown
+    )
     assert all(line.startswith(">") for line in shown.splitlines())
     pair = {"id": 1, "prompt": [{"role": "user", "content": "?"}]} | {
         side: [{"role": "assistant", "content": side.upper()}] for side in ("chosen", "rejected")
@@ -82,7 +90,9 @@ notebook.run("-c", "import time; print('ready'); time.sleep(100)")
 
 def test_an_interrupted_cell_leaves_no_command_behind() -> None:
     code = INTERRUPTED.format(path=str(PROJECT / "exp"))
-    with subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as cell:
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as cell:
         assert cell.stdout is not None
         cell.stdout.readline()
         [command] = wait_for(lambda: psutil.Process(cell.pid).children())

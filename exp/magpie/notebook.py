@@ -65,7 +65,7 @@ def run(*command: object, **settings: object) -> None:
 
 @contextlib.contextmanager
 def ending(process: subprocess.Popen[str]) -> Iterator[None]:
-    """End a process and what it started if the block is left early: by an interrupt, as Ctrl-C does, so that it can go on later."""
+    """End a process and what it started if the block is left early: by an interrupt, as Ctrl-C does."""
     try:
         yield
     finally:
@@ -138,6 +138,8 @@ def end_server() -> None:
 
 def first(path: Path, key: str = "", value: object = None) -> Record | None:
     """Return a file's first record; with a key: the first that has this value there."""
+    if not path.exists():  # nothing was dropped, for instance
+        return None
     found = (row.record for row in read_rows(path, ()) if row.record is not None)
     return next((record for record in found if not key or record.get(key) == value), None)
 
