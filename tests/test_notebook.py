@@ -41,6 +41,7 @@ def test_what_a_model_wrote_is_no_markup_in_a_notebook(text: str) -> None:
         ("a\n\nb\nc", "a<br><br>b<br>c"),
         (r"$\href{javascript:1}{x}$", None),
         ("$x % y$", None),
+        (r"\begin{align*}x&=1\end{align*}", r"$$\begin{aligned}x& =1\end{aligned}$$"),
         (r"$\begin{matrix}1&2\end{matrix}$", r"$\begin{matrix}1& 2\end{matrix}$"),
     ],
 )

@@ -57,6 +57,8 @@ _FORMULA = re.compile(
 )
 _BLOCKS = ("dollars", "brackets", "environment")
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+_OUTER = re.compile(r"\\(begin|end)\{(align|gather|multline|equation)\*?\}")
+"""Environments that may not stand inside a displayed formula; each has one that may."""
 _UNSAFE_IN_MARKDOWN = re.compile(r"[`$#]|(?<!\\)%|\\(unicode|bbox|mmlToken|toggle|color|char|verb)(?![a-zA-Z])")
 """What viewers could read as the end of a formula, and commands of MathJax that `mathml` may know as something else."""
 _UNKNOWN_COMMAND = re.compile(r"\\[a-zA-Z]")
@@ -114,6 +116,7 @@ def markdown(text: str) -> str:
 
 
 def _for_markdown(latex: str) -> str:
+    latex = _OUTER.sub(lambda found: f"\\{found[1]}{{{'aligned' if found[2] == 'align' else 'gathered'}}}", latex)
     latex = latex.replace("<", r"\lt ").replace(">", r"\gt ").replace("&", "& ")  # no tag, and no reference like &lt;
     return " ".join(latex.split())
 
