@@ -57,5 +57,7 @@ def test_a_stage_says_how_far_it_is_also_while_no_record_ends(tmp_path: Path, mo
         log.setLevel(level)
     waiting = [line for line in said if line.startswith("0 of 3 records (0%), 0 dropped, 0s gone, ? left")]
     assert len(waiting) >= 3
-    assert said[-1].startswith("3 of 3 records (100%), ") and " tokens/s, 1 dropped, " in said[-1] and said[-1].endswith(" left")
+    assert (
+        said[-1].startswith("3 of 3 records (100%), ") and " tokens/s, 1 dropped, " in said[-1] and said[-1].endswith(" left")
+    )
     assert run.totals.written == 2

@@ -1,4 +1,7 @@
-"""What demo_production.ipynb needs: launchers run in a cell, one server for all of them, records with their mathematics."""
+"""What demo_production.ipynb needs: launchers run in a cell, one server for all of them, records with their mathematics.
+
+PYTHONPATH=exp python -m magpie.notebook demo_production.ipynb     runs a notebook and keeps its outputs in it
+"""
 
 from __future__ import annotations
 
@@ -157,3 +160,19 @@ def show(record: Record | None, title: str = "") -> Markdown:
         cut = f" *… {length - TEXT_CHARACTERS} more characters*" if length > TEXT_CHARACTERS else ""
         parts.append(f"**{name}**<br>{markdown(text[:TEXT_CHARACTERS])}{cut}")
     return Markdown("\n\n> ".join(["> " + parts[0], *parts[1:]]).replace("\n\n>", "\n>\n>"))
+
+
+def main() -> None:
+    """Run a notebook and write it with its outputs; one that fails is left as it was."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    path = Path(sys.argv[1])
+    book = nbformat.read(path, as_version=4)
+    settings: dict[str, Any] = {"timeout": None, "record_timing": False, "coalesce_streams": True}
+    NotebookClient(book, resources={"metadata": {"path": str(path.resolve().parent)}}, **settings).execute()
+    nbformat.write(book, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from magpie.records import DIFFICULTIES, QUALITIES, read_rows
-from magpie.reporting import line_of, run_files, steps_of
+from magpie.reporting import Step, line_of, run_files, steps_of
 from magpie.runs import Paths
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def lengths(records: Records, by: str | None = None) -> Figure:
         for axes, key in ((left, "instruction"), (right, "response")):
             sizes = [len(record[key]) for record in group if record.get(key)]
             if sizes:
-                axes.hist(sizes, bins=30, histtype="step", label=name)
+                axes.hist(sizes, bins=_bins(sizes), histtype="step", label=name)
     left.set(title="problems", xlabel="characters", ylabel="records")
     right.set(title="responses", xlabel="characters")
     if by and records:
@@ -66,7 +66,7 @@ def distances(records: Records) -> Figure:
     for name, wanted in (("kept", True), ("duplicates", False)):
         values = [r["min_neighbor_distance"] for r in known if (r.get("duplicate_of") is None) is wanted]
         if values:
-            axes.hist(values, bins=40, histtype="step", label=f"{name} ({len(values)})")
+            axes.hist(values, bins=_bins(values), histtype="step", label=f"{name} ({len(values)})")
     title = "squared distance to the nearest neighbour" if known else "no record has min_neighbor_distance: run gen_dis.py"
     axes.set(title=title, xlabel="distance", ylabel="records")
     if known:
@@ -91,15 +91,23 @@ def funnel(job: Path) -> Figure:
     """Plot what became of a job's problems: how many are left after each stage, and why the others are not."""
     steps = steps_of(line_of(run_files(job)))
     figure, (axes,) = _axes(1)
-    figure.set_size_inches(11, 0.6 * len(steps) + 1.2)
-    drawn = axes.barh([step.name for step in steps], [step.count for step in steps], color="tab:green")
-    lost = [{**step.reasons, **step.marked} for step in steps]
-    why = [", ".join(f"{reason} {count}" for reason, count in reasons.items()) for reasons in lost]
-    marks = [f"{step.count}  {f'(not: {words[:110]})' if words else ''}" for step, words in zip(steps, why, strict=True)]
-    axes.bar_label(drawn, marks, padding=3, fontsize=9)
+    figure.set_size_inches(11, 0.45 * len(steps) + 1.2)
+    names, left = [step.name for step in steps], [step.count for step in steps]
+    axes.barh(names, left, color="tab:green")
+    drawn = axes.barh(names, [sum(step.marked.values()) for step in steps], left=left, color="tab:green", alpha=0.25)
+    axes.bar_label(drawn, [_told(step) for step in steps], padding=4, fontsize=9)
     axes.invert_yaxis()
-    axes.set(title="records left after each stage", xlabel="records", xlim=(0, 2.5 * max((s.read for s in steps), default=1)))
+    axes.set(
+        title="records left after each stage (pale: only marked)", xlim=(0, 2 * max((step.read for step in steps), default=1))
+    )
     return figure
+
+
+def _told(step: Step) -> str:
+    """Return a step's count and why the others are not in it."""
+    parts = (("left out", step.reasons), ("marked", step.marked))
+    words = [f"{how}: " + ", ".join(f"{why} {count}" for why, count in counts.items()) for how, counts in parts if counts]
+    return f"{step.count}   {'; '.join(words)}"[:120]
 
 
 def counts(output: Path) -> dict[str, Any]:
@@ -116,6 +124,7 @@ def removed(output: Path) -> Figure:
     drawn = axes.barh(list(bars), list(bars.values()), color=["tab:green", *["tab:red"] * (len(bars) - 1)])
     axes.bar_label(drawn)
     axes.invert_yaxis()
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(title=f"of {told['read']} records", xlabel="records")
     return figure
 
@@ -138,8 +147,15 @@ def _label(record: dict[str, Any], key: str) -> str:
     return "(none)" if value is None else str(value)[:40]
 
 
+def _bins(values: list[Any]) -> int:
+    """Return how many bars show so many values."""
+    return min(40, 6 + len(values) // 5)
+
+
 def _axes(count: int) -> tuple[Figure, Iterable[Axes]]:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, count, figsize=(5.5 * count, 3.6), layout="constrained", squeeze=False)
+    for one in axes[0]:
+        one.yaxis.get_major_locator().set_params(integer=True)  # records are counted in whole numbers
     return figure, axes[0]
