@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import signal
@@ -70,6 +71,16 @@ def test_a_record_is_shown_with_its_labels_and_cut() -> None:
     shown = notebook.show(pair).data
     assert shown.index("**chosen**<br>CHOSEN") < shown.index("**rejected**<br>REJECTED")
     assert "none in this run" in notebook.show(None, "a pair").data
+
+
+def test_the_record_with_the_most_formulas_is_picked(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    texts = [("a", "no formula"), ("b", "$x$ and $y$"), ("c", "$x$"), ("d", "$x$, $y$, $z$")]
+    made = [{"id": name, "instruction": text, "kept": name != "d"} for name, text in texts]
+    path.write_text("".join(json.dumps(record) + "\n" for record in made))
+    found = [notebook.pick(path), notebook.pick(path, kept=True), notebook.pick(path, id="a")]
+    assert [record and record["id"] for record in found] == ["d", "b", "a"]
+    assert notebook.pick(path, id="z") is None and notebook.pick(tmp_path / "none.jsonl") is None
 
 
 def test_a_command_is_shown_as_a_terminal_takes_it_and_a_failure_stops_the_cell(capsys: pytest.CaptureFixture[str]) -> None:

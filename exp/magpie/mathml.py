@@ -115,6 +115,11 @@ def markdown(text: str) -> str:
     return "".join((*parts, _plain(text[at:])))
 
 
+def formulas(text: str) -> int:
+    """Return how many formulas a text has."""
+    return sum(1 for _ in _FORMULA.finditer(text))
+
+
 def _for_markdown(latex: str) -> str:
     latex = _OUTER.sub(lambda found: f"\\{found[1]}{{{'aligned' if found[2] == 'align' else 'gathered'}}}", latex)
     latex = latex.replace("<", r"\lt ").replace(">", r"\gt ").replace("&", "& ")  # no tag, and no reference like &lt;

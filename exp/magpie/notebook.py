@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magpie.configs import PROJECT
-from magpie.mathml import markdown
+from magpie.mathml import formulas, markdown
 from magpie.records import read_rows
-from magpie.reporting import pair_sample, sample_of
+from magpie.reporting import Sample, pair_sample, sample_of
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -139,12 +139,19 @@ def end_server() -> None:
             os.environ.pop(name, None)
 
 
-def first(path: Path, key: str = "", value: object = None) -> Record | None:
-    """Return a file's first record; with a key: the first that has this value there."""
+def pick(path: Path, **wanted: object) -> Record | None:
+    """Return of a file's records, those alone that have the wanted values, the one with the most formulas (else the first)."""
     if not path.exists():  # nothing was dropped, for instance
         return None
-    found = (row.record for row in read_rows(path, ()) if row.record is not None)
-    return next((record for record in found if not key or record.get(key) == value), None)
+    rows = (row.record for row in read_rows(path, ()) if row.record is not None)
+    fitting = (record for record in rows if all(record.get(key) == value for key, value in wanted.items()))
+    return max(
+        fitting, key=lambda record: sum(formulas(text[:TEXT_CHARACTERS]) for _, text, _ in _sample(record).texts), default=None
+    )
+
+
+def _sample(record: Record) -> Sample:
+    return pair_sample(record) if "chosen" in record else sample_of(record)
 
 
 def show(record: Record | None, title: str = "") -> Markdown:
@@ -153,7 +160,7 @@ def show(record: Record | None, title: str = "") -> Markdown:
 
     if record is None:
         return Markdown(f"*{title or 'record'}: none in this run*")
-    sample = pair_sample(record) if "chosen" in record else sample_of(record)
+    sample = _sample(record)
     parts = [f"**{title}**"] if title else []
     parts += [" · ".join(f"{name}: {markdown(value)}" for name, value in [("id", sample.title), *sample.labels])]
     for name, text, length in sample.texts:

@@ -124,7 +124,7 @@ def removed(output: Path) -> Figure:
     drawn = axes.barh(list(bars), list(bars.values()), color=["tab:green", *["tab:red"] * (len(bars) - 1)])
     axes.bar_label(drawn)
     axes.invert_yaxis()
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set(title=f"of {told['read']} records", xlabel="records")
     return figure
 
@@ -157,5 +157,5 @@ def _axes(count: int) -> tuple[Figure, Iterable[Axes]]:
 
     figure, axes = pyplot.subplots(1, count, figsize=(5.5 * count, 3.6), layout="constrained", squeeze=False)
     for one in axes[0]:
-        one.yaxis.get_major_locator().set_params(integer=True)  # records are counted in whole numbers
+        one.locator_params(axis="y", integer=True)  # records are counted in whole numbers
     return figure, axes[0]

@@ -38,7 +38,7 @@ TEXT_CHARACTERS, SHORT_CHARACTERS = 4000, 400
 
 _LENGTHS = [0, *(base * 10**power for power in range(1, 7) for base in (1, 2, 5))]
 _SHARES = [share / 10 for share in range(11)]
-_DISTANCES = [distance / 20 for distance in range(21)]
+_DISTANCES = [distance / 10 for distance in range(21)]
 NUMBERS: dict[str, list[float] | list[int] | None] = {
     "problem, characters": _LENGTHS,
     "chain of thought, characters": _LENGTHS,
