@@ -175,7 +175,9 @@ class Facts:
 
     def add_rewards(self, record: Record) -> None:
         """Count the rewards of a record's answers."""
-        rewards = record.get("rewards_by_model") or {str(record.get("reward_model")): record.get("rewards")}
+        rewards = record.get("rewards_by_model") or {
+            record.get("reward_model") or "a model that is not named": record.get("rewards")
+        }
         for model, values in list(rewards.items())[:MOST_REWARD_MODELS]:
             for value in values or ():
                 self.number(f"reward by {model[:SHORT_CHARACTERS]}", value)
