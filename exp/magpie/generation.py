@@ -20,7 +20,6 @@ from magpie.stages import begins
 from magpie.templates import ChatTemplate
 
 T = TypeVar("T")
-SHOW_SECONDS = 2.0
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Session:
     def keep(self, index: int, record: dict[str, Any], completions: list[Completion]) -> None:
         """Write a finished record and show it in the bar."""
         self.run.keep(index, record, **_tokens(completions))
-        self.tick(1, completions)
+        self._tick(1, completions)
 
     def drop(
         self,
@@ -50,10 +49,9 @@ class Session:
         """Write a record to what is left out and show it in the bar."""
         completions = completions or []
         self.run.drop(index, record, reason, detail, replaced=replaced, **_tokens(completions))
-        self.tick(int(not replaced), completions)
+        self._tick(int(not replaced), completions)
 
-    def tick(self, closed: int, completions: list[Completion]) -> None:
-        """Show that so many records are closed, with their tokens."""
+    def _tick(self, closed: int, completions: list[Completion]) -> None:
         tokens = sum(c.completion_tokens for c in completions)
         self.bar.update(closed=closed, tokens=tokens, dropped=sum(self.run.totals.dropped.values()))
 
@@ -163,16 +161,5 @@ async def _work(
         with run.session(overwrite=overwrite):
             with StageBar(run.stage.removesuffix(".py"), run.rows, run.closed) as bar:
                 session = Session(run, client, template, bar)
-                shown = asyncio.create_task(_keep_showing(session))
-                try:
-                    await client.for_each(items, functools.partial(work, session))
-                finally:
-                    shown.cancel()
+                await client.for_each(items, functools.partial(work, session))
             run.finish()
-
-
-async def _keep_showing(session: Session) -> None:
-    """Keep the bar alive while no record gets finished: long chains of thought take many minutes."""
-    while True:
-        await asyncio.sleep(SHOW_SECONDS)
-        session.tick(0, [])

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from magpie.configs import PROJECT
 from magpie.mathml import formulas, markdown
@@ -102,6 +102,7 @@ def serve(model: str, log_dir: Path) -> None:
     if os.environ.get("MAGPIE_BASE_URL"):
         print("the server in use:", os.environ["MAGPIE_BASE_URL"])
         return
+    end_server()  # the cell is run again
     log_dir.mkdir(parents=True, exist_ok=True)
     said = log_dir / "serve.log"
     print(f"loading {model}; what it says: {short(str(said))}", flush=True)
@@ -118,7 +119,7 @@ def serve(model: str, log_dir: Path) -> None:
         )
     told = {}
     try:
-        for line in iter((process.stdout or sys.stdin).readline, "\n"):
+        for line in iter(cast("IO[str]", process.stdout).readline, "\n"):
             if not line:
                 raise RuntimeError(f"no server: {short(said.read_text()[-1000:])}")
             name, _, value = line.strip().partition("=")
