@@ -1,8 +1,10 @@
-"""The notebooks of data_sft run from top to bottom on records that the embedded model makes, and are committed with outputs."""
+"""The notebooks run from top to bottom on records that the embedded model makes, and are committed with outputs."""
 
 from __future__ import annotations
 
 import json
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,20 @@ from conftest import program, rows
 from magpie.configs import PROJECT
 from magpie.plots import counts
 
-NOTEBOOKS = PROJECT / "data_sft"
+DEMO, CONCATENATION, FILTERING = "demo_production", "data_sft/data_concatenation", "data_sft/data_filter"
+
+
+def read(name: str) -> Any:
+    import nbformat
+
+    return nbformat.read(PROJECT / f"{name}.ipynb", as_version=4)
 
 
 def execute(name: str) -> Any:
-    import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}})
-    return client.execute()
+    folder = (PROJECT / name).parent
+    return NotebookClient(read(name), timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
 
 
 def outputs(notebook: Any) -> Iterator[Any]:
@@ -55,7 +61,7 @@ def test_the_notebook_of_concatenation_merges_real_jobs(jobs: list[Path], monkey
     output = jobs[0].parent / "both" / "both.jsonl"
     monkeypatch.setenv("CONCAT_INPUTS", " ".join(map(str, jobs)))
     monkeypatch.setenv("CONCAT_OUTPUT", str(output))
-    assert pictures(execute("data_concatenation")) == 2
+    assert pictures(execute(CONCATENATION)) == 2
     merged = rows(output)
     assert {r["source"] for r in merged} == {"one", "two"} and len({r["id"] for r in merged}) == len(merged) == 8
 
@@ -68,20 +74,59 @@ def test_the_notebook_of_filtering_shows_what_each_rule_removes(jobs: list[Path]
     ]
     marked.write_text("".join(json.dumps(record) + "\n" for record in told))
     monkeypatch.setenv("FILTER_INPUT", str(marked))
-    notebook = execute("data_filter")
+    notebook = execute(FILTERING)
     assert pictures(notebook) == 5
     found = counts(jobs[0] / "marked_filtered.jsonl")
     assert found["read"] == 4 == found["written"] + sum(found["dropped"].values()) and found["dropped"]["duplicate"] == 1
     assert any("duplicate | duplicate_of is" in output.get("text", "") for output in outputs(notebook))
 
 
-@pytest.mark.parametrize("name", ["data_concatenation", "data_filter"])
-def test_a_notebook_is_committed_with_its_outputs_and_without_paths_of_a_machine(name: str) -> None:
-    import nbformat
+def test_the_demonstration_makes_both_data_sets_and_a_report(
+    tmp_path: Path, engine: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"PROBLEMS": "6", "ANSWERS": "3", "TOKENS": "48", "TEST_PROBLEMS": "2"}
+    for name, value in {**{f"MAGPIE_DEMO_{k}": v for k, v in settings.items()}, **engine, "DATA_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    notebook = execute(DEMO)
+    assert pictures(notebook) == 9 and not [output for output in outputs(notebook) if output.output_type == "error"]
+    job, stem = tmp_path / "demo", "demo_ins_clean"
+    for ending in ("_res", "_3res", "_3res_tagged_verified_distance_decontaminated_filtered_sft", "_3res_verified_pairs"):
+        found = counts(job / f"{stem}{ending}.jsonl")
+        assert found["read"] == found["written"] + sum(found["dropped"].values())
+    assert len(rows(tmp_path / "demo_test" / "test_ins.jsonl")) == 2
+    kept = rows(job / f"{stem}_3res_tagged_verified_distance_decontaminated_filtered_sft.jsonl")
+    assert (job / "demo_sft" / "README.md").exists() == bool(kept)
+    assert (job / "report.html").exists() and not (job / "logs").exists()  # the session's server was used
+    said = "".join(output.get("text", "") for output in outputs(notebook))
+    assert "is complete already" in said  # part 4 went on from the answers of part 3
+    shown = [output.data["text/markdown"] for output in outputs(notebook) if "text/markdown" in output.get("data", {})]
+    assert len(shown) == 4 and any("**problem**" in text for text in shown)
 
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+def test_what_the_demonstration_runs_is_there() -> None:
+    code = "".join(cell.source for cell in read(DEMO).cells if cell.cell_type == "code")
+    called = re.findall(r'"((?:scripts|exp)/[\w/.-]+)"', code)
+    assert called == [
+        "scripts/setup.sh",
+        "scripts/magpie_math.sh",
+        "exp/gen_ins.py",
+        "scripts/sft.sh",
+        "scripts/align.sh",
+        "exp/report.py",
+    ]
+    assert all((PROJECT / name).exists() for name in called)
+    text = "".join(cell.source for cell in read(DEMO).cells if cell.cell_type == "markdown")
+    for link in re.findall(r"\]\(([\w/.-]+)\)", text):
+        assert (PROJECT / link).exists(), link
+
+
+@pytest.mark.parametrize(("name", "plots"), [(DEMO, 9), (CONCATENATION, 2), (FILTERING, 5)])
+def test_a_notebook_is_committed_with_its_outputs_and_without_paths_of_a_machine(name: str, plots: int) -> None:
+    notebook = read(name)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    assert pictures(notebook) >= 2
-    text = (NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
-    assert "/home/" not in text and str(PROJECT) not in text
+    assert pictures(notebook) == plots and not [output for output in outputs(notebook) if output.output_type == "error"]
+    text = (PROJECT / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text) and str(PROJECT) not in text
+    said = "".join(output.get("text", "") for output in outputs(notebook))
+    assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", said)

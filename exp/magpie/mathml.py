@@ -1,4 +1,4 @@
-"""Texts with LaTeX in them as HTML: formulas become MathML, all else is escaped.
+"""Texts with LaTeX in them as HTML, where formulas become MathML, or as Markdown, where they stay LaTeX; all else is escaped.
 
 What models wrote is hostile. A formula is converted within limits of length, depth and time; of what comes out only the
 elements and attributes named here are written, with their texts escaped. One that does not fit is shown as it was written.
@@ -57,6 +57,10 @@ _FORMULA = re.compile(
 )
 _BLOCKS = ("dollars", "brackets", "environment")
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+_OUTER = re.compile(r"\\(begin|end)\{(align|gather|multline|equation)\*?\}")
+"""Environments that may not stand inside a displayed formula; each has one that may."""
+_UNSAFE_IN_MARKDOWN = re.compile(r"[`$#]|(?<!\\)%|\\(unicode|bbox|mmlToken|toggle|color|char|verb)(?![a-zA-Z])")
+"""What viewers could read as the end of a formula, and commands of MathJax that `mathml` may know as something else."""
 _UNKNOWN_COMMAND = re.compile(r"\\[a-zA-Z]")
 
 
@@ -94,6 +98,43 @@ class MathText:
         self._bytes_left -= len(made)
         self.shown += 1
         return made
+
+
+def markdown(text: str) -> str:
+    """Return a text as Markdown that has nothing but text and formulas in it, for viewers of notebooks.
+
+    A formula stays LaTeX, for the viewer to set, if `mathml` can convert it too, so nothing but mathematics gets there.
+    """
+    text, parts, at = visible(text), [], 0
+    for found in _FORMULA.finditer(text):
+        name, latex = next((name, value) for name, value in found.groupdict().items() if value is not None)
+        fence = "$$" if name in _BLOCKS else "$"
+        fits = not _UNSAFE_IN_MARKDOWN.search(latex) and mathml(latex, "inline")
+        parts += [_plain(text[at : found.start()]), f"{fence}{_for_markdown(latex)}{fence}" if fits else _as_code(found[0])]
+        at = found.end()
+    return "".join((*parts, _plain(text[at:])))
+
+
+def formulas(text: str) -> int:
+    """Return how many formulas a text has."""
+    return sum(1 for _ in _FORMULA.finditer(text))
+
+
+def _for_markdown(latex: str) -> str:
+    latex = _OUTER.sub(lambda found: f"\\{found[1]}{{{'aligned' if found[2] == 'align' else 'gathered'}}}", latex)
+    latex = latex.replace("<", r"\lt ").replace(">", r"\gt ").replace("&", "& ")  # no tag, and no reference like &lt;
+    return " ".join(latex.split())
+
+
+def _plain(text: str) -> str:
+    """Return a text as Markdown in which nothing is marked up, and no viewer finds a formula: a tag ends one."""
+    spelled = re.sub(r"[^\w\s,;?!'\"()=%]", lambda found: f"&#{ord(found[0])};", text).replace("_", "&#95;")
+    apart = re.sub(r"(&#36;|&#92;)", r"<span>\1</span>", spelled)
+    return re.sub(r"\n{2,}", "<br><br>", apart).replace("\n", "<br>")
+
+
+def _as_code(text: str) -> str:
+    return f"<code>{_plain(text)}</code>"
 
 
 def visible(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Plots of records, for the notebooks: lengths, labels against labels, neighbour distances, what a filter removes."""
+"""Plots of records and jobs, for the notebooks: lengths, labels, votes, distances, what a filter removes, the whole way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from magpie.records import DIFFICULTIES, QUALITIES, read_rows
+from magpie.reporting import Step, line_of, run_files, steps_of
 from magpie.runs import Paths
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def lengths(records: Records, by: str | None = None) -> Figure:
         for axes, key in ((left, "instruction"), (right, "response")):
             sizes = [len(record[key]) for record in group if record.get(key)]
             if sizes:
-                axes.hist(sizes, bins=30, histtype="step", label=name)
+                axes.hist(sizes, bins=_bins(sizes), histtype="step", label=name)
     left.set(title="problems", xlabel="characters", ylabel="records")
     right.set(title="responses", xlabel="characters")
     if by and records:
@@ -65,12 +66,48 @@ def distances(records: Records) -> Figure:
     for name, wanted in (("kept", True), ("duplicates", False)):
         values = [r["min_neighbor_distance"] for r in known if (r.get("duplicate_of") is None) is wanted]
         if values:
-            axes.hist(values, bins=40, histtype="step", label=f"{name} ({len(values)})")
+            axes.hist(values, bins=_bins(values), histtype="step", label=f"{name} ({len(values)})")
     title = "squared distance to the nearest neighbour" if known else "no record has min_neighbor_distance: run gen_dis.py"
     axes.set(title=title, xlabel="distance", ylabel="records")
     if known:
         axes.legend()
     return figure
+
+
+def votes(records: Records) -> Figure:
+    """Plot how many answers of a problem could be read, and how far those agree."""
+    figure, (left, right) = _axes(2)
+    asked = max((len(record.get("answer_groups") or ()) for record in records), default=0)
+    readable = [sum(group is not None for group in record.get("answer_groups") or ()) for record in records]
+    left.hist(readable, bins=[size - 0.5 for size in range(asked + 2)], rwidth=0.8)
+    left.set(title=f"answers that could be read, of {asked}", xlabel="answers", ylabel="problems")
+    agreements = [record["agreement"] for record in records if record.get("agreement") is not None]
+    right.hist(agreements, bins=[share / 10 for share in range(12)], rwidth=0.8, align="left")
+    right.set(title="agreement", xlabel="share of the most frequent answer", xlim=(-0.05, 1.05))
+    return figure
+
+
+def funnel(job: Path) -> Figure:
+    """Plot what became of a job's problems: how many are left after each stage, and why the others are not."""
+    steps = steps_of(line_of(run_files(job)))
+    figure, (axes,) = _axes(1)
+    figure.set_size_inches(11, 0.45 * len(steps) + 1.2)
+    names, left = [step.name for step in steps], [step.count for step in steps]
+    axes.barh(names, left, color="tab:green")
+    drawn = axes.barh(names, [sum(step.marked.values()) for step in steps], left=left, color="tab:green", alpha=0.25)
+    axes.bar_label(drawn, [_told(step) for step in steps], padding=4, fontsize=9)
+    axes.invert_yaxis()
+    axes.set(
+        title="records left after each stage (pale: only marked)", xlim=(0, 2 * max((step.read for step in steps), default=1))
+    )
+    return figure
+
+
+def _told(step: Step) -> str:
+    """Return a step's count and why the others are not in it."""
+    parts = (("left out", step.reasons), ("marked", step.marked))
+    words = [f"{how}: " + ", ".join(f"{why} {count}" for why, count in counts.items()) for how, counts in parts if counts]
+    return f"{step.count}   {'; '.join(words)}"[:120]
 
 
 def counts(output: Path) -> dict[str, Any]:
@@ -87,6 +124,7 @@ def removed(output: Path) -> Figure:
     drawn = axes.barh(list(bars), list(bars.values()), color=["tab:green", *["tab:red"] * (len(bars) - 1)])
     axes.bar_label(drawn)
     axes.invert_yaxis()
+    axes.locator_params(axis="x", integer=True)
     axes.set(title=f"of {told['read']} records", xlabel="records")
     return figure
 
@@ -109,8 +147,15 @@ def _label(record: dict[str, Any], key: str) -> str:
     return "(none)" if value is None else str(value)[:40]
 
 
+def _bins(values: list[Any]) -> int:
+    """Return how many bars show so many values."""
+    return min(40, 6 + len(values) // 5)
+
+
 def _axes(count: int) -> tuple[Figure, Iterable[Axes]]:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, count, figsize=(5.5 * count, 3.6), layout="constrained", squeeze=False)
+    for one in axes[0]:
+        one.locator_params(axis="y", integer=True)  # records are counted in whole numbers
     return figure, axes[0]

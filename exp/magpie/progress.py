@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,13 +19,16 @@ import msgspec
 from magpie.console import file_log, log, printable
 from magpie.runs import Paths, Totals
 
-PLAIN_SECONDS, TERMINAL_SECONDS = 30.0, 0.1
+PLAIN_SECONDS, TERMINAL_SECONDS, LOOK_SECONDS = 30.0, 0.1, 1.0
 EXAMPLES = 3
 EXAMPLE_CHARACTERS = 600
 
 
 class StageBar(contextlib.AbstractContextManager["StageBar"]):
-    """Records, tokens a second, time left and dropped so far, for one stage; `total` may not be known."""
+    """Records, tokens a second, time left and dropped so far, for one stage; `total` may not be known.
+
+    It is shown also while no record ends: long chains of thought take many minutes.
+    """
 
     def __init__(self, title: str, total: int | None, done: int) -> None:
         from tqdm import tqdm
@@ -40,20 +44,37 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             smoothing=0.05,
         )
         self._total, self._done, self._first = total, done, done
-        self._tokens = 0
+        self._tokens, self._dropped = 0, 0
+        self._told = False  # how many were dropped is not known before the first record, in a stage that goes on
         self._started = self._shown = time.monotonic()
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._ticker = threading.Thread(target=self._keep_showing, daemon=True)
+
+    def __enter__(self) -> StageBar:
+        self._ticker.start()
+        return self
+
+    def _keep_showing(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            with self._lock:
+                self._show()
 
     def update(self, *, closed: int, tokens: int = 0, dropped: int) -> None:
         """Count `closed` rows (0: a request that did not finish one) and their tokens; `dropped` is the sum so far."""
-        self._done += closed
-        self._tokens += tokens
+        with self._lock:
+            self._done += closed
+            self._tokens += tokens
+            self._dropped, self._told = dropped, True
+            self._show()
+
+    def _show(self) -> None:
         now = time.monotonic()
         if now - self._shown < (TERMINAL_SECONDS if self._terminal else PLAIN_SECONDS):
             return
         self._shown = now
         seconds = now - self._started
         rates = [f"{self._tokens / seconds:,.0f} tokens/s"] if self._tokens else []
-        rates.append(f"{dropped:,} dropped")
+        rates += [f"{self._dropped:,} dropped"] if self._told else []
         if self._terminal:
             self._bar.set_postfix_str(", ".join(rates), refresh=False)
             self._bar.update(self._done - self._bar.n)
@@ -72,6 +93,8 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
         return [f"{duration(seconds / new * (self._total - self._done)) if new else '?'} left"]
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._ticker.join()
         self._bar.update(self._done - self._bar.n)
         self._bar.close()
 

@@ -40,6 +40,7 @@ def page(report: Report) -> str:
         "maths": lambda text: Markup(maths.html(text)),  # noqa: S704 - it escapes all but the MathML that it writes itself
         "time": duration,
         "size": size,
+        "counted": lambda number, word: f"{size(number)} {word}{'' if number == 1 else 's'}",
         "bars": bars,
         "shares": shares,
         "grid": grid,

@@ -38,7 +38,7 @@ TEXT_CHARACTERS, SHORT_CHARACTERS = 4000, 400
 
 _LENGTHS = [0, *(base * 10**power for power in range(1, 7) for base in (1, 2, 5))]
 _SHARES = [share / 10 for share in range(11)]
-_DISTANCES = [distance / 20 for distance in range(21)]
+_DISTANCES = [distance / 10 for distance in range(21)]
 NUMBERS: dict[str, list[float] | list[int] | None] = {
     "problem, characters": _LENGTHS,
     "chain of thought, characters": _LENGTHS,
@@ -175,7 +175,9 @@ class Facts:
 
     def add_rewards(self, record: Record) -> None:
         """Count the rewards of a record's answers."""
-        rewards = record.get("rewards_by_model") or {str(record.get("reward_model")): record.get("rewards")}
+        rewards = record.get("rewards_by_model") or {
+            record.get("reward_model") or "a model that is not named": record.get("rewards")
+        }
         for model, values in list(rewards.items())[:MOST_REWARD_MODELS]:
             for value in values or ():
                 self.number(f"reward by {model[:SHORT_CHARACTERS]}", value)

@@ -1,8 +1,8 @@
 """One OpenAI-compatible server (vLLM) on this machine: started, watched, started again if it dies, always stopped.
 
 The engine runs in a session of its own, so that Ctrl-C reaches us and not it. A small shell process beside it (the guard) waits
-on a pipe of ours: when we go, however we go, the pipe closes and the guard ends the engine's whole process group. It is no child
-of ours, for Ray kills the children of a worker that dies.
+on a pipe of ours: when we go, however we go, the pipe closes and the guard ends the engine's whole process group. It is no
+child of ours, for Ray kills the children of a worker that dies.
 """
 
 from __future__ import annotations
