@@ -196,6 +196,17 @@ def test_equal_replicas_do_equal_work_and_the_run_says_what_each_did() -> None:
     assert [share.split(" ")[0] for share in client.endpoints.shares()] == [f"{one.url}:", f"{two.url}:"]
 
 
+def test_a_load_balancer_one_of_whose_servers_is_dead_loses_nothing_and_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Every other request gets the balancer's 502 at once."""
+    turns = [Reply(502, b"no upstream") if number % 2 else Reply() for number in range(60)]
+    caplog.set_level("INFO", logger="magpie")
+    with ScriptedServer(*turns, default=Reply()) as balancer:
+        ask_all(Connection([balancer.url], "", lambda: ""), 40)
+    assert len(balancer.history) >= 60 and caplog.text.count("is down") <= 1 and "up again" not in caplog.text
+
+
 def test_a_stage_reads_its_servers_from_a_file(tmp_path: Path, engine: dict[str, str]) -> None:
     (tmp_path / "servers").write_text(f"{engine['MAGPIE_BASE_URL']}  # the only one\n")
     arguments = ("--model_path", "smollm2", "--total_prompts", 3, "--preflight", 0, "--max_tokens", 60)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Api = Literal["auto", "completions", "chat"]
 PROBE_SECONDS = 5.0
+QUIET_SECONDS = 60.0
+"""How often a user is told that a server is down, at most."""
 FOLLOW_SECONDS = 1.0
 """How often a file of addresses is looked at; it is read again once it has not changed between two looks."""
 MEET_SECONDS = 30.0
@@ -97,6 +99,7 @@ class Endpoint:
     limit: float = float("inf")
     """How many requests it takes at once: halved by every 429, growing slowly with every success up to `most`."""
     most: float = float("inf")
+    told_at: float = float("-inf")
     completions: int = 0
     tokens: int = 0
 
@@ -119,14 +122,16 @@ class Endpoint:
 
     def is_down(self, why: str) -> None:
         """Note that nobody answers there."""
+        now = self.tried_at = time.monotonic()
         if self.down_since is None:
-            log.warning("%s is down (%s); waiting for it", printable(self.url), why)
-            self.down_since = time.monotonic()
-        self.tried_at = time.monotonic()
+            self.down_since = now
+            if now - self.told_at > QUIET_SECONDS:  # behind a load balancer a dead server fails every other request
+                self.told_at = now
+                log.warning("%s is down (%s); waiting for it", printable(self.url), why)
 
     def is_up(self) -> None:
         """Note that it answers."""
-        if self.down_since is not None:
+        if self.down_since is not None and time.monotonic() - self.down_since > PROBE_SECONDS:
             log.info("%s is up again", printable(self.url))
         self.down_since = None
 
