@@ -70,6 +70,9 @@ def put_together(args: argparse.Namespace) -> None:
     told = shards.run_file()
     rows, arguments, inputs = told["counts"]["read"], told["arguments"], told["inputs"]
     run = Run(told["stage"], args.shards, rows=rows, arguments=arguments, inputs=inputs, input_files=tuple(shards.paths))
+    if shards.is_newer():
+        log.info("a shard has been made again since %s was put together", args.shards)
+        args.overwrite = True
     if begins(run, overwrite=args.overwrite, check=args.check):
         join_shards(shards)
         log.info(

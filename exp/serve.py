@@ -89,7 +89,9 @@ def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
 
     gpus = (args.tensor_parallel or 1) * (args.pipeline_parallel or 1) * args.data_parallel
     cluster = {"gpus": gpus, "ray": args.ray, "max_restarts": args.max_restarts}
-    with Replicas(args.replicas, make, list_file=args.url_file or log_dir / "servers.txt", api_key=key, **cluster) as servers:
+    with Replicas(
+        args.replicas, make, list_file=args.url_file or log_dir / f"servers-{os.getpid()}.txt", api_key=key, **cluster
+    ) as servers:
         return serve(servers, args.command)
 
 

@@ -17,6 +17,7 @@ from magpie.server import Server
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell pytest-xdist what stays together: what uses the one server, and each other file."""
     for item in items:

@@ -13,9 +13,9 @@ import pytest
 
 from conftest import program, rows
 from magpie import client as client_module
-from magpie.client import Client
+from magpie.client import Client, Refused
 from magpie.console import MagpieError
-from magpie.endpoints import Connection, addresses, listed
+from magpie.endpoints import Connection, Endpoint, addresses, listed
 from magpie.flags import Parser, add_model
 from scripted_server import MODEL, Reply, ScriptedServer
 
@@ -218,3 +218,50 @@ def test_a_stage_reads_its_servers_from_a_file(tmp_path: Path, engine: dict[str,
     )
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "x_ins.jsonl")) == 3
+
+
+def test_a_window_that_a_rate_limit_closed_opens_for_all_that_wait() -> None:
+    """The rows are fewer than the places: nobody draws a new one, so each that is done must wake more than one."""
+    limited = [Reply(429, b"", {"Retry-After": "0"}, delay=0.05) for _ in range(8)]
+    with ScriptedServer(*limited, default=Reply(delay=0.05)) as server:
+        ask_all(Connection([server.url], "", lambda: ""), 150, window=200)
+    assert max(call.in_flight for call in server.history[-60:]) >= 8
+
+
+def test_a_burst_of_refusals_halves_the_window_once() -> None:
+    endpoint = Endpoint("http://a", most=64)
+    endpoint.outstanding = 64
+    sent = time.monotonic()
+    for _ in range(8):
+        endpoint.too_many(sent)
+    assert endpoint.limit == 32
+    endpoint.too_many(time.monotonic())
+    assert endpoint.limit == 16
+
+
+def test_a_server_that_is_up_again_is_filled_at_once_and_not_with_one_request() -> None:
+    """Its first answer takes long: the others must not wait for it."""
+    with ScriptedServer(default=Reply(delay=1.5)) as one, ScriptedServer(default=Reply(delay=1.5)) as two:
+
+        def stop_and_start() -> None:
+            two.stop()
+            time.sleep(1)
+            two.start()
+            two.history.clear()
+
+        ask_all(Connection([one.url, two.url], "", lambda: ""), 120, window=8, meanwhile={20: stop_and_start})
+    assert two.max_in_flight >= 6
+    early = [call for call in two.history if call.at < two.history[0].at + 1.0]
+    assert len(early) >= 4, "it got one request, and the others only when that was answered"
+
+
+def test_a_gateway_without_patience_costs_attempts_and_not_the_night() -> None:
+    with ScriptedServer(default=Reply(504, b"")) as server, pytest.raises((Refused, MagpieError)):
+        ask_all(Connection([server.url], "", lambda: ""), 1)
+    assert len(server.history) == client_module.MAX_ATTEMPTS
+
+
+def test_a_gateway_whose_server_is_not_up_yet_is_waited_for_beside_the_others() -> None:
+    with ScriptedServer() as one, ScriptedServer(models=Reply(503, b"starting")) as two:
+        ask_all(Connection([one.url, two.url], "", lambda: ""), 20)
+    assert len(one.history) == 20 and not two.history

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from conftest import clean_environment, program, rows
 from magpie.configs import PROJECT, load_model
 from magpie.jobs import finished
+from magpie.reporting import line_of, run_files
 from magpie.shards import Shard, parse, whole_of
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
@@ -72,19 +74,26 @@ def test_ids_fields_prompts_and_seeds_are_the_same_whatever_the_number_of_shards
     one, many = (json.loads((tmp_path / name / "x_ins.run.json").read_text()) for name in ("one", "many"))
     for key in ("status", "stage", "arguments", "inputs", "counts", "tokens"):
         assert one[key] == many[key], key
-    assert many["shards"] == of and list(finished(tmp_path / "many")) == [tmp_path / "many" / "x_ins.jsonl"]
+    assert len(many["shards"]) == of and list(finished(tmp_path / "many")) == [tmp_path / "many" / "x_ins.jsonl"]
 
 
-@pytest.fixture
-def answered(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def answered_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve problems answered in three shards; the answers of every fourth were empty."""
-    problems = tmp_path / "x.jsonl"
+    folder = tmp_path_factory.mktemp("answered")
+    problems = folder / "x.jsonl"
     problems.write_text("".join(json.dumps({"id": f"p{i}", "instruction": f"What is {i}?"}) + "\n" for i in range(12)))
     with ScriptedServer() as server:
         for number in (1, 2, 3):
             server.script.extend([Reply(body=completion("")), *(Reply(body=completion(f"{n}")) for n in range(3))])
             done = answer(server, problems, f"{number}/3")
             assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def answered(answered_once: Path, tmp_path: Path) -> Path:
+    shutil.copytree(answered_once, tmp_path, dirs_exist_ok=True)
     return tmp_path / "x_res.jsonl"
 
 
@@ -106,6 +115,46 @@ def test_what_was_dropped_and_counted_is_put_together_too(answered: Path) -> Non
     assert "shard" not in run["arguments"] and run["tokens"]["completion"] == 24
     again = program("concat", "--shards", answered)
     assert again.returncode == 0 and "complete already" in again.stderr
+
+
+def test_a_shard_that_was_made_again_is_taken_up_and_costs_are_added(answered: Path) -> None:
+    for number in (1, 2, 3):
+        path = shard_file(answered, number, ".run.json")
+        run = json.loads(path.read_text())
+        path.write_text(json.dumps(run | {"statistics": {"cost_in_dollars": 1.5}, "updated": f"2026-11-23T00:00:0{number}"}))
+    program("concat", "--shards", answered)
+    assert json.loads(answered.with_suffix(".run.json").read_text())["statistics"] == {"cost_in_dollars": 4.5}
+    path = shard_file(answered, 2, ".run.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"updated": "2026-11-23T01:00:00"}))
+    again = program("concat", "--shards", answered)
+    assert again.returncode == 0 and "made again since" in again.stderr and "9 rows" in again.stderr
+
+
+def test_a_report_counts_shards_once(answered: Path) -> None:
+    program("concat", "--shards", answered)
+    runs = run_files(answered.parent)
+    assert [run.stem for run in runs] == ["x_res"] and line_of(runs) == runs
+
+
+def test_more_shards_than_rows_are_refused(tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        done = make_problems(server, tmp_path / "x_ins.jsonl", "--shard", "3/11")
+    assert done.returncode != 0 and "only 10 rows" in done.stderr and not server.history
+
+
+def test_tags_are_added_to_a_shard_in_a_second_pass(tmp_path: Path) -> None:
+    problems = tmp_path / "x.jsonl"
+    problems.write_text(
+        "".join(json.dumps({"id": f"p{i}", "instruction": f"What is the sum of {i} and 2?"}) + "\n" for i in range(6))
+    )
+    for mission in ("language", "domain"):
+        for number in (1, 2):
+            done = program(
+                "unitag", "--input_file", problems, "--tag_mission", mission, "--tagger", "embedding", "--shard", f"{number}/2"
+            )
+            assert done.returncode == 0, done.stderr
+    assert program("concat", "--shards", tmp_path / "x_tagged.jsonl").returncode == 0
+    assert [(r["id"], r["language"]) for r in rows(tmp_path / "x_tagged.jsonl")] == [(f"p{i}", "en") for i in range(6)]
 
 
 def test_one_worker_takes_the_joined_file_for_its_own(answered: Path) -> None:
@@ -217,4 +266,4 @@ def test_verify_works_on_its_own_rows_only(tmp_path: Path) -> None:
         done = program("verify", "--input_file", source, "--shard", f"{number}/2")
         assert done.returncode == 0, done.stderr
     assert program("concat", "--shards", tmp_path / "x_res_verified.jsonl").returncode == 0
-    assert [(r["id"], r["answer"]) for r in rows(tmp_path / "x_res_verified.jsonl")] == [(f"p{i}", str(i)) for i in range(5)]
+    assert [(r["id"], r["answers"]) for r in rows(tmp_path / "x_res_verified.jsonl")] == [(f"p{i}", [str(i)]) for i in range(5)]

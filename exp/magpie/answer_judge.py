@@ -68,7 +68,7 @@ class AnswerJudge:
         prompt = session.template.prompt(self.question(session.template, problem, one, other), thinking=False)
         if session.client.context and len(prompt) + MOST_TOKENS > session.client.context:
             return "prompt_too_long", None
-        settings = session.answer_to_read(MOST_TOKENS, "same_answer", SCHEMA)
+        settings = session.answer_to_read(prompt, MOST_TOKENS, "same_answer", SCHEMA)
         try:
             completion = await session.client.complete(prompt, settings)
         except Refused as error:

@@ -120,7 +120,10 @@ class Answerer:
         longer = min(self._args.retry_length or 0, room)
         if answer.finish_reason != "length" or longer <= settings["max_tokens"]:
             return answer
-        longer_completion = await self._longer(session, prompt, settings, completion, longer)
+        try:
+            longer_completion = await self._longer(session, prompt, settings, completion, longer)
+        except Refused:
+            return answer
         return judge(longer_completion, forced_think=session.template.forced_think)
 
     async def _longer(
@@ -128,7 +131,12 @@ class Answerer:
     ) -> Completion:
         """Let a cut answer go on where it stopped; where the server gives no token ids, make a longer one anew."""
         if cut.token_ids is None or isinstance(prompt, ChatPrompt):
-            return await session.client.complete(prompt, settings | {"max_tokens": longer})
+            whole = await session.client.complete(prompt, settings | {"max_tokens": longer})
+            return replace(
+                whole,
+                prompt_tokens=cut.prompt_tokens + whole.prompt_tokens,
+                completion_tokens=cut.completion_tokens + whole.completion_tokens,
+            )
         left = longer - len(cut.token_ids)
         more = await session.client.complete(prompt + cut.token_ids, settings | {"max_tokens": left})
         ids = cut.token_ids + (more.token_ids or [])

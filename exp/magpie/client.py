@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -212,9 +213,8 @@ class Client:
             body |= {"return_token_ids": True}
         if not self._schemas:
             body.pop("response_format", None)
-        paid = await self._limits.before(len(prompt), sampling.get("max_tokens", 0))
         try:
-            answer = await self._tried(body)
+            answer = await self._tried(body, len(prompt), sampling.get("max_tokens", 0))
         except Refused as error:
             if "response_format" not in body or "response_format" not in error.detail:
                 self._count_refusal(error)
@@ -225,7 +225,6 @@ class Client:
         self._refusals = 0
         choice = answer.choices[0]
         usage = answer.usage or _Usage()
-        await self._limits.after(paid, usage.completion_tokens)
         return Completion(
             choice.text,
             choice.finish_reason or "unknown",
@@ -234,8 +233,8 @@ class Client:
             choice.token_ids,
         )
 
-    async def _tried(self, body: dict[str, Any]) -> _Answer:
-        """Send a request as often as it takes."""
+    async def _tried(self, body: dict[str, Any], prompt_tokens: int, most_tokens: int) -> _Answer:
+        """Send a request as often as it takes; every time counts against the limits."""
         import tenacity
 
         tries = _Tries()
@@ -243,7 +242,7 @@ class Client:
             retry=tenacity.retry_if_exception_type(_Passing), wait=_pause, stop=tries.spent, reraise=True
         )
         try:
-            answer: _Answer = await retrying(self._post, body, tries)
+            answer: _Answer = await retrying(self._post, body, tries, prompt_tokens, most_tokens)
         except _Passing as error:
             raise Refused("server_error", printable(str(error), 300)) from error
         return answer
@@ -256,12 +255,14 @@ class Client:
             )
         raise error
 
-    async def _post(self, body: dict[str, Any], tries: _Tries) -> _Answer:
+    async def _post(self, body: dict[str, Any], tries: _Tries, prompt_tokens: int, most_tokens: int) -> _Answer:
         """Send a request; that a server is down is nobody's fault and costs no attempt."""
         waited = False
+        paid = await self._limits.before(prompt_tokens, most_tokens)
         while True:
             answer = await self._post_once(body)
             if answer is not None:
+                self._limits.after(paid, answer.usage.completion_tokens if answer.usage else paid)
                 return answer
             if not waited:
                 waited = True
@@ -276,18 +277,19 @@ class Client:
 
         assert self._session is not None  # noqa: S101
         endpoint = await self.endpoints.take()
+        sent_at = time.monotonic()
         try:
-            if not endpoint.met and not await self.endpoints.join(endpoint):
+            if (not endpoint.met or endpoint.down_since is not None) and not await self.endpoints.join(endpoint):
                 return None
             route = "chat/completions" if "messages" in body else "completions"
             async with self._session.post(f"{endpoint.url}/{route}", json=body) as answer:
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
                 data = await answer.read()
-            if status in (502, 503, 504):  # a gateway whose server is down
+            if status in (502, 503):  # a gateway whose server is down (504: one that has no patience with a long answer)
                 endpoint.is_down(f"HTTP {status}")
                 return None
             endpoint.is_up()
-            return self._judge(endpoint, status, data, retry_after)
+            return self._judge(endpoint, status, data, retry_after, sent_at)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             endpoint.is_down(short(error))
             return None
@@ -296,7 +298,7 @@ class Client:
         finally:
             await self.endpoints.give_back(endpoint)
 
-    def _judge(self, endpoint: Endpoint, status: int, data: bytes, retry_after: str | None) -> _Answer:
+    def _judge(self, endpoint: Endpoint, status: int, data: bytes, retry_after: str | None, sent_at: float) -> _Answer:
         if status == 200:
             try:
                 answer = _decode_chat(data).plain() if self.chat else _decode(data)
@@ -308,7 +310,7 @@ class Client:
             return answer
         text = f"HTTP {status}: {data[:300].decode('utf-8', 'replace')}"
         if status == 429:
-            endpoint.too_many()
+            endpoint.too_many(sent_at)
             raise _RateLimited(text, _seconds(retry_after))
         if status >= 500 or status == 408:
             raise _Passing(text)

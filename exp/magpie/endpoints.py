@@ -50,7 +50,7 @@ def addresses(base_url: str) -> tuple[list[str], tuple[Path, ...]]:
     files = tuple(Path(part[1:]) for part in parts if part.startswith("@"))
     for file in files:
         listed(file)
-    return [checked_url(part) for part in parts if not part.startswith("@")], files
+    return list(dict.fromkeys(checked_url(part) for part in parts if not part.startswith("@"))), files
 
 
 def listed(file: Path) -> list[str]:
@@ -97,7 +97,8 @@ class Endpoint:
     down_since: float | None = None
     tried_at: float = 0.0
     limit: float = float("inf")
-    """How many requests it takes at once: halved by every 429, growing slowly with every success up to `most`."""
+    """How many requests it takes at once: halved by a 429, growing slowly with every success up to `most`."""
+    halved_at: float = float("-inf")
     most: float = float("inf")
     told_at: float = float("-inf")
     completions: int = 0
@@ -112,9 +113,11 @@ class Endpoint:
         self.tokens += tokens
         self.limit = min(self.most, self.limit + 1 / self.limit)
 
-    def too_many(self) -> None:
-        """Note that it asked for fewer requests at once."""
-        self.limit = max(1.0, min(self.limit, float(self.outstanding)) / 2)
+    def too_many(self, sent_at: float) -> None:
+        """Note that it asked for fewer requests at once; those that were sent before it did so last say nothing new."""
+        if sent_at > self.halved_at:
+            self.halved_at = time.monotonic()
+            self.limit = max(1.0, min(self.limit, float(self.outstanding)) / 2)
 
     def rests(self) -> bool:
         """Whether it was down just now, or another request is finding out whether it still is."""
@@ -152,6 +155,7 @@ class Endpoints:
         self._all = [Endpoint(url, most=most) for url in connection.urls]
         self._free = asyncio.Condition()
         self._none_since: float | None = None
+        self._begun = False
         self._seen: dict[Path, tuple[int, int]] = {}
         self._follower: asyncio.Task[None] | None = None
         self._http: aiohttp.ClientSession | None = None
@@ -185,6 +189,7 @@ class Endpoints:
             await asyncio.sleep(FOLLOW_SECONDS)
             self._read_files()
         self._none_since = None
+        self._begun = True
         if self._connection.files:
             self._follower = asyncio.create_task(self._follow())
 
@@ -227,6 +232,8 @@ class Endpoints:
             ) from error
         if status in (401, 403):
             raise MagpieError(f"{where} refuses the key (HTTP {status}). Put the right one into MAGPIE_API_KEY")
+        if status == 429 or status >= 500:
+            raise Unreachable(f"{where} answers HTTP {status}. Is the server behind it up?")
         if status in NO_SUCH_ROUTE and self._api == "chat":
             await self._accept(endpoint, _Models.Model(self._model), where)  # a service need not list its models
             return
@@ -257,7 +264,7 @@ class Endpoints:
         elif self.is_vllm and not is_vllm:
             raise MagpieError(f"{where} is no vLLM server, the others are. Use servers of one kind in a run")
         elif self.context and (model.max_model_len or self.context) < self.context:
-            if self._follower is not None:
+            if self._begun:
                 raise MagpieError(
                     f"{where} takes {model.max_model_len} tokens of context, the others {self.context}. Start it with as many"
                 )
@@ -313,7 +320,10 @@ class Endpoints:
             if not endpoint.leaving and endpoint.url not in wanted:
                 endpoint.leaving = True
                 log.info("%s is not listed any more: it gets no new work", printable(endpoint.url))
-        for url in sorted(wanted - {endpoint.url for endpoint in self._all if not endpoint.leaving}):
+        for endpoint in self._all:
+            if endpoint.leaving and endpoint.url in wanted:  # the list was caught half written, or it is to be tried again
+                endpoint.leaving = endpoint.met = False
+        for url in sorted(wanted - {endpoint.url for endpoint in self._all}):
             if self._follower is not None:
                 log.info("%s is new in the list", printable(url))
             self._all.append(Endpoint(url, most=self._most))
@@ -329,6 +339,8 @@ class Endpoints:
                     if open_ones := [e for e in awake if e.outstanding + 1 <= e.limit]:
                         endpoint = min(open_ones, key=lambda e: e.outstanding)
                         endpoint.outstanding += 1
+                        if any(e.outstanding + 1 <= e.limit for e in awake):
+                            self._free.notify()  # each wakes the next: a window may have opened by more than one place
                         return endpoint
                     await self._free.wait()
             self._none_since = self._none_since or time.monotonic()
@@ -342,15 +354,21 @@ class Endpoints:
             self._free.notify()
 
     async def join(self, endpoint: Endpoint) -> bool:
-        """Meet a server that has not been met yet; False: it is not there, or is left out for what it is."""
+        """Meet a server that is new, or was down; False: it is not there, or is left out for what it is."""
         try:
             await self.meet(endpoint)
         except Unreachable as error:
             endpoint.is_down(str(error.__cause__ or error))
         except MagpieError as error:
+            if len([e for e in self._all if not e.leaving]) == 1 and not self._connection.files:
+                raise
             log.warning("%s; it is left out", error)
             endpoint.leaving = True
-        return endpoint.met
+        else:
+            async with self._free:
+                self._free.notify_all()  # it has places for those that wait
+            return True
+        return False
 
     def end_if_down_for_good(self) -> None:
         """Raise a MagpieError where there has been no server for too long, or there never will be one."""

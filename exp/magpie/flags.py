@@ -158,7 +158,7 @@ def add_ray(parser: Parser) -> None:
         const=os.environ.get("RAY_ADDRESS") or "new",
         default=os.environ.get("RAY_ADDRESS") or None,
         help="work on a Ray cluster: the one at HOST:6379, or `auto` for the one on this machine; without an address a new one "
-        "of this machine alone (default: RAY_ADDRESS, else no cluster)",
+        "of this machine alone; --ray '' takes none (default: RAY_ADDRESS, else no cluster)",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from magpie.client import Client, Completion
 from magpie.configs import ModelPreset, Sampling
 from magpie.console import MagpieError, log
-from magpie.hosted import HostedTemplate, Limits, Prices
+from magpie.hosted import HostedTemplate, Limits, Prices, Prompt
 from magpie.layouts import layout
 from magpie.machine import this_machine
 from magpie.progress import StageBar, show_examples, show_summary
@@ -86,10 +86,14 @@ class Session:
                 settings["top_k"] = sampling.top_k
         return settings | self._ends()
 
-    def answer_to_read(self, max_tokens: int, name: str = "", schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    def answer_to_read(
+        self, prompt: Prompt, max_tokens: int, name: str = "", schema: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return the settings of a request whose answer a program reads: greedy, and held to a JSON schema if there is one."""
         if self.client.chat:
             max_tokens += THINKING_ROOM
+        if self.client.context:
+            max_tokens = max(1, min(max_tokens, self.client.context - len(prompt)))
         settings = {"temperature": 0.0, "max_tokens": max_tokens, **self._ends()}
         if schema is None:
             return settings

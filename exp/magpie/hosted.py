@@ -21,8 +21,8 @@ MARKS = re.compile(rf"<(?=[|｜])|<(?={OPEN[1:]}|{CLOSE[1:]})")
 """What opens a special token of the usual templates: nobody knows the service's own."""
 FIRST_GUESS = 1000
 """Tokens of a completion before any has come back."""
-CHARACTERS_A_TOKEN = 3
-"""A cautious guess where there is no tokenizer (English has about four)."""
+CHARACTERS_A_TOKEN = 2
+"""A cautious guess where there is no tokenizer (English has about four, formulas fewer)."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class Limits:
     """Requests and tokens a minute; None: no limit.
 
     A completion's length is known only afterwards. So a request pays for its prompt and for the mean of the completions so far
-    (the first ones for a guess), and one that turns out longer pays the rest before its place is free again.
+    (the first ones for a guess); what one writes beyond that the next request pays too.
     """
 
     def __init__(self, requests: int | None = None, tokens: int | None = None) -> None:
         self._requests, self._tokens = requests, tokens
-        self._completions = self._written = 0
+        self._completions = self._written = self._owed = 0
 
     @cached_property
     def _request_limiter(self) -> AsyncLimiter | None:
@@ -97,14 +97,15 @@ class Limits:
         if self._request_limiter:
             await self._request_limiter.acquire()
         expected = self._written // self._completions if self._completions else min(most_tokens, FIRST_GUESS)
-        await self._pay(prompt_tokens + expected)
+        owed, self._owed = self._owed, 0
+        await self._pay(owed + prompt_tokens + expected)
         return expected
 
-    async def after(self, paid: int, written: int) -> None:
-        """Count a completion, and wait as long as what it wrote beyond what was paid for takes."""
+    def after(self, paid: int, written: int) -> None:
+        """Count a completion that `before` was paid for."""
         self._completions += 1
         self._written += written
-        await self._pay(written - paid)
+        self._owed += max(0, written - paid)
 
     async def _pay(self, tokens: int) -> None:
         limiter = self._token_limiter

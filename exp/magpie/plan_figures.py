@@ -95,8 +95,14 @@ def _set_by_hand(chosen: Iterable[str], known: Known) -> Known:
         except ValueError:
             number = math.nan
         limit = 1.0 if name in SHARES else math.inf
-        if not (0 < number <= limit and math.isfinite(number)) or (name in WHOLE and number != int(number)):
-            kind = "a share above 0, at most 1" if name in SHARES else "a whole number from 1" if name in WHOLE else "above 0"
+        if not (1e-12 <= number <= min(limit, 1e18)) or (name in WHOLE and number != int(number)):
+            kind = (
+                "a share above 0, at most 1"
+                if name in SHARES
+                else "a whole number from 1"
+                if name in WHOLE
+                else "between 1e-12 and 1e18"
+            )
             raise MagpieError(f"--set {printable(text, 60)}: the value must be {kind}")
         found[name] = Assumption(number, known[name].unit, "--set")
     return found

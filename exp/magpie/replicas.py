@@ -129,6 +129,15 @@ class Replicas:
     # --- watching ------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        """Watch until the end; a watcher that fails must not do so unseen."""
+        try:
+            self._watch_on()
+        except Exception as error:  # noqa: BLE001 (it is a thread: nobody else would hear of it)
+            log.exception("watching the servers failed")
+            self.failure = f"nobody watches the servers any more ({type(error).__name__}: see above)"
+            self.failed.set()
+
+    def _watch_on(self) -> None:
         import ray
 
         while not self._stopping.wait(WATCH_SECONDS):
@@ -144,16 +153,19 @@ class Replicas:
     def _hear(self, replica: _Replica) -> None:
         """Take a worker's answer: that its server is up, that it has failed, or that the worker itself is gone."""
         import ray
-        from ray.exceptions import RayError, RayTaskError
+        from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
         try:
             said = ray.get(replica.call)
         except RayTaskError as error:
             self._has_failed(replica, printable(str(error.cause or error), 1500))
         except RayError as error:
-            if replica.url:
-                log.warning("the worker of %s is gone (%s); Ray starts another one", replica.url, type(error).__name__)
-            self._start(replica)
+            if replica.url or isinstance(error, ActorUnavailableError):
+                where = replica.url or f"server {replica.place + 1}"
+                log.warning("the worker of %s is gone (%s); Ray starts another one", where, type(error).__name__)
+                self._start(replica)
+            else:  # it cannot start, or died while its server was starting
+                self._has_failed(replica, printable(str(error).strip().splitlines()[-1], 500))
         else:
             if replica.url:
                 self._has_failed(replica, said)

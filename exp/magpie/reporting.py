@@ -12,7 +12,8 @@ import msgspec
 
 from magpie.console import MagpieError, log
 from magpie.measures import Labels, Numbers, Reservoir
-from magpie.records import known_keys, read_rows
+from magpie.records import known_keys, read_rows, stem_of
+from magpie.shards import whole_of
 from magpie.votes import is_verified
 
 STEPS = {
@@ -83,6 +84,11 @@ class RunFile(msgspec.Struct):
     def stem(self) -> str:
         """The output's name without its endings."""
         return Path(self.path).name.removesuffix(".run.json")
+
+    @property
+    def shard(self) -> str:
+        """Which shard of a file it is, like 1/4; empty: none."""
+        return str(self.arguments.get("shard") or "")
 
     @property
     def output(self) -> Path:
@@ -234,12 +240,14 @@ def run_files(folder: Path) -> list[RunFile]:
         found.append(run)
     if not found:
         raise MagpieError(f"{folder}: this folder is not a job: no stage has a .run.json in it")
+    whole = {run.stem for run in found if run.status == "complete"}
+    found = [run for run in found if not (run.shard and stem_of(whole_of(run.output)) in whole)]
     return sorted(found, key=lambda run: run.sessions[0].get("started", 0.0) if run.sessions else 0.0)
 
 
 def line_of(runs: list[RunFile]) -> list[RunFile]:
     """Return the runs that led to the job's data: to the filtered file, else to the one with the most stages behind it."""
-    done = [run for run in runs if run.status == "complete" and run.stage in STEPS]
+    done = [run for run in runs if run.status == "complete" and run.stage in STEPS and not run.shard]
 
     def behind(end: RunFile) -> list[RunFile]:
         before = [run for run in done if end.stem == run.stem or end.stem.startswith(f"{run.stem}_")]

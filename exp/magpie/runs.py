@@ -119,6 +119,8 @@ class Run:
     ) -> None:
         self.stage, self.indices = stage, shard.rows(rows) if shard else range(rows)
         self.rows = len(self.indices)
+        if shard and shard.of > rows:
+            raise MagpieError(f"--shard {shard}: there are only {rows} rows. Use fewer shards")
         if shard:
             arguments = arguments | {"shard": str(shard)}
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)

@@ -74,10 +74,19 @@ class ShardSet:
     paths: list[Path]
     runs: list[dict[str, Any]]
 
+    def is_newer(self) -> bool:
+        """Whether the whole has been put together before, and a shard has been made again since."""
+        try:
+            whole = msgspec.json.decode(self.whole.with_suffix(".run.json").read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        return "shards" in whole and whole["shards"] != [run["updated"] for run in self.runs]
+
     def run_file(self) -> dict[str, Any]:
         """Return the run file that one worker would have left: counts, tokens and seconds added up."""
         first = self.runs[0]
         counts: Counter[str] = Counter()
+        costs = [run["statistics"]["cost_in_dollars"] for run in self.runs if "cost_in_dollars" in run.get("statistics", {})]
         tokens: Counter[str] = Counter()
         dropped: Counter[str] = Counter()
         for run in self.runs:
@@ -93,7 +102,8 @@ class ShardSet:
             "tokens_per_second": round(tokens["completion"] / seconds, 1) if seconds else 0.0,
             "sessions": [session for run in self.runs for session in run["sessions"]],
             "updated": max(run["updated"] for run in self.runs),
-            "shards": len(self.paths),
+            **({"statistics": first.get("statistics", {}) | {"cost_in_dollars": round(sum(costs), 6)}} if costs else {}),
+            "shards": [run["updated"] for run in self.runs],
         }
 
 

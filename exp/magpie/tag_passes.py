@@ -20,7 +20,7 @@ from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log
 from magpie.generation import open_template, with_server
 from magpie.progress import StageBar, show_summary
-from magpie.records import InputSummary, read_rows
+from magpie.records import InputSummary, Row, read_rows
 from magpie.runs import Paths, Run
 from magpie.stages import begins, malformed, output_of
 from magpie.taggers import Item, LocalTagger, ServerTagger, tag_empty, tag_here
@@ -150,7 +150,7 @@ class TagRun:
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield what is not finished, as the output has it where there is one; malformed rows are dropped on the way."""
         tagged = self._tagged()
-        for index, row in enumerate(read_rows(self._args.input_file)):
+        for index, row in self._own():
             record = row.record and self._same(row.record, next(tagged, None))
             if self.run.is_closed(index):
                 continue
@@ -161,9 +161,15 @@ class TagRun:
 
     def _records(self) -> Iterator[dict[str, Any]]:
         tagged = self._tagged()
-        for row in read_rows(self._args.input_file):
+        for _, row in self._own():
             if row.record is not None:
                 yield self._same(row.record, next(tagged, None))
+
+    def _own(self) -> Iterator[tuple[int, Row]]:
+        """Yield the rows of the input that are this run's: of a shard its own."""
+        for index, row in enumerate(read_rows(self._args.input_file)):
+            if index in self.run.indices:
+                yield index, row
 
     def _tagged(self) -> Iterator[dict[str, Any] | None]:
         """Yield the records of the output that is there, which has every record of the input that is not malformed."""

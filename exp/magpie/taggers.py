@@ -52,7 +52,7 @@ class Asker:
         prompt = self._prompt(session, mission, problem)
         if prompt is None:
             return "prompt_too_long"
-        settings = self._settings(session, mission, len(prompt))
+        settings = self._settings(session, mission, prompt)
         why = ""
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -73,11 +73,10 @@ class Asker:
     def _read(self, mission: Mission, text: str) -> dict[str, Any]:
         return FORMS[self._form](text) if self._form else read_answer(mission, text)
 
-    def _settings(self, session: Session, mission: Mission, prompt_tokens: int) -> dict[str, Any]:
-        room = (session.client.context or 1 << 62) - prompt_tokens
+    def _settings(self, session: Session, mission: Mission, prompt: Prompt) -> dict[str, Any]:
         if self._form:
-            return session.answer_to_read(min(MAX_TOKENS, room))
-        return session.answer_to_read(min(mission.most_tokens, room), mission.name, mission.schema)
+            return session.answer_to_read(prompt, MAX_TOKENS)
+        return session.answer_to_read(prompt, mission.most_tokens, mission.name, mission.schema)
 
     def _prompt(self, session: Session, mission: Mission, problem: str) -> Prompt | None:
         """Return the prompt, the problem cut to what fits; None if nothing would be left of it."""

@@ -12,6 +12,7 @@ import msgspec
 from magpie.console import MagpieError, printable
 from magpie.progress import duration
 from magpie.reporting import RunFile, run_files
+from magpie.shards import parse
 
 ENDINGS = ("The job is done", "The data set is done", "The pairs are done", "No pair:", "No record passes the filter")
 """What the launchers write last into job.log."""
@@ -125,10 +126,11 @@ def _of(done: int, total: int | None, seconds: float) -> str:
 
 def _total(run: RunFile, runs: list[RunFile]) -> int | None:
     """Return how many records a stage has to do: as many as it was asked for, or as its input's stage wrote."""
-    if asked := run.arguments.get("total_prompts"):
-        return int(asked)
-    before = [one for one in runs if one.status == "complete" and run.stem.startswith(f"{one.stem}_")]
-    return max(before, key=lambda one: len(one.stem)).counts.written if before else None
+    total = run.arguments.get("total_prompts")
+    if total is None:
+        before = [one for one in runs if one.status == "complete" and run.stem.startswith(f"{one.stem}_")]
+        total = max(before, key=lambda one: len(one.stem)).counts.written if before else None
+    return len(parse(run.shard).rows(int(total))) if total and run.shard else total
 
 
 def _seconds(run: RunFile, *, running: bool) -> float:

@@ -16,6 +16,8 @@ fail() {
   exit 2
 }
 
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail "bash $BASH_VERSION is too old: 4.4 or newer is needed"
+
 # A line for the screen and for the job's log.
 say() { printf '%s\n' "$1" | tee -a "${MAGPIE_LOG:-/dev/null}" >&2; }
 

@@ -38,7 +38,7 @@ export JOB_DIR=${DATA_DIR:-$PROJECT/data}/$JOB_NAME
 export MAGPIE_LOG=$JOB_DIR/job.log
 
 mkdir -p "$JOB_DIR" || fail "cannot make the folder $JOB_DIR. Choose another DATA_DIR or JOB_NAME"
-kept=(DATA_DIR JOB_NAME SEED INS_FLAGS RES_FLAGS "${SERVE_SETTINGS[@]}" EXPERT_PARALLEL ENGINE_FLAGS)
+kept=(MAGPIE_BASE_URL RAY_ADDRESS DATA_DIR JOB_NAME SEED INS_FLAGS RES_FLAGS "${SERVE_SETTINGS[@]}" EXPERT_PARALLEL ENGINE_FLAGS)
 [[ $ALL == 1 ]] && kept+=("${SFT_SETTINGS[@]}")
 again=${RESUME_ARGUMENTS-${given[*]:+$(printf ' %q' "${given[@]}")}}
 say "Job $JOB_NAME: $TOTAL problems with $MODEL. To go on after an interruption:"

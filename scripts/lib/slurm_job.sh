@@ -5,6 +5,10 @@
 #   JOB_NAME              default: Slurm's name and number of the job, the same after a requeue
 set -euo pipefail
 
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  printf 'error: bash %s is too old: 4.4 or newer is needed\n' "$BASH_VERSION" >&2
+  exit 2
+fi
 export PROJECT=${PROJECT:-${SLURM_SUBMIT_DIR:-$PWD}}
 if [[ ! -f $PROJECT/exp/serve.py ]]; then
   printf 'error: %s is not the project. Run sbatch in its folder, or set PROJECT\n' "$PROJECT" >&2
@@ -43,8 +47,8 @@ start() {
   started+=($!)
 }
 
-trap 'again=1; end_all' USR1 # the time is nearly over (--signal=B:USR1@120): stop, and go on in a new run
-trap 'end_all' TERM INT      # cancelled or preempted: stop; Slurm itself puts a preempted job back into the queue
+trap 'again=1; exit 143' USR1 # the time is nearly over (--signal=B:USR1@120): stop, and go on in a new run
+trap 'exit 143' TERM INT      # cancelled or preempted: stop; Slurm itself puts a preempted job back into the queue
 trap 'end_all; [[ -z $again ]] || scontrol requeue "$SLURM_JOB_ID"' EXIT
 
 # Runs the launcher to its end and ends with its exit code.
