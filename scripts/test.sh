@@ -11,4 +11,4 @@ ruff format --check .
 ruff check .
 mypy exp benchmarks
 shellcheck -x scripts/*.sh scripts/lib/*.sh scripts/slurm/*.sbatch .ci/run
-pytest -n 2 --dist loadgroup "$@"
+pytest -n 2 --dist loadscope "$@"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +20,21 @@ from magpie.server import Server
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist what stays together: what uses the one server, and each other file."""
-    for item in items:
-        uses_server = {"server", "engine"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("engine" if uses_server else item.path.name))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests together, and all files that use the one server: so there is one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServer(LoadScopeScheduling):  # (pytest-xdist 3.8's own groups do not work with pytest 9.2)
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "server" if _uses_server(PROJECT / file) else file
+
+    return ByServer(config, log)
+
+
+@cache
+def _uses_server(file: Path) -> bool:
+    return re.search(r"^def .*\b(engine\b|server: (Any|Server)\b)", file.read_text(encoding="utf-8"), re.M) is not None
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
