@@ -92,7 +92,8 @@ def test_a_command_is_shown_as_a_terminal_takes_it_and_a_failure_stops_the_cell(
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as a kernel has it, wherever the tests were started
 sys.path.insert(0, {path!r})
 from magpie import notebook
 notebook.PYTHON = sys.executable
