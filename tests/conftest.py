@@ -18,6 +18,8 @@ from magpie.configs import PROJECT, load_model
 from magpie.server import Server
 
 sys.path.insert(0, str(PROJECT / "benchmarks"))
+# GiB of KV cache for every server that a test starts: several are up at once
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
