@@ -84,11 +84,11 @@ GOLDEN: dict[str, tuple[tuple[object, ...], list[str]]] = {
     ),
     "72B in FP8 on 2 A100": (
         ("qwen2.5-math-72b", "--gpus", 2, *A100, "--quantization", "fp8"),
-        [f"{QWEN72} --quantization fp8 --gpu-memory-utilization 0.95 --tensor-parallel-size 1"],
+        [f"{QWEN72} --quantization fp8 --tensor-parallel-size 2"],
     ),
     "72B in FP8 over both A100": (
-        ("qwen2.5-math-72b", "--gpus", 2, *A100, "--quantization", "fp8", "--tensor_parallel", 2),
-        [f"{QWEN72} --quantization fp8 --tensor-parallel-size 2"],
+        ("qwen2.5-math-72b", "--gpus", 1, *A100, "--quantization", "fp8"),
+        [f"{QWEN72} --quantization fp8 --gpu-memory-utilization 0.95 --tensor-parallel-size 1"],
     ),
     "72B on one of two nodes": (
         ("qwen2.5-math-72b", "--gpus", 4, *A100, "--nodes", 2),

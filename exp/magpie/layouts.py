@@ -24,7 +24,7 @@ LEFT_GB = 4.0
 RESERVE_GB = 2.5
 """A GPU's memory for activations, CUDA graphs and NCCL. An assumption: no large GPU was at hand to measure it on."""
 COMFORTABLE = 8
-"""Requests of full length at once, below which the engine gets the larger share of a GPU's memory."""
+"""Requests of full length at once, below which the engine gets a larger share of a GPU's memory, or more GPUs."""
 RPC_PORT, RAY_PORT = 13345, 6379
 
 
@@ -110,7 +110,7 @@ def architecture(preset: ModelPreset) -> Architecture:
 
 
 def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) -> Layout:
-    """Return how a model goes onto `wanted.nodes` machines like this one: as few nodes, then as few GPUs as it fits on.
+    """Return how a model goes onto `wanted.nodes` machines like this one: as few nodes, then as few GPUs as it is at ease on.
 
     Raises:
         MagpieError: it does not fit: what it needs, what was found, and the ways on.
@@ -130,18 +130,22 @@ def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) 
     if machine.gpus[0].capability < BFLOAT16_SINCE:
         settings["dtype"] = "half"
     room = _Room(preset, min(gpu.memory_gb for gpu in machine.gpus), wanted, needed)
-    tightest = 0.0
+    found: list[tuple[float, Layout]] = []
     for candidate in _candidates(preset, len(machine.gpus), wanted):
         if room.share_of_weights(candidate) * (needed or 0.0) > room.gpu_gb:
             continue
         for share in room.shares:
             requests = room.requests(candidate, share)
-            if requests is None or requests >= (COMFORTABLE if share < room.shares[-1] else 1):
-                raised = {"gpu-memory-utilization": share} if share != SHARE else {}
-                return _replaced(candidate, settings | raised, requests)
-            tightest = max(tightest, requests)
-    if tightest:
-        raise MagpieError(_no_room(preset, machine, wanted, int(tightest * (room.context or 0))))
+            raised = {"gpu-memory-utilization": share} if share != SHARE else {}
+            made = replace(candidate, settings=settings | raised, requests=requests)
+            if requests is None or requests >= COMFORTABLE:
+                return made
+            found.append((requests, made))
+    most, roomiest = max(found, key=lambda each: each[0], default=(0.0, None))
+    if roomiest and most >= 1:
+        return roomiest
+    if most:
+        raise MagpieError(_no_room(preset, machine, wanted, int(most * (room.context or 0))))
     raise MagpieError(_does_not_fit(preset, machine, wanted, needed))
 
 
@@ -151,10 +155,6 @@ def described(gpus: int, memory_gib: float) -> Machine:
 
 
 # --- what is tried -----------------------------------------------------------------------------------------------------
-
-
-def _replaced(found: Layout, settings: dict[str, Any], requests: float | None) -> Layout:
-    return replace(found, settings=settings, requests=requests)
 
 
 def _candidates(preset: ModelPreset, gpus: int, wanted: Wanted) -> Iterator[Layout]:

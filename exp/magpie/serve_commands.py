@@ -20,7 +20,11 @@ DRY_PORT = 8000
 def add_layout(parser: flags.Parser) -> None:
     """How the model is split and held, and over what."""
     group = parser.add_argument_group("layout")
-    group.add_argument("--tensor_parallel", type=flags.positive, help="GPUs to split every layer over (default: as few as fit)")
+    group.add_argument(
+        "--tensor_parallel",
+        type=flags.positive,
+        help="GPUs to split every layer over (default: as few as leave room for eight requests)",
+    )
     group.add_argument(
         "--pipeline_parallel", type=flags.positive, help="stages to split the layers into (default: the nodes that it needs)"
     )
