@@ -160,9 +160,9 @@ class Replicas:
         except RayTaskError as error:
             self._has_failed(replica, printable(str(error.cause or error), 1500))
         except RayError as error:
-            if replica.url or isinstance(error, ActorUnavailableError):
-                where = replica.url or f"server {replica.place + 1}"
-                log.warning("the worker of %s is gone (%s); Ray starts another one", where, type(error).__name__)
+            if replica.url:
+                log.warning("the worker of %s is gone (%s); Ray starts another one", replica.url, type(error).__name__)
+            if replica.url or isinstance(error, ActorUnavailableError):  # not there yet: it is asked again
                 self._start(replica)
             else:  # it cannot start, or died while its server was starting
                 self._has_failed(replica, printable(str(error).strip().splitlines()[-1], 500))
