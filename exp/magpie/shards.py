@@ -54,11 +54,15 @@ def parse(text: str) -> Shard:
 
 def is_shard(path: Path) -> bool:
     """Whether a file is one stage's shard, as its run file says (a later stage's output of a shard is a file of its own)."""
+    return "shard" in (told_of(path).get("arguments") or {})
+
+
+def told_of(path: Path) -> dict[str, Any]:
+    """Return what a file's run file tells; nothing, where there is none that can be read."""
     try:
-        run = msgspec.json.decode(path.with_suffix(".run.json").read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(path.with_suffix(".run.json").read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return "shard" in (run.get("arguments") or {})
+        return {}
 
 
 def whole_of(path: Path) -> Path:
@@ -76,11 +80,8 @@ class ShardSet:
 
     def is_newer(self) -> bool:
         """Whether the whole has been put together before, and a shard has been made again since."""
-        try:
-            whole = msgspec.json.decode(self.whole.with_suffix(".run.json").read_bytes(), type=dict[str, Any])
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return False
-        return "shards" in whole and whole["shards"] != [run["updated"] for run in self.runs]
+        before = told_of(self.whole).get("shards")
+        return before is not None and before != [run["updated"] for run in self.runs]
 
     def run_file(self) -> dict[str, Any]:
         """Return the run file that one worker would have left: counts, tokens and seconds added up."""
@@ -137,11 +138,10 @@ def shard_set(whole: Path) -> ShardSet:
 
 
 def _finished_run(path: Path, shard: Shard) -> dict[str, Any]:
-    run_file = path.with_suffix(".run.json")
-    try:
-        run = msgspec.json.decode(run_file.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError) as error:
-        raise MagpieError(f"{run_file}: missing or broken. Make the shard again with --shard {shard} --overwrite") from error
+    run = told_of(path)
+    if not run:
+        run_file = path.with_suffix(".run.json")
+        raise MagpieError(f"{run_file}: missing or broken. Make the shard again with --shard {shard} --overwrite")
     if run.get("status") != "complete" or (run.get("arguments") or {}).get("shard") != str(shard):
         raise MagpieError(f"{path}: its run file is not of the finished shard {shard}. Make it again with --overwrite")
     return run

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What the launchers share; sourced by them and by their stages.
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-PYTHON=$PROJECT/.venv/bin/python
-export PROJECT PYTHON
+# (PYTHON is what the user names for scripts/setup.sh)
+VENV_PYTHON=$PROJECT/.venv/bin/python
+export PROJECT VENV_PYTHON
 
 # The settings of scripts/lib/sft_stages.sh, all from the environment.
 # shellcheck disable=SC2034 # for those who source this
@@ -22,7 +23,7 @@ fail() {
 say() { printf '%s\n' "$1" | tee -a "${MAGPIE_LOG:-/dev/null}" >&2; }
 
 # Runs a stage program.
-run() { "$PYTHON" "$PROJECT/exp/$1.py" "${@:2}"; }
+run() { "$VENV_PYTHON" "$PROJECT/exp/$1.py" "${@:2}"; }
 
 # The words of a text, a line each, as a shell splits them, quotes and all; nothing in it is run.
 words() { xargs -rn1 printf '%s\n' <<<"$1"; }
@@ -60,5 +61,5 @@ served() {
   served=("$@")
   [[ -z ${MAGPIE_BASE_URL:-} ]] || return 0
   read_serve_flags
-  served=("$PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED" "${serve_flags[@]}" -- "$@")
+  served=("$VENV_PYTHON" "$PROJECT/exp/serve.py" "$MODEL" --log_dir "$JOB_DIR/logs" --seed "$SEED" "${serve_flags[@]}" -- "$@")
 }

@@ -16,7 +16,7 @@ if [[ ! -f $PROJECT/exp/serve.py ]]; then
 fi
 : "${SLURM_JOB_ID:?this is a job for sbatch}"
 export JOB_NAME=${JOB_NAME:-${SLURM_JOB_NAME:-magpie}_$SLURM_JOB_ID} DATA_DIR=${DATA_DIR:-$PROJECT/data}
-export JOB_DIR=$DATA_DIR/$JOB_NAME PYTHON=$PROJECT/.venv/bin/python SEED=${SEED:-0}
+export JOB_DIR=$DATA_DIR/$JOB_NAME VENV_PYTHON=$PROJECT/.venv/bin/python SEED=${SEED:-0}
 MAGPIE_API_KEY=${MAGPIE_API_KEY:-$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')} # in the environment, never on a command line
 export MAGPIE_API_KEY
 mkdir -p "$JOB_DIR"
