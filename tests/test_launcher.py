@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
+
 from conftest import clean_environment, rows
 from magpie.configs import PROJECT
 
@@ -101,3 +103,14 @@ def test_a_data_set_is_refused_without_a_finished_job(tmp_path):
         assert done.returncode == 2, done.stderr
         assert word in done.stderr and "Traceback" not in done.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", ["", "/somewhere/python3.12"])
+def test_launchers_leave_the_interpreter_that_the_set_up_is_to_use_to_the_user(given: str) -> None:
+    """In a fresh clone there is no .venv yet: the set-up must not be pointed at its Python."""
+    env = {name: value for name, value in clean_environment().items() if name != "PYTHON"} | (
+        {"PYTHON": given} if given else {}
+    )
+    script = f"source {PROJECT}/scripts/lib/common.sh; env | grep ^PYTHON= || :"
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (f"PYTHON={given}" if given else "")
