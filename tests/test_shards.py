@@ -97,9 +97,15 @@ def answered(answered_once: Path, tmp_path: Path) -> Path:
     return tmp_path / "x_res.jsonl"
 
 
-def answer(server: ScriptedServer, problems: Path, shard: str, *more: Any) -> subprocess.CompletedProcess[str]:
-    arguments = ("--model_path", MODEL, "--tokenizer", TOKENIZER, "--base_url", server.url, "--max_in_flight", 1)
-    return program("gen_res", *arguments, "--input_file", problems, "--shard", shard, *more)
+def answer_command(server: ScriptedServer, problems: Path, shard: str) -> list[str]:
+    """gen_res.py on one shard, one request at a time."""
+    program = [sys.executable, str(PROJECT / "exp" / "gen_res.py"), "--model_path", MODEL, "--tokenizer", TOKENIZER]
+    return [*program, "--base_url", server.url, "--max_in_flight", "1", "--input_file", str(problems), "--shard", shard]
+
+
+def answer(server: ScriptedServer, problems: Path, shard: str) -> subprocess.CompletedProcess[str]:
+    command = answer_command(server, problems, shard)
+    return subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=600)
 
 
 def shard_file(whole: Path, number: int, suffix: str = ".jsonl") -> Path:
@@ -226,20 +232,11 @@ def test_a_shard_is_no_input_of_an_ordinary_merge(answered: Path) -> None:
 def test_a_shard_that_was_killed_goes_on_and_the_same_shard_twice_at_a_time_is_refused(tmp_path: Path) -> None:
     problems = tmp_path / "x.jsonl"
     problems.write_text("".join(json.dumps({"id": f"p{i}", "instruction": f"What is {i}?"}) + "\n" for i in range(40)))
-    with ScriptedServer(default=Reply(delay=0.3)) as server:
-        arguments = ["--model_path", MODEL, "--tokenizer", TOKENIZER, "--base_url", server.url, "--max_in_flight", "1"]
-        command = [
-            sys.executable,
-            str(PROJECT / "exp" / "gen_res.py"),
-            *arguments,
-            "--input_file",
-            str(problems),
-            "--shard",
-            "2/2",
-        ]
-        worker = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while len(server.history) < 5 and time.monotonic() < deadline:
+    # five answers, then one that never comes: the worker stays in the middle, however slow the machine is
+    with ScriptedServer(*[Reply()] * 5, default=Reply(delay=600)) as server:
+        worker = subprocess.Popen(answer_command(server, problems, "2/2"), env=clean_environment(), stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 300
+        while len(server.history) < 6 and time.monotonic() < deadline:
             time.sleep(0.1)
         twice = answer(server, problems, "2/2")
         assert twice.returncode != 0 and "another process" in twice.stderr
