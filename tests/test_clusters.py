@@ -19,13 +19,13 @@ import psutil
 import pytest
 
 from conftest import clean_environment, program, rows
-from magpie import clusters
+from magpie import clusters, vector_index
 from magpie.clusters import HERE, Cluster, _division, workers_at
 from magpie.configs import PROJECT
 from magpie.console import MagpieError
 from magpie.duplicates import NEIGHBOURS
 from magpie.embedding import VectorCache
-from magpie.vector_index import VectorIndex
+from magpie.vector_index import Partitions
 
 STORE = 150 * 2**20
 NODE = {"num_cpus": 1, "object_store_memory": STORE}
@@ -247,13 +247,16 @@ def test_a_cluster_without_a_free_core_is_one_line(cluster: Cluster, monkeypatch
     held.close()
 
 
-def test_neighbours_do_not_depend_on_who_searches_and_equal_ones_come_by_their_row(cluster: Cluster) -> None:
+def test_neighbours_do_not_depend_on_who_searches_and_equal_ones_come_by_their_row(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vectors = np.random.default_rng(3).standard_normal((9000, 32), dtype=np.float32)
     vectors[4000:4040] = vectors[:40]
     vectors[8000:8040] = vectors[:40]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    for index in (VectorIndex(vectors), VectorIndex(vectors, flat_most=1000)):
-        alone, together = index.search(vectors, NEIGHBOURS), index.search(vectors, NEIGHBOURS, cluster)
+    for flat_most in (10_000, 1000):
+        monkeypatch.setattr(vector_index, "FLAT_MOST", flat_most)
+        alone, together = (Partitions(vectors).search(vectors, NEIGHBOURS, workers) for workers in (HERE, cluster))
         assert (alone[0] == together[0]).all()
         assert (alone[1] == together[1]).all()
         assert alone[1][4005, :3].tolist() == [5, 4005, 8005]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from magpie import rooms, vector_index
 from magpie.console import MagpieError
 from magpie.duplicates import duplicates_by_vector, find_duplicates, keep_best
-from magpie.vector_index import IndexedRecord, IndexFolder, VectorIndex
+from magpie.vector_index import IndexedRecord, IndexFolder, Partitions, VectorIndex
 
 STORY = (
     "A farmer in the valley has {a} sheep and {b} goats behind the old mill, and every morning he counts them before the bell "
@@ -113,6 +115,11 @@ def test_who_is_kept_is_what_going_from_the_best_to_the_worst_gives(seed: int) -
     assert found.tolist() == [expected[item] for item in range(count)]
 
 
+def searched(index: VectorIndex, queries: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+    found = sorted(index.search(queries, neighbours), key=lambda part: part[0].start)
+    return np.concatenate([part[1] for part in found]), np.concatenate([part[2] for part in found])
+
+
 def planted(count: int) -> tuple[np.ndarray, np.ndarray]:
     vectors = units(count, 64)
     copies = vectors[: count // 10] + 0.15 * units(count // 10, 64, seed=9)
@@ -125,8 +132,8 @@ def test_lists_find_what_comparing_all_finds() -> None:
     flat, lists = VectorIndex(vectors), VectorIndex(vectors, flat_most=1000)
     assert flat.is_flat
     assert not lists.is_flat
-    exact, _ = flat.search(vectors[5000:], 2)
-    cosines, rows = lists.search(vectors[5000:], 2)
+    exact, _ = searched(flat, vectors[5000:], 2)
+    cosines, rows = searched(lists, vectors[5000:], 2)
     assert (rows[:, 1] == sources).mean() > 0.98
     assert np.abs(cosines - exact)[rows[:, 1] == sources].max() < 1e-5
 
@@ -138,13 +145,58 @@ def test_an_index_that_grows_past_comparing_all_goes_on_as_lists() -> None:
         index.add(vectors[start : start + 500])
     assert not index.is_flat
     assert np.array_equal(index.vectors(), vectors)
-    assert (index.search(vectors[2000:], 2)[1][:, 1] == sources).mean() > 0.95
+    assert (searched(index, vectors[2000:], 2)[1][:, 1] == sources).mean() > 0.95
 
 
 def test_a_search_among_fewer_than_asked_for() -> None:
-    cosines, rows = VectorIndex(units(3)).search(units(3), 16)
+    cosines, rows = Partitions(units(3)).search(units(3), 16)
     assert rows.shape == cosines.shape == (3, 3)
-    assert VectorIndex(np.zeros((0, 32), np.float32)).search(units(2), 4)[1].shape == (2, 0)
+    assert Partitions(np.zeros((0, 32), np.float32)).search(units(2), 4)[1].shape == (2, 0)
+
+
+def test_partitions_find_what_one_index_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, _ = planted(3000)
+    vectors[2000:2040] = vectors[:40]  # equal ones in different partitions
+    rows = np.flatnonzero(np.arange(len(vectors)) % 7)
+    whole = Partitions(vectors, rows).search(vectors, 17, rows=rows[::2])
+    monkeypatch.setattr(vector_index, "PARTITION", 1000)
+    apart = Partitions(vectors, rows).search(vectors, 17, rows=rows[::2])
+    assert np.abs(apart[0] - whole[0]).max() < 1e-6  # FAISS's last bits depend on how many vectors there are
+    gaps = np.diff(whole[0], axis=1, prepend=2) < -1e-5
+    clear = gaps[:, :-1] & gaps[:, 1:]  # neither as near as the one before nor as the one after
+    assert (apart[1] == whole[1])[:, :-1][clear].all()
+    assert clear.mean() > 0.9
+    few = Partitions(vectors, rows[:1005]).search(vectors, 1010, rows=rows[:3])  # the last partition holds fewer than asked for
+    assert sorted(few[1][0].tolist()) == list(range(1005))
+
+
+def test_what_a_search_finds_is_the_same_to_the_last_bit_on_any_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    vectors = units(3000, 384)
+    for flat_most in (10_000, 1000):
+        monkeypatch.setattr(vector_index, "FLAT_MOST", flat_most)
+        found = []
+        for cores in (1, 2, 3):
+            monkeypatch.setattr(faiss, "omp_get_max_threads", lambda cores=cores: cores)
+            found.append(Partitions(vectors).search(vectors, 17))
+        assert all((cosines == found[0][0]).all() and (rows == found[0][1]).all() for cosines, rows in found)
+
+
+def test_what_is_too_large_for_the_memory_is_in_a_file_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, _ = planted(2000)
+    in_memory = Partitions(vectors).search(vectors, 17)
+    monkeypatch.setattr(rooms, "IN_MEMORY", 1000)
+    on_disk = Partitions(vectors, scratch=tmp_path).search(vectors, 17)
+    assert all(isinstance(found, np.memmap) for found in on_disk)
+    assert all((one == other).all() for one, other in zip(in_memory, on_disk, strict=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=str(tmp_path)) as full:
+        rooms.room_for((2**50, 4), "float32", tmp_path)
+    assert full.value.errno in (errno.ENOSPC, errno.EFBIG)
 
 
 def test_vectors_alone_are_grouped_too() -> None:

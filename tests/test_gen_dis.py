@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conftest import program, rows
+from magpie import rooms, vector_index
 from magpie.console import MagpieError
 from magpie.distances import Compared, compare_files, problem_of, rank_of
 from magpie.embedding import Embedder
@@ -155,6 +157,19 @@ def test_hundreds_of_copies_are_counted_and_are_one_group(tmp_path: Path, cache:
     values = list(by_id(compared(cache, source), source).values())
     assert [value["duplicate_of"] for value in values] == [None, *[0] * 59, None]
     assert min(value["repeat_count"] for value in values[:60]) >= 59
+
+
+def test_in_partitions_and_out_of_memory_the_findings_are_the_same(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = written(tmp_path / "a.jsonl", [problem | {"id": f"{problem['id']}{n}"} for n in range(5) for problem in PROBLEMS])
+    earlier = written(tmp_path / "b.jsonl", PROBLEMS[3:4])
+    whole = by_id(compared(cache, source, against=[earlier]), source)
+    monkeypatch.setattr(rooms, "IN_MEMORY", 0)
+    monkeypatch.setattr(vector_index, "PARTITION", 2)
+    found = compared(cache, source, against=[earlier])
+    assert isinstance(found.vectors, np.memmap)
+    assert by_id(found, source) == whole
 
 
 @pytest.mark.parametrize(

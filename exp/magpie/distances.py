@@ -13,14 +13,15 @@ from magpie.console import MagpieError, log
 from magpie.duplicates import CROWDED_NEIGHBOURS, NEIGHBOURS, Groups, find_duplicates, neighbour_pairs
 from magpie.embedding import Embedder
 from magpie.records import QUALITIES, checked_rows, stem_of
-from magpie.vector_index import IndexedRecord, IndexFolder, VectorIndex
+from magpie.rooms import parts, room_for
+from magpie.vector_index import IndexedRecord, IndexFolder, Partitions
 
 if TYPE_CHECKING:
     import numpy as np
 
 HUMAN = ("human", "user")
 CROWDED_AT_ONCE = 16_384
-"""Texts in crowds that are searched together: 100 MB of neighbours."""
+"""Texts in crowds whose neighbours are looked at together: 100 MB of them."""
 LEAST_COSINE = 0.5
 """Neighbours further away are not looked at; `configs/likeness.yaml` asks for more before it takes a paraphrase."""
 
@@ -155,8 +156,6 @@ def compare_files(
     workers: Workers = HERE,
 ) -> Compared:
     """Read all files, embed their problems and find the duplicates among them."""
-    import numpy as np
-
     own = Problems()
     for path in inputs:
         own.read(path, earlier=False, skip_malformed=skip_malformed)
@@ -173,62 +172,88 @@ def compare_files(
     before = [embedder.encode(earlier.texts[: len(earlier.texts) - len(old)])] if against else []
     if folder and folder.index is not None:
         before.append(folder.index.vectors()[old])
-    old_vectors = np.concatenate(before) if before else np.zeros((0, vectors.shape[1]), dtype=np.float32)
     held = frozenset((record.id, record.instruction) for record in known)
-    return _compared(own, earlier, vectors, old_vectors, held, distance, workers)
+    everything = _stacked([*before, vectors], embedder.scratch) if before else vectors
+    del vectors, before
+    return _compared(own, earlier, everything, held, distance, workers, embedder.scratch)
+
+
+def _stacked(pieces: list[np.ndarray], scratch: Path | None) -> np.ndarray:
+    """Return arrays of vectors one below the other."""
+    found = room_for((sum(map(len, pieces)), pieces[0].shape[1]), "float32", scratch)
+    start = 0
+    for piece in pieces:
+        found[start : start + len(piece)] = piece
+        start += len(piece)
+    return found
 
 
 def _compared(
     own: Problems,
     earlier: Problems,
-    vectors: np.ndarray,
-    old_vectors: np.ndarray,
+    everything: np.ndarray,
     known: frozenset[Any],
     distance: float,
     workers: Workers,
+    scratch: Path | None,
 ) -> Compared:
     import numpy as np
 
     begin = len(earlier.texts)
+    vectors = everything[begin:]
     both = Problems(earlier.texts + own.texts, earlier.ids + own.ids, earlier.ranks + own.ranks, earlier.origins + own.origins)
     both.files = {path: {row: place + begin for row, place in rows.items()} for path, rows in own.files.items()}
-    nearest, repeats, earliest, pairs = _neighbours(own.texts, vectors, distance, workers)
+    nearest, repeats, earliest, pairs = _neighbours(own.texts, vectors, distance, workers, scratch)
     found = [pairs + begin]
     if begin:
-        cosines, rows = VectorIndex(old_vectors).search(vectors, NEIGHBOURS, workers)
+        cosines, rows = Partitions(everything[:begin], scratch=scratch).search(vectors, NEIGHBOURS, workers)
         found.append(neighbour_pairs(np.arange(begin, begin + len(vectors)), cosines, rows, least=LEAST_COSINE))
-    everything = np.concatenate([old_vectors, vectors])
     groups = find_duplicates(both.texts, both.order(), everything, np.concatenate(found), workers)
     return Compared(both, everything, begin, known, groups, nearest, repeats, earliest + begin)
 
 
 def _neighbours(
-    texts: Sequence[str], vectors: np.ndarray, distance: float, workers: Workers
+    texts: Sequence[str], vectors: np.ndarray, distance: float, workers: Workers, scratch: Path | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return Magpie's three values for every text (the nearest other's squared distance, how many are within `distance`, the
     first of these and itself), and the pairs of neighbours. Equal texts are searched once and counted as often as they are.
     """
     import numpy as np
 
+    first, group, count = _distinct(texts)
+    everyone = np.arange(len(first))
+    partitions = Partitions(vectors, first, scratch=scratch)
+    cosines, rows = partitions.search(vectors, NEIGHBOURS + 1, workers, first)
+    least = 1 - distance / 2
+    near, crowd, others = np.empty_like(first), np.empty_like(first), np.empty(len(first), dtype=np.float32)
+    for part in parts(len(first)):
+        near[part], crowd[part] = _within(everyone[part], cosines[part], rows[part], least, count, first)
+        others[part] = np.where(rows[part] == everyone[part, None], -1.0, cosines[part]).max(axis=1, initial=-1.0)
+    pairs = [first[neighbour_pairs(everyone, cosines, rows, least=LEAST_COSINE)]]
+    crowded = np.flatnonzero(cosines[:, -1] > least) if len(first) > NEIGHBOURS + 1 else np.zeros(0, dtype=np.int64)
+    del cosines, rows
+    more_cosines, more_rows = partitions.search(vectors, CROWDED_NEIGHBOURS, workers, first[crowded])
+    for part in parts(len(crowded), CROWDED_AT_ONCE):
+        which = crowded[part]
+        near[which], crowd[which] = _within(which, more_cosines[part], more_rows[part], least, count, first)
+        pairs.append(first[neighbour_pairs(which, more_cosines[part], more_rows[part], least=least)])
+    closest = np.where(count > 1, 0.0, np.where(others > -1.0, np.maximum(2 - 2 * others, 0.0), -1.0))
+    earliest = np.minimum(near, first)[group]
+    return closest[group], crowd[group], earliest, np.concatenate(pairs)
+
+
+def _distinct(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first place of each different text, ascending, every text's place among these, and how often each is there."""
+    import numpy as np
+
     digests = np.array(
         [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts], dtype="V16"
     )
     _, first, group, count = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
-    index = VectorIndex(vectors[first])
-    cosines, rows = index.search(vectors[first], NEIGHBOURS + 1, workers)
-    least = 1 - distance / 2
-    near, crowd = _within(np.arange(len(first)), cosines, rows, least, count, first)
-    crowded = np.flatnonzero(cosines[:, -1] > least) if len(first) > NEIGHBOURS + 1 else np.zeros(0, dtype=np.int64)
-    pairs = [first[neighbour_pairs(np.arange(len(first)), cosines, rows, least=LEAST_COSINE)]]
-    for start in range(0, len(crowded), CROWDED_AT_ONCE):
-        part = crowded[start : start + CROWDED_AT_ONCE]
-        more_cosines, more_rows = index.search(vectors[first[part]], CROWDED_NEIGHBOURS, workers)
-        near[part], crowd[part] = _within(part, more_cosines, more_rows, least, count, first)
-        pairs.append(first[neighbour_pairs(part, more_cosines, more_rows, least=least)])
-    others = np.where(rows == np.arange(len(first))[:, None], -1.0, cosines).max(axis=1, initial=-1.0)
-    closest = np.where(count > 1, 0.0, np.where(others > -1.0, np.maximum(2 - 2 * others, 0.0), -1.0))
-    earliest = np.minimum(near, first)[group]
-    return closest[group], crowd[group], earliest, np.concatenate(pairs)
+    turn = np.argsort(first)  # in the order of the texts: their vectors are read from the disk one after the other
+    place = np.empty_like(turn)
+    place[turn] = np.arange(len(turn))
+    return first[turn], place[group], count[turn]
 
 
 def _within(

@@ -16,7 +16,8 @@ from magpie.clusters import HERE, Workers
 from magpie.likeness import compare
 from magpie.number_words import may_be_lost
 from magpie.readings import Reading, read
-from magpie.vector_index import VectorIndex
+from magpie.rooms import parts
+from magpie.vector_index import Partitions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ def find_duplicates(
     first = _best_of_each(keys, order)
     heads = np.flatnonzero(first == np.arange(len(texts)))
     if pairs is None:
-        cosines, rows = VectorIndex(vectors).search(vectors, NEIGHBOURS, workers)
+        cosines, rows = Partitions(vectors).search(vectors, NEIGHBOURS, workers)
         pairs = neighbour_pairs(np.arange(len(texts)), cosines, rows)
     proposed = {SEMANTIC: pairs, NEAR: _bucket_pairs(heads, digests[heads], order)}
     better, worse, sources = _unique_pairs(proposed, first, order)
@@ -80,9 +81,12 @@ def neighbour_pairs(queries: np.ndarray, cosines: np.ndarray, rows: np.ndarray, 
     """Return what a search found as pairs (query, row), shape (p, 2): a row and itself is none."""
     import numpy as np
 
-    wanted = (rows >= 0) & (rows != queries[:, None]) & (cosines >= least)
-    lines, places = np.nonzero(wanted)
-    return np.stack([queries[lines], rows[lines, places]], axis=1)
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    for part in parts(len(queries)):
+        wanted = (rows[part] >= 0) & (rows[part] != queries[part, None]) & (cosines[part] >= least)
+        lines, places = np.nonzero(wanted)
+        found.append(np.stack([queries[part][lines], rows[part][lines, places]], axis=1))
+    return np.concatenate(found)
 
 
 # --- what is compared -------------------------------------------------------------------------------------------------
@@ -94,8 +98,8 @@ def _all_fingerprints(texts: Sequence[str], workers: Workers) -> tuple[np.ndarra
 
     keys, shown = np.empty(len(texts), dtype="V16"), np.empty(len(texts), dtype=np.uint64)
     digests = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
-    parts = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
-    for place, found in workers.map(fingerprints, parts):
+    chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
+    for place, found in workers.map(fingerprints, chunks):
         part = slice(place * CHUNK, (place + 1) * CHUNK)
         keys[part], shown[part], digests[part] = found
     return keys, shown, digests
@@ -201,14 +205,14 @@ def _judged(
     better, worse, sources = better[turn], worse[turn], sources[turn]
     cosines = pair_cosines(vectors, better, worse)
 
-    def parts() -> Iterator[list[tuple[str, str, float]]]:
-        for start in range(0, len(better), JUDGED):
-            columns = (column[start : start + JUDGED].tolist() for column in (better, worse, cosines))
+    def turns() -> Iterator[list[tuple[str, str, float]]]:
+        for part in parts(len(better), JUDGED):
+            columns = (column[part].tolist() for column in (better, worse, cosines))
             yield [(texts[one], texts[other], cosine) for one, other, cosine in zip(*columns, strict=True)]
 
     found = sorted(
         (place * JUDGED + within, score, reason)
-        for place, same in workers.map(same_pairs, parts())
+        for place, same in workers.map(same_pairs, turns())
         for within, score, reason in same
     )
     same = np.array([place for place, _, _ in found], dtype=np.int64)
@@ -228,8 +232,7 @@ def pair_cosines(vectors: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.
     import numpy as np
 
     found = np.empty(len(one), dtype=np.float32)
-    for start in range(0, len(one), 65_536):
-        part = slice(start, start + 65_536)
+    for part in parts(len(one)):
         found[part] = np.einsum("ij,ij->i", vectors[one[part]], vectors[other[part]])
     return np.minimum(found, 1.0)
 
@@ -280,7 +283,7 @@ def duplicates_by_vector(vectors: np.ndarray, order: np.ndarray, least_cosine: f
     """Return for every vector the kept one that it is like, and their cosine: for data of which only vectors are there."""
     import numpy as np
 
-    cosines, rows = VectorIndex(vectors).search(vectors, NEIGHBOURS)
+    cosines, rows = Partitions(vectors).search(vectors, NEIGHBOURS)
     pairs = neighbour_pairs(np.arange(len(vectors)), cosines, rows, least=least_cosine)
     del cosines, rows
     swapped = order[pairs[:, 0]] > order[pairs[:, 1]]

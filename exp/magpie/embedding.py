@@ -19,6 +19,7 @@ from magpie.batches import by_tokens, for_each_batch
 from magpie.clusters import HERE, MODEL_CORES, Workers
 from magpie.console import MagpieError, log
 from magpie.progress import duration
+from magpie.rooms import parts, room_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,8 @@ CHUNK = 1024
 """Texts between two writes to the cache: what a kill costs at most."""
 LOG_SECONDS = 30.0
 BUSY_SECONDS = 60.0
+PAGE_BYTES = 16_384
+"""A page of the cache holds ten vectors of 384 numbers; with the usual 4,096 bytes each takes a page or more."""
 
 
 class Embedder:
@@ -58,6 +61,7 @@ class Embedder:
         self.name = model
         self._identity = _identity(model)
         self._cache = VectorCache(cache) if cache else None
+        self.scratch = cache.parent if cache else None
         self._encoder, self._workers, self._gpu = Encoder(model, device), workers, device != "cpu"
 
     @property
@@ -73,7 +77,13 @@ class Embedder:
         unique = {key: place for place, key in enumerate(dict.fromkeys(keys))}
         text_of = dict(zip(keys, texts, strict=True))
         vectors = self._vectors([text_of[key] for key in unique], unique)
-        return vectors[np.fromiter((unique[key] for key in keys), dtype=np.int64, count=len(keys))]
+        if len(unique) == len(keys):
+            return vectors
+        rows = np.fromiter((unique[key] for key in keys), dtype=np.int64, count=len(keys))
+        found = room_for((len(rows), vectors.shape[1]), "float32", self.scratch)
+        for part in parts(len(rows)):
+            found[part] = vectors[rows[part]]
+        return found
 
     def _key(self, text: str) -> bytes:
         return hashlib.blake2b(f"{self._identity}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -87,16 +97,16 @@ class Embedder:
         vectors: np.ndarray | None = None
         for key, vector in self._cache.get(keys) if self._cache else ():
             if vectors is None:
-                vectors = np.zeros((len(texts), len(vector)), dtype=np.float32)
+                vectors = room_for((len(texts), len(vector)), "float32", self.scratch)
             vectors[places[key]], known[places[key]] = vector, True
         # the longest texts first, so that too little memory shows at once
         missing = sorted(np.flatnonzero(~known).tolist(), key=lambda index: len(texts[index]), reverse=True)
         chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
         progress = _Progress(len(missing), len(texts) - len(missing))
-        parts = [[texts[index] for index in chunk] for chunk in chunks]
-        for place, found in self._workers.map(self._encoder, parts, cores=MODEL_CORES, gpu=self._gpu):
+        work = [[texts[index] for index in chunk] for chunk in chunks]
+        for place, found in self._workers.map(self._encoder, work, cores=MODEL_CORES, gpu=self._gpu):
             if vectors is None:
-                vectors = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
+                vectors = room_for((len(texts), found.shape[1]), "float32", self.scratch)
             vectors[chunks[place]] = found
             if self._cache:
                 self._cache.put(zip((keys[index] for index in chunks[place]), found, strict=True))
@@ -229,9 +239,10 @@ class VectorCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._base = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._base.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; an old one keeps its own
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=NORMAL")
-            self._base.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
+            self._base.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
         except sqlite3.Error as error:
             raise MagpieError(f"{path}: not a usable cache of embeddings ({error}). Delete it, or name another file") from error
 

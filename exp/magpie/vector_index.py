@@ -2,10 +2,13 @@
 
 Up to `FLAT_MOST` vectors every pair is compared. Beyond, the vectors are put into lists around centroids (IVF) and only the
 nearest lists are searched; their vectors are kept whole, so that every cosine is exact and only a neighbour can be missed.
+More than `PARTITION` vectors are searched in partitions, one index after the other, so that none need hold them all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +19,7 @@ import msgspec
 from magpie.clusters import HERE, Workers
 from magpie.console import MagpieError, log
 from magpie.records import encode
+from magpie.rooms import parts, room_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +33,26 @@ LISTS_SEARCHED = 8
 TRAINING_VECTORS_A_LIST, TRAINING_ROUNDS = 40, 6
 GROWTH = 4
 """An index that has grown by this factor since its lists were made gets new ones."""
-QUERIES_AT_ONCE, SEARCH_CORES = 4096, 16
-"""Queries of a part, and cores of a worker that searches: each holds the whole index."""
+QUERIES_AT_ONCE, QUERIES_A_CORE = 4096, 1024
+"""Queries of a worker's part, and of these on one core: the same everywhere, whatever the number of cores."""
+SEARCH_CORES = 16
+"""Cores of a worker that searches: it holds a partition's whole index."""
+PARTITION = 2_000_000
+"""Vectors of a partition: 3 GB a worker, where they have 384 numbers. Half as large, twice as many lists are searched."""
+
+
+class _Queries:
+    """Rows of vectors in parts, each copied when it is asked for."""
+
+    def __init__(self, vectors: np.ndarray, rows: np.ndarray) -> None:
+        self._vectors, self._rows = vectors, rows
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // QUERIES_AT_ONCE)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for part in parts(len(self._rows), QUERIES_AT_ONCE):
+            yield self._vectors[self._rows[part]]
 
 
 class VectorIndex:
@@ -95,42 +117,65 @@ class VectorIndex:
         found: np.ndarray = self._index.reconstruct_n(0, len(self))
         return found
 
-    def search(self, queries: np.ndarray, neighbours: int, workers: Workers = HERE) -> tuple[np.ndarray, np.ndarray]:
-        """Return (cosines, rows) of the nearest vectors, shapes (q, k); row -1 with cosine -1: there is none.
+    def search(
+        self, queries: np.ndarray, neighbours: int, workers: Workers = HERE, rows: np.ndarray | None = None
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield (which of the queries, cosines, rows) of the nearest vectors, in parts and in any order of them.
 
-        The nearest come first, of equally near ones the first row.
+        The nearest come first, of equally near ones the first row; row -1 with cosine -1: there is none.
+
+        Args:
+            queries: unit vectors, float32, shape (n, d).
+            neighbours: how many at most.
+            workers: who searches.
+            rows: which of `queries` are meant (default: all).
         """
         import numpy as np
 
-        neighbours = min(neighbours, len(self))
-        cosines = np.full((len(queries), neighbours), -1.0, dtype=np.float32)
-        rows = np.full((len(queries), neighbours), -1, dtype=np.int64)
-        if not neighbours:
-            return cosines, rows
-        parts = [queries[start : start + QUERIES_AT_ONCE] for start in range(0, len(queries), QUERIES_AT_ONCE)]
-        for place, found in workers.map(partial(self._nearest, neighbours), parts, cores=SEARCH_CORES, gpu=_gpus() > 0):
-            part = slice(place * QUERIES_AT_ONCE, (place + 1) * QUERIES_AT_ONCE)
-            cosines[part], rows[part] = found
-        return cosines, rows
+        wanted = _Queries(queries, np.arange(len(queries)) if rows is None else rows)
+        work = partial(self._nearest, min(neighbours, len(self)))
+        for place, (cosines, found) in workers.map(work, wanted, cores=SEARCH_CORES, gpu=_gpus() > 0):
+            start = place * QUERIES_AT_ONCE
+            yield slice(start, start + len(found)), cosines, found
 
     def _nearest(self, neighbours: int, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
 
-        cosines, rows = (self._on_gpu() or self._index).search(queries, neighbours)
-        cosines = np.minimum(np.where(rows < 0, -1.0, cosines), 1.0)
-        turn = np.lexsort((rows, -cosines), axis=1)
-        return np.take_along_axis(cosines, turn, 1), np.take_along_axis(rows, turn, 1)
+        cosines, rows = self._found_on_gpu(queries, neighbours) or self._found_on_cores(queries, neighbours)
+        return _nearest_first(np.minimum(np.where(rows < 0, -1.0, cosines), 1.0), rows)
+
+    def _found_on_cores(self, queries: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
+        """Search on several cores, the same number of queries on each at a time.
+
+        FAISS's own threads change a cosine's last bits with their number, and wait for one another on a busy machine.
+        """
+        import faiss
+        import numpy as np
+
+        def search(part: slice) -> tuple[np.ndarray, np.ndarray]:
+            found: tuple[np.ndarray, np.ndarray] = self._index.search(queries[part], neighbours)
+            return found
+
+        pieces = list(parts(len(queries), QUERIES_A_CORE))
+        with ThreadPoolExecutor(
+            min(len(pieces), faiss.omp_get_max_threads()), initializer=faiss.omp_set_num_threads, initargs=(1,)
+        ) as pool:
+            cosines, rows = zip(*pool.map(search, pieces), strict=True)
+        return np.concatenate(cosines), np.concatenate(rows)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_gpu": None}
 
-    def _on_gpu(self) -> Any:
-        """Return a copy of the index on the GPUs, where FAISS can use any."""
+    def _found_on_gpu(self, queries: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Search a copy of the index on the GPUs, where FAISS can use any."""
         import faiss
 
-        if self._gpu is None and _gpus():
+        if not _gpus():
+            return None
+        if self._gpu is None:
             self._gpu = faiss.index_cpu_to_all_gpus(self._index)
-        return self._gpu
+        found: tuple[np.ndarray, np.ndarray] = self._gpu.search(queries, neighbours)
+        return found
 
     # --- on disk ----------------------------------------------------------------------------------------------------
 
@@ -156,6 +201,66 @@ class VectorIndex:
     def made_for(self) -> int:
         """How many vectors there were when the lists were made."""
         return self._made_for
+
+
+def _nearest_first(cosines: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
+
+    turn = np.lexsort((rows, -cosines), axis=1)
+    return np.take_along_axis(cosines, turn, 1), np.take_along_axis(rows, turn, 1)
+
+
+class Partitions:
+    """Vectors searched in partitions: only one partition's index is there at a time, here and with every worker."""
+
+    def __init__(self, vectors: np.ndarray, rows: np.ndarray | None = None, *, scratch: Path | None = None) -> None:
+        """Name the vectors.
+
+        Args:
+            vectors: unit vectors, float32, shape (n, d).
+            rows: which of them are searched, ascending (default: all).
+            scratch: folder for results that are too large for the memory.
+        """
+        import numpy as np
+
+        self._vectors = vectors
+        self._rows = np.arange(len(vectors)) if rows is None else rows
+        self._scratch = scratch
+        self._made: tuple[int, VectorIndex] | None = None
+
+    def search(
+        self, queries: np.ndarray, neighbours: int, workers: Workers = HERE, rows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (cosines, places) of the nearest vectors, shapes (q, k); a place is that of a row in `rows` of this object.
+
+        The nearest come first, of equally near ones the first place; place -1 with cosine -1: there is none. `queries` and
+        `rows` are as in `VectorIndex.search`.
+        """
+        import numpy as np
+
+        shape = (len(queries) if rows is None else len(rows), min(neighbours, len(self._rows)))
+        cosines = room_for(shape, "float32", self._scratch)
+        places = room_for(shape, "int64", self._scratch)
+        cosines[:], places[:] = -1.0, -1
+        for start in range(0, len(self._rows), PARTITION):
+            for part, near, found in self._index(start).search(queries, neighbours, workers, rows):
+                _keep_nearest(cosines[part], places[part], near, np.where(found < 0, -1, found + start))
+        return cosines, places
+
+    def _index(self, start: int) -> VectorIndex:
+        if self._made is None or self._made[0] != start:
+            self._made = None  # before the next one is made: there is room for one
+            self._made = start, VectorIndex(self._vectors[self._rows[start : start + PARTITION]])
+        return self._made[1]
+
+
+def _keep_nearest(cosines: np.ndarray, places: np.ndarray, more_cosines: np.ndarray, more_places: np.ndarray) -> None:
+    """Put the nearest of two findings into the first, shapes (q, k) and (q, at most k)."""
+    import numpy as np
+
+    both = np.concatenate([cosines, more_cosines], axis=1), np.concatenate([places, more_places], axis=1)
+    nearest, at = _nearest_first(*both)
+    cosines[:], places[:] = nearest[:, : cosines.shape[1]], at[:, : cosines.shape[1]]
 
 
 def _gpus() -> int:
