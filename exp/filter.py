@@ -30,7 +30,9 @@ def parse_args() -> argparse.Namespace:
     parser = flags.Parser(__doc__)
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _filtered)")
-    parser.add_argument("--config", required=True, help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr")
+    parser.add_argument(
+        "--config", required=True, help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished"
+    )
     group = parser.add_argument_group("choice among what passes")
     group.add_argument("--balance", metavar="FIELD", help="as many of each value of this field (domain, difficulty, …)")
     group.add_argument("--top", type=flags.positive, metavar="N", help="N records at most (needs --by or --shuffle)")

@@ -7,10 +7,13 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from conftest import clean_environment, rows
 from magpie.configs import PROJECT
 
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
+TREE = re.compile(r"^## (?:The tree|ファイル構成)\n\n```\n(.*?)```", re.DOTALL | re.MULTILINE)
 MAIN_JOB = "test_launcher.py::test_the_main_job_ends_with_its_files_and_a_second_run_has_nothing_to_do"
 SERVER_ELSEWHERE = "test_launcher.py::test_a_server_elsewhere_is_used_and_settings_reach_the_stages"
 R1 = "test_r1.py::test_the_r1_launcher_on_a_tiny_model_of_its_architecture"
@@ -88,14 +91,37 @@ def test_one_server_around_several_commands(tmp_path):
     assert len(rows(tmp_path / "two" / "two_ins_2res.jsonl")) == 12
 
 
+def tree(name: str) -> list[tuple[str, str]]:
+    """A README's tree: each path with what is said of it."""
+    found = TREE.search((PROJECT / name).read_text(encoding="utf-8"))
+    assert found
+    return [(path, said.strip()) for path, _, said in (line.partition(" ") for line in found[1].splitlines())]
+
+
 def test_the_tree_names_every_file_and_folder():
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    paths = [path for path, _ in tree("README.md")]
+    assert sorted(set(paths)) == sorted(paths)
     shared = {f"exp/magpie/{path.name}" for path in (PROJECT / "exp" / "magpie").glob("[a-z]*.py")}
-    assert {name for name in shared if name not in text} == set()
     folders = {f"configs/{path.name}{'/' * path.is_dir()}" for path in (PROJECT / "configs").iterdir()}
-    assert {name for name in folders if name not in text} == set()
+    pages = {path.name for path in PROJECT.glob("*.md")}
+    assert (shared | folders | pages) - set(paths) == set()
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
     stages = {f"exp/{path.name}" for path in (PROJECT / "exp").glob("*.py")}
     assert {name for name in stages if f"`{name}`" not in text} == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_what_the_tree_names_is_there(name):
+    assert [path for path, _ in tree(name) if not list(PROJECT.glob(path))] == []
+    assert [path for path, _ in tree(name) if path.endswith("/") != (PROJECT / path).is_dir()] == []
+    assert [path for path, said in tree(name) if not said] == []
+
+
+def test_the_japanese_tree_is_the_english_one_in_japanese():
+    english, japanese = tree("README.md"), tree("README.ja.md")
+    assert [path for path, _ in japanese] == [path for path, _ in english]
+    kept = {path for (path, said), (_, other) in zip(japanese, english, strict=True) if said == other}
+    assert kept == {"LICENSE"}  # MIT
 
 
 def test_the_japanese_readme_has_the_same_commands():
