@@ -37,6 +37,8 @@ def test_what_a_model_wrote_is_no_markup_in_a_notebook(text: str) -> None:
     ("text", "shown"),
     [
         ("Find $a_1<b$.", r"Find $a_1\lt b$&#46;"),
+        (r"So \boxed{\frac{1}{2}}.", r"So $\boxed{\frac{1}{2}}$&#46;"),
+        (r"$x = \boxed{2}$", r"$x = \boxed{2}$"),
         (r"\(x\) and \[y\]", "$x$ and $$y$$"),
         (r"$50\%$ of $5", "$50\\%$ of <span>&#36;</span>5"),
         ("a\n\nb\nc", "a<br><br>b<br>c"),

@@ -47,11 +47,13 @@ MACROS = re.compile(r"\\(newcommand|renewcommand|def|let|require|href|style|clas
 """What could grow without end, or is no mathematics: such a formula is shown as written."""
 
 _ENVIRONMENTS = "align|equation|gather|multline|cases|aligned|array|pmatrix|bmatrix|vmatrix|matrix"
+_BRACES = r"\{(?:[^{}$\n]|\{(?:[^{}$\n]|\{[^{}$\n]*\})*\})*\}"
 _FORMULA = re.compile(
     rf"""\$\$(?P<dollars>.{{1,{FORMULA_LIMIT}}}?)\$\$
     | \\\[(?P<brackets>.{{1,{FORMULA_LIMIT}}}?)\\\]
     | \\\((?P<inline>.{{1,{FORMULA_LIMIT}}}?)\\\)
     | (?P<environment>\\begin\{{(?P<name>(?:{_ENVIRONMENTS})\*?)\}}.{{1,{FORMULA_LIMIT}}}?\\end\{{(?P=name)\}})
+    | (?P<boxed>\\boxed{_BRACES})                             # the final answer, often without any dollars around it
     | (?<![\\$])\$(?![\s$])(?P<dollar>[^$\n]{{1,{FORMULA_LIMIT}}}?)(?<![\s\\])\$(?!\d)""",
     re.VERBOSE | re.DOTALL,
 )
