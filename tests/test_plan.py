@@ -72,6 +72,8 @@ def test_hours_of_the_processor_and_of_the_search():
     assert planning.search_hours(10_000, 3.6e-3, 1) == pytest.approx(1.0)
     # four times the vectors: eight times the work
     assert planning.search_hours(40_000, 3.6e-3, 2) == pytest.approx(4.0)
+    # 8 million in four partitions of 2 million: four times 8 million x 1,414.2 x 3.6e-6 s = 11,313.7 s
+    assert planning.search_hours(8_000_000, 3.6e-6, 1) == pytest.approx(4 * 8e6 * 1414.2136 * 3.6e-6 / 3600)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from magpie.console import MagpieError
+from magpie.vector_index import PARTITION
 
 SECONDS_AN_HOUR = 3600
 GB = 1e9
@@ -133,11 +134,13 @@ def core_hours(count: float, seconds: float, workers: int = 1) -> float:
 
 
 def search_hours(vectors: int, search_seconds: float, cores: int) -> float:
-    """Hours to search every vector's neighbours: N x sqrt(N) x core seconds / cores / 3,600.
+    """Hours to search every vector's neighbours: N x sqrt(N) x core seconds / cores / 3,600; in partitions of P beyond P.
 
-    The index has 6 sqrt(N) lists, each query is compared with their centres and with 8 lists of sqrt(N) / 6 vectors.
+    The index has 6 sqrt(N) lists, each query is compared with their centres and with 8 lists of sqrt(N) / 6 vectors; with
+    partitions it is so compared N / P times, with sqrt(P) in place of sqrt(N).
     """
-    return vectors * math.sqrt(vectors) * search_seconds / cores / SECONDS_AN_HOUR
+    compared = math.sqrt(vectors) if vectors <= PARTITION else vectors / math.sqrt(PARTITION)
+    return vectors * compared * search_seconds / cores / SECONDS_AN_HOUR
 
 
 def deadline_replicas(single_hours: float, other_hours: float, deadline: float) -> int | None:
