@@ -127,6 +127,13 @@ def test_disk():
     assert states(diagnosis.check_disk(30, 5, Path("/x"))) == [("disk", "ok")]
 
 
+def test_models_that_the_disk_cannot_take_are_named():
+    [found] = diagnosis.check_room({"large": 671.0, "small": 15.0}, 100, Path("/cache"))
+    assert "100 GB free at /cache" in found.words and "large (671 GB)" in found.words and "small" not in found.words
+    assert "HF_HOME" in found.words
+    assert list(diagnosis.check_room({"small": 15.0}, 100, Path("/cache"))) == []
+
+
 LOCK = "A_b==1.0\nc==2.0 ; python_full_version >= '3.12'\nd==3 ; python_full_version < '3.12'\n# e==4\ntorch==2.13.0  # why\n"
 
 
@@ -180,15 +187,15 @@ def test_the_login_of_the_hub(tmp_path):
         ),
     ],
 )
-def test_models_and_machines(monkeypatch, gpus, smollm2, deepseek, llama):
+def test_models_and_machines(tmp_path, monkeypatch, gpus, smollm2, deepseek, llama):
     monkeypatch.setattr(machine, "this_machine", lambda: Machine(gpus, 32))
-    said = {finding.text.split()[0]: finding.text for finding in diagnosis.check_models(PROJECT / "configs")}
+    said = {finding.text.split()[0]: finding.text for finding in diagnosis.check_models(PROJECT / "configs", tmp_path)}
     assert smollm2 in said["smollm2"]
     assert deepseek in said["deepseek-r1"]
     assert llama in said["llama-3.3-70b"]
 
 
-def test_what_a_server_serves_is_told():
+def test_what_a_server_serves_is_told(tmp_path):
     class Models(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -203,7 +210,13 @@ def test_what_a_server_serves_is_told():
     url = f"http://127.0.0.1:{server.server_port}/v1"
     [found] = diagnosis.check_servers(url, "")
     [wrong] = diagnosis.check_servers("file:///etc/passwd", "")
+    (tmp_path / "urls.txt").write_text(f"# replicas\n{url}/  # one\n\n{url}\nhttp://127.0.0.1:9/v1\n")
+    (tmp_path / "empty.txt").write_text("# none yet\n")
+    in_a_file = list(diagnosis.check_servers(f"@{tmp_path}/urls.txt", ""))
+    [empty, missing] = diagnosis.check_servers(f"@{tmp_path}/empty.txt,@{tmp_path}/none.txt", "")
     server.shutdown()
+    assert states(in_a_file) == [("server", "ok"), ("server", "problem")] and "127.0.0.1:9" in in_a_file[1].words
+    assert "lists no server" in empty.words and "no such file" in missing.words
     assert found.state == "ok"
     assert "\x1b" not in found.words
     assert wrong.state == "problem"

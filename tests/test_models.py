@@ -730,18 +730,49 @@ def test_a_model_in_the_hubs_cache_is_read_as_one_in_a_folder(tmp_path: Path, lo
     assert json.loads(done.stdout) == [3.0, template.prompt("1 + 1?"), template.stop_token_ids]
 
 
-@pytest.mark.parametrize(("visible", "count"), [(None, 4), ("", 4), ("1", 1), ("0,2", 2)])
-def test_only_the_gpus_that_are_visible_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int
-) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(
-        '#!/bin/sh\nids=0,1,2,3\nfor a in "$@"; do case $a in --id=*) ids=${a#--id=};; esac; done\n'
-        "for i in $(echo $ids | tr , ' '); do echo 'NVIDIA A100, 81920, 8.0'; done\n"
-    )
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert len(machine.this_machine.__wrapped__().gpus) == count
+SMI = r"""#!/bin/sh
+ids=0,1,2,3
+for a in "$@"; do case $a in
+  --id=*) ids=${a#--id=} ;;
+  -L) echo "GPU 0: NVIDIA A100 (UUID: GPU-1)"
+      echo "  MIG 3g.40gb     Device  0: (UUID: MIG-aa)"
+      echo "  MIG 1g.10gb+me  Device  1: (UUID: MIG-bb)"
+      exit ;;
+esac; done
+case $ids in *MIG*) exit 6 ;; esac
+for i in $(echo $ids | tr , ' '); do echo "NVIDIA A100, MEMORY, 8.0"; done
+"""
+
+
+@pytest.fixture
+def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., machine.Machine]:
+    def look(visible: str | None, memory: str = "81920") -> machine.Machine:
+        tool = tmp_path / "nvidia-smi"
+        tool.write_text(SMI.replace("MEMORY", memory))
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        found: machine.Machine = machine.this_machine.__wrapped__()
+        return found
+
+    return look
+
+
+@pytest.mark.parametrize(("visible", "count"), [(None, 4), ("", 0), ("-1", 0), ("1", 1), ("0,2", 2), ("MIG-cc", 0)])
+def test_only_the_gpus_that_are_visible_count(seen: Callable[..., machine.Machine], visible: str | None, count: int) -> None:
+    assert len(seen(visible).gpus) == count
+
+
+def test_slices_of_a_gpu_count_with_their_own_memory(seen: Callable[..., machine.Machine]) -> None:
+    gpus = seen("MIG-bb,MIG-aa").gpus
+    assert [(gpu.name, gpu.memory_gb, gpu.capability) for gpu in gpus] == [
+        ("MIG 1g.10gb+me", 10.0, 8.0),
+        ("MIG 3g.40gb", 40.0, 8.0),
+    ]
+
+
+def test_a_gpu_that_shares_the_memory_of_the_machine_has_that(seen: Callable[..., machine.Machine]) -> None:
+    found = seen("0", memory="[N/A]")
+    assert [gpu.memory_gb for gpu in found.gpus] == [found.memory_gb]

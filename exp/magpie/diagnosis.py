@@ -91,6 +91,8 @@ def check_driver(told: str | None, cards: int) -> Iterator[Finding]:
     for number, line in enumerate(lines):
         name, total, used, _ = (part.strip() for part in line.rsplit(",", 3))
         text = f"{number}: {name}, {_mebibytes(total):.0f} GB, {_mebibytes(used):.0f} GB of it in use"
+        if not _mebibytes(total):  # [N/A]
+            text = f"{number}: {name}, which shares the machine's memory"
         if _mebibytes(used) > min(0.08 * _mebibytes(total), 4):  # the engine takes the rest (magpie/layouts.py)
             remedy = (
                 "end what uses it, or leave this GPU out: CUDA_VISIBLE_DEVICES, or ENGINE_FLAGS='--gpu-memory-utilization 0.7'"
@@ -238,9 +240,21 @@ def check_embedded(project: Path) -> Iterator[Finding]:
         yield Finding("problem", "model", "the embedded model is not unpacked", SET_UP)
 
 
+def hub_home(environment: dict[str, str], home: Path) -> Path:
+    """Return where the hub's client keeps its token and, below it, the models that it got."""
+    return Path(environment.get("HF_HOME") or Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface")
+
+
+def check_room(sizes: dict[str, float], free: float, where: Path) -> Iterator[Finding]:
+    """Say for which of the models that fit here, but are not on this disk, there is no room: name → GB to get."""
+    if large := [f"{name} ({size:.0f} GB)" for name, size in sorted(sizes.items()) if size > free]:
+        text = f"{free:.0f} GB free at {where}, where models from the hub go: too little for {', '.join(large)}"
+        yield Finding("note", "disk", text, "HF_HOME=/a/larger/disk, or name a folder that has the model")
+
+
 def check_login(environment: dict[str, str], home: Path) -> Iterator[Finding]:
     """Say whether a token of the hub is here; only whether, never which."""
-    folder = Path(environment.get("HF_HOME") or Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface")
+    folder = hub_home(environment, home)
     file = Path(environment.get("HF_TOKEN_PATH") or folder / "token")
     if environment.get("HF_TOKEN") or environment.get("HUGGING_FACE_HUB_TOKEN"):
         yield Finding("ok", "hub", "a token is in HF_TOKEN")
@@ -253,25 +267,40 @@ def check_login(environment: dict[str, str], home: Path) -> Iterator[Finding]:
         yield Finding("note", "hub", "HF_HUB_OFFLINE is set: only models on this disk", "unset HF_HUB_OFFLINE to get others")
 
 
-def check_servers(urls: str, key: str) -> Iterator[Finding]:
-    """Ask the servers of MAGPIE_BASE_URL what they serve."""
-    for url in filter(None, (each.strip().rstrip("/") for each in urls.split(","))):
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        try:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError("no URL")
-            request = urllib.request.Request(f"{url}/models", headers=headers)  # noqa: S310
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-                models = [str(model["id"]) for model in json.loads(answer.read(10**6))["data"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            remedy = "check MAGPIE_BASE_URL (it usually ends in /v1), MAGPIE_API_KEY, and that the server is up"
-            yield Finding("problem", "server", f"{url}: {error or type(error).__name__}", remedy)
-        else:
-            yield Finding("ok", "server", f"{url} serves {', '.join(models)}")
+def check_servers(listed: str, key: str) -> Iterator[Finding]:
+    """Ask the servers of MAGPIE_BASE_URL, which may name files that list them (@FILE), what they serve."""
+    urls: list[str] = []
+    for part in filter(None, (each.strip() for each in listed.split(","))):
+        if not part.startswith("@"):
+            urls.append(part.rstrip("/"))
+            continue
+        lines = (line.partition("#")[0].strip() for line in _text(part[1:]).splitlines())
+        urls += (found := [line.rstrip("/") for line in lines if line])
+        if not found:
+            what = "lists no server" if Path(part[1:]).is_file() else "no such file"
+            yield Finding(
+                "problem", "server", f"{part[1:]}: {what}", "list the servers' URLs in it, one a line; it is read again"
+            )
+    for url in dict.fromkeys(urls):
+        yield _server(url, key)
 
 
-def check_models(configs: Path) -> Iterator[Finding]:
-    """Say of each model of configs/models whether it fits here, and with what settings."""
+def _server(url: str, key: str) -> Finding:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("no URL")
+        request = urllib.request.Request(f"{url}/models", headers=headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+            models = [str(model["id"]) for model in json.loads(answer.read(10**6))["data"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "check MAGPIE_BASE_URL (it usually ends in /v1), MAGPIE_API_KEY, and that the server is up"
+        return Finding("problem", "server", f"{url}: {error or type(error).__name__}", remedy)
+    return Finding("ok", "server", f"{url} serves {', '.join(models)}")
+
+
+def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
+    """Say of each model of configs/models whether it fits here, and with what settings; `cache`: where models are got to."""
     try:
         from magpie import configs as presets
         from magpie.machine import model_folder, needed_gb, this_machine
@@ -280,7 +309,7 @@ def check_models(configs: Path) -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("note", "models", f"what fits here is told when the set-up is complete ({error.name} is missing)", SET_UP)
         return
-    left = 0
+    left, to_get = 0, dict[str, float]()
     for path in sorted(configs.glob("models/*.yaml")):
         try:
             preset = presets.load_preset(path)
@@ -292,7 +321,11 @@ def check_models(configs: Path) -> Iterator[Finding]:
         get = "on this disk" if here else f"{preset.weights_gb:.0f} GB to get" if preset.weights_gb else "to get"
         finding = _fit(preset, machine, f"{path.stem:22} {size:>11}, {get}")
         left += finding.state == "note"
+        if finding.state == "ok" and not here and preset.weights_gb:
+            to_get[path.stem] = preset.weights_gb
         yield finding
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    yield from check_room(to_get, shutil.disk_usage(there).free / GB, cache)
     if left:
         remedy = "a server elsewhere (MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model"
         yield Finding("note", "models", f"{left} do not fit: {machine.words}", remedy)
@@ -329,6 +362,7 @@ def diagnose(project: Path = PROJECT) -> Iterator[Finding]:
     excluded = _text(project / "locks" / "excluded.txt") if kind == "cpu" else ""
     unwanted = {_normal(line) for line in excluded.split("\n") if line.startswith("torch")}
     disk, shared = shutil.disk_usage(project), Path("/dev/shm")  # noqa: S108
+    cache = Path(os.environ.get("HF_HUB_CACHE") or hub_home(dict(os.environ), Path.home()) / "hub")
     parts: list[Callable[[], Iterator[Finding]]] = [
         lambda: check_python(sys.version_info[:3], platform.system(), platform.machine()),
         lambda: check_driver(told, nvidia_cards()),
@@ -340,7 +374,7 @@ def diagnose(project: Path = PROJECT) -> Iterator[Finding]:
         lambda: check_embedded(project),
         lambda: check_login(dict(os.environ), Path.home()),
         lambda: check_servers(os.environ.get("MAGPIE_BASE_URL", ""), os.environ.get("MAGPIE_API_KEY", "")),
-        lambda: check_models(project / "configs"),
+        lambda: check_models(project / "configs", cache.absolute()),
     ]
     for part in parts:
         yield from part()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -51,20 +52,43 @@ def this_machine() -> Machine:
     """Return what nvidia-smi (of the GPUs in CUDA_VISIBLE_DEVICES, if it is set) and the operating system tell."""
     import psutil
 
+    memory_gb = psutil.virtual_memory().total / GB
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    which = [f"--id={visible}"] if visible else []
-    query = ["nvidia-smi", *which, "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(  # noqa: S603
-            query, capture_output=True, text=True, timeout=30, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        told = ""
+    if visible is None:
+        return Machine(_gpus([], memory_gb), memory_gb)
+    if visible.strip() in ("", "-1"):  # as CUDA reads it: none
+        return Machine((), memory_gb)
+    if "MIG-" in visible:
+        return Machine(_slices(visible.split(","), memory_gb), memory_gb)
+    return Machine(_gpus([f"--id={visible}"], memory_gb), memory_gb)
+
+
+def _gpus(which: list[str], memory_gb: float) -> tuple[Gpu, ...]:
     gpus = []
-    for line in told.splitlines():
+    for line in _nvidia_smi(*which, "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"):
         name, mebibytes, capability = (part.strip() for part in line.rsplit(",", 2))
-        gpus.append(Gpu(name, float(mebibytes) * 2**20 / GB, float(capability)))
-    return Machine(tuple(gpus), psutil.virtual_memory().total / GB)
+        try:
+            gpus.append(Gpu(name, float(mebibytes) * 2**20 / GB, float(capability)))
+        except ValueError:  # [N/A]: it shares the machine's memory
+            gpus.append(Gpu(name, memory_gb, float(capability) if capability[:1].isdigit() else 0.0))
+    return tuple(gpus)
+
+
+def _slices(uuids: list[str], memory_gb: float) -> tuple[Gpu, ...]:
+    """Return the slices of GPUs (MIG) that are visible; their memory is in their profile's name, like 3g.40gb."""
+    whole = _gpus([], memory_gb)
+    told = "\n".join(_nvidia_smi("-L"))
+    known = {uuid: (name, size) for name, size, uuid in re.findall(r"(MIG \S*?\.(\d+)gb\S*).*UUID: (MIG-[^)\s]+)", told)}
+    found = [known[uuid.strip()] for uuid in uuids if uuid.strip() in known]
+    return tuple(Gpu(name, float(size), whole[0].capability if whole else 0.0) for name, size in found)
+
+
+def _nvidia_smi(*arguments: str) -> list[str]:
+    command = ["nvidia-smi", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return []
 
 
 def require_model(preset: ModelPreset) -> None:
