@@ -390,9 +390,19 @@ class Endpoints:
         """How many requests all the servers together take."""
         return self._most * max(1, sum(not endpoint.leaving for endpoint in self._all))
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that are with a server now."""
+        return sum(endpoint.outstanding for endpoint in self._all)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written so far."""
+        return sum(endpoint.tokens for endpoint in self._all)
+
     def shares(self) -> list[str]:
         """Return what each server has done, where there are several."""
-        whole = sum(endpoint.tokens for endpoint in self._all) or 1
+        whole = self.tokens or 1
         return [
             f"{printable(e.url)}: {e.completions:,} completions, {e.tokens:,} tokens ({100 * e.tokens / whole:.0f}%)"
             for e in self._all
