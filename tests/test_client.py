@@ -195,6 +195,23 @@ def test_a_model_that_is_no_longer_served_ends_the_run(status: int) -> None:
     assert len(server.history) == 2
 
 
+@pytest.mark.parametrize("status", [401, 402, 404])
+def test_one_of_several_that_serves_no_more_is_left_out_and_costs_no_row(
+    status: int, short_pauses: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ScriptedServer(Reply(), default=Reply(status, b"no model")) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
+        results = run(one, two, requests=40, window=4)
+    assert all(isinstance(result, Completion) for result in results)
+    assert len(one.history) <= 5 and len(two.history) >= 39, "it was asked again and again"
+    assert caplog.text.count("it is left out") == 1 and one.url in caplog.text and str(status) in caplog.text
+
+
+def test_the_last_one_of_several_that_serves_no_more_ends_the_run(short_pauses: None) -> None:
+    servers = ScriptedServer(Reply(), default=Reply(404)), ScriptedServer(Reply(), Reply(), default=Reply(404))
+    with servers[0], servers[1], pytest.raises(MagpieError, match="serves no more"):
+        run(*servers, requests=40, window=2)
+
+
 @pytest.mark.parametrize("status", [502, 503])
 def test_a_gateway_without_its_server_is_an_outage_and_costs_no_row(status: int) -> None:
     with ScriptedServer(Reply(), *[Reply(status)] * 3) as server:

@@ -15,6 +15,8 @@ import pytest
 import kill
 from conftest import clean_environment
 from magpie.configs import PROJECT
+from magpie.server import hashed_seed
+from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 SERVE = [sys.executable, str(PROJECT / "exp" / "serve.py"), "smollm2"]
 
@@ -33,6 +35,37 @@ def test_a_server_killed_in_the_middle_is_started_again_while_the_client_waits(t
     assert kill.kill_server([*command, "--max_in_flight", "8"], output, 1, tmp_path) == 1
     assert kill.problems_of(output, 40) == []
     assert len(list((tmp_path / "logs").glob("server-0-*.log"))) == 2
+
+
+def test_answers_of_an_unfinished_record_outlive_the_kill_and_are_not_asked_for_again(tmp_path):
+    source, output = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps({"id": i, "instruction": f"What is {i} + 1?"}) + "\n" for i in range(3)))
+    command = [sys.executable, str(PROJECT / "exp" / "gen_res.py"), "--model_path", "smollm2", "--served_model", MODEL]
+    command += ["--input_file", str(source), "--output_file", str(output), "--num_responses", "4", "--request_seeds"]
+    part = output.with_suffix(".part")
+    quick = (0, 1, 4, 5, 8)  # of each record one answer or two
+    replies = [Reply(body=completion(f"early {i}"), delay=0 if i in quick else 600) for i in range(12)]
+    with ScriptedServer(*replies) as server:
+        environment = clean_environment(MAGPIE_BASE_URL=server.url)
+        process = subprocess.Popen(command, env=environment)
+        assert kill.wait_for(lambda: kill._lines(part) >= 5, process, "an answer")
+        process.kill()
+        process.wait()
+        assert not any('"kept"' in line for line in part.read_text().splitlines()), "a record was finished"
+        first, server.default = server.history, Reply(body=completion("late"))
+        server.history = []
+        server.script.clear()
+        subprocess.run(command, env=environment, check=True)
+        again = [call.body["seed"] for call in server.history]
+    place_of = {hashed_seed(0, index, place): (index, place) for index in range(3) for place in range(4)}
+    finished = {place_of[first[i].body["seed"]]: f"early {i}" for i in quick}
+    assert sorted(place_of[seed] for seed in again) == sorted(set(place_of.values()) - finished.keys())
+    made = [json.loads(line) for line in output.read_text().splitlines()]
+    expected = [[finished.get((index, place), "late") for place in range(4)] for index in range(3)]
+    assert [row["id"] for row in made] == [0, 1, 2] and [row["responses"] for row in made] == expected
+    assert all(row["completion_tokens"] == [2, 2, 2, 2] and row["finish_reason"] == ["stop"] * 4 for row in made)
+    told = json.loads(output.with_suffix(".run.json").read_text())
+    assert told["tokens"] == {"prompt": 36, "completion": 24} and told["counts"]["read"] == 3
 
 
 def engine_of(serve: subprocess.Popen) -> list[psutil.Process]:

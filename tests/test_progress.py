@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import io
 import logging
+import random
+import sys
 import time
 from collections.abc import Iterator
 
@@ -10,6 +14,7 @@ import pytest
 
 from magpie import progress
 from magpie.console import log
+from magpie.progress import time_left
 
 
 @pytest.fixture
@@ -28,10 +33,12 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_a_stage_says_how_far_it_is_also_while_no_record_ends(said: list[str]) -> None:
-    with progress.StageBar("gen_res", 4, 1) as bar:
+    load = progress.Load(2, 0)
+    with progress.StageBar("gen_res", 4, 1, load=lambda: load) as bar:
         time.sleep(0.5)
         assert said.count("1 of 4 records (25%), 0s gone, ? left") >= 2
-        bar.update(closed=2, tokens=300, dropped=1)
+        load = progress.Load(1, 300)
+        bar.update(closed=2, dropped=1)
         time.sleep(0.3)
     assert said[-1].startswith("3 of 4 records (75%), ") and " tokens/s, 1 dropped, 0s gone, 0s left" in said[-1]
     count = len(said)
@@ -44,3 +51,64 @@ def test_a_stage_whose_length_is_not_known_says_no_time_left(said: list[str]) ->
         bar.update(closed=5, dropped=0)
         time.sleep(0.3)
     assert said[-1] == "5 records, 0 dropped, 0s gone"
+
+
+def test_every_answer_of_a_record_counts_at_once(said: list[str]) -> None:
+    with progress.StageBar("gen_res", 31, 0, each=4, load=lambda: progress.Load(100, 5000)) as bar:
+        time.sleep(0.05)
+        bar.update(closed=0, dropped=0, answers=9)
+        time.sleep(0.3)
+        assert said[-1].startswith("0 of 31 records, 9 of 124 answers (7%), ") and " tokens/s, 0 dropped" in said[-1]
+        assert said[-1].endswith("s left") and "?" not in said[-1]
+        bar.update(closed=2, dropped=0, answers=3)  # the two took eight of the nine with them
+        time.sleep(0.3)
+    assert said[-1].startswith("2 of 31 records, 11 of 124 answers (8%), ")
+
+
+def test_a_bar_on_a_terminal_counts_answers_and_says_the_same_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.02)
+    with progress.StageBar("gen_res", 31, 0, each=4, load=lambda: progress.Load(100, 5000)) as bar:
+        time.sleep(0.3)
+        assert "0/124 answers" in screen.getvalue() and "? left, " in screen.getvalue()
+        for answers in range(1, 10):
+            bar.update(closed=0, dropped=0, answers=answers)
+            time.sleep(0.15)
+    last = screen.getvalue().rsplit("\r", 2)[-2]
+    assert "9/124 answers" in screen.getvalue() and "tokens/s, 0 dropped" in last and "s left" in last, last
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def estimates(total: int, window: int, shares: tuple[float, ...]) -> list[tuple[float, float]]:
+    """Work through so many answers of lognormal length; return estimate over truth at some shares: the old one's and ours."""
+    draw = random.Random(1)
+    lengths = [draw.lognormvariate(0, 0.7) for _ in range(total)]
+    flying, now, busy, told = lengths[:window], 0.0, 0.0, []
+    heapq.heapify(flying)
+    for done in range(1, total + 1):
+        ends = heapq.heappop(flying)
+        busy += (ends - now) * (len(flying) + 1)
+        now = ends
+        if window + done <= total:
+            heapq.heappush(flying, now + lengths[window + done - 1])
+        told.append((now, now / done * (total - done), time_left(done, total - done, len(flying), busy)))
+    at = [told[int(share * total) - 1] for share in shares]
+    return [(old / (now - then), new / (now - then)) for then, old, new in at]
+
+
+@pytest.mark.parametrize(("total", "window"), [(200, 186), (2000, 64), (1000, 200)])
+def test_the_time_left_is_right_within_a_factor_of_two_from_one_in_twenty_on(total: int, window: int) -> None:
+    found = estimates(total, window, (0.05, 0.1, 0.25, 0.5))
+    assert all(0.5 < new < 2 for _, new in found), found
+
+
+def test_the_time_left_of_a_stage_that_works_on_one_record_at_a_time_is_what_its_pace_says() -> None:
+    assert time_left(100, 300, 1, 50.0) == pytest.approx(150, rel=0.01)
+    assert time_left(100, 0, 1, 50.0) == 0

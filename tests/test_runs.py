@@ -117,6 +117,53 @@ def test_a_replaced_sample_is_counted_and_its_row_stays_open(output: Path) -> No
     assert run_file(output)["tokens"]["completion"] == 22
 
 
+def partial(run: Run, index: int, place: int) -> None:
+    run.keep_partial(index, place, {"text": f"{index}/{place} \u2028é\n"}, prompt_tokens=3, completion_tokens=5)
+
+
+def test_finished_answers_of_an_open_record_are_there_again_and_their_tokens_are_counted_once(output: Path) -> None:
+    run = new_run(output, rows=3)
+    run.check()
+    with run.session():
+        for place in (2, 0):
+            partial(run, 1, place)
+        partial(run, 0, 1)
+        run.keep(0, record(0))
+        assert (run.partials_there, run.closed) == (2, 1) and run.partials(0) == {} and not run.is_closed(1)
+    assert run_file(output)["counts"]["read"] == 1 and run_file(output)["tokens"] == {"prompt": 9, "completion": 15}
+    run = new_run(output, rows=3)
+    assert run.check() is Progress.STOPPED
+    with run.session():
+        assert run.partials(1) == {2: {"text": "1/2 \u2028é\n"}, 0: {"text": "1/0 \u2028é\n"}}
+        assert (run.partials_there, run.closed) == (2, 1) and run.partials(0) == run.partials(2) == {}
+        partial(run, 1, 1)
+        run.keep(1, record(1))
+        run.drop(2, record(2), "empty", prompt_tokens=1, completion_tokens=1)
+        assert run.partials_there == 0
+        run.finish()
+    assert lines(output) == [record(0), record(1)]
+    assert run_file(output)["counts"] == {"read": 3, "written": 2, "dropped": {"empty": 1}}
+    assert run_file(output)["tokens"] == {"prompt": 13, "completion": 21}
+
+
+def test_an_answer_cut_at_every_byte_loses_that_answer_only(output: Path) -> None:
+    run = new_run(output)
+    run.check()
+    with run.session():
+        write(run, 0)
+        partial(run, 1, 0)
+        partial(run, 1, 1)
+    part = output.with_suffix(".part")
+    whole = part.read_bytes()
+    start = whole.rstrip(b"\n").rindex(b"\n") + 1
+    for cut in range(start, len(whole) + 1):
+        part.write_bytes(whole[:cut])
+        run = new_run(output)
+        with run.session():
+            assert list(run.partials(1)) == ([0, 1] if cut == len(whole) else [0]), f"cut at byte {cut - start}"
+            assert run.closed == 1
+
+
 def test_an_unfinished_run_cannot_be_finished_and_shows_no_output(output: Path) -> None:
     run = new_run(output)
     run.check()
@@ -160,6 +207,9 @@ GARBAGE = {
     "dropped without a reason": b'[5,"dropped",1,1,{"id":"r5"}]\n',
     "a row twice": b'[0,"kept",1,1,{"id":"other"}]\n',
     "a blank line": b"\n",
+    "an answer without its place": b'[5,"partial",1,1,{"text":"x"}]\n',
+    "an answer whose place is no number": b'[5,"partial",1,1,{"place":[]}]\n',
+    "an answer of a finished row": b'[0,"partial",1,1,{"place":0}]\n',
 }
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,22 @@ def test_the_state_of_a_running_job_is_told_by_its_files(tmp_path: Path) -> None
     assert state.look()[1]
     (tmp_path / "job.log").write_text("going on\n")
     assert not state.look()[1]
+
+
+def test_every_answer_of_a_record_counts_at_once(tmp_path: Path) -> None:
+    stage(tmp_path / "a_ins.jsonl", "gen_ins.py", ({"id": i} for i in range(10)), tokens=50)
+    run = Run("gen_res.py", tmp_path / "a_ins_4res.jsonl", rows=10, arguments={"num_responses": 4})
+    run.notes["window"] = 8
+    state = Watch(tmp_path)
+    with run.session():
+        for place in range(3):
+            run.keep_partial(0, place, {"text": "x"}, prompt_tokens=1, completion_tokens=40)
+        time.sleep(0.1)
+        [_, line], _ = state.look()
+        assert "0 of 10 records, 3 of 40 answers (7%)" in line and "tokens/s" in line and "? left" not in line, line
+        run.keep_partial(0, 3, {"text": "x"}, prompt_tokens=1, completion_tokens=40)
+        run.keep(0, {"id": 0, "responses": ["x"] * 4})
+        assert "1 of 10 records, 4 of 40 answers (10%)" in state.look()[0][1]
 
 
 def test_a_part_that_is_made_anew_is_read_anew(tmp_path: Path) -> None:

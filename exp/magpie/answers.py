@@ -87,10 +87,13 @@ class Answerer:
         if room < 1:
             session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the model takes {session.client.context}")
             return
+        places = range(self._args.num_responses)
+        earlier = session.partials(index)
         async with asyncio.TaskGroup() as group:
-            wanted = range(self._args.num_responses)
-            tasks = [group.create_task(self._one(session, prompt, room, index, number)) for number in wanted]
-        results = [task.result() for task in tasks]
+            missing = [place for place in places if place not in earlier]
+            tasks = {place: group.create_task(self._one(session, prompt, room, index, place)) for place in missing}
+        think = session.template.forced_think
+        results = [judge(earlier[n], forced_think=think) if n in earlier else tasks[n].result() for n in places]
         answers = [result for result in results if isinstance(result, Answer)]
         refused = [result for result in results if isinstance(result, Refused)]
         if answers:
@@ -106,9 +109,12 @@ class Answerer:
 
     async def _one(self, session: Session, prompt: Prompt, room: int, index: int, number: int) -> Answer | Refused:
         try:
-            return await self._sample(session, prompt, room, index, number)
+            answer = await self._sample(session, prompt, room, index, number)
         except Refused as error:
             return error
+        if self._args.num_responses > 1:  # the others may take hours yet
+            session.keep_partial(index, number, answer.completion)
+        return answer
 
     async def _sample(self, session: Session, prompt: Prompt, room: int, index: int, number: int) -> Answer:
         settings = session.server_sampling(self._sampling)
@@ -150,6 +156,7 @@ class Answerer:
 
     def _write(self, session: Session, index: int, record: dict[str, Any], answers: list[Answer], *, lost: int) -> None:
         completions = [answer.completion for answer in answers]
+        uncounted = completions if self._args.num_responses == 1 else []  # of several each was counted when it was kept
         good = [answer for answer in answers if not answer.drop_reason]
         previous = {key: record[key] for key in KEYS if record.get(key) is not None}
         record = {key: value for key, value in record.items() if key not in KEYS}
@@ -158,7 +165,7 @@ class Answerer:
             record["previous"] = previous | earlier
         if not good:
             raw = {"raw_responses": [c.text for c in completions], "gen_response_configs": self._configs}
-            session.drop(index, record | raw, answers[0].drop_reason, completions=completions)
+            session.drop(index, record | raw, answers[0].drop_reason, completions=uncounted)
             return
         prompt_tokens = {"prompt_tokens": completions[0].prompt_tokens}
         lists: dict[str, list[Any]] = {
@@ -173,4 +180,4 @@ class Answerer:
             added = {"responses": lists.pop("response"), **lists}
             if lost := lost + len(answers) - len(good):
                 added["lost_responses"] = lost
-        session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self._configs}, completions)
+        session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self._configs}, uncounted)

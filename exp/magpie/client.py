@@ -1,8 +1,9 @@
 """The client of OpenAI-compatible servers: a bounded window of requests in flight, balanced, tried again with back-off.
 
 Passing failures (429, 5xx, a reset connection, an answer that makes no sense, a server that is being started again) are
-tried again; lasting ones raise `Refused`, for which the caller drops a row. A wrong key or a server gone for good ends the
-run with a `MagpieError`: what is finished is on disk, and the same command goes on from there.
+tried again; lasting ones raise `Refused`, for which the caller drops a row. A server that refuses the key or serves no more is
+left out; where it was the last one, or the servers are gone for good, a `MagpieError` ends the run: what is finished is on
+disk, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -272,7 +273,7 @@ class Client:
             await asyncio.sleep(1.0)
 
     async def _post_once(self, body: dict[str, Any]) -> _Answer | None:
-        """Return the answer, or None if no connection was had."""
+        """Return the answer, or None if no connection was had, or with a server that is left out."""
         import aiohttp
 
         assert self._session is not None  # noqa: S101
@@ -298,7 +299,7 @@ class Client:
         finally:
             await self.endpoints.give_back(endpoint)
 
-    def _judge(self, endpoint: Endpoint, status: int, data: bytes, retry_after: str | None, sent_at: float) -> _Answer:
+    def _judge(self, endpoint: Endpoint, status: int, data: bytes, retry_after: str | None, sent_at: float) -> _Answer | None:
         if status == 200:
             try:
                 answer = _decode_chat(data).plain() if self.chat else _decode(data)
@@ -314,15 +315,21 @@ class Client:
             raise _RateLimited(text, _seconds(retry_after))
         if status >= 500 or status == 408:
             raise _Passing(text)
+        if status in (401, 402, 403, 404):
+            self._leave_out(endpoint, status, printable(text))
+            return None
+        raise Refused("request_refused", printable(text))
+
+    def _leave_out(self, endpoint: Endpoint, status: int, text: str) -> None:
+        """Go on without one of several servers: another program may have its port now, or it serves another model."""
         if status in (402, 404):
             hint = "" if self.chat else " (a service that has chat completions only: --api chat)"
-            raise MagpieError(f"{printable(endpoint.url)} serves no more ({printable(text)}). Mend that{hint}, then {AGAIN}")
-        if status in (401, 403):
-            raise MagpieError(
-                f"{printable(endpoint.url)} refuses the key (HTTP {status}). Put the right one into MAGPIE_API_KEY, then "
-                f"{AGAIN}"
-            )
-        raise Refused("request_refused", printable(text))
+            why, cure = f"serves no more ({text})", f"Mend that{hint}"
+        else:
+            why, cure = f"refuses the key (HTTP {status})", "Put the right one into MAGPIE_API_KEY"
+        why = f"{printable(endpoint.url)} {why}"
+        if not self.endpoints.leave_out(endpoint, why):
+            raise MagpieError(f"{why}. {cure}, then {AGAIN}")
 
     # --- many ----------------------------------------------------------------------------------------------------
 

@@ -360,15 +360,23 @@ class Endpoints:
         except Unreachable as error:
             endpoint.is_down(str(error.__cause__ or error))
         except MagpieError as error:
-            if len([e for e in self._all if not e.leaving]) == 1 and not self._connection.files:
+            if not self.leave_out(endpoint, str(error)):
                 raise
-            log.warning("%s; it is left out", error)
-            endpoint.leaving = True
         else:
             async with self._free:
                 self._free.notify_all()  # it has places for those that wait
             return True
         return False
+
+    def leave_out(self, endpoint: Endpoint, why: str) -> bool:
+        """Send nothing more to a server that cannot do the work; False: there is no other, and none may come."""
+        others = any(not e.leaving for e in self._all if e is not endpoint)
+        if not others and not self._connection.files:
+            return False
+        if not endpoint.leaving:
+            log.warning("%s; it is left out", why)
+            endpoint.leaving = True
+        return True
 
     def end_if_down_for_good(self) -> None:
         """Raise a MagpieError where there has been no server for too long, or there never will be one."""
@@ -390,9 +398,19 @@ class Endpoints:
         """How many requests all the servers together take."""
         return self._most * max(1, sum(not endpoint.leaving for endpoint in self._all))
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that are with a server now."""
+        return sum(endpoint.outstanding for endpoint in self._all)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written so far."""
+        return sum(endpoint.tokens for endpoint in self._all)
+
     def shares(self) -> list[str]:
         """Return what each server has done, where there are several."""
-        whole = sum(endpoint.tokens for endpoint in self._all) or 1
+        whole = self.tokens or 1
         return [
             f"{printable(e.url)}: {e.completions:,} completions, {e.tokens:,} tokens ({100 * e.tokens / whole:.0f}%)"
             for e in self._all

@@ -15,7 +15,7 @@ from magpie.console import MagpieError, log
 from magpie.hosted import HostedTemplate, Limits, Prices, Prompt
 from magpie.layouts import layout
 from magpie.machine import this_machine
-from magpie.progress import StageBar, show_examples, show_summary
+from magpie.progress import Load, StageBar, show_examples, show_summary
 from magpie.runs import Run
 from magpie.server import connect
 from magpie.stages import begins, shard_of
@@ -49,7 +49,17 @@ class Session:
     def keep(self, index: int, record: dict[str, Any], completions: list[Completion]) -> None:
         """Write a finished record and show it in the bar."""
         self.run.keep(index, record, **_tokens(completions))
-        self._tick(1, completions)
+        self._tick(1)
+
+    def keep_partial(self, index: int, place: int, completion: Completion) -> None:
+        """Write one finished answer of a record whose others are missing, and show it in the bar."""
+        answer = {"text": completion.text, "finish_reason": completion.finish_reason, **_tokens([completion])}
+        self.run.keep_partial(index, place, answer, **_tokens([completion]))
+        self._tick(0)
+
+    def partials(self, index: int) -> dict[int, Completion]:
+        """Return what earlier sessions have finished of a record, by place."""
+        return {place: Completion(**answer, token_ids=None) for place, answer in self.run.partials(index).items()}
 
     def drop(
         self,
@@ -64,13 +74,13 @@ class Session:
         """Write a record to what is left out and show it in the bar."""
         completions = completions or []
         self.run.drop(index, record, reason, detail, replaced=replaced, **_tokens(completions))
-        self._tick(int(not replaced), completions)
+        self._tick(int(not replaced))
 
-    def _tick(self, closed: int, completions: list[Completion]) -> None:
-        tokens = sum(c.completion_tokens for c in completions)
+    def _tick(self, closed: int) -> None:
         if self.prices:
             self.run.totals.statistics["cost_in_dollars"] = round(self.prices.cost(self.run.totals), 6)
-        self.bar.update(closed=closed, tokens=tokens, dropped=sum(self.run.totals.dropped.values()))
+        run = self.run
+        self.bar.update(closed=closed, dropped=run.totals.dropped.total(), answers=run.partials_there)
 
     def server_sampling(self, sampling: Sampling) -> dict[str, Any]:
         """Return the request's sampling settings, with the ends of a turn by id where the server knows that."""
@@ -201,8 +211,17 @@ def with_server(
                 if client.chat and isinstance(template, ChatTemplate):
                     known = HostedTemplate()
                     try_template(known)
+                run.notes["window"] = client.endpoints.places  # requests in flight at most, for who watches
                 with run.session(overwrite=overwrite):
-                    with StageBar(run.stage.removesuffix(".py"), run.rows, run.closed) as bar:
+                    bar = StageBar(
+                        run.stage.removesuffix(".py"),
+                        run.rows,
+                        run.closed,
+                        each=getattr(args, "num_responses", 1),
+                        answers=run.partials_there,
+                        load=lambda: Load(client.endpoints.in_flight, client.endpoints.tokens),
+                    )
+                    with bar:
                         session = Session(run, client, known, bar, prices)
                         await client.for_each(items, functools.partial(work, session))
                     run.finish()

@@ -153,6 +153,8 @@ def deadline_replicas(single_hours: float, other_hours: float, deadline: float) 
 def disk_gb(order: Order, figures: Figures, samples: int, rows: int) -> dict[str, float]:
     """GB on disk: what stays, by kind, and at most beside it the `.part` file of the largest resumable stage.
 
+    That file holds several answers of a record twice: each as it was finished, and all in the record.
+
     A stage writes its records whole again, so the compared answers (the votes; without any the main answers) stand in
     `ANSWER_COPIES` more files, those for pairs in three (answers, verified, pairs). A record has `problem_bytes` and
     `bytes_per_token` for each token of its answers.
@@ -162,6 +164,8 @@ def disk_gb(order: Order, figures: Figures, samples: int, rows: int) -> dict[str
     answered = order.problems * (problem + order.num_responses * answer)
     compared = order.problems * (problem + (order.votes or order.num_responses) * answer)
     paired = order.problems * (problem + order.pairs * answer) if order.pairs else 0.0
+    several = max(order.num_responses, order.votes, order.pairs)
+    part = order.problems * (problem + several * answer * (2 if several > 1 else 1))
     copies = ANSWER_COPIES + 1 if order.votes else ANSWER_COPIES
     found = {
         "problems": 2 * samples * problem,
@@ -170,7 +174,7 @@ def disk_gb(order: Order, figures: Figures, samples: int, rows: int) -> dict[str
         "pairs": 3 * paired,
         "data set": rows * (problem + answer),
         "embeddings": order.problems * figures["embedding_bytes"],
-        "while it runs": max(answered, compared, paired),
+        "while it runs": part,
     }
     return {name: size / GB for name, size in found.items()}
 

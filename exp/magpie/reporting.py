@@ -78,6 +78,7 @@ class RunFile(msgspec.Struct):
     certificate: dict[str, Any] = {}
     updated: str = ""
     sessions: list[dict[str, float]] = []
+    window: int = 0
     path: str = ""
 
     @property

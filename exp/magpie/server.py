@@ -38,6 +38,7 @@ ERROR_LINE = re.compile(r"\b[A-Za-z_.]*(?:Error|Exception)\b: .{1,300}")
 STOP_SECONDS = 15.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """No proxy stands between us and this machine."""
+ADDRESS_TAKEN = re.compile(rb"address already in use", re.I)
 HEALTHY_SECONDS = 60.0
 """A server that lived this long after its start has earned a new count of restarts."""
 
@@ -136,7 +137,8 @@ class Server:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._log_file = log_dir
         self.api_key = api_key or secrets.token_urlsafe(24)
-        self._host, self.port = host, port or _free_port()
+        self._any_port = port is None
+        self._host, self.port = host, port or _free_port(host)
         self.failed = threading.Event()
         self.failure = ""
 
@@ -166,8 +168,7 @@ class Server:
         if self._preset.embedded and not Path(self._preset.path).is_dir():
             raise MagpieError(f"{self._preset.path}: the embedded model is not unpacked. Run bash scripts/setup.sh")
         try:
-            self._start()
-            self._wait_until_healthy(show=True)
+            self._start_first()
         except BaseException:
             self._stop()
             raise
@@ -185,6 +186,20 @@ class Server:
         where = {"host": self._host, "port": self.port, "seed": seed}
         gpu = has_gpu()
         return [sys.executable, *engine_arguments(self._preset, self._place, gpu=gpu, **where), *self._extra_flags]  # type: ignore[arg-type]
+
+    def _start_first(self) -> None:
+        """Start it, once more on another port where somebody took the free one before the engine did."""
+        self._start()
+        try:
+            self._wait_until_healthy(show=True)
+        except MagpieError:
+            if not (self._any_port and self._max_restarts and ADDRESS_TAKEN.search(self._log_file.read_bytes())):
+                raise
+            log.warning("port %d was taken meanwhile; starting on another one; log: %s", self.port, self._log_file)
+            self._end_process()
+            self.port = _free_port(self._host)
+            self._start()
+            self._wait_until_healthy(show=True)
 
     def _start(self) -> None:
         self._log_dir.mkdir(parents=True, exist_ok=True)
@@ -322,9 +337,16 @@ class Server:
         self._process = self._guard = None
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+def _free_port(host: str) -> int:
+    """Return a port that is free at the address that the engine will listen on."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise MagpieError(
+                f"--host {printable(host)}: nothing can listen there ({error.strerror}). Give an address of this machine, or "
+                "0.0.0.0 for all of them"
+            ) from error
         return int(probe.getsockname()[1])
 
 

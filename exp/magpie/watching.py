@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from magpie.console import MagpieError, printable
-from magpie.progress import duration
+from magpie.progress import duration, so_far, time_left
 from magpie.reporting import RunFile, run_files
 from magpie.shards import parse
 
@@ -29,6 +29,8 @@ class Part:
     dropped: int = 0
     replaced: int = 0
     tokens: int = 0
+    answers: dict[int, int] = field(default_factory=dict)
+    """How many there are of a record whose others are missing."""
 
     def read_on(self, path: Path) -> None:
         """Read what was appended."""
@@ -47,10 +49,16 @@ class Part:
             entry = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
+        self.tokens += entry.completion_tokens
+        if entry.state == "partial":
+            self.answers[entry.index] = self.answers.get(entry.index, 0) + 1
+            return
         self.kept += entry.state == "kept"
         self.dropped += entry.state != "kept"
-        self.replaced += entry.state == "replaced"
-        self.tokens += entry.completion_tokens
+        if entry.state == "replaced":
+            self.replaced += 1
+        else:
+            self.answers.pop(entry.index, None)
 
     @property
     def done(self) -> int:
@@ -106,7 +114,7 @@ class Watch:
         except FileNotFoundError:
             return printable(f"{name}: {run.status}")
         seconds = _seconds(run, running=held(path))
-        told = [_of(part.done, _total(run, runs), seconds), f"{part.dropped:,} dropped"]
+        told = [_of(part, _total(run, runs), seconds, run), f"{part.dropped:,} dropped"]
         if part.tokens and seconds:
             told.append(f"{part.tokens / seconds:,.0f} tokens/s")
         told.append(f"{duration(seconds)} gone" if held(path) else f"not running here, last written {duration(since)} ago")
@@ -117,11 +125,16 @@ def _part(run: RunFile) -> Path:
     return run.output.with_suffix(".part")
 
 
-def _of(done: int, total: int | None, seconds: float) -> str:
+def _of(part: Part, total: int | None, seconds: float, run: RunFile) -> str:
     if not total:
-        return f"{done:,} records"
-    left = duration(seconds / done * max(total - done, 0)) if done else "?"
-    return f"{done:,} of {total:,} records ({100 * done // total}%), {left} left"
+        return f"{part.done:,} records"
+    each = int(run.arguments.get("num_responses") or 1)
+    answered = part.done * each + sum(part.answers.values())
+    rest = max(total * each - answered, 0)
+    # how many were in flight all the time is not in the files: as many as there may be
+    window = min(run.window or 1, total * each)
+    left = duration(time_left(answered, rest, window, window * seconds)) if answered else "?"
+    return f"{so_far(part.done, total, answered, each)}, {left} left"
 
 
 def _total(run: RunFile, runs: list[RunFile]) -> int | None:
