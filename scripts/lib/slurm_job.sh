@@ -65,7 +65,7 @@ end_all() {
   gone_within 45 "${ours[@]}" || send KILL "${ours[@]}"
   gone_within 0 "${steps[@]}" && return 0 # (without the 0 it would return the exit code of the script)
   scancel --signal=TERM "$SLURM_JOB_ID" || :
-  gone_within 30 "${steps[@]}" && return 0
+  gone_within 40 "${steps[@]}" && return 0
   printf 'warning: what this job has started with srun does not end: killing it\n' >&2
   send TERM "${steps[@]}"
   gone_within 10 "${steps[@]}" || send KILL "${steps[@]}"
