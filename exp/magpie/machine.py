@@ -86,12 +86,13 @@ def require_model(preset: ModelPreset) -> None:
         hf_hub_download(preset.path, "config.json")
     except GatedRepoError as error:
         raise MagpieError(
-            f"{preset.path} is gated on the hub. Accept its licence on its page there, then log in: hf auth login (or set "
-            "HF_TOKEN)"
+            f"{preset.path} is gated on the hub. Accept its licence on its page there, then log in: .venv/bin/hf auth login "
+            "(or set HF_TOKEN)"
         ) from error
     except RepositoryNotFoundError as error:
         raise MagpieError(
-            f"the hub has no model {preset.path}, or it is private. Check the name, or log in: hf auth login (or set HF_TOKEN)"
+            f"the hub has no model {preset.path}, or it is private. Check the name, or log in: .venv/bin/hf auth login "
+            "(or set HF_TOKEN)"
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise MagpieError(
