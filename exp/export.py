@@ -61,7 +61,9 @@ def parse_args() -> argparse.Namespace:
     group.add_argument("--for_model", help="the model to train: adds its training template where its own drops <think>")
     group.add_argument("--license", default="other", help="the data card's licence, as the hub names it (default other)")
     group.add_argument("--title", help="the data card's title (default: the folder's name)")
-    group.add_argument("--push_to_hub", metavar="NAME", help="upload it as owner/name (token: HF_TOKEN or `hf auth login`)")
+    group.add_argument(
+        "--push_to_hub", metavar="NAME", help="upload it as owner/name (token: HF_TOKEN or `.venv/bin/hf auth login`)"
+    )
     group.add_argument(
         "--private",
         action=argparse.BooleanOptionalAction,

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Sets the project up in .venv beside scripts/: the GPU set where an NVIDIA GPU is found, the CPU set elsewhere, and the
-# embedded model in models/. Needs Python 3.11 to 3.14 and a network. About 3 minutes and 4 GB without a GPU; a second run takes
+# embedded model in models/. A .venv that has a set keeps it, wherever this runs. Needs Python 3.11 to 3.14 and a network. About 3 minutes and 4 GB without a GPU; a second run takes
 # a moment. `bash scripts/setup.sh --dev` adds what scripts/test.sh needs.
 #   PYTHON      the interpreter to build .venv with (default: the first of python3, python3.14 … python3.11 that is new enough)
-#   MAGPIE_SET  cpu or gpu, instead of what is found
+#   MAGPIE_SET  cpu or gpu, instead of what is there or found; another set than .venv has: .venv is made anew
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -43,7 +43,7 @@ install_cpu_torch() {
 }
 
 install_set() {
-  rm -f "$mark"
+  printf '%s' "$set" >"$mark" # begun: without the lock's sum it is not finished
   if [[ $set == cpu ]]; then
     install_cpu_torch
     # --no-deps: the lock is complete, and asking for torchvision and the like would break the CPU torch (locks/excluded.txt)
@@ -53,23 +53,33 @@ install_set() {
   fi
 }
 
-set=${MAGPIE_SET:-$(detect_set)}
-[[ $set == cpu || $set == gpu ]] || fail "MAGPIE_SET is '$set': it must be cpu or gpu"
+set=${MAGPIE_SET:-}
+[[ -z $set || $set == cpu || $set == gpu ]] || fail "MAGPIE_SET is '$set': it must be cpu or gpu"
 dev=${1:-}
 [[ -z $dev || $dev == --dev ]] || fail "unknown argument '$dev': the only one is --dev"
-
-mark=.venv/.magpie-set
-pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
-wanted="$set $(cat locks/"$set".txt | cksum)"
-wanted_dev=$(cksum <requirements-dev.txt)
 
 # One set-up at a time: two jobs may be started at once on a fresh clone.
 if command -v flock >/dev/null; then
   exec 9>.setup.lock
-  flock 9
+  flock 9 || printf 'setup: this file system has no locks: take care that only one set-up runs at a time\n' >&2
 fi
-# Half made (interrupted), or of the other set (a GPU node that shares its files with a node without one): made anew.
-if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ "$(cut -d' ' -f1 "$mark" 2>/dev/null || printf '%s' "$set")" != "$set" ]]; then
+
+# The set that .venv has stays: a launcher on a login node without a GPU must not take it away from jobs that run.
+mark=.venv/.magpie-set
+had=$(cut -d' ' -f1 "$mark" 2>/dev/null) || had=''
+[[ $had == cpu || $had == gpu ]] || had=''
+if [[ -z $set ]]; then
+  found=$(detect_set) set=${had:-$found}
+  if [[ $set != "$found" ]]; then
+    printf 'setup: .venv keeps its %s set; this machine alone would take the %s set (MAGPIE_SET=%s)\n' "$set" "$found" "$found" >&2
+  fi
+fi
+pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+wanted="$set $(cat locks/"$set".txt | cksum)"
+wanted_dev=$(cksum <requirements-dev.txt)
+
+# Half made (interrupted), or of another set than the one that was asked for: made anew.
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ ${had:-$set} != "$set" ]]; then
   python=$(find_python)
   printf 'setup: making .venv with %s\n' "$("$python" --version)" >&2
   "$python" -m venv --clear .venv || fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"

@@ -147,7 +147,7 @@ def test_a_lock_is_read_for_this_python():
     [
         ({}, "", ["problem"], "nothing is installed"),
         ({"a": "1", "torch": "2+cpu"}, "cpu", ["ok"], "as locked"),
-        ({"a": "1", "torch": "2+cpu"}, "gpu", ["problem"], "has the gpu set"),
+        ({"a": "1", "torch": "2+cpu"}, "gpu", ["note"], "has the gpu set"),
         ({"a": "1"}, "", ["problem"], "1 of 2 packages missing: torch 2"),
         ({"a": "3", "torch": "2"}, "cpu", ["problem"], "another version than the lock's: a 1"),
         ({"a": "1", "torch": "2", "torchvision": "9"}, "cpu", ["note", "ok"], "torchvision: not of the cpu set"),
@@ -157,6 +157,12 @@ def test_what_is_installed_against_the_lock(installed, mark, expected, said):
     found = list(diagnosis.check_set_up("cpu", {"a": "1", "torch": "2"}, installed, {"torchvision"}, mark))
     assert [finding.state for finding in found] == expected
     assert said in found[0].text
+
+
+def test_the_cpu_set_on_a_machine_with_a_gpu_is_a_problem_and_the_remedy_says_which_set():
+    [found] = diagnosis.check_set_up("gpu", {"a": "1"}, {"a": "1"}, set(), "cpu")
+    assert found.state == "problem" and "has the cpu set" in found.text
+    assert found.remedy == "MAGPIE_SET=gpu bash scripts/setup.sh"
 
 
 def test_the_login_of_the_hub(tmp_path):

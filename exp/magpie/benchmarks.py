@@ -178,7 +178,7 @@ def _hub_rows(name: str, entry: BenchmarkEntry, config: str | None, revision: st
         gated = entry.gated or isinstance(error, GatedRepoError) or "gated" in str(error)
         what = (
             f"access to {entry.repo} is granted by hand: ask for it on https://huggingface.co/datasets/{entry.repo}, then "
-            "`hf auth login`, or set HF_TOKEN"
+            "`.venv/bin/hf auth login`, or set HF_TOKEN"
             if gated
             else f"the hub has no data set {entry.repo} that you may read. Check the name, or set HF_TOKEN"
         )

@@ -217,8 +217,13 @@ def check_set_up(
         text = f"the set-up installs {len(wanted)} packages of the {kind} set, {SET_GB[kind]} GB, into .venv"
         yield Finding("problem", "set-up", f"nothing is installed yet; {text}", SET_UP)
         return
-    if mark and mark != kind:
-        yield Finding("problem", "set-up", f".venv has the {mark} set, and this machine takes the {kind} set", SET_UP)
+    if mark and mark != kind:  # the set-up keeps what is there, unless it is told otherwise
+        text = f".venv has the {mark} set"
+        if kind == "gpu":
+            yield Finding("problem", "set-up", f"{text}, which does not use this machine's GPU", f"MAGPIE_SET=gpu {SET_UP}")
+        else:
+            remedy = f"to work on this machine alone: MAGPIE_SET=cpu {SET_UP}"
+            yield Finding("note", "set-up", f"{text}, for nodes that have a GPU; it stays", remedy)
         return
     again = SET_UP if not mark else f"rm .venv/.magpie-set && {SET_UP}"
     for names, what in ((absent, "missing"), (other, "of another version than the lock's")):

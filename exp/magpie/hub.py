@@ -8,7 +8,7 @@ from magpie.console import MagpieError, log
 
 
 def push_folder(folder: Path, name: str, *, private: bool) -> str:
-    """Upload a data-set folder and return its URL; the token comes from HF_TOKEN or `hf auth login`.
+    """Upload a data-set folder and return its URL; the token comes from HF_TOKEN or `.venv/bin/hf auth login`.
 
     Raises:
         MagpieError: no token, one that may not write there, or no connection.
@@ -18,7 +18,9 @@ def push_folder(folder: Path, name: str, *, private: bool) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     if not get_token():
-        raise MagpieError("--push_to_hub needs a token: set HF_TOKEN, or run `hf auth login`, and run the same command again")
+        raise MagpieError(
+            "--push_to_hub needs a token: set HF_TOKEN, or run `.venv/bin/hf auth login`, and run the same command again"
+        )
     api = HfApi()
     try:
         repo = api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)

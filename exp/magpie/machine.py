@@ -21,6 +21,9 @@ MEMORY_FACTOR = 1.1
 QUANTISED = {"fp8": 0.52, "nvfp4": 0.28, "awq": 0.28, "gptq": 0.28, "bitsandbytes": 0.28}
 """A quantised model's weights as a share of bfloat16's, with scales, and with embeddings as they were (a 30th of 70B)."""
 
+PART = re.compile(r".+-\d+-of-(?P<of>\d+)\.(safetensors|bin)")
+"""A file of weights that stand in several: model-00001-of-000163.safetensors."""
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -106,12 +109,13 @@ def require_model(preset: ModelPreset) -> None:
         hf_hub_download(preset.path, "config.json")
     except GatedRepoError as error:
         raise MagpieError(
-            f"{preset.path} is gated on the hub. Accept its licence on its page there, then log in: hf auth login (or set "
-            "HF_TOKEN)"
+            f"{preset.path} is gated on the hub. Accept its licence on its page there, then log in: .venv/bin/hf auth login "
+            "(or set HF_TOKEN)"
         ) from error
     except RepositoryNotFoundError as error:
         raise MagpieError(
-            f"the hub has no model {preset.path}, or it is private. Check the name, or log in: hf auth login (or set HF_TOKEN)"
+            f"the hub has no model {preset.path}, or it is private. Check the name, or log in: .venv/bin/hf auth login "
+            "(or set HF_TOKEN)"
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise MagpieError(
@@ -131,6 +135,20 @@ def model_folder(preset: ModelPreset) -> Path | None:
         return Path(snapshot_download(preset.path, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
+
+
+def is_complete(preset: ModelPreset) -> bool:
+    """Whether all of the model is at hand: its folder, or a copy in the hub's cache with its configuration and all its weights.
+
+    Programs that only look at a model leave its small files in the cache, so a folder there says little.
+    """
+    folder = model_folder(preset)
+    if folder is None or Path(preset.path).is_dir():
+        return folder is not None
+    names = [file.name for suffix in ("safetensors", "bin") for file in folder.glob(f"*.{suffix}") if file.is_file()]
+    parts = [found for name in names if (found := PART.fullmatch(name))]
+    whole = bool(names) and all(sum(other["of"] == part["of"] for other in parts) == int(part["of"]) for part in parts)
+    return whole and (folder / "config.json").is_file()
 
 
 def weights_gb(preset: ModelPreset) -> float | None:

@@ -30,7 +30,7 @@ from magpie.console import MagpieError, log, printable
 from magpie.endpoints import Connection, addresses
 from magpie.files import write_atomically
 from magpie.layouts import layout
-from magpie.machine import this_machine
+from magpie.machine import is_complete, this_machine
 from magpie.progress import waiting_bar
 
 TAIL_LINES, TAIL_ERRORS = 15, 3
@@ -39,6 +39,8 @@ STOP_SECONDS = 15.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """No proxy stands between us and this machine."""
 ADDRESS_TAKEN = re.compile(rb"address already in use", re.I)
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Addresses that mean all of this machine's, and where it reaches itself then."""
 HEALTHY_SECONDS = 60.0
 """A server that lived this long after its start has earned a new count of restarts."""
 
@@ -144,9 +146,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The base URL, as OpenAI's clients want it."""
-        anywhere = self._host in ("0.0.0.0", "::")  # noqa: S104
-        host = socket.gethostname() if anywhere else self._host
+        """The base URL, as OpenAI's clients want it; with this node's name where it listens on all addresses."""
+        return self._url(os.environ.get("SLURMD_NODENAME") or socket.gethostname())
+
+    def _url(self, own_name: str) -> str:
+        host = own_name if self._host in ANYWHERE else self._host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/v1"
 
     @property
@@ -207,8 +211,8 @@ class Server:
         environment = os.environ | {"VLLM_API_KEY": self.api_key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         if not has_gpu():
             environment = self._preset.server.cpu_environment | environment  # what the user has set goes first
-        if Path(self._preset.path).is_dir():
-            environment |= {"HF_HUB_OFFLINE": "1"}
+        if is_complete(self._preset):  # a node without a network must not wait for the hub; what the user has set goes first
+            environment = {"HF_HUB_OFFLINE": "1"} | environment
         with self._log_file.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603
                 self.command(start),
@@ -259,7 +263,8 @@ class Server:
         if self.headless:
             return self._process is not None and self._process.poll() is None
         try:
-            with DIRECT.open(f"{self.url.removesuffix('/v1')}/health", timeout=2) as answer:
+            url = self._url(ANYWHERE.get(self._host, ""))
+            with DIRECT.open(f"{url.removesuffix('/v1')}/health", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (OSError, http.client.HTTPException):
             return False
