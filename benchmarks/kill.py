@@ -29,7 +29,7 @@ from magpie.configs import load_model  # noqa: E402
 from magpie.records import encode  # noqa: E402
 from magpie.server import Server  # noqa: E402
 
-PATIENCE = 300.0
+PATIENCE = 1500.0
 
 
 def stage_command(stage: str, folder: Path, records: int, max_tokens: int = 96) -> tuple[list[str], Path]:
@@ -81,14 +81,16 @@ def engine_processes(root: int) -> list[int]:
     """Return the process ids below `root` that belong to an engine: its server first, then its engine core."""
     import psutil
 
+    def words(process: psutil.Process) -> str:
+        try:
+            return " ".join(process.cmdline())
+        except psutil.NoSuchProcess:
+            return "tracker"  # one that is gone meanwhile is none
+
     children = psutil.Process(root).children(recursive=True)
-    servers = [c for c in children if "vllm.entrypoints." in " ".join(c.cmdline())]
-    return [
-        p.pid
-        for server in servers
-        for p in (server, *server.children(recursive=True))
-        if "tracker" not in " ".join(p.cmdline())
-    ]
+    servers = [child for child in children if "vllm.entrypoints." in words(child)]
+    family = (p for server in servers for p in (server, *server.children(recursive=True)))
+    return [process.pid for process in family if "tracker" not in words(process)]
 
 
 def kill_server(command: list[str], output: Path, kills: int, folder: Path, step: int = 2) -> int:

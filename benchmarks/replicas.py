@@ -60,6 +60,8 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
     from ray.cluster_utils import Cluster
 
     node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    # Ray would kill workers when the machine's memory, which others use too, is nearly full
+    os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 - its name
     cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
     cluster.add_node(**node)
     made, answered = folder / "x_ins.jsonl", folder / "x_ins_res.jsonl"
@@ -69,7 +71,8 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
         f"{stage}/gen_ins.py --model_path smollm2 --total_prompts {problems} --preflight 0 --max_tokens {max_tokens} {window}"
         f" --output_file {made} 2>{folder}/ins.log",
         # both are there again before the second stage's end only if it lasts: so many answers
-        f"{stage}/gen_res.py --model_path smollm2 --input_file {made} --max_tokens {max_tokens} --temperature 0.8 {window}"
+        f"{stage}/gen_res.py --model_path smollm2 --input_file {made} --max_tokens {max_tokens} --temperature 0.8"
+        f" --max_in_flight {min(24, max(4, problems // 8))}"
         f" --output_file {answered} 2>{folder}/res.log",
     ]
     killed: list[str] = []
@@ -112,7 +115,7 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
         "tokens of each address, with the kill": shares((folder / "res.log").read_text()),
         "restarts": done.stderr.count("Ray starts another one"),
         "said": [line for line in (folder / "res.log").read_text().splitlines() if " is " in line and "http" in line],
-        "processes left over": [process.pid for process in psutil.wait_procs(seen, timeout=15)[1]],
+        "processes left over": [process.pid for process in psutil.wait_procs(seen, timeout=120)[1]],
     }
 
 

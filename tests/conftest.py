@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,10 +45,24 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")} | extra
 
 
+def finished(command: list[str], *, timeout: float = 1500, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; one that takes too long is ended with all that it started, which would slow the next tests."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **settings
+    )
+    try:
+        out, errors = process.communicate(timeout=timeout)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, errors)
+
+
 def program(name: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a stage program as a user does and return what came of it."""
     command = [sys.executable, str(PROJECT / "exp" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, env=clean_environment(**(env or {})), capture_output=True, text=True, timeout=600)
+    return finished(command, env=clean_environment(**(env or {})))
 
 
 def rows(path: Path) -> list[dict]:

@@ -42,6 +42,8 @@ def make_r1(folder: Path) -> Path:
     template = ChatTemplate(ModelPreset(model="made", folder=str(folder)))
     vocabulary = len(template._tokenizer)
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine two wait for each other at every small operation
     config = DeepseekV3Config(
         vocab_size=vocabulary,
         hidden_size=128,
@@ -78,6 +80,7 @@ def make_r1(folder: Path) -> Path:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+    torch.set_num_threads(threads)
     model.to(torch.bfloat16).save_pretrained(folder)
     config_file = folder / "config.json"
     content = json.loads(config_file.read_text()) | {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}

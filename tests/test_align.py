@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from conftest import clean_environment, program, rows
+from conftest import clean_environment, finished, program, rows
 from magpie.aligning import model_of, problems_and_model
 from magpie.configs import PROJECT
 from magpie.console import MagpieError
 from magpie.records import encode
+from scripted_server import Reply, ScriptedServer, completion
 
 
 def script(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(PROJECT / "scripts" / f"{name}.sh"), *map(str, arguments)]
-    return subprocess.run(command, env=clean_environment(**environment), capture_output=True, text=True, timeout=600)
+    return finished(command, env=clean_environment(**environment))
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,30 @@ def test_a_file_of_problems_ends_with_pairs_that_are_right_against_wrong(sums: P
     assert "To go on after an interruption:" in done.stderr and str(sums) in done.stderr
     again = script("magpie_po", *arguments, **engine, RES_FLAGS="--max_tokens 72")
     assert again.returncode == 0
-    assert len(rows(sums.with_name("sums_6res_verified_pairs_dpo.jsonl"))) == len(rows(pairs)) > 0
-    # answers and pairs are looked at twice, for the check that comes first
-    assert again.stderr.count("is complete already") == 6, again.stderr
+    if found["written"]:  # a model of this size may solve none
+        assert len(rows(sums.with_name("sums_6res_verified_pairs_dpo.jsonl"))) == found["written"]
+        # answers and pairs are looked at twice, for the check that comes first
+        assert again.stderr.count("is complete already") == 6, again.stderr
+
+
+def test_right_and_wrong_answers_become_pairs_and_a_data_set(tmp_path: Path) -> None:
+    path = tmp_path / "sum.jsonl"
+    model = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    problem = {
+        "id": 1,
+        "instruction": "What is 1 + 2?",
+        "reference_answer": "3",
+        "gen_input_configs": {"input_generator": model},
+    }
+    path.write_bytes(encode(problem) + b"\n")
+    told = [f"One and two are \\boxed{{{3 + n % 2}}}. So much for attempt {n}." for n in range(6)]
+    with ScriptedServer(*(Reply(body=completion(text)) for text in told), served=(model,)) as server:
+        done = script("magpie_po", path, "--num_responses", 6, "--pairs_per_problem", 2, MAGPIE_BASE_URL=server.url)
+    assert done.returncode == 0, done.stderr
+    pairs = rows(path.with_name("sum_6res_verified_pairs.jsonl"))
+    assert len(pairs) == 2
+    assert all("{3}" in row["chosen"][0]["content"] and "{4}" in row["rejected"][0]["content"] for row in pairs)
+    assert len(rows(path.with_name("sum_6res_verified_pairs_dpo.jsonl"))) == 2
 
 
 def test_a_main_job_ends_with_pairs_or_says_why_there_are_none(tmp_path: Path, engine: dict[str, str]) -> None:

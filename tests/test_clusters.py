@@ -43,6 +43,8 @@ TEMPLATES = (
 def machines() -> Iterator[Any]:
     from ray.cluster_utils import Cluster as LocalCluster
 
+    # Ray would kill workers when the machine's memory, which other tests use too, is nearly full
+    os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 - its name
     cluster = LocalCluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
     cluster.add_node(**NODE)
     yield cluster

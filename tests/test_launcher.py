@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import clean_environment, rows
+from conftest import clean_environment, finished, rows
 from magpie.configs import PROJECT
 
 LAUNCHER = PROJECT / "scripts" / "magpie-smollm2.sh"
@@ -15,13 +15,11 @@ LAUNCHER = PROJECT / "scripts" / "magpie-smollm2.sh"
 
 def launch(tmp_path, *arguments, **environment):
     env = clean_environment(DATA_DIR=str(tmp_path), JOB_NAME="job", **environment)
-    return subprocess.run(
-        ["bash", str(LAUNCHER), *arguments], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=600
-    )
+    return finished(["bash", str(LAUNCHER), *arguments], env=env, cwd=tmp_path)
 
 
 def test_the_main_job_ends_with_its_files_and_a_second_run_has_nothing_to_do(tmp_path):
-    settings = {"RES_FLAGS": "--max_tokens 128", "VOTE_FLAGS": "--temperature 0.7 --max_tokens 400", "VOTES": "3"}
+    settings = {"RES_FLAGS": "--max_tokens 128", "VOTE_FLAGS": "--temperature 0.7 --max_tokens 200", "VOTES": "3"}
     done = launch(tmp_path, "12", **settings)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "job"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 
 import pytest
 
-from conftest import clean_environment, rows
+from conftest import clean_environment, finished, rows
 from made_models import make_r1
 from magpie.configs import PROJECT, ModelPreset
 from magpie.templates import ChatTemplate
@@ -20,7 +19,7 @@ BOS, USER, ASSISTANT = "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Ass
 def launch(name, tmp_path, *arguments, **environment):
     env = clean_environment(DATA_DIR=str(tmp_path / "data"), JOB_NAME="job", **environment)
     command = ["bash", f"{name}.sh", *arguments]
-    return subprocess.run(command, env=env, cwd=LAUNCHERS, capture_output=True, text=True, timeout=600)
+    return finished(command, env=env, cwd=LAUNCHERS)
 
 
 def check_what_the_server_got(log, folder, answered):

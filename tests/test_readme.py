@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from conftest import clean_environment, rows
+from conftest import clean_environment, finished, rows
 from magpie.configs import PROJECT
 
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
@@ -55,7 +54,7 @@ def run(command: str, tmp_path: Path, **environment: str) -> None:
     command = command.replace("data/", f"{tmp_path}/")
     script = f"set -e; source .venv/bin/activate\n{command}"
     env = clean_environment(**environment)
-    done = subprocess.run(["bash", "-c", script], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    done = finished(["bash", "-c", script], env=env, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import made_tokenizers
 import unitag
-from conftest import clean_environment, rows
+from conftest import clean_environment, finished, rows
 from magpie.configs import PROJECT, load_model
 from magpie.console import MagpieError
 from magpie.records import DIFFICULTIES, DOMAIN_TAGS, QUALITIES, TASK_CATEGORIES
@@ -87,7 +87,7 @@ def test_hostile_problems_get_valid_tags_from_the_real_model(tmp_path, engine):
     more = {"target_domain": "algebra", "gen_input_configs": {"input_generator": "HuggingFaceTB/SmolLM2-135M-Instruct"}}
     path = write(tmp_path / "x.jsonl", HOSTILE, **more)
     command = ["bash", str(PROJECT / "scripts" / "unitag.sh"), str(path)]
-    done = subprocess.run(command, env=clean_environment(**engine), capture_output=True, text=True, timeout=600)
+    done = finished(command, env=clean_environment(**engine))
     assert done.returncode == 0, done.stderr
     tagged = rows(tmp_path / "x_tagged.jsonl")
     assert [r["instruction"] for r in tagged] == HOSTILE
