@@ -10,7 +10,7 @@ from magpie import flags
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log, printable
 from magpie.layouts import RAY_PORT, Layout, Wanted, described, layout
-from magpie.machine import Machine, this_machine
+from magpie.machine import QUANTISED, Machine, this_machine
 from magpie.server import engine_arguments, has_gpu, hashed_seed
 
 DRY_PORT = 8000
@@ -36,7 +36,11 @@ def add_layout(parser: flags.Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="spread a mixture's experts over all GPUs (default: on for models with experts on several GPUs)",
     )
-    group.add_argument("--quantization", help="the engine's quantisation, like fp8 (default: the model's own)")
+    group.add_argument(
+        "--quantization",
+        type=quantization,
+        help=f"hold a bfloat16 model's weights in fewer bits: {', '.join(QUANTISED)} (default: as the model's files are)",
+    )
     group.add_argument("--kv_cache_dtype", help="type of the KV cache, like fp8 (default: the model's own)")
     group.add_argument("--max_model_len", type=flags.positive, help="tokens of context (default: the preset's)")
     group = parser.add_argument_group("several nodes")
@@ -61,6 +65,16 @@ def add_layout(parser: flags.Parser) -> None:
         type=flags.number(float, above=0.0, most=10_000),
         help="GB of each of those, as their makers say: 80 for an H100, 141 for an H200",
     )
+
+
+def quantization(text: str) -> str:
+    """Return the name of a quantisation that the engine does by itself: an argparse type."""
+    if text not in QUANTISED:
+        raise argparse.ArgumentTypeError(
+            f"the engine cannot quantise a model to {text!r} while it loads it, only to {', '.join(QUANTISED)}. One that is "
+            "quantised already (AWQ, GPTQ, NVFP4, …) needs no --quantization: name its own repo or folder as the model"
+        )
+    return text
 
 
 def wanted_of(args: argparse.Namespace) -> Wanted:
