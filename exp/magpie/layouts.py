@@ -57,6 +57,11 @@ class Layout:
     requests: float | None = None
 
     @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
+
+    @property
     def commands(self) -> int:
         """On how many nodes the engine itself is started: Ray starts it on the others."""
         return 1 if self.backend == "ray" else self.nodes

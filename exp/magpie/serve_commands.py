@@ -14,7 +14,8 @@ from magpie.machine import QUANTISED, Machine, this_machine
 from magpie.server import engine_arguments, has_gpu, hashed_seed
 
 DRY_PORT = 8000
-"""What is printed where a real start takes any free port."""
+REPLICA_HOST = "ITS_NODE"
+"""What is printed where a real start takes any free port, and a replica the address of the node that Ray has chosen."""
 
 
 def add_layout(parser: flags.Parser) -> None:
@@ -138,6 +139,8 @@ def printed(preset: ModelPreset, found: Layout, args: argparse.Namespace) -> Ite
         yield f"# on the first node, before the rest\nray start --head --port={RAY_PORT}"
         if found.nodes > 1:
             yield f"# on each of the others ({found.nodes - 1})\nray start --address={master}:{RAY_PORT}"
+    if args.replicas > 1:
+        yield _replicas(found, args)
     environment = {} if gpu else preset.server.cpu_environment
     settings = "".join(f"{name}={shlex.quote(value)} " for name, value in environment.items())
     for rank in range(found.commands):
@@ -145,11 +148,29 @@ def printed(preset: ModelPreset, found: Layout, args: argparse.Namespace) -> Ite
             preset,
             found.flags(rank, master),
             gpu=gpu,
-            host=args.host,
+            host=args.host if args.replicas == 1 else REPLICA_HOST,
             port=args.port or DRY_PORT,
             seed=hashed_seed(args.seed, args.replica, 0),
         )
         program = ["vllm", *arguments[2:]] if gpu else ["python", *arguments]
-        where = "the node" if found.nodes == 1 else f"node {rank + 1} of {found.nodes}"
+        where = (
+            "replica 1's node; the others differ in --seed and --host"
+            if args.replicas > 1
+            else "the node"
+            if found.nodes == 1
+            else f"node {rank + 1} of {found.nodes}"
+        )
         yield f"# on {where}{', which serves' if found.nodes > 1 and not rank else ''}"
         yield printable(f'VLLM_API_KEY="$MAGPIE_API_KEY" {settings}{shlex.join([*program, *args.engine_flags])}')
+
+
+def _replicas(found: Layout, args: argparse.Namespace) -> str:
+    """Return the comment on how many replicas there are and what each gets."""
+    gpus = len(machine_of(args).gpus)
+    if not gpus:
+        return f"# {args.replicas} replicas on a Ray cluster without GPUs, one CPU each"
+    nodes = -(-args.replicas // (gpus // found.gpus))
+    return (
+        f"# {args.replicas} replicas on a Ray cluster, {found.gpus} GPU(s) each: {gpus // found.gpus} go onto a node of {gpus} "
+        f"GPU(s), so {nodes} such node(s)"
+    )
