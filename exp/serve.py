@@ -20,10 +20,10 @@ from magpie import flags
 from magpie.commands import serve
 from magpie.configs import PROJECT, ModelPreset, load_model
 from magpie.console import run_program
-from magpie.layouts import layout
-from magpie.machine import this_machine
+from magpie.layouts import Layout, layout
+from magpie.machine import Machine, this_machine
 from magpie.replicas import Replicas, new_key
-from magpie.serve_commands import add_layout, layout_of, printed, wanted_of
+from magpie.serve_commands import add_layout, layout_of, machine_of, printed, wanted_of
 from magpie.server import Server, announced
 from magpie.templates import ChatTemplate
 
@@ -57,8 +57,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"--engine_flags: {error}")
     if any(flag.split("=")[0] in ("--api-key", "--api_key") for flag in args.engine_flags):
         parser.error("--engine_flags would show the key to everybody on this machine: put it into MAGPIE_API_KEY")
-    if args.replicas > 1 and (args.nodes > 1 or args.port or args.replica):
-        parser.error("--replicas goes without --nodes, --port and --replica: Ray finds the machines")
+    if args.replicas > 1 and (args.nodes > 1 or args.backend or args.port or args.replica):
+        parser.error("--replicas goes without --nodes, --backend, --port and --replica: Ray finds the machines")
     if split < len(arguments) and not args.command:
         parser.error("nothing stands behind --: give the command to run")
     return args
@@ -71,7 +71,7 @@ def add_replicas(parser: flags.Parser) -> None:
         "--replicas",
         type=flags.positive,
         default=1,
-        help="servers of the model, on the machines of a Ray cluster, --tensor_parallel GPUs each (default 1, without Ray)",
+        help="servers of the model on a Ray cluster, each on as few GPUs of a node as it needs (default 1, without Ray)",
     )
     flags.add_ray(parser)
 
@@ -82,13 +82,15 @@ def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
     key, wanted = new_key(), wanted_of(args)
     settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout, "api_key": key}
 
-    def make(number: int, host: str) -> Server:
-        place = layout(preset, this_machine(), wanted).flags()
-        own = {"place": place, "extra_flags": args.engine_flags, "replica": number, "host": host}
+    def make(number: int, host: str, place: Layout | None) -> Server:
+        place = place or layout(preset, this_machine(), wanted)
+        own = {"place": place.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
         return Server(preset, log_dir=log_dir.resolve(), **own, **settings)
 
-    gpus = (args.tensor_parallel or 1) * (args.pipeline_parallel or 1) * args.data_parallel
-    cluster = {"gpus": gpus, "ray": args.ray, "max_restarts": args.max_restarts}
+    def decide(machine: Machine) -> Layout:
+        return layout(preset, machine, wanted)
+
+    cluster = {"decide": decide, "ray": args.ray, "max_restarts": args.max_restarts}
     with Replicas(
         args.replicas, make, list_file=args.url_file or log_dir / f"servers-{os.getpid()}.txt", api_key=key, **cluster
     ) as servers:
@@ -100,6 +102,7 @@ def main() -> int:
     args = parse_args()
     preset = load_model(args.model)
     if args.replicas > 1 and not args.dry_run:
+        machine_of(args)  # a description is for --dry_run alone
         ChatTemplate(preset)
         return with_replicas(preset, args)
     place = layout_of(preset, args)

@@ -187,6 +187,8 @@ BAD_ARGUMENTS: list[tuple[Program, tuple[str, ...], tuple[str, ...]]] = [
     (("serve", ()), ("smollm2", "--ports", "80", "--", "true"), ("--ports", "--help")),
     (("serve", ()), ("smollm2", "--port", "0", "--", "true"), ("--port", "at least 1")),
     (("serve", ()), ("smollm2", "--replicas", "2", "--nodes", "2", "--", "true"), ("--replicas", "--nodes")),
+    (("serve", ()), ("smollm2", "--replicas", "2", "--backend", "ray", "--", "true"), ("--replicas", "--backend")),
+    (("serve", ()), ("smollm2", "--replicas", "2", "--gpus", "8", "--gpu_memory", "80", "--", "true"), ("--dry_run",)),
     (("serve", ()), ("smollm2", "--engine_flags=--api-key=x", "--", "true"), ("MAGPIE_API_KEY",)),
     (("concat", ()), ("--shards", "in.jsonl", "--output_file", "out.jsonl"), ("--output_file", "--shards")),
     (("concat", ()), ("--inputs", "in.jsonl"), ("--output_file",)),

@@ -20,6 +20,7 @@ from magpie import serve_commands
 from magpie.configs import Architecture, ModelPreset, load_model
 from magpie.console import MagpieError
 from magpie.layouts import Wanted, architecture, described, layout
+from magpie.machine import QUANTISED
 
 H200, H100, A100 = ("--gpu_memory", 141), ("--gpu_memory", 80), ("--gpu_memory", 80)
 R1 = (
@@ -94,6 +95,10 @@ GOLDEN: dict[str, tuple[tuple[object, ...], list[str]]] = {
         ("qwen2.5-math-72b", "--gpus", 4, *A100, "--nodes", 2),
         [f"{QWEN72} --gpu-memory-utilization 0.95 --tensor-parallel-size 2"],
     ),
+    "72B, four replicas": (
+        ("qwen2.5-math-72b", "--gpus", 6, *A100, "--replicas", 4),
+        [f"{QWEN72} --gpu-memory-utilization 0.95 --tensor-parallel-size 2".replace("127.0.0.1", "ITS_NODE")],
+    ),
     "7B on a card of 24 GB": (("qwen2-math-7b", "--gpus", 1, "--gpu_memory", 24), [f"{QWEN7} --tensor-parallel-size 1"]),
     "7B, four copies": (
         ("qwen2-math-7b", "--gpus", 4, "--gpu_memory", 24, "--data_parallel", 4, "--engine_flags=--enforce-eager"),
@@ -126,6 +131,16 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     "no room for a request": (
         ("qwen3-32b", "--gpus", 1, *A100, "--max_model_len", 131072),
         "less than the context of one request, found: 1 x GPU of 80 GB, 86 GB of GPU memory. Use --max_model_len",
+    ),
+    "four bits from bfloat16": (
+        ("qwen2.5-math-72b", "--gpus", 2, *A100, "--quantization", "awq"),
+        "cannot quantise a model to 'awq' while it loads it, only to fp8, fp8_per_tensor,",
+    ),
+    "a quantisation that nobody knows": (("smollm2", "--quantization", "nvfp4"), "name its own repo or folder as the model"),
+    "quantised without a GPU": (("smollm2", "--quantization", "fp8"), "needs a GPU"),
+    "R1 in another precision": (
+        ("deepseek-r1", "--gpus", 8, *H200, "--quantization", "mxfp8"),
+        "DeepSeek-R1 is quantised already (fp8): the engine cannot make it mxfp8. Leave --quantization out",
     ),
     "half a description": (("smollm2", "--gpus", 8), "by both --gpus and --gpu_memory"),
     "a key for all to see": (("smollm2", "--engine_flags=--api-key secret"), "put it into MAGPIE_API_KEY"),
@@ -185,6 +200,13 @@ def test_a_user_reads_a_script_for_every_node() -> None:
     assert here.returncode == 0 and "--served-model-name HuggingFaceTB/SmolLM2-135M-Instruct" in here.stdout
 
 
+def test_a_dry_run_of_replicas_tells_how_many_there_are_and_what_each_gets(dry_run: DryRun) -> None:
+    shown = dry_run("qwen2.5-math-72b", "--gpus", 6, *A100, "--replicas", 4).splitlines()
+    assert shown[0] == "# 4 replicas on a Ray cluster, 2 GPU(s) each: 3 go onto a node of 6 GPU(s), so 2 such node(s)"
+    assert shown[1] == "# on replica 1's node; the others differ in --seed and --host"
+    assert "on a Ray cluster without GPUs, one CPU each" in dry_run("smollm2", "--replicas", 2)
+
+
 PARSE = """
 import json, sys
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -220,6 +242,49 @@ def test_the_installed_engine_takes_every_golden_command() -> None:
         assert data == 1 or f"--data-parallel-size {data}" in command
         assert nodes == 1 or f"--nnodes {nodes}" in command
         assert headless == ("--headless" in command)
+
+
+ONLINE = """
+import json, sys
+from types import SimpleNamespace
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+from vllm.model_executor.model_loader.weight_utils import get_quant_config
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+folder, *names = json.load(sys.stdin)
+parser = make_arg_parser(FlexibleArgumentParser())
+for name in names:
+    engine = AsyncEngineArgs.from_cli_args(parser.parse_args([folder, "--quantization", name]))
+    bare = SimpleNamespace(quantization_config=None)  # a bfloat16 model's config.json says nothing of it
+    model = {"model": folder, "revision": None, "hf_config": bare, "hf_text_config": None, "hf_overrides": {}}
+    model |= {"quantization": engine.quantization, "quantization_config": engine.quantization_config}
+    says = "not online"
+    try:
+        if name in QUANTIZATION_METHODS:
+            held = get_quant_config(SimpleNamespace(**model), SimpleNamespace(download_dir=None))
+            says = "online" if held.get_name() == "online" and held.args.linear else says
+    except (ValueError, TypeError):
+        pass
+    print("[" + json.dumps(says) + "]")
+"""
+
+
+def test_the_installed_engine_quantises_to_what_is_offered_and_not_to_what_is_refused(tmp_path: Path) -> None:
+    offered, refused = list(QUANTISED), ["awq", "gptq", "nvfp4", "bitsandbytes", "modelopt_fp4", "compressed-tensors"]
+    given = json.dumps([str(tmp_path), *offered, *refused])
+    done = subprocess.run([sys.executable, "-c", ONLINE], input=given, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [json.loads(line)[0] for line in done.stdout.splitlines() if line.startswith('["')]
+    assert told == ["online"] * len(offered) + ["not online"] * len(refused)
+
+
+def test_a_folder_that_is_quantised_already_is_loaded_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "awq"}}))
+    preset = ModelPreset(model="owner/name", folder=str(tmp_path), weights_gb=40.0)
+    assert layout(preset, described(1, 80)).flags() == {"tensor-parallel-size": 1}
+    with pytest.raises(MagpieError, match=r"quantised already \(awq\)"):
+        layout(preset, described(1, 80), Wanted(quantization="fp8"))
 
 
 # --- arithmetic by hand ------------------------------------------------------------------------------------------------

@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from conftest import program
 from replicas import run
+
+
+@pytest.fixture
+def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A cluster of two nodes of four GPUs each, of which only nvidia-smi and Ray know; its address."""
+    from ray.cluster_utils import Cluster
+
+    told = tmp_path / "nvidia-smi"
+    told.write_text("#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8; do echo 'NVIDIA A100, 81920, 8.0'; done\n")
+    told.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    node = {"num_cpus": 1, "num_gpus": 4, "object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    cluster.add_node(**node)
+    yield cluster.address
+    cluster.shutdown()
+
+
+def test_what_the_nodes_gpus_do_not_hold_is_refused_before_anything_is_started(gpus: str, tmp_path: Path) -> None:
+    for asked, told in (
+        (
+            ("--replicas", 3, "--tensor_parallel", 3),
+            "no room for 3 servers of 3 GPU(s) each: its nodes have 4, 4 GPU(s). Use --replicas 2",
+        ),
+        (("--replicas", 2, "--tensor_parallel", 9), "with --tensor_parallel 9, found: 4 x NVIDIA A100"),
+    ):
+        done = program("serve", "smollm2", *asked, "--ray", gpus, "--log_dir", tmp_path / "logs", "--", "true")
+        assert done.returncode == 2 and told in done.stderr, done.stderr
+        assert not (tmp_path / "logs").exists()
 
 
 def test_two_replicas_share_the_work_and_one_that_is_killed_is_replaced(tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ class Layout:
     requests: float | None = None
 
     @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
+
+    @property
     def commands(self) -> int:
         """On how many nodes the engine itself is started: Ray starts it on the others."""
         return 1 if self.backend == "ray" else self.nodes
@@ -113,9 +118,10 @@ def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) 
     """Return how a model goes onto `wanted.nodes` machines like this one: as few nodes, then as few GPUs as it is at ease on.
 
     Raises:
-        MagpieError: it does not fit: what it needs, what was found, and the ways on.
+        MagpieError: it does not fit: what it needs, what was found, and the ways on. Or it cannot be quantised as asked.
     """
     wanted = wanted or Wanted()
+    _check_quantization(preset, machine, wanted)
     needed = needed_gb(preset, wanted.quantization)
     if needed is None:
         log.info("nothing tells how much memory %s needs; the engine will find out", preset.model)
@@ -152,6 +158,25 @@ def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) 
 def described(gpus: int, memory_gib: float) -> Machine:
     """Return a machine of so many GPUs with so much memory each, as makers count it (the 80 of an H100 are GiB)."""
     return Machine((Gpu(f"GPU of {memory_gib:g} GB", memory_gib * 2**30 / GB, 9.0),) * gpus, 0.0)
+
+
+def _check_quantization(preset: ModelPreset, machine: Machine, wanted: Wanted) -> None:
+    """Refuse what the engine would stop at while it loads: weights that are quantised already, and any on a CPU.
+
+    Raises:
+        MagpieError: it would.
+    """
+    if not wanted.quantization:
+        return
+    own = model_config(preset).get("quantization_config", {}).get("quant_method")
+    own = own or ("fp8" if preset.memory_gb else None)  # R1's, where its config.json is not at hand
+    if own and own != wanted.quantization:
+        raise MagpieError(
+            f"{preset.model} is quantised already ({own}): the engine cannot make it {wanted.quantization}. Leave "
+            "--quantization out, or name the bfloat16 model"
+        )
+    if not own and not machine.gpus:
+        raise MagpieError("--quantization needs a GPU: the CPU engine cannot quantise a model. Leave it out")
 
 
 # --- what is tried -----------------------------------------------------------------------------------------------------

@@ -18,8 +18,10 @@ GB = 1e9
 MEMORY_FACTOR = 1.1
 """GPU memory in all for the weights, with room for a small KV cache and activations. A preset's own `memory_gb` goes first
 (DeepSeek R1: 805 GB for 671 GB of weights, vLLM's recipe)."""
-QUANTISED = {"fp8": 0.52, "nvfp4": 0.28, "awq": 0.28, "gptq": 0.28, "bitsandbytes": 0.28}
-"""A quantised model's weights as a share of bfloat16's, with scales, and with embeddings as they were (a 30th of 70B)."""
+QUANTISED = {"fp8": 0.52, "fp8_per_tensor": 0.52, "fp8_per_channel": 0.52, "fp8_per_block": 0.52, "mxfp8": 0.53}
+"""What the engine quantises bfloat16 weights to while it loads them (vLLM 0.32: `fp8` is `fp8_per_tensor`), and their size as a
+share of bfloat16's, with scales, and with embeddings as they were (a 30th of 70B). Left out: those for experts alone, and
+mxfp4, which only Blackwell computes in. All others need a checkpoint that is quantised already."""
 
 PART = re.compile(r".+-\d+-of-(?P<of>\d+)\.(safetensors|bin)")
 """A file of weights that stand in several: model-00001-of-000163.safetensors."""

@@ -19,6 +19,8 @@ from typing import Any
 from magpie.clusters import NEW, workers_at
 from magpie.console import MagpieError, log, printable
 from magpie.files import write_atomically
+from magpie.layouts import Layout
+from magpie.machine import Machine, this_machine
 from magpie.server import Server, has_gpu
 
 WATCH_SECONDS = 1.0
@@ -26,7 +28,8 @@ PATIENCE_SECONDS = 120.0
 """How long the first worker may wait for its place before somebody is told."""
 PASSED_ON = re.compile(r"(VLLM|NCCL|GLOO|HF_HOME|HF_HUB_OFFLINE)(?!.*(KEY|TOKEN))")
 """Variables of the environment that the workers get: settings of the engine, no secrets (Ray shows them)."""
-Make = Callable[[int, str], Server]
+Make = Callable[[int, str, Layout | None], Server]
+Decide = Callable[[Machine], Layout]
 
 
 @dataclass
@@ -46,18 +49,19 @@ class Replicas:
 
     Args:
         count: how many.
-        make: returns the server of a number (for its seed and its logs) and a host's address; runs on the worker's machine.
+        make: returns the server of a number (for its seed and its logs), a host's address and a layout (None: the machine has
+            no GPU, and lays the model out itself); runs on the worker's machine.
         list_file: the file of their URLs.
-        gpus: GPUs of each.
+        decide: returns how each goes onto the GPUs of a node, or refuses.
         api_key: the key of all of them.
         ray: address of the cluster (`clusters.workers_at`).
         max_restarts: how often in a row one of them is started again.
     """
 
     def __init__(
-        self, count: int, make: Make, *, list_file: Path, gpus: int, api_key: str, ray: str | None, max_restarts: int
+        self, count: int, make: Make, *, list_file: Path, decide: Decide, api_key: str, ray: str | None, max_restarts: int
     ) -> None:
-        self._count, self._make, self._list_file, self._gpus = count, make, list_file, gpus
+        self._count, self._make, self._list_file, self._decide = count, make, list_file, decide
         self._ray, self._max_restarts = ray or NEW, max_restarts
         self.api_key = api_key
         self._stack = contextlib.ExitStack()
@@ -79,11 +83,12 @@ class Replicas:
     def __enter__(self) -> Replicas:
         with contextlib.ExitStack() as stack:
             stack.enter_context(workers_at(self._ray))
+            place = self._placed()
             self._list_file.parent.mkdir(parents=True, exist_ok=True)
             self._write()
             stack.callback(self._list_file.unlink, missing_ok=True)
             stack.callback(self._end)
-            self._begin()
+            self._begin(place)
             self._watcher.start()
             waited = 0.0
             while not (self._first.wait(WATCH_SECONDS) or self.failed.is_set()):
@@ -98,16 +103,37 @@ class Replicas:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _begin(self) -> None:
+    def _placed(self) -> Layout | None:
+        """Return how each server goes onto a node's GPUs, before any is started; None: no node has one.
+
+        Raises:
+            MagpieError: it does not fit on a node, or not so many do on the cluster.
+        """
+        nodes = _gpu_nodes()
+        if not nodes:
+            return None
+        place = self._decide(_machine_of(*nodes[0]))
+        room = sum(gpus // place.gpus for _, gpus in nodes)
+        if room < self._count:
+            raise MagpieError(
+                f"the Ray cluster has no room for {self._count} servers of {place.gpus} GPU(s) each: its nodes have "
+                f"{', '.join(str(gpus) for _, gpus in nodes)} GPU(s). Use --replicas {room}, more nodes, or fewer GPUs for "
+                "each (--tensor_parallel)"
+                if room
+                else f"a server needs {place.gpus} GPU(s), and no node of the Ray cluster has them"
+            )
+        log.info("%d servers of %d GPU(s) each; the Ray cluster has room for %d", self._count, place.gpus, room)
+        return place
+
+    def _begin(self, place: Layout | None) -> None:
         import ray
 
-        has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-        resources: dict[str, Any] = {"num_cpus": 1, "num_gpus": self._gpus} if has_gpus else {"num_cpus": 1}
+        resources: dict[str, Any] = {"num_cpus": 1, "num_gpus": place.gpus} if place else {"num_cpus": 1}
         settings = {"max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
         own = {"runtime_env": {"env_vars": {name: value for name, value in os.environ.items() if PASSED_ON.match(name)}}}
         kind = ray.remote(ReplicaWorker).options(**resources, **settings, **own)
-        for place in range(self._count):
-            replica = _Replica(place, kind.remote(self._make))
+        for number in range(self._count):
+            replica = _Replica(number, kind.remote(self._make, place))
             self._replicas.append(replica)
             self._start(replica)
 
@@ -191,8 +217,8 @@ class Replicas:
 class ReplicaWorker:
     """Holds a server, in a process of its own on some machine of the cluster."""
 
-    def __init__(self, make: Make) -> None:
-        self._make, self._stack = make, contextlib.ExitStack()
+    def __init__(self, make: Make, place: Layout | None) -> None:
+        self._make, self._place, self._stack = make, place, contextlib.ExitStack()
         self._server: Server | None = None
 
     def start(self, number: int) -> str:
@@ -202,7 +228,7 @@ class ReplicaWorker:
         self._stack.close()
         if not has_gpu():  # as many threads as Ray has given cores, wherever the system puts them: neighbours have theirs
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        self._server = self._stack.enter_context(self._make(number, get_node_ip_address()))
+        self._server = self._stack.enter_context(self._make(number, get_node_ip_address(), self._place))
         return self._server.url
 
     def until_failed(self) -> str:
@@ -210,6 +236,39 @@ class ReplicaWorker:
         assert self._server is not None  # noqa: S101
         self._server.failed.wait()
         return self._server.failure
+
+
+def _gpu_nodes() -> list[tuple[str, int]]:
+    """Return the cluster's nodes with GPUs and how many Ray may give of each, the largest first."""
+    import ray
+
+    found = [(node["NodeID"], int(node["Resources"].get("GPU", 0))) for node in ray.nodes() if node["Alive"]]
+    return sorted((node for node in found if node[1]), key=lambda node: -node[1])
+
+
+def _machine_of(node: str, gpus: int) -> Machine:
+    """Return a node's machine, with those of its GPUs that Ray may give.
+
+    Raises:
+        MagpieError: nothing there tells of them.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    options: dict[str, Any] = {"num_cpus": 0, "max_calls": 1, "scheduling_strategy": there}  # no GPU: others may hold them
+    machine: Machine = ray.get(ray.remote(**options)(_all_gpus).remote())
+    if not machine.gpus:
+        raise MagpieError(
+            f"Ray has {gpus} GPU(s) on a node where nvidia-smi tells of none. Does it work there? Else ray start --num-gpus=0"
+        )
+    return Machine(machine.gpus[:gpus], machine.memory_gb)
+
+
+def _all_gpus() -> Machine:
+    """Return the machine of a task with all its GPUs: Ray hides those that it has not given to it."""
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    return this_machine()
 
 
 def new_key() -> str:

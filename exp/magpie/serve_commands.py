@@ -10,11 +10,12 @@ from magpie import flags
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError, log, printable
 from magpie.layouts import RAY_PORT, Layout, Wanted, described, layout
-from magpie.machine import Machine, this_machine
+from magpie.machine import QUANTISED, Machine, this_machine
 from magpie.server import engine_arguments, has_gpu, hashed_seed
 
 DRY_PORT = 8000
-"""What is printed where a real start takes any free port."""
+REPLICA_HOST = "ITS_NODE"
+"""What is printed where a real start takes any free port, and a replica the address of the node that Ray has chosen."""
 
 
 def add_layout(parser: flags.Parser) -> None:
@@ -36,7 +37,11 @@ def add_layout(parser: flags.Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="spread a mixture's experts over all GPUs (default: on for models with experts on several GPUs)",
     )
-    group.add_argument("--quantization", help="the engine's quantisation, like fp8 (default: the model's own)")
+    group.add_argument(
+        "--quantization",
+        type=quantization,
+        help=f"hold a bfloat16 model's weights in fewer bits: {', '.join(QUANTISED)} (default: as the model's files are)",
+    )
     group.add_argument("--kv_cache_dtype", help="type of the KV cache, like fp8 (default: the model's own)")
     group.add_argument("--max_model_len", type=flags.positive, help="tokens of context (default: the preset's)")
     group = parser.add_argument_group("several nodes")
@@ -61,6 +66,16 @@ def add_layout(parser: flags.Parser) -> None:
         type=flags.number(float, above=0.0, most=10_000),
         help="GB of each of those, as their makers say: 80 for an H100, 141 for an H200",
     )
+
+
+def quantization(text: str) -> str:
+    """Return the name of a quantisation that the engine does by itself: an argparse type."""
+    if text not in QUANTISED:
+        raise argparse.ArgumentTypeError(
+            f"the engine cannot quantise a model to {text!r} while it loads it, only to {', '.join(QUANTISED)}. One that is "
+            "quantised already (AWQ, GPTQ, NVFP4, …) needs no --quantization: name its own repo or folder as the model"
+        )
+    return text
 
 
 def wanted_of(args: argparse.Namespace) -> Wanted:
@@ -124,6 +139,8 @@ def printed(preset: ModelPreset, found: Layout, args: argparse.Namespace) -> Ite
         yield f"# on the first node, before the rest\nray start --head --port={RAY_PORT}"
         if found.nodes > 1:
             yield f"# on each of the others ({found.nodes - 1})\nray start --address={master}:{RAY_PORT}"
+    if args.replicas > 1:
+        yield _replicas(found, args)
     environment = {} if gpu else preset.server.cpu_environment
     settings = "".join(f"{name}={shlex.quote(value)} " for name, value in environment.items())
     for rank in range(found.commands):
@@ -131,11 +148,29 @@ def printed(preset: ModelPreset, found: Layout, args: argparse.Namespace) -> Ite
             preset,
             found.flags(rank, master),
             gpu=gpu,
-            host=args.host,
+            host=args.host if args.replicas == 1 else REPLICA_HOST,
             port=args.port or DRY_PORT,
             seed=hashed_seed(args.seed, args.replica, 0),
         )
         program = ["vllm", *arguments[2:]] if gpu else ["python", *arguments]
-        where = "the node" if found.nodes == 1 else f"node {rank + 1} of {found.nodes}"
+        where = (
+            "replica 1's node; the others differ in --seed and --host"
+            if args.replicas > 1
+            else "the node"
+            if found.nodes == 1
+            else f"node {rank + 1} of {found.nodes}"
+        )
         yield f"# on {where}{', which serves' if found.nodes > 1 and not rank else ''}"
         yield printable(f'VLLM_API_KEY="$MAGPIE_API_KEY" {settings}{shlex.join([*program, *args.engine_flags])}')
+
+
+def _replicas(found: Layout, args: argparse.Namespace) -> str:
+    """Return the comment on how many replicas there are and what each gets."""
+    gpus = len(machine_of(args).gpus)
+    if not gpus:
+        return f"# {args.replicas} replicas on a Ray cluster without GPUs, one CPU each"
+    nodes = -(-args.replicas // (gpus // found.gpus))
+    return (
+        f"# {args.replicas} replicas on a Ray cluster, {found.gpus} GPU(s) each: {gpus // found.gpus} go onto a node of {gpus} "
+        f"GPU(s), so {nodes} such node(s)"
+    )
