@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,13 +35,14 @@ def chat(text: str | None = "fine", finish_reason: str = "stop", **message: Any)
 
 @dataclass
 class Reply:
-    """One scripted reply; `reset` closes the socket abruptly instead (a TCP reset)."""
+    """One scripted reply, sent once `hold` is true; `reset` closes the socket abruptly instead (a TCP reset)."""
 
     status: int = 200
     body: Any = field(default_factory=completion)
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     reset: bool = False
+    hold: Callable[[], object] = lambda: True
 
 
 @dataclass
@@ -103,14 +105,14 @@ class ScriptedServer:
         self._in_flight = 0
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
         self._thread.start()
-        assert ready.wait(10), "the scripted server did not start"
+        assert ready.wait(60), "the scripted server did not start"
 
     def stop(self) -> None:
         """Go, and drop the connections that are open."""
         if self._thread is None or self._loop is None or self._end is None:
             return
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the scripted server did not stop"
         self._thread = None
 
@@ -143,6 +145,8 @@ class ScriptedServer:
             call = Call(request.path, dict(request.headers), body, time.monotonic(), self._in_flight)
             self.history.append(call)
             reply = self._refusal(call) or (self.script.popleft() if self.script else self.default)
+            while not reply.hold():  # noqa: ASYNC110 - what it looks at knows no event
+                await asyncio.sleep(0.01)
             if reply.delay:
                 await asyncio.sleep(reply.delay)
             return await self._send(request, reply)

@@ -100,31 +100,45 @@ def test_a_passing_failure_is_tried_again(fault: Reply) -> None:
     with ScriptedServer(fault) as server:
         started = time.monotonic()
         answer = run(server)[0]
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60
     assert isinstance(answer, Completion) and answer.text == "fine"
     assert [call.body["prompt"] for call in server.history] == [[1, 0], [1, 0]]
 
 
 def test_an_answer_slower_than_the_timeout_is_asked_for_again() -> None:
-    with ScriptedServer(Reply(delay=5.0)) as server:
+    with ScriptedServer(Reply(delay=600)) as server:
         started = time.monotonic()
-        answer = run(server, timeout=0.3)[0]
-        assert time.monotonic() - started < 3
+        answer = run(server, timeout=3)[0]
+        assert time.monotonic() - started < 60
     assert isinstance(answer, Completion) and len(server.history) == 2
 
 
-def test_retry_after_is_honoured() -> None:
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were taken."""
+    taken: list[float] = []
+    original = client_module._pause
+
+    def pause(state: object) -> float:
+        taken.append(original(state))
+        return taken[-1]
+
+    monkeypatch.setattr(client_module, "_pause", pause)
+    return taken
+
+
+def test_retry_after_is_honoured(pauses: list[float]) -> None:
     seconds = "1"
     with ScriptedServer(Reply(429, b"", {"Retry-After": seconds})) as server:
         run(server)
     first, second = server.history
-    assert float(seconds) <= second.at - first.at < float(seconds) + 0.4
+    assert float(seconds) <= second.at - first.at and pauses == [1.0]
 
 
-def test_a_rate_limit_halves_the_window_and_successes_open_it_again() -> None:
-    late = [Reply(delay=0.4) for _ in range(7)]
-    limited = Reply(429, b"", {"Retry-After": "0"}, delay=0.1)
-    with ScriptedServer(limited, *late, default=Reply(delay=0.02)) as server:
+def test_a_rate_limit_halves_the_window_and_successes_open_it_again(pauses: list[float]) -> None:
+    late = [Reply(hold=lambda: pauses) for _ in range(7)]  # when the client has taken note of the rate limit
+    limited = Reply(429, b"", {"Retry-After": "0"}, hold=lambda: len(server.history) >= 8)
+    with ScriptedServer(limited, *late, default=Reply(delay=0.2)) as server:
         results = run(server, requests=200, window=8)
     assert all(isinstance(result, Completion) for result in results)
     seen = [call.in_flight for call in server.history]
@@ -279,7 +293,7 @@ def test_a_server_gone_for_longer_than_the_outage_ends_the_run() -> None:
         started = time.monotonic()
         with pytest.raises(MagpieError, match="same command again"):
             asyncio.run(work(server))
-        assert 1.4 < time.monotonic() - started < 5
+        assert 1.4 < time.monotonic() - started < 60
 
 
 def test_a_server_known_to_be_gone_for_good_is_not_waited_for() -> None:
@@ -294,7 +308,7 @@ def test_a_server_known_to_be_gone_for_good_is_not_waited_for() -> None:
 
 
 def test_the_window_is_filled_and_never_exceeded() -> None:
-    with ScriptedServer(default=Reply(delay=0.03)) as server:
+    with ScriptedServer(default=Reply(delay=0.3)) as server:
         run(server, requests=40, window=5)
     assert server.max_in_flight == 5
     assert sorted(call.body["prompt"][1] for call in server.history) == list(range(40))
@@ -323,7 +337,7 @@ def test_items_are_drawn_only_as_places_become_free() -> None:
 
 
 def test_several_servers_share_the_window_and_the_faster_one_does_more() -> None:
-    with ScriptedServer(default=Reply(delay=0.3)) as slow, ScriptedServer(default=Reply(delay=0.02)) as fast:
+    with ScriptedServer(default=Reply(delay=3.0)) as slow, ScriptedServer(default=Reply(delay=0.2)) as fast:
         run(slow, fast, requests=60, window=4)
     assert (slow.max_in_flight, fast.max_in_flight) == (4, 4), "every server is kept full"
     assert len(fast.history) > 2 * len(slow.history)
@@ -361,12 +375,12 @@ def test_a_server_that_came_back_gets_work_again(short_pauses: None) -> None:
                 await asyncio.to_thread(one.stop)
                 await client.for_each(range(12), ask)
                 await asyncio.to_thread(one.start)
-                before, deadline = len(one.history), time.monotonic() + 12
+                before, deadline = len(one.history), time.monotonic() + 60
                 while len(one.history) == before and time.monotonic() < deadline:
                     await client.for_each(range(8), ask)
                 return len(one.history) - before
 
-        assert asyncio.run(work()) > 0, "a server that is back was never asked again in 12 s"
+        assert asyncio.run(work()) > 0, "a server that is back was never asked again in 60 s"
 
 
 @pytest.mark.parametrize(
