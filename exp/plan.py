@@ -84,9 +84,7 @@ def add_machine(parser: flags.Parser) -> None:
     """On what it is made, and by when."""
     group = parser.add_argument_group("machine")
     group.add_argument("--gpus", type=flags.positive, default=8, help="GPUs a node (default 8)")
-    group.add_argument(
-        "--gpu_memory", type=flags.number(float, above=0.0), help="GB of a GPU (default: that of the measured replica)"
-    )
+    flags.add_gpu_memory(group, "default: that of the measured replica")
     group.add_argument("--nodes", type=flags.positive, help="nodes (default: as many as one replica needs)")
     group.add_argument(
         "--cores", type=flags.positive, default=32, help="cores of the machine that runs the stages (default 32)"
@@ -106,7 +104,8 @@ def add_machine(parser: flags.Parser) -> None:
 def plans_of(args: argparse.Namespace) -> tuple[str, list[Plan], Known]:
     """Return the model's name, a plan for each number of problems, and the figures."""
     preset = load_model(args.model_path or model_of(args.job))
-    figures = figures_of(preset, gpu_memory=args.gpu_memory, job=args.job, chosen=args.set)
+    machine = {"gpus": args.gpus, "nodes": args.nodes, "gpu_memory": args.gpu_memory}
+    figures = figures_of(preset, **machine, job=args.job, chosen=args.set)
     values = {name: figure.value for name, figure in figures.items()}
     names = ("num_responses", "votes", "pairs", "missions", "gpus", "nodes", "cores", "parts", "gpu_price")
     settings = {name: getattr(args, name) for name in names} | {"deadline": args.hours}

@@ -11,7 +11,7 @@ from conftest import program
 from magpie import guides, planning
 from magpie.configs import PROJECT, load_model, load_planning
 from magpie.console import MagpieError
-from magpie.plan_figures import figures_of, measured, model_of
+from magpie.plan_figures import figures_of, gpus_of_replica, measured, model_of
 from magpie.plan_tables import amount, hours, lines, size
 from magpie.planning import Order, plan
 
@@ -77,20 +77,30 @@ def test_hours_of_the_processor_and_of_the_search():
 
 
 @pytest.mark.parametrize(
-    ("least", "needed", "memory", "gpus"),
+    ("model", "gpus", "nodes", "memory", "expected"),
     [
-        (8, 805, 141, 8),  # R1 on H200: 1,128 GB
-        (8, 805, 80, 16),  # H100: 640 GB is too little, 1,280 is not
-        (8, 805, 40, 32),
-        (1, 16.5, 24, 1),
-        (1, 160, 80, 2),
-        (1, 161, 80, 4),
-        (8, None, 80, 8),
-        (8, 805, None, 8),
+        ("deepseek-r1", 8, None, 141, 8),  # 805 GB on 8 of 151.4 GB: 1,211
+        ("deepseek-r1", 8, None, 80, 16),  # on 8 of 85.9 GB: 687, too little; on two such nodes
+        ("deepseek-r1", 4, None, 80, 12),  # 3 nodes of 4 have 1,031 GB: no power of two
+        ("deepseek-r1", 8, None, 40, 24),  # 3 nodes of 8 x 42.9 GB have 1,031 GB
+        # 8 of 95 GiB have 816 GB (of 95 x 10^9 bytes: 760, too little): room for 4 requests; on two nodes for 8
+        ("deepseek-r1", 8, 1, 95, 8),
+        ("deepseek-r1", 8, 2, 95, 16),
+        ("qwen2-math-7b", 8, None, 24, 1),
+        ("qwen2.5-math-72b", 8, None, 80, 2),  # 160 GB on two of 85.9 GB
+        # 24 GiB are 25.8 GB: seven hold 160 GB, and 64 heads divide over eight
+        ("qwen2.5-math-72b", 8, None, 24, 8),
+        ("qwen2.5-math-72b", 6, None, 24, 12),  # tensor 4 on two nodes; nobody else has the other two GPUs of each
     ],
 )
-def test_a_replica_takes_the_gpus_whose_memory_holds_the_model(least, needed, memory, gpus):
-    assert planning.gpus_of_replica(least, needed, memory) == gpus
+def test_a_replica_takes_the_gpus_that_serving_it_takes(monkeypatch, tmp_path, model, gpus, nodes, memory, expected):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert gpus_of_replica(load_model(model), gpus, nodes, memory) == expected
+
+
+def test_what_does_not_fit_on_the_nodes_that_there_are_is_refused():
+    with pytest.raises(MagpieError, match=r"needs 805 GB of memory, found: 8 x GPU of 93 GB, 799 GB"):
+        gpus_of_replica(load_model("deepseek-r1"), 8, 1, 93)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +235,10 @@ def test_gpus_that_do_not_hold_the_measured_replica_make_it_larger():
     assert figures_of(load_model("deepseek-r1"), gpu_memory=141)["replica_gpus"].value == 8
     larger = figures_of(load_model("deepseek-r1"), gpu_memory=80)["replica_gpus"]
     assert larger.value == 16
-    assert "805 GB on GPUs of 80 GB" in larger.source
+    assert "805 GB on nodes of 8 GPUs of 80 GB" in larger.source
+    assert figures_of(load_model("deepseek-r1"), gpus=4, gpu_memory=80)["replica_gpus"].value == 12
+    # its speed is that of 8: 4 of 288 GB would hold it, but nobody measured them
+    assert figures_of(load_model("deepseek-r1"), gpus=4, gpu_memory=288)["replica_gpus"].value == 8
     assert figures_of(load_model("qwen2-math-7b"), gpu_memory=24)["replica_gpus"].value == 1
 
 
@@ -388,7 +401,7 @@ def test_the_table_has_a_column_an_order():
         (["--model_path", "deepseek-r1", "--problems", "0"], "out of range"),
         (
             ["--model_path", "deepseek-r1", "--problems", "10", "--gpus", "4", "--gpu_memory", "80", "--nodes", "1"],
-            "needs 16 GPUs",
+            "needs 805 GB of memory, found: 4 x GPU of 80 GB, 344 GB of GPU memory. Use 3 such nodes (--nodes 3)",
         ),
         (["--model_path", "deepseek-r1", "--assumptions", "speed"], "no such figure"),
         (["--job", "/nowhere", "--problems", "10"], "no such folder"),

@@ -199,3 +199,12 @@ def sampling_of(args: argparse.Namespace, preset: Sampling) -> Sampling:
     chosen = {name: getattr(args, name) for name in ("temperature", "top_p", "max_tokens")} | {"top_k": None}
     settings = {name: getattr(preset, name) if value is None else value for name, value in chosen.items()}
     return Sampling(**settings)
+
+
+def add_gpu_memory(group: argparse._ArgumentGroup, more: str) -> None:
+    """The memory of a GPU: the same unit in every program."""
+    group.add_argument(
+        "--gpu_memory",
+        type=number(float, above=0.0, most=10_000),
+        help=f"GB of each GPU as its maker counts, which are GiB: 80 for an H100, 141 for an H200 ({more})",
+    )

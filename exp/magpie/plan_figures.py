@@ -12,8 +12,8 @@ import msgspec
 
 from magpie.configs import ModelPreset, load_planning
 from magpie.console import MagpieError, printable
-from magpie.machine import MEMORY_FACTOR
-from magpie.planning import gpus_of_replica
+from magpie.layouts import Wanted, described, layout
+from magpie.machine import needed_gb
 from magpie.schemas import Assumption
 
 if TYPE_CHECKING:
@@ -28,29 +28,41 @@ OF_A_MODEL = {
 SHARES = ("clean_share", "kept_share", "engine_share")
 WHOLE = ("replica_gpus",)
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.run\.json")
+MOST_NODES = 64
+"""Over how many a replica is tried at most; every model of configs/models fits on far fewer."""
 Known = dict[str, Assumption]
 
 
 def figures_of(
-    preset: ModelPreset, *, gpu_memory: float | None = None, job: Path | None = None, chosen: Iterable[str] = ()
+    preset: ModelPreset,
+    *,
+    gpus: int = 8,
+    nodes: int | None = None,
+    gpu_memory: float | None = None,
+    job: Path | None = None,
+    chosen: Iterable[str] = (),
 ) -> Known:
     """Return every figure of a plan with its source.
 
     Args:
         preset: the model.
-        gpu_memory: GB of a GPU (None: as the replica was measured).
+        gpus: GPUs a node.
+        nodes: how many nodes there are (None: as many as a replica needs).
+        gpu_memory: GB of a GPU, as makers count them (None: as the replica was measured).
         job: a job's folder, whose own figures go before the assumed ones.
         chosen: NAME=VALUE; these go before all.
 
     Raises:
-        MagpieError: an unknown name, a value that none can be, or nothing tells a figure.
+        MagpieError: an unknown name, a value that none can be, nothing tells a figure, or the model does not fit.
     """
+    chosen = list(chosen)
     planning = load_planning()
     found = dict(planning.assumptions)
     for model in planning.models:
         if preset.model in model.names:
             found |= model.assumptions
-    found |= _replica(preset, found, gpu_memory)
+    if gpu_memory is not None and not any(text.startswith("replica_gpus=") for text in chosen):
+        found |= _replica(preset, found, gpus, nodes, gpu_memory)
     if job:
         found |= measured(job)
     found |= _set_by_hand(chosen, {**found, **{name: Assumption(1, unit, "") for name, unit in OF_A_MODEL.items()}})
@@ -62,25 +74,30 @@ def figures_of(
     return found
 
 
-def needed_gb(preset: ModelPreset) -> float | None:
-    """Return the GPU memory that a preset asks for, in GB; None: not known."""
-    return preset.memory_gb or (preset.weights_gb and preset.weights_gb * MEMORY_FACTOR)
+def gpus_of_replica(preset: ModelPreset, gpus: int, nodes: int | None, gpu_memory: float) -> int:
+    """GPUs that a replica holds: those of serve.py's layout; of a replica over several nodes, all GPUs of these.
+
+    Raises:
+        MagpieError: it does not fit.
+    """
+    found = layout(preset, described(gpus, gpu_memory), Wanted(nodes=min(nodes or MOST_NODES, MOST_NODES)))
+    return found.gpus if found.nodes == 1 else found.nodes * gpus
 
 
-def _replica(preset: ModelPreset, found: Known, gpu_memory: float | None) -> Known:
-    """Return how many GPUs a replica takes, where the described GPUs or the preset's memory tell."""
-    needed = needed_gb(preset)
+def _replica(preset: ModelPreset, found: Known, gpus: int, nodes: int | None, gpu_memory: float) -> Known:
+    """Return how many GPUs a replica takes on the described ones: not fewer than its speed was measured on."""
+    needed = needed_gb(preset, None)
+    if needed is None:
+        return {}
     measured_on = found.get("replica_gpus")
-    if gpu_memory is None or needed is None:
-        return {}
     least = int(measured_on.value) if measured_on else 1
-    gpus = gpus_of_replica(least, needed, gpu_memory)
-    if measured_on and gpus == least:
+    taken = gpus_of_replica(preset, gpus, nodes, gpu_memory)
+    if measured_on and taken <= least:
         return {}
-    source = f"{needed:.0f} GB on GPUs of {gpu_memory:g} GB"
+    source = f"{needed:.0f} GB on nodes of {gpus} GPUs of {gpu_memory:g} GB, as serve.py --dry_run lays it out"
     if measured_on:
         source += f"; its speed is taken to be that of the {least} GPUs it was measured on"
-    return {"replica_gpus": Assumption(gpus, OF_A_MODEL["replica_gpus"], source)}
+    return {"replica_gpus": Assumption(taken, OF_A_MODEL["replica_gpus"], source)}
 
 
 def _set_by_hand(chosen: Iterable[str], known: Known) -> Known:

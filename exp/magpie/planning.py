@@ -106,14 +106,6 @@ def generation_hours(tokens: float, tokens_per_second: float, engine_share: floa
     return tokens / (replicas * tokens_per_second * engine_share) / SECONDS_AN_HOUR
 
 
-def gpus_of_replica(least: int, needed_gb: float | None, gpu_memory_gb: float | None) -> int:
-    """GPUs of a replica: `least` (as measured), or the next power of two whose memory holds what the model needs."""
-    gpus = least
-    while needed_gb is not None and gpu_memory_gb is not None and gpus * gpu_memory_gb < needed_gb:
-        gpus = 2 ** math.ceil(math.log2(gpus + 1))
-    return gpus
-
-
 def nodes_for(replicas: int, replica_gpus: int, gpus: int) -> int:
     """Nodes for so many replicas: each on whole nodes if it is larger than one, else as many a node as go onto it."""
     if replica_gpus > gpus:

@@ -61,11 +61,7 @@ def add_layout(parser: flags.Parser) -> None:
         help="print the commands and start nothing (default off)",
     )
     group.add_argument("--gpus", type=flags.positive, help="GPUs of a node of the described machine (default: this machine)")
-    group.add_argument(
-        "--gpu_memory",
-        type=flags.number(float, above=0.0, most=10_000),
-        help="GB of each of those, as their makers say: 80 for an H100, 141 for an H200",
-    )
+    flags.add_gpu_memory(group, "of the described machine")
 
 
 def quantization(text: str) -> str:
