@@ -15,6 +15,8 @@ from magpie.configs import ModelPreset
 from magpie.console import MagpieError
 
 GB = 1e9
+NEW = 9.0
+"""A CUDA compute capability that lacks nothing that is asked about here."""
 MEMORY_FACTOR = 1.1
 """GPU memory in all for the weights, with room for a small KV cache and activations. A preset's own `memory_gb` goes first
 (DeepSeek R1: 805 GB for 671 GB of weights, vLLM's recipe)."""
@@ -72,20 +74,22 @@ def _gpus(which: list[str], memory_gb: float) -> tuple[Gpu, ...]:
     gpus = []
     for line in _nvidia_smi(*which, "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"):
         name, mebibytes, capability = (part.strip() for part in line.rsplit(",", 2))
-        try:
-            gpus.append(Gpu(name, float(mebibytes) * 2**20 / GB, float(capability)))
-        except ValueError:  # [N/A]: it shares the machine's memory
-            gpus.append(Gpu(name, memory_gb, float(capability) if capability[:1].isdigit() else 0.0))
+        # [N/A]: it shares the machine's memory, and one that does not tell its capability is taken for a new one
+        gigabytes = float(mebibytes) * 2**20 / GB if mebibytes[:1].isdigit() else memory_gb
+        gpus.append(Gpu(name, gigabytes, float(capability) if capability[:1].isdigit() else NEW))
     return tuple(gpus)
 
 
 def _slices(uuids: list[str], memory_gb: float) -> tuple[Gpu, ...]:
-    """Return the slices of GPUs (MIG) that are visible; their memory is in their profile's name, like 3g.40gb."""
+    """Return the first visible slice of a GPU (MIG), which is all that CUDA shows a process of them (NVIDIA's MIG guide).
+
+    Its memory is in its profile's name, like 3g.40gb.
+    """
     whole = _gpus([], memory_gb)
     told = "\n".join(_nvidia_smi("-L"))
     known = {uuid: (name, size) for name, size, uuid in re.findall(r"(MIG \S*?\.(\d+)gb\S*).*UUID: (MIG-[^)\s]+)", told)}
     found = [known[uuid.strip()] for uuid in uuids if uuid.strip() in known]
-    return tuple(Gpu(name, float(size), whole[0].capability if whole else 0.0) for name, size in found)
+    return tuple(Gpu(name, float(size), whole[0].capability if whole else NEW) for name, size in found[:1])
 
 
 def _nvidia_smi(*arguments: str) -> list[str]:
