@@ -283,7 +283,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, made):
     records = [{"id": n, "instruction": f"{n}?", "responses": [f"{n}. " * (n % 20 + 1)] * 4} for n in range(150)]
     source = write(tmp_path / "k_4res.jsonl", records)
     command = [sys.executable, str(PROJECT / "exp" / "gen_po_rewards.py"), "--reward_model", str(made["classifier"])]
-    command += ["--input_file", str(source), "--batch_tokens", "400"]
+    command += ["--input_file", str(source), "--batch_tokens", "50"]
     output, part = tmp_path / "k_4res_rewards.jsonl", tmp_path / "k_4res_rewards.part"
     process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
     while process.poll() is None and not (part.exists() and part.stat().st_size):
