@@ -79,7 +79,7 @@ class ScriptedServer:
         self.history: list[Call] = []
         self.model_calls: list[Call] = []
         self.port = port
-        self._in_flight = 0
+        self.in_flight = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
@@ -102,7 +102,7 @@ class ScriptedServer:
     def start(self) -> None:
         """Listen; a second start takes the same port again."""
         ready = threading.Event()
-        self._in_flight = 0
+        self.in_flight = 0
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
         self._thread.start()
         assert ready.wait(60), "the scripted server did not start"
@@ -137,12 +137,12 @@ class ScriptedServer:
         return await self._send(request, self._refusal(call) or self.models)
 
     async def _answer_completions(self, request: web.Request) -> web.StreamResponse:
-        self._in_flight += 1
+        self.in_flight += 1
         try:
             body = json.loads(await request.read())
             if not body:  # the question whether the route is there
                 return await self._send(request, Reply(400, {"error": "no model"}))
-            call = Call(request.path, dict(request.headers), body, time.monotonic(), self._in_flight)
+            call = Call(request.path, dict(request.headers), body, time.monotonic(), self.in_flight)
             self.history.append(call)
             reply = self._refusal(call) or (self.script.popleft() if self.script else self.default)
             while not reply.hold():  # noqa: ASYNC110 - what it looks at knows no event
@@ -151,7 +151,7 @@ class ScriptedServer:
                 await asyncio.sleep(reply.delay)
             return await self._send(request, reply)
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
 
     def _refusal(self, call: Call) -> Reply | None:
         if self.key and call.headers.get("Authorization") != f"Bearer {self.key}":

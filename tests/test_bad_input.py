@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -46,7 +44,7 @@ def run(
     *arguments: object,
     cwd: Path,
     base_url: str,
-    timeout: float = 60,
+    timeout: float = 300,
     preexec_fn: Callable[[], None] | None = None,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
@@ -281,9 +279,7 @@ def check_no_output(folder: Path) -> None:
 )
 def test_an_address_that_cannot_be_is_refused(folder: Path, nowhere: str, base_url: str | None, says: tuple[str, ...]) -> None:
     name, usual = INS
-    done = run(
-        name, *usual, "--total_prompts", "5", "--base_url", base_url or nowhere, cwd=folder, base_url=nowhere, timeout=45
-    )
+    done = run(name, *usual, "--total_prompts", "5", "--base_url", base_url or nowhere, cwd=folder, base_url=nowhere)
     check_refused(done, name, *says)
     check_no_output(folder)
 
@@ -328,13 +324,11 @@ def test_a_key_refused_in_the_middle_of_a_run_says_how_to_go_on(folder: Path) ->
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_answers_at_once(program: str, tmp_path: Path, nowhere: str) -> None:
-    times: list[float] = []
-    done: Any = None
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = run(program, "--help", cwd=tmp_path, base_url=nowhere)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    """What takes long to load is not loaded."""
+    done = run(program, "--help", cwd=tmp_path, base_url=nowhere)
     assert done.returncode == 0 and done.stderr == "" and f"{program}.py" in done.stdout
-    assert min(times) < 0.5, times
+    told = run(program, "--help", cwd=tmp_path, base_url=nowhere, PYTHONPROFILEIMPORTTIME="1").stderr
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    assert {"argparse", "magpie"} <= loaded
+    assert not loaded & {"torch", "transformers", "vllm", "aiohttp", "numpy"}
     assert not snapshot(tmp_path)

@@ -270,6 +270,7 @@ def test_the_stage_reads_what_it_writes_and_drops(tmp_path: Path) -> None:
 def test_problems_are_made_until_there_are_enough_clean_ones(tmp_path: Path, engine: dict[str, str]) -> None:
     out = tmp_path / "job_ins.jsonl"
     arguments = ["--model_path", "smollm2", "--total_prompts", 6, "--output_file", out, "--max_tokens", 256, "--clean"]
+    arguments += ["--preflight", 0]
     done = program("gen_ins", *arguments, env=engine)
     assert done.returncode == 0, done.stderr
     made, dropped = rows(out), rows(tmp_path / "job_ins_dropped.jsonl")

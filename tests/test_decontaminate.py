@@ -158,11 +158,26 @@ def test_bad_input_is_refused_before_anything_is_embedded(job, monkeypatch, chan
     assert {path.name: path.read_bytes() for path in job.iterdir()} == before
 
 
+STOPPING = """
+import runpy, sys, time
+sys.path.insert(0, {exp!r})
+from magpie.runs import Run
+append = Run._append
+def stopping(self, entry, *more, **named):
+    append(self, entry, *more, **named)
+    if entry.index >= 300:
+        time.sleep(1000)
+Run._append = stopping
+runpy.run_path({exp!r} + "/decontaminate.py", run_name="__main__")
+"""
+"""Does not get beyond the middle."""
+
+
 def test_killed_in_the_middle_it_goes_on_and_ends_as_if_nothing_had_been(job, monkeypatch):
     records = [{"id": n, "instruction": f"Add {n} and {n * n + 1}."} for n in range(600)]
     records[5]["instruction"] = records[580]["instruction"] = PUBLIC
     write_lines(job / "in.jsonl", records)
-    command = [sys.executable, str(PROJECT / "exp" / "decontaminate.py"), *arguments(job)]
+    command = [sys.executable, "-c", STOPPING.format(exp=str(PROJECT / "exp")), *arguments(job)]
     part, done = job / "in_decontaminated.part", 0
     with subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL, start_new_session=True) as process:
         while process.poll() is None and done < decontaminate.BATCH:

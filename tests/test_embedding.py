@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -66,13 +67,13 @@ def _put_for_ever(path):
 def test_the_cache_survives_processes_that_are_killed_while_they_write(tmp_path):
     path = tmp_path / "vectors.sqlite"
     spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=_put_for_ever, args=(path,)) for _ in range(2)]
+    writers = [spawn.Process(target=_put_for_ever, args=(path,), daemon=True) for _ in range(2)]
     for writer in writers:
         writer.start()
     keys = [f"{writer.pid}-{n}".encode() for writer in writers for n in range(200)]
-    cache = VectorCache(path)
+    cache, deadline = VectorCache(path), time.monotonic() + 300
     while len(list(cache.get(keys))) < len(keys):
-        pass
+        assert time.monotonic() < deadline and all(writer.is_alive() for writer in writers)
     for writer in writers:
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()

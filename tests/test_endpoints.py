@@ -97,7 +97,10 @@ def test_an_address_that_cannot_be_used_is_refused_without_repeating_a_password(
     assert "--base_url" in str(error.value) and "secret" not in str(error.value)
 
 
-def test_a_replica_that_is_added_to_the_file_gets_work_and_one_that_is_taken_out_gets_no_more(tmp_path: Path) -> None:
+def test_a_replica_that_is_added_to_the_file_gets_work_and_one_that_is_taken_out_gets_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="magpie")
     file = tmp_path / "servers"
     with ScriptedServer(default=Reply(delay=0.05)) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
         file.write_text(f"{one.url}\n")
@@ -109,15 +112,17 @@ def test_a_replica_that_is_added_to_the_file_gets_work_and_one_that_is_taken_out
 
         def take_out() -> None:
             file.write_text(f"{two.url}\n")
-            time.sleep(4)
+            wait_for(lambda: f"{one.url} is not listed any more" in caplog.text)
+            more = len(two.history) + 50  # so that what was on its way to the other one has come
+            wait_for(lambda: len(two.history) >= more and one.in_flight == 0)
             left.append(len(one.history))
 
-        ask_all(of_file(file), 400, meanwhile={20: add, 200: take_out})
+        ask_all(of_file(file), 1000, meanwhile={20: add, 200: take_out})
     assert len(two.history) > 100
     assert len(one.history) == left[0], "it still got work when it was not listed any more"
 
 
-def wait_for(done: Callable[[], bool], seconds: float = 15.0) -> None:
+def wait_for(done: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, "it did not happen"
@@ -139,7 +144,7 @@ def test_a_file_that_stays_empty_ends_the_run_after_the_outage(tmp_path: Path) -
     started = time.monotonic()
     with pytest.raises(MagpieError, match="no server is listed"):
         ask_all(of_file(file), 1, outage=2.0)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 def test_a_file_that_becomes_empty_ends_the_run_after_the_outage(tmp_path: Path) -> None:
@@ -190,7 +195,7 @@ def test_a_newcomer_that_cannot_do_the_work_is_left_out_and_said_so(
 
 
 def test_equal_replicas_do_equal_work_and_the_run_says_what_each_did() -> None:
-    with ScriptedServer(default=Reply(delay=0.05)) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
+    with ScriptedServer(default=Reply(delay=0.5)) as one, ScriptedServer(default=Reply(delay=0.5)) as two:
         client = ask_all(Connection([one.url, two.url], "", lambda: ""), 200, window=8)
     assert abs(len(one.history) - len(two.history)) <= 30  # 15%
     assert [share.split(" ")[0] for share in client.endpoints.shares()] == [f"{one.url}:", f"{two.url}:"]

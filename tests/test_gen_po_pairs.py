@@ -143,10 +143,27 @@ def test_other_settings_are_refused_for_the_same_output(job: Path) -> None:
     )
 
 
+STOPPING = """
+import runpy, sys, time
+sys.path.insert(0, {exp!r})
+from magpie.streams import Stream
+keep, calls = Stream.keep_several, 0
+def stopping(self, rows):
+    global calls
+    calls += 1
+    if calls > 15_000:
+        time.sleep(1000)
+    keep(self, rows)
+Stream.keep_several = stopping
+runpy.run_path({exp!r} + "/gen_po_pairs.py", run_name="__main__")
+"""
+"""Does not get beyond the middle."""
+
+
 def test_killed_in_the_middle_it_leaves_no_half_file_and_the_same_command_makes_it_whole(tmp_path: Path) -> None:
     source = write(tmp_path / "many.jsonl", [verified(n) for n in range(20_000)])
     output = tmp_path / "many_pairs.jsonl"
-    command = [sys.executable, str(PROJECT / "exp" / "gen_po_pairs.py"), "--input_file", str(source)]
+    command = [sys.executable, "-c", STOPPING.format(exp=str(PROJECT / "exp")), "--input_file", str(source)]
     child = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
     temporary = tmp_path / ".many_pairs.jsonl.tmp"
     while child.poll() is None and not (temporary.exists() and temporary.stat().st_size):

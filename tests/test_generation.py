@@ -64,7 +64,7 @@ def test_newlines_are_part_of_problems_and_no_sample_stops_at_one(tmp_path, engi
         "--max_tokens",
         256,
     ]
-    done = program("gen_ins", *arguments, "--temperature", 1, "--top_p", 1, env=engine)
+    done = program("gen_ins", *arguments, "--temperature", 1, "--top_p", 1, "--preflight", 0, env=engine)
     assert done.returncode == 0, done.stderr
     assert any("\n" in r["instruction"] for r in rows(out))
     template = ChatTemplate(load_model("smollm2"))

@@ -94,7 +94,7 @@ def test_a_rule_of_the_filter_page_is_a_filter(tmp_path):
 
 def test_docs_sh_changes_nothing_when_all_is_in_step():
     before = {page: page.read_bytes() for page in guides.pages()}
-    subprocess.run(["bash", str(PROJECT / "scripts" / "docs.sh")], check=True, timeout=120)
+    subprocess.run(["bash", str(PROJECT / "scripts" / "docs.sh")], check=True, timeout=600)
     assert {page: page.read_bytes() for page in guides.pages()} == before
 
 

@@ -673,7 +673,7 @@ def start(program: str, folder: Path, endpoint: str) -> subprocess.Popen[str]:
 
 
 def check_refused(program: str, folder: Path, started: subprocess.Popen[str], *says: str) -> None:
-    stdout, stderr = started.communicate(timeout=120)
+    stdout, stderr = started.communicate(timeout=600)
     errors = [line for line in stderr.splitlines() if line.startswith(f"{program}: error: ")]
     assert started.returncode == 2 and stdout == "" and "Traceback" not in stderr, stderr[-2000:]
     assert len(errors) == 1, stderr
@@ -722,7 +722,7 @@ def test_a_model_in_the_hubs_cache_is_read_as_one_in_a_folder(tmp_path: Path, lo
         env=hub_environment(tmp_path, HF_HUB_OFFLINE="1", PYTHONPATH=str(PROJECT / "exp")),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -99,7 +99,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # as a kernel has it, 
 sys.path.insert(0, {path!r})
 from magpie import notebook
 notebook.PYTHON = sys.executable
-notebook.run("-c", "import time; print('ready'); time.sleep(100)")
+notebook.run("-c", "import time; print('ready', flush=True); time.sleep(1000)")
 """
 
 
@@ -109,11 +109,10 @@ def test_an_interrupted_cell_leaves_no_command_behind() -> None:
         [sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as cell:
         assert cell.stdout is not None
-        cell.stdout.readline()
-        [command] = wait_for(lambda: psutil.Process(cell.pid).children())
-        time.sleep(0.5)
+        assert "ready\n" in iter(cell.stdout.readline, "")
+        [command] = psutil.Process(cell.pid).children()
         cell.send_signal(signal.SIGINT)
-        assert cell.wait(timeout=30) != 0
+        assert cell.wait(timeout=120) != 0
     assert not psutil.pid_exists(command.pid)
 
 

@@ -28,7 +28,8 @@ def execute(name: str) -> Any:
     from nbclient import NotebookClient
 
     folder = (PROJECT / name).parent
-    return NotebookClient(read(name), timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    patience = {"timeout": 600, "startup_timeout": 300, "iopub_timeout": 60}
+    return NotebookClient(read(name), **patience, resources={"metadata": {"path": str(folder)}}).execute()
 
 
 def outputs(notebook: Any) -> Iterator[Any]:

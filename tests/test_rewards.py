@@ -279,13 +279,31 @@ def test_the_stage_adds_rewards_of_several_models(tmp_path, made):
     assert [row["drop_reason"] for row in rows(tmp_path / "a_2res_rewards_dropped.jsonl")] == ["no_response"]
 
 
+STOPPING = """
+import runpy, sys, time
+sys.path.insert(0, {exp!r})
+from magpie.runs import Run
+append, calls = Run._append, 0
+def stopping(self, *more, **named):
+    global calls
+    append(self, *more, **named)
+    calls += 1
+    if calls >= 100:
+        time.sleep(1000)
+Run._append = stopping
+runpy.run_path({exp!r} + "/gen_po_rewards.py", run_name="__main__")
+"""
+"""Does not get to the end."""
+
+
 def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, made):
     records = [{"id": n, "instruction": f"{n}?", "responses": [f"{n}. " * (n % 20 + 1)] * 4} for n in range(150)]
     source = write(tmp_path / "k_4res.jsonl", records)
     command = [sys.executable, str(PROJECT / "exp" / "gen_po_rewards.py"), "--reward_model", str(made["classifier"])]
     command += ["--input_file", str(source), "--batch_tokens", "400"]
     output, part = tmp_path / "k_4res_rewards.jsonl", tmp_path / "k_4res_rewards.part"
-    process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
+    stopping = [sys.executable, "-c", STOPPING.format(exp=str(PROJECT / "exp")), *command[2:]]
+    process = subprocess.Popen(stopping, env=clean_environment(), stderr=subprocess.DEVNULL)
     while process.poll() is None and not (part.exists() and part.stat().st_size):
         time.sleep(0.01)
     assert process.poll() is None

@@ -69,7 +69,7 @@ while :; do sleep 0.1; done
 """
 LAUNCHER = """#!/usr/bin/env bash
 # in a launcher's place
-trap 'echo "launcher stopped" >>"$TOLD"; exit 143' TERM
+trap 'echo "launcher stopped" >>"$TOLD"; kill $(jobs -p) 2>/dev/null; exit 143' TERM
 echo "launched $* as $JOB_NAME" >>"$TOLD"
 if [[ -n ${MAGPIE_BASE_URL:-} ]]; then
   until [[ $(wc -l <"${MAGPIE_BASE_URL#@}") == 2 ]]; do sleep 0.1; done
@@ -78,7 +78,7 @@ else
   until grep -q "worker joined" "$TOLD"; do sleep 0.1; done
 fi
 touch "$TOLD.launched"
-[[ -z ${SLOW:-} ]] || { sleep 60 & wait; }
+[[ -z ${SLOW:-} ]] || { sleep 900 >/dev/null 2>&1 & wait; }
 exit "${CODE:-0}"
 """
 RAY = f"""#!{sys.executable}
@@ -181,7 +181,7 @@ def told(project: Path) -> list[str]:
 
 
 def wait_for(project: Path, what: Callable[[], object]) -> None:
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 300
     while not what():
         assert time.monotonic() < ends, told(project)
         time.sleep(0.1)
@@ -211,7 +211,7 @@ def check_ended_gently(project: Path) -> None:
 @pytest.mark.parametrize("code", [0, 2])
 def test_replicas_serve_a_launcher_and_are_stopped_and_its_exit_code_is_the_jobs(project: Path, code: int) -> None:
     running = job(project, "--all", CODE=str(code), MODEL="owner/model", NUM_PROBLEMS="12")
-    assert running.wait(60) == code, running.communicate()[1]
+    assert running.wait(300) == code, running.communicate()[1]
     lines = told(project)
     assert "launched owner/model 12 --all as night_77" in lines
     keys = [line.split()[2] for line in lines if line.startswith("key")]
@@ -229,7 +229,7 @@ def test_out_of_time_it_stops_its_servers_and_goes_back_into_the_queue(
     running = job(project, SLOW="1")
     wait_until_launched(project)
     running.send_signal(number)
-    assert running.wait(60) != 0
+    assert running.wait(300) != 0
     lines = told(project)
     check_ended_gently(project)
     assert lines.index("launcher stopped") < lines.index("server 0 stopped")
@@ -246,14 +246,14 @@ def test_a_server_that_is_killed_is_started_again_and_its_url_is_not_listed_mean
     wait_for(project, lambda: not url.exists())
     wait_for(project, lambda: len(started_servers(project)) == 3 and url.exists())
     running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == 143
+    assert running.wait(300) == 143
     assert "Server 1 was killed or has failed (exit code 137); starting it again (1 of 3)" in running.communicate()[1]
     check_ended_gently(project)
 
 
 def test_servers_that_refuse_to_start_end_the_job_and_are_not_started_again(project: Path) -> None:
     running = job(project, REFUSE="1")
-    assert running.wait(60) == 2
+    assert running.wait(300) == 2
     said = running.communicate()[1]
     assert "error: no server has started. Their logs say why" in said and "starting it again" not in said
     assert not [line for line in told(project) if line.startswith("launched")]
@@ -275,7 +275,7 @@ def on_two_nodes(project: Path, port: str, *arguments: str, **more: str) -> subp
 
 def test_the_workers_come_after_the_head_and_all_end_with_the_launcher(project: Path, port: str) -> None:
     running = on_two_nodes(project, port, "--all", NUM_PROBLEMS="12", CODE="3")
-    assert running.wait(60) == 3, running.communicate()[1]
+    assert running.wait(300) == 3, running.communicate()[1]
     lines = told(project)
     assert lines[0] == "head started" and "worker joined" in lines
     assert "launched deepseek-ai/DeepSeek-R1 12 --all as night_77" in lines
@@ -292,8 +292,8 @@ def test_the_workers_come_after_the_head_and_all_end_with_the_launcher(project: 
 def test_a_head_that_does_not_come_up_ends_the_job_before_anything_else_starts(
     project: Path, port: str, head: str, said: str
 ) -> None:
-    running = on_two_nodes(project, port, HEAD=head, RAY_PATIENCE="3")
-    assert running.wait(60) == 2
+    running = on_two_nodes(project, port, HEAD=head, RAY_PATIENCE="15" if head == "silent" else "300")
+    assert running.wait(300) == 2
     assert said in running.communicate()[1]
     assert {line.split()[0] for line in told(project)} <= {"head", "scancel"}
     assert ("head stopped" in told(project)) == (head == "silent")
@@ -308,7 +308,7 @@ def test_a_head_that_does_not_come_up_ends_the_job_before_anything_else_starts(
 )
 def test_a_node_that_is_lost_ends_the_job(project: Path, port: str, dies: str, stays: str, said: str) -> None:
     running = on_two_nodes(project, port, SLOW="1", DIES=dies)
-    assert running.wait(60) == 2
+    assert running.wait(300) == 2
     assert said in running.communicate()[1]
     lines = told(project)
     assert {f"{dies} died", "launcher stopped", f"{stays} stopped"} <= set(lines)
@@ -321,7 +321,7 @@ def test_out_of_time_on_two_nodes_it_stops_and_goes_on_after_the_requeue(project
         running = on_two_nodes(project, port, SLOW="1")
         wait_until_launched(project)
         running.send_signal(signal.SIGUSR1)
-        assert running.wait(60) == 143
+        assert running.wait(300) == 143
     lines = told(project)
     assert [line for line in lines if line.startswith("launched")] == ["launched deepseek-ai/DeepSeek-R1 5000 as night_77"] * 2
     assert lines.count("requeue 77") == lines.count("worker stopped") == lines.count("head stopped") == 2

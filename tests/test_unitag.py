@@ -197,6 +197,7 @@ def test_killed_in_the_middle_it_goes_on_with_every_record_once(tmp_path, tag, a
             tag(path, "--tag_mission", "difficulty", "--max_in_flight", 2, server=server)
         before = len(server.history)
         server.default.delay = 0.05
+        server.default.hold = lambda: len(server.history) <= before + 14  # so that it is killed in the middle
         command = [
             sys.executable,
             str(PROJECT / "exp" / "unitag.py"),
@@ -208,14 +209,14 @@ def test_killed_in_the_middle_it_goes_on_with_every_record_once(tmp_path, tag, a
         ]
         killed = subprocess.Popen([*command, "--tag_mission", *missions], env=clean_environment(), stderr=subprocess.DEVNULL)
         part = tmp_path / "x_tagged.part"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (part.exists() and part.read_bytes().count(b"\n") >= 5):
             assert time.monotonic() < deadline and killed.poll() is None
             time.sleep(0.02)
         killed.send_signal(signal.SIGKILL)
         killed.wait(30)
         assert output.exists() == adding
-        server.default.delay = 0
+        server.default.delay, server.default.hold = 0, lambda: True
         with pytest.raises(MagpieError, match="--tag_mission was"):
             tag(path, "--tag_mission", "classification", server=server)
         tagged = tag(path, "--tag_mission", *missions, "--max_in_flight", 2, server=server)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from magpie import watching
 from magpie.configs import PROJECT
 from magpie.console import MagpieError
 from magpie.runs import Run
@@ -68,11 +68,19 @@ def test_a_part_that_is_made_anew_is_read_anew(tmp_path: Path) -> None:
     assert not held(path)
 
 
-def test_watching_ends_with_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watching_ends_with_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "job.log").write_text("serve: loading the model\n")
-    ends = threading.Timer(0.5, lambda: (tmp_path / "job.log").write_text("The job is done: here\n"))
-    ends.start()
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        (tmp_path / "job.log").write_text("The job is done: here\n")
+
+    monkeypatch.setattr(watching.time, "sleep", sleep)
     watch(tmp_path, 0.2)
+    assert slept == [0.2]
     assert capsys.readouterr().out.count("job.log:") >= 2
     with pytest.raises(MagpieError):
         watch(tmp_path / "nothing", 0.2)
@@ -85,5 +93,5 @@ def test_watching_ends_with_ctrl_c_without_a_word(tmp_path: Path) -> None:
         assert running.stdout is not None and running.stderr is not None
         running.stdout.readline()
         running.send_signal(2)
-        out, errors = running.communicate(timeout=20)
+        out, errors = running.communicate(timeout=120)
     assert (running.returncode, errors) == (0, "") and "\x1b" not in out
