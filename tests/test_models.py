@@ -765,6 +765,12 @@ def test_only_the_gpus_that_are_visible_count(seen: Callable[..., machine.Machin
     assert len(seen(visible).gpus) == count
 
 
+def test_a_processor_that_computes_in_bfloat16_says_so() -> None:
+    assert machine.has_bfloat16("flags : fpu avx2 avx512f avx512_bf16 amx_tile")
+    assert machine.has_bfloat16("flags : amx_bf16")
+    assert not machine.has_bfloat16("flags : fpu avx2 avx512f")
+
+
 def test_of_slices_the_first_counts_with_its_own_memory(seen: Callable[..., machine.Machine]) -> None:
     gpus = seen("MIG-bb,MIG-aa").gpus
     assert [(gpu.name, gpu.memory_gb, gpu.capability) for gpu in gpus] == [("MIG 1g.10gb+me", 10.0, 8.0)]

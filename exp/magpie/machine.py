@@ -100,6 +100,16 @@ def _nvidia_smi(*arguments: str) -> list[str]:
         return []
 
 
+def has_bfloat16(processor: str | None = None) -> bool:
+    """Whether a CPU computes in bfloat16 by itself (AVX-512 BF16 or AMX), as `processor`, /proc/cpuinfo's text, says."""
+    if processor is None:
+        try:
+            processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return True
+    return re.search(r"\b(avx512_bf16|amx_bf16)\b", processor) is not None
+
+
 def require_model(preset: ModelPreset) -> None:
     """Make sure that a model of the hub can be had, before anything is loaded.
 

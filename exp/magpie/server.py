@@ -30,7 +30,7 @@ from magpie.console import MagpieError, log, printable
 from magpie.endpoints import Connection, addresses
 from magpie.files import write_atomically
 from magpie.layouts import layout
-from magpie.machine import is_complete, this_machine
+from magpie.machine import has_bfloat16, is_complete, this_machine
 from magpie.progress import waiting_bar
 
 TAIL_LINES, TAIL_ERRORS = 15, 3
@@ -189,7 +189,10 @@ class Server:
         seed = hashed_seed(self._seed, self._replica, start)
         where = {"host": self._host, "port": self.port, "seed": seed}
         gpu = has_gpu()
-        return [sys.executable, *engine_arguments(self._preset, self._place, gpu=gpu, **where), *self._extra_flags]  # type: ignore[arg-type]
+        # without instructions for bfloat16 the embedded model is 3.7 times as fast in float32 (docs/LOG.md)
+        dtype = {} if gpu or not self._preset.embedded or has_bfloat16() else {"dtype": "float32"}
+        place = dtype | self._place
+        return [sys.executable, *engine_arguments(self._preset, place, gpu=gpu, **where), *self._extra_flags]  # type: ignore[arg-type]
 
     def _start_first(self) -> None:
         """Start it, once more on another port where somebody took the free one before the engine did."""
