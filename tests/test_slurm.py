@@ -65,7 +65,10 @@ trap 'rm -f "$file"; kill $engine; wait $engine; echo "server $number stopped" >
 echo "server $number is $$ with engine $engine: $given" >>"$TOLD"
 echo "key $number $MAGPIE_API_KEY" >>"$TOLD"
 echo "http://127.0.0.1:$((9000 + number))/v1" >"$file"
-while :; do sleep 0.1; done
+until [[ -n ${GIVES_UP:-} && -e $TOLD.launched ]]; do sleep 0.1; done
+rm -f "$file"
+kill "$engine"
+exit 2
 """
 LAUNCHER = """#!/usr/bin/env bash
 # in a launcher's place
@@ -257,6 +260,14 @@ def test_servers_that_refuse_to_start_end_the_job_and_are_not_started_again(proj
     said = running.communicate()[1]
     assert "error: no server has started. Their logs say why" in said and "starting it again" not in said
     assert not [line for line in told(project) if line.startswith("launched")]
+
+
+def test_when_no_server_is_left_the_job_ends_instead_of_waiting(project: Path) -> None:
+    running = job(project, SLOW="1", GIVES_UP="1")
+    assert running.wait(300) == 2
+    said = running.communicate()[1]
+    assert "error: the last of the servers has ended (exit code 2): this job cannot go on without it" in said
+    assert "JOB_NAME=night_77" in said and "launcher stopped" in told(project)
 
 
 # --- one model over two nodes -----------------------------------------------------------------------------------------
