@@ -55,7 +55,7 @@ def engine_alone(model: str, prompts_file: Path, max_tokens: int) -> tuple[int, 
     """Run `LLM.generate` in a process of its own; return completion tokens and seconds."""
     result = prompts_file.with_suffix(".result")  # the engine prints what it likes to the standard output
     command = [sys.executable, __file__, "--engine", model, str(prompts_file), str(max_tokens), str(result)]
-    environment = os.environ | (load_model(model).server.cpu_environment if not has_gpu() else {})
+    environment = ({} if has_gpu() else load_model(model).server.cpu_environment) | dict(os.environ)  # as the server's
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     tokens, seconds = json.loads(result.read_text())
     return tokens, seconds

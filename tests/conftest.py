@@ -21,6 +21,9 @@ from magpie.server import Server
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 # GiB of KV cache for every server that a test starts: several are up at once
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+# a core for each of the two processes that test: of programs with more threads one waits for the other (docs/LOG.md)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
