@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from magpie import progress
+from magpie import pace, progress
 from magpie.console import log
 from magpie.progress import time_left
 
@@ -112,6 +112,30 @@ def estimates(total: int, window: int, shares: tuple[float, ...]) -> list[tuple[
 def test_the_time_left_is_right_within_a_factor_of_two_from_one_in_twenty_on(total: int, window: int) -> None:
     found = estimates(total, window, (0.05, 0.1, 0.25, 0.5))
     assert all(0.5 < new < 2 for _, new in found), found
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_answers_that_are_cut_at_their_greatest_length_bound_the_time_left_and_the_tokens_of_all_are_told(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """168 answers at once, most of them cut, as in the demonstration; all share one speed, or each has its own."""
+    now, busy, most, told = 0.0, 0.0, 256, []
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
+    draw, asked = random.Random(1), pace.Pace()
+    lengths = sorted(min(most, int(draw.lognormvariate(5.7, 0.7))) for _ in range(168))
+    flying = [asked.request(most) for _ in lengths]
+    requests = [one.__enter__() for one in flying]
+    for done, length in enumerate(lengths):
+        rest = len(lengths) - done
+        grown = length - (lengths[done - 1] if done else 0)
+        seconds = grown * (rest / 84 if shared else 2.0)
+        now, busy = now + seconds, busy + seconds * rest
+        requests[done].tokens = length
+        flying[done].__exit__(None, None, None)
+        left = time_left(done + 1, rest - 1, rest - 1, busy, *asked.most_seconds())
+        told.append((now, left, (sum(lengths[: done + 1]) + asked.written()) / (sum(lengths[:done]) + length * rest)))
+    for then, left, tokens in (told[int(share * len(lengths)) - 1] for share in (0.02, 0.05, 0.1, 0.25)):
+        assert 0.6 < left / (now - then) < 1.7 and 0.9 < tokens < 1.1
 
 
 def test_the_time_left_of_a_stage_that_works_on_one_record_at_a_time_is_what_its_pace_says() -> None:

@@ -20,6 +20,8 @@ import msgspec
 from magpie.console import AGAIN, MagpieError, log, printable
 from magpie.endpoints import FOLLOW_SECONDS, Api, Connection, Endpoint, Endpoints, keepalive_socket, short
 from magpie.hosted import ChatPrompt, Limits, Prompt
+from magpie.pace import Pace
+from magpie.progress import Load
 from magpie.texts import CLOSE, OPEN
 
 if TYPE_CHECKING:
@@ -158,6 +160,7 @@ class Client:
         self._key = connection.api_key
         self._timeout = timeout
         self._limits = limits or Limits()
+        self.pace = Pace()
         self._session: aiohttp.ClientSession | None = None
         self._refusals = 0
         self._schemas = True
@@ -198,6 +201,10 @@ class Client:
     def context(self) -> int | None:
         """Tokens that the model takes, prompt and completion together; None: not known."""
         return self.endpoints.context
+
+    def load(self) -> Load:
+        """Return what the servers are doing now."""
+        return Load(self.endpoints.in_flight, self.endpoints.tokens + int(self.pace.written()), *self.pace.most_seconds())
 
     # --- one request ---------------------------------------------------------------------------------------------
 
@@ -261,7 +268,7 @@ class Client:
         waited = False
         paid = await self._limits.before(prompt_tokens, most_tokens)
         while True:
-            answer = await self._post_once(body)
+            answer = await self._post_once(body, most_tokens)
             if answer is not None:
                 self._limits.after(paid, answer.usage.completion_tokens if answer.usage else paid)
                 return answer
@@ -272,12 +279,22 @@ class Client:
             self.endpoints.end_if_down_for_good()
             await asyncio.sleep(1.0)
 
-    async def _post_once(self, body: dict[str, Any]) -> _Answer | None:
+    async def _post_once(self, body: dict[str, Any], most_tokens: int) -> _Answer | None:
         """Return the answer, or None if no connection was had, or with a server that is left out."""
+        endpoint = await self.endpoints.take()
+        try:
+            with self.pace.request(most_tokens) as request:
+                answer = await self._ask(endpoint, body)
+                if answer is not None and answer.usage:
+                    request.tokens = answer.usage.completion_tokens
+                return answer
+        finally:
+            await self.endpoints.give_back(endpoint)
+
+    async def _ask(self, endpoint: Endpoint, body: dict[str, Any]) -> _Answer | None:
         import aiohttp
 
         assert self._session is not None  # noqa: S101
-        endpoint = await self.endpoints.take()
         sent_at = time.monotonic()
         try:
             if (not endpoint.met or endpoint.down_since is not None) and not await self.endpoints.join(endpoint):
@@ -296,8 +313,6 @@ class Client:
             return None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise _Passing(short(error)) from error
-        finally:
-            await self.endpoints.give_back(endpoint)
 
     def _judge(self, endpoint: Endpoint, status: int, data: bytes, retry_after: str | None, sent_at: float) -> _Answer | None:
         if status == 200:

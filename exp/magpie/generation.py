@@ -15,7 +15,7 @@ from magpie.console import MagpieError, log
 from magpie.hosted import HostedTemplate, Limits, Prices, Prompt
 from magpie.layouts import layout
 from magpie.machine import this_machine
-from magpie.progress import Load, StageBar, show_examples, show_summary
+from magpie.progress import StageBar, show_examples, show_summary
 from magpie.runs import Run
 from magpie.server import connect
 from magpie.stages import begins, shard_of
@@ -219,7 +219,7 @@ def with_server(
                         run.closed,
                         each=getattr(args, "num_responses", 1),
                         answers=run.partials_there,
-                        load=lambda: Load(client.endpoints.in_flight, client.endpoints.tokens),
+                        load=client.load,
                     )
                     with bar:
                         session = Session(run, client, known, bar, prices)

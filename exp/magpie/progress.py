@@ -30,14 +30,20 @@ BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}, {rate_fmt}{postfix}]"
 
 
 class Load(NamedTuple):
-    """Requests in flight, tokens written so far; a stage without a server has one record in work at a time."""
+    """Requests in flight, tokens written so far, what of them is not done yet estimated; a stage without a server has one
+    record in work at a time. `most` and `last`: see `time_left`.
+    """
 
     in_flight: int = 1
     tokens: int = 0
+    most: float = math.inf
+    last: float = math.inf
 
 
-def time_left(done: int, rest: int, in_flight: int, busy: float) -> float:
+def time_left(done: int, rest: int, in_flight: int, busy: float, most: float = math.inf, last: float = math.inf) -> float:
     """Return the seconds until `rest` answers are done, `in_flight` of them begun; `busy`: seconds that all took together.
+
+    `most` is what an answer of the greatest length takes, `last` the seconds until all in flight would have that length.
 
     Those that are done first are the short ones, so `seconds / done * rest` is far too long at first; and since nothing is
     left to draw at the end, the long ones alone decide then, and it is far too short. So (figures: docs/LOG.md, time left)
@@ -48,9 +54,12 @@ def time_left(done: int, rest: int, in_flight: int, busy: float) -> float:
     - of F in flight the last ends after 1 + ln F answers' time if each keeps its speed (the longest of F, memoryless), and
       after about one if what remains is faster the fewer there are. It is taken as half of the first, which is between.
     """
+    if not rest:
+        return 0.0
     in_flight = min(in_flight, rest)
-    each = busy / (done + in_flight / 4)
-    return each * ((rest - in_flight) / in_flight + (1 + math.log(in_flight)) / 2) if rest else 0.0
+    waiting = rest - in_flight
+    each = min(busy / (done + in_flight / 4), most)
+    return each * waiting / in_flight + min(each * (1 + math.log(in_flight)) / 2, most if waiting else last)
 
 
 class StageBar(contextlib.AbstractContextManager["StageBar"]):
@@ -151,7 +160,9 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             return []
         new, rest = self._answered - self._first, self._total * self._each - self._answered
         known = new and self._busy
-        return [f"{duration(time_left(new, rest, self._in_flight, self._busy)) if known else '?'} left"]
+        load = self._load()
+        seconds = time_left(new, rest, self._in_flight, self._busy, load.most, load.last) if known else None
+        return [f"{'?' if seconds is None else duration(seconds)} left"]
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
