@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The one check: format, lint, types, shellcheck, tests. Sets everything up first; nothing need be there but Python 3.11+.
-# About 25 minutes on two cores without a GPU. More arguments go to pytest: bash scripts/test.sh tests/test_records.py
+# About 55 minutes on two cores without a GPU or AVX-512. More arguments go to pytest: bash scripts/test.sh tests/test_records.py
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

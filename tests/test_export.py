@@ -265,6 +265,8 @@ def test_trl_takes_two_steps_on_the_folder(job: Path, tmp_path: Path) -> None:
         max_steps=2,
         per_device_train_batch_size=2,
         use_cpu=True,
+        bf16=False,  # TRL's own choice; without instructions for it a processor is several times slower
+        model_init_kwargs={"dtype": "float32"},
         report_to=[],
         logging_steps=1,
     )

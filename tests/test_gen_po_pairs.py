@@ -242,6 +242,8 @@ def test_trl_takes_two_steps(trainer_of: str, job: Path, pairs: list[dict[str, A
         per_device_train_batch_size=2,
         max_length=128,
         use_cpu=True,
+        bf16=False,  # TRL's own choice; without instructions for it a processor is several times slower
+        model_init_kwargs={"dtype": "float32"},
         report_to=[],
         logging_steps=1,
         save_strategy="no",
