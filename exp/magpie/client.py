@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from magpie.console import AGAIN, MagpieError, log, printable
+from magpie.console import MagpieError, again, log, printable
 from magpie.endpoints import FOLLOW_SECONDS, Api, Connection, Endpoint, Endpoints, keepalive_socket, short
 from magpie.hosted import ChatPrompt, Limits, Prompt
 from magpie.pace import Pace
@@ -344,7 +344,7 @@ class Client:
             why, cure = f"refuses the key (HTTP {status})", "Put the right one into MAGPIE_API_KEY"
         why = f"{printable(endpoint.url)} {why}"
         if not self.endpoints.leave_out(endpoint, why):
-            raise MagpieError(f"{why}. {cure}, then {AGAIN}")
+            raise MagpieError(f"{why}. {cure}, then {again()}")
 
     # --- many ----------------------------------------------------------------------------------------------------
 

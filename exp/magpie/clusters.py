@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from magpie.console import AGAIN, Interrupted, MagpieError, log, printable
+from magpie.console import Interrupted, MagpieError, again, log, printable
 
 PROJECT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def workers_at(address: str | None) -> Iterator[Workers]:
         raise Interrupted(str(why) or "by a signal") from None
     except RayError as error:
         reason = printable(str(error).strip() or type(error).__name__, 300)
-        raise MagpieError(f"the Ray cluster failed ({reason}). Ray's logs say more; {AGAIN}") from error
+        raise MagpieError(f"the Ray cluster failed ({reason}). Ray's logs say more; {again()}") from error
     finally:
         ray.shutdown()
 
@@ -198,7 +198,7 @@ class _Calls:
                 break
         raise MagpieError(
             f"the Ray cluster has had no free {self._needed} for {PATIENCE:.0f} seconds: other jobs hold them, or its machines "
-            f"are gone (ray status shows both). Wait for them, or leave out --ray; {AGAIN}"
+            f"are gone (ray status shows both). Wait for them, or leave out --ray; {again()}"
         )
 
     def _lost(self, item: tuple[int, Any] | None, error: Exception) -> None:
@@ -218,7 +218,7 @@ class _Calls:
         if self._deaths[item[0]] >= MOST_DEATHS:
             raise MagpieError(
                 f"{MOST_DEATHS} workers of the Ray cluster died over the same part ({printable(lines[0], 300)}). Is there too "
-                f"little memory? Ray's logs (/tmp/ray/session_latest/logs) say more; {AGAIN}"
+                f"little memory? Ray's logs (/tmp/ray/session_latest/logs) say more; {again()}"
             ) from error
         self._left.append(item)
 

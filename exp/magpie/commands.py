@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Protocol
 
-from magpie.console import AGAIN, MagpieError, log
+from magpie.console import MagpieError, again, log
 
 GRACE_SECONDS = 30.0
 
@@ -57,7 +57,7 @@ def run_command(command: list[str], server: Serving) -> int:
     try:
         while child.poll() is None:
             if server.failed.wait(0.2):
-                raise MagpieError(f"{server.failure}\nTo go on, {AGAIN}")
+                raise MagpieError(f"{server.failure}\nTo go on, {again()}")
     finally:
         end_tree(child)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode

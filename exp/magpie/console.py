@@ -23,7 +23,11 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
-AGAIN = f"run the same command again{' without --overwrite' if '--overwrite' in sys.argv else ''}: it goes on where it stopped"
+def again() -> str:
+    """Return how to go on after this program has stopped."""
+    return (
+        f"run the same command again{' without --overwrite' if '--overwrite' in sys.argv else ''}: it goes on where it stopped"
+    )
 
 
 class MagpieError(Exception):
@@ -78,7 +82,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
         log.error("error: %s", error)
         code = EXIT_ERROR
     except KeyboardInterrupt as why:
-        log.error("interrupted (%s). To go on, %s", why, AGAIN)
+        log.error("interrupted (%s). To go on, %s", why, again())
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         code = EXIT_INTERRUPTED  # the reader of our output is gone (`… | head`)
@@ -95,9 +99,9 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
 def explain_os_error(error: OSError) -> str:
     """Return one line for a system error, with the remedy for the usual ones."""
     remedies = {
-        errno.ENOSPC: f"the disk is full. Free some space and {AGAIN}",
-        errno.EDQUOT: f"your disk quota is used up. Free some space and {AGAIN}",
-        errno.EFBIG: f"the file-size limit is reached (ulimit -f). Raise it and {AGAIN}",
+        errno.ENOSPC: f"the disk is full. Free some space and {again()}",
+        errno.EDQUOT: f"your disk quota is used up. Free some space and {again()}",
+        errno.EFBIG: f"the file-size limit is reached (ulimit -f). Raise it and {again()}",
         errno.EACCES: "no permission. Choose another file or folder, or change the permissions",
         errno.EROFS: "the file system is read-only. Choose another folder",
         errno.ENOENT: "no such file or folder. Check the path",

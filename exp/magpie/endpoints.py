@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from magpie.console import AGAIN, MagpieError, log, printable
+from magpie.console import MagpieError, again, log, printable
 
 if TYPE_CHECKING:
     import aiohttp
@@ -387,11 +387,11 @@ class Endpoints:
             self._none_since = None
         longest = min(time.monotonic() - at if at is not None else 0.0 for at in since)
         if longest > self._outage:
-            raise MagpieError(f"no server has answered for {longest:.0f} s. Start it, then {AGAIN}")
+            raise MagpieError(f"no server has answered for {longest:.0f} s. Start it, then {again()}")
 
     def _end_if_gone(self) -> None:
         if why := self._connection.gone():
-            raise MagpieError(f"{why}. To go on, {AGAIN}")
+            raise MagpieError(f"{why}. To go on, {again()}")
 
     @property
     def places(self) -> int:

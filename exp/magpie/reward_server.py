@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import tenacity
 
-from magpie.console import AGAIN, MagpieError, log, printable
+from magpie.console import MagpieError, again, log, printable
 from magpie.rewards import Conversation, Steps, with_steps
 
 IN_FLIGHT = 64
@@ -110,7 +110,7 @@ class ServedModel:
         try:
             return retrying(self._once, path, body)
         except _Passing as error:
-            raise MagpieError(f"{self._root} does not answer ({error}). Start it, then {AGAIN}") from error
+            raise MagpieError(f"{self._root} does not answer ({error}). Start it, then {again()}") from error
 
     def _once(self, path: str, body: dict[str, Any] | None) -> Any:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
@@ -123,7 +123,7 @@ class ServedModel:
             text = f"HTTP {error.code}: {printable(error.read(400).decode('utf-8', 'replace'))}"
             if error.code in (401, 403):
                 raise MagpieError(
-                    f"{self._root} refuses the key. Put the right one into MAGPIE_API_KEY, then {AGAIN}"
+                    f"{self._root} refuses the key. Put the right one into MAGPIE_API_KEY, then {again()}"
                 ) from error
             raise (_Passing(text) if error.code >= 500 or error.code in (408, 429) else _Refused(text)) from error
         except (OSError, msgspec.DecodeError) as error:

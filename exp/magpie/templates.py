@@ -6,16 +6,16 @@ what stands before the sentinel is the prefix. Two different sentinels must give
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from magpie.configs import ModelPreset
 from magpie.console import MagpieError
 from magpie.machine import require_model
 from magpie.texts import CLOSE, OPEN, split_reasoning
+from magpie.tokenizer import load_tokenizer, model_file
 
 SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
 DATE = "26 Jul 2024"
@@ -44,7 +44,7 @@ class ChatTemplate:
         self.source = tokenizer or preset.path
         if tokenizer is None:
             require_model(preset)
-        self._tokenizer = _load_tokenizer(self.source)
+        self._tokenizer = load_tokenizer(self.source)
         frame = self.frame()
         if preset.pre_query_template not in (None, frame.pre_query):
             raise MagpieError(
@@ -82,20 +82,19 @@ class ChatTemplate:
         import jinja2
 
         try:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, date_string=DATE)
+            return self._tokenizer.render(messages, add_generation_prompt=ask, date_string=DATE)
         except (jinja2.TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             steered = any(message["role"] == "system" for message in messages)
             remedy = "It may know no system prompt: try --control_tasks none" if steered else OTHER_TOKENIZER
             raise MagpieError(f"the chat template of {self.source} fails: {' '.join(str(error).split())}. {remedy}") from error
-        return str(text)
 
     def encode(self, text: str) -> list[int]:
         """Return token ids of a templated text: no second BOS is added."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        return self._tokenizer.encode(text)
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of token ids; the tokens that end a turn are left out, every other one is shown."""
-        return str(self._tokenizer.decode([i for i in ids if i not in self._stop_set], skip_special_tokens=False))
+        return self._tokenizer.decode([i for i in ids if i not in self._stop_set])
 
     def prompt(self, user: str, system: str | None = None, *, thinking: bool = True) -> list[int]:
         """Return the token ids of one user's turn, up to where the assistant speaks (or, not `thinking`, answers)."""
@@ -107,7 +106,7 @@ class ChatTemplate:
         """What ends a chain of thought before it has begun, in the way of Qwen3's own template."""
         if self.forced_think:
             return f"\n{CLOSE}\n\n"
-        thinks = set(THINK_TAGS) <= set(self._tokenizer.get_added_vocab())
+        thinks = set(THINK_TAGS) <= set(self._tokenizer.added_tokens)
         return f"{OPEN}\n\n{CLOSE}\n\n" if thinks and CLOSE not in self.frame().after else ""
 
     def harmless(self, text: str) -> str:
@@ -164,8 +163,8 @@ class ChatTemplate:
         """Token ids that end what is written: the end of a turn, and what opens another."""
         frame = self.frame()
         marks = {
-            int(i)
-            for token, i in self._tokenizer.get_added_vocab().items()
+            i
+            for token, i in self._tokenizer.added_tokens.items()
             if token.strip() and token in frame.pre_query + frame.after and token not in THINK_TAGS
         }
         return sorted(marks | self._eos)
@@ -173,7 +172,7 @@ class ChatTemplate:
     @cached_property
     def _eos(self) -> set[int]:
         own = self._tokenizer.eos_token_id
-        return {*_generation_eos(self.source), *([] if own is None else [int(own)])}
+        return {*_generation_eos(self.source), *([] if own is None else [own])}
 
     @cached_property
     def _stop_set(self) -> frozenset[int]:
@@ -183,17 +182,16 @@ class ChatTemplate:
     def stop_strings(self) -> list[str]:
         """The same marks as texts, for servers that do not know `stop_token_ids`; at most four, as OpenAI's API allows."""
         ids = sorted(self.stop_token_ids, key=lambda i: (i not in self._eos, i))
-        return [str(token) for token in self._tokenizer.convert_ids_to_tokens(ids)][:4]
+        return [self._tokenizer.token(i) for i in ids[:4]]
 
     @cached_property
     def added_tokens(self) -> list[str]:
         """Every token that was added to the vocabulary: none of them belongs into a problem."""
-        return [token for token in self._tokenizer.get_added_vocab() if token.strip() and token not in THINK_TAGS]
+        return [token for token in self._tokenizer.added_tokens if token.strip() and token not in THINK_TAGS]
 
     def ids_starting_with(self, openers: tuple[str, ...]) -> list[int]:
         """Return the ids of all tokens whose text begins, white space aside, with one of the openers."""
-        size = len(self._tokenizer)
-        texts = self._tokenizer.batch_decode([[i] for i in range(size)])
+        texts = self._tokenizer.decode_each(range(len(self._tokenizer)))
         return [i for i, text in enumerate(texts) if text.lstrip().startswith(openers)]
 
 
@@ -207,33 +205,12 @@ def _system(system: str | None) -> list[dict[str, str]]:
     return [{"role": "system", "content": system}] if system else []
 
 
-def _load_tokenizer(source: str) -> Any:
-    import os
-
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=Path(source).is_dir())
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MagpieError(f"no tokenizer can be loaded from {source} ({reason}). Name one with --tokenizer") from error
-    if tokenizer.chat_template is None:
-        raise MagpieError(f"the tokenizer at {source} has no chat template: a base model? Use an instruct model")
-    return tokenizer
-
-
 def _generation_eos(source: str) -> list[int]:
-    import json
-
-    from transformers.utils import cached_file
-
-    found = cached_file(source, "generation_config.json", _raise_exceptions_for_missing_entries=False)
+    found = model_file(source, "generation_config.json")
     if found is None:
         return []
     try:
-        eos = json.loads(Path(found).read_text(encoding="utf-8")).get("eos_token_id")
+        eos = json.loads(found.read_text(encoding="utf-8")).get("eos_token_id")
     except ValueError as error:
         raise MagpieError(f"{found}: broken ({error}). Get the model's files again") from error
     return [int(i) for i in (eos if isinstance(eos, list) else [eos]) if i is not None]
