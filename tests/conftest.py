@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
+import logging
 import os
 import re
 import signal
@@ -12,13 +16,15 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from magpie import console
 from magpie.configs import PROJECT, load_model
 from magpie.server import Server
 
-sys.path.insert(0, str(PROJECT / "benchmarks"))
+sys.path.append(str(PROJECT / "benchmarks"))  # behind exp: both have a verify.py
 # GiB of KV cache for every server that a test starts: several are up at once
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 # a core for each of the two processes that test: of programs with more threads one waits for the other (docs/LOG.md)
@@ -62,10 +68,55 @@ def finished(command: list[str], *, timeout: float = 1500, **settings: Any) -> s
     return subprocess.CompletedProcess(command, process.returncode, out, errors)
 
 
-def program(name: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a stage program as a user does and return what came of it."""
+def process(name: str, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a stage program in a process of its own, as a user does, and return what came of it."""
     command = [sys.executable, str(PROJECT / "exp" / f"{name}.py"), *map(str, arguments)]
     return finished(command, env=clean_environment(**(env or {})))
+
+
+def program(
+    name: str, *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a stage program's `main` in this process, as `process` does in another, without the seconds that imports take."""
+    main = importlib.import_module(name).main
+    command = [f"{name}.py", *map(str, arguments)]
+    out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with _as_in_a_process(command, clean_environment(**(env or {})), cwd or Path.cwd()):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as ended:
+            console.run_program(name, main)
+    told = [stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, errors)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(command, int(ended.value.code or 0), *told)
+
+
+@contextlib.contextmanager
+def _as_in_a_process(command: list[str], environment: dict[str, str], folder: Path) -> Iterator[None]:
+    """Put what a process has for itself in place, and everything back after."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    loggers = {logger: (logger.handlers, logger.level, logger.propagate) for logger in (console.log, console.file_log)}
+    with (
+        contextlib.chdir(folder),
+        mock.patch.object(sys, "argv", command),
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.object(logging, "shutdown"),  # it would close pytest's own handlers
+    ):
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            for logger, (own, level, propagate) in loggers.items():
+                for handler in {*logger.handlers} - {*own}:
+                    handler.close()
+                logger.handlers, logger.level, logger.propagate = own, level, propagate
+
+
+def without_override() -> None:
+    """Give up, from the next exec on, root's right to read and write where the permissions say no."""
+    import ctypes
+
+    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
+    for capability in (dac_override, dac_read_search):
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
 
 
 def rows(path: Path) -> list[dict]:

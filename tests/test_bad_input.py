@@ -30,15 +30,6 @@ def nowhere() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
-def without_override() -> None:
-    """Give up, from the next exec on, root's right to read and write where the permissions say no."""
-    import ctypes
-
-    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
-    for capability in (dac_override, dac_read_search):
-        ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
-
-
 def run(
     program: str,
     *arguments: object,

@@ -1,4 +1,4 @@
-"""The set-up: which set .venv gets or keeps, with stand-ins for Python, pip, nvidia-smi and flock."""
+"""The set-up: which set .venv gets or keeps and what installs it, with stand-ins for Python, pip, uv, nvidia-smi and flock."""
 
 from __future__ import annotations
 
@@ -7,19 +7,31 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from conftest import clean_environment
+from conftest import clean_environment, without_override
 from magpie.configs import PROJECT
 
 PYTHON = """#!/usr/bin/env bash
-# in the place of Python, the user's and .venv's
+# in the place of Python, the user's and .venv's; TOO_OLD: the version check says no; UV_SAYS: why pip has no uv
 case "$*" in
   "-m venv --clear .venv") echo cleared >>"$TOLD"; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-  *"pip install"*) echo "$*" >>"$TOLD"; exit "${PIP_CODE:-0}" ;;
+  *"pip install"*locks/uv.txt) [[ -z ${UV_SAYS:-} ]] || { echo "$UV_SAYS" >&2; exit 1; }; cp bin/uv .venv/bin/uv ;;
+  *"pip install"*) echo "pip $*" >>"$TOLD"; exit "${PIP_CODE:-0}" ;;
+  *"pip config list"*) printf '%s\\n' "${PIP_CONFIG_SAYS:-}" ;;
+  *"import sys; raise"*) exit "${TOO_OLD:-0}" ;;
+esac
+"""
+UV = """#!/usr/bin/env bash
+case "$*" in
+  --version) echo "uv VERSION (made)" ;;
+  *--dry-run*"--torch-backend cpu"*) exit "${NO_PYTORCH_INDEX:-0}" ;;
+  *--dry-run*) exit "${NO_CPU_TORCH:-0}" ;;
+  *) echo "uv $* $UV_INDEX_STRATEGY ${SSL_CERT_FILE:-}" >>"$TOLD"; exit "${PIP_CODE:-0}" ;;
 esac
 """
 
@@ -28,12 +40,13 @@ esac
 def clone(tmp_path: Path) -> Path:
     """A clone whose set-up is the real script, without anything to install."""
     root = tmp_path / "clone"
-    for name in ("scripts/setup.sh", "locks/cpu.txt", "locks/gpu.txt", "requirements-cpu.txt", "requirements-dev.txt"):
+    for name in ("scripts/setup.sh", "requirements-cpu.txt", *(f"locks/{lock}.txt" for lock in ("cpu", "gpu", "dev", "uv"))):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, root / name)
     (root / "models" / "SmolLM2-135M-Instruct").mkdir(parents=True)
     (root / "models" / "SmolLM2-135M-Instruct" / "config.json").touch()
     write(root / "bin" / "python3", PYTHON)
+    write(root / "bin" / "uv", UV.replace("VERSION", (PROJECT / "locks" / "uv.txt").read_text().strip().removeprefix("uv==")))
     return root
 
 
@@ -43,14 +56,23 @@ def write(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def set_up(clone: Path, *, gpu: bool = False, code: int = 0, **environment: str) -> tuple[list[str], str]:
+def set_up(
+    clone: Path,
+    *,
+    gpu: bool = False,
+    code: int = 0,
+    dev: bool = False,
+    preexec_fn: Callable[[], None] | None = None,
+    **environment: str,
+) -> tuple[list[str], str]:
     """Run the set-up and return what was done, and what was said."""
     told = clone.parent / "told"
     told.unlink(missing_ok=True)
     write(clone / "bin" / "nvidia-smi", f"#!/bin/sh\n{'echo GPU 0' if gpu else 'exit 9'}\n")
     environment |= {"PATH": f"{clone / 'bin'}:{os.environ['PATH']}", "TOLD": str(told)}
-    command = ["bash", str(clone / "scripts" / "setup.sh")]
-    done = subprocess.run(command, env=clean_environment(**environment), capture_output=True, text=True, timeout=300)
+    command = ["bash", str(clone / "scripts" / "setup.sh"), *(["--dev"] if dev else [])]
+    settings = {"env": clean_environment(**environment), "capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run(command, preexec_fn=preexec_fn, **settings)
     assert done.returncode == code, done.stderr
     return told.read_text().splitlines() if told.exists() else [], done.stderr
 
@@ -123,3 +145,95 @@ def test_who_holds_the_lock_is_waited_for(clone):
             fcntl.flock(lock, fcntl.LOCK_UN)
         done, _ = setting_up.result()
     assert done[0] == "cleared" and set_of(clone) == "cpu"
+
+
+# --- what installs -----------------------------------------------------------------------------------------------------
+
+
+def test_uv_installs_the_set_and_the_tools_from_their_locks(clone):
+    done, said = set_up(clone, dev=True)
+    assert [line.split()[0] for line in done] == ["cleared", "uv", "uv", "uv"]
+    for line, wanted in zip(done[1:], ("torch==", "-r locks/cpu.txt", "-r locks/dev.txt"), strict=True):
+        assert wanted in line and "--no-deps" in line
+    assert "+cpu" in done[1] and "installing the cpu set" in said
+    assert set_up(clone, dev=True) == ([], "")
+
+
+def test_where_uv_cannot_be_had_pip_installs_the_same(clone):
+    done, said = set_up(clone, dev=True, UV_SAYS="ERROR: No matching distribution found for uv")
+    assert [line.split()[0] for line in done] == ["cleared", "pip", "pip", "pip", "pip"]  # its dry run, and torch
+    assert "-r locks/cpu.txt" in done[3] and "-r locks/dev.txt" in done[4] and all("--no-deps" in line for line in done[1:])
+    assert "pip does it, which takes minutes" in said and "No matching distribution" in said
+
+
+@pytest.mark.parametrize(
+    ("lacking", "expected"),
+    [
+        ({}, "--no-deps torch==VERSION+cpu"),
+        ({"NO_CPU_TORCH": "1"}, "--torch-backend cpu --no-deps torch==VERSION+cpu"),
+        ({"NO_CPU_TORCH": "1", "NO_PYTORCH_INDEX": "1"}, ".venv/bin/python torch==VERSION"),
+    ],
+    ids=["the index at hand", "PyTorch's own", "the CUDA build"],
+)
+def test_the_cpu_build_of_torch_comes_from_the_first_place_that_has_it(clone, lacking, expected):
+    version = next(
+        line.partition("==")[2].split()[0]
+        for line in (clone / "requirements-cpu.txt").read_text().splitlines()
+        if line.startswith("torch==")
+    )
+    done, said = set_up(clone, **lacking)
+    assert expected.replace("VERSION", version) + " first-index" in done[1]
+    assert ("taking the CUDA build" in said) == (len(lacking) == 2)
+
+
+def test_uv_gets_the_indexes_and_certificates_that_pip_is_configured_with(clone):
+    settings = [
+        ":env:.index-url='https://mirror.invalid/simple'",
+        "global.cert='/etc/ours.pem'",
+        "global.extra-index-url='\\nhttps://one.invalid\\nhttps://two.invalid'",
+        "global.find-links='/wheels'",
+    ]
+    done, _ = set_up(clone, PIP_CONFIG_SAYS="\n".join(settings), SSL_CERT_FILE="")
+    for flag in (
+        "--default-index https://mirror.invalid/simple",
+        "--index https://one.invalid --index https://two.invalid",
+        "--find-links /wheels",
+    ):
+        assert flag in done[-1]
+    assert done[-1].endswith("unsafe-best-match /etc/ours.pem")
+
+
+def one_line(said: str) -> str:
+    [line] = [line for line in said.splitlines() if not line.startswith("setup: making .venv")]
+    assert line.startswith("setup: ")
+    return line
+
+
+def test_without_a_network_it_says_so_in_one_line(clone):
+    broken = (
+        "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\nERROR: No matching distribution"
+    )
+    _, said = set_up(clone, code=1, UV_SAYS=broken)
+    assert "no package index answers" in one_line(said)
+
+
+def test_an_old_python_is_told_with_the_ways_to_a_newer_one(clone):
+    _, said = set_up(clone, code=1, TOO_OLD="1", PYTHON="python3")
+    line = one_line(said)
+    assert "no Python 3.11 to 3.14" in line and "uv python install 3.12" in line and "conda create" in line
+
+
+def test_a_checkout_of_somebody_elses_is_used_if_it_is_complete_and_else_refused(clone):
+    set_up(clone)
+    places = [clone, clone / ".venv", clone / ".setup.lock"]
+    for place in places:
+        place.chmod(0o555)
+    as_other = without_override if os.geteuid() == 0 else None
+    try:
+        assert set_up(clone, preexec_fn=as_other) == ([], "")
+        done, said = set_up(clone, dev=True, code=1, preexec_fn=as_other)
+    finally:
+        for place in places:
+            place.chmod(0o755)
+    line = one_line(said)
+    assert done == [] and "you may not write there" in line and "bash scripts/setup.sh --dev" in line
