@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +49,31 @@ def kill_one_when(begun: Path, rows: int, killed: list[str]) -> None:
 
 def watch(seen: set[psutil.Process], over: threading.Event) -> None:
     """Collect all processes that replicas' workers start."""
-    while not over.wait(1.0):
+    while not over.wait(0.5):
         for process in psutil.process_iter(["cmdline"]):
             if process.info["cmdline"] and process.info["cmdline"][0].startswith("ray::ReplicaWorker"):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     seen.update(process.children(recursive=True))
 
 
-def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
-    """Do it and return what was seen."""
+@contextlib.contextmanager
+def two_nodes() -> Iterator[Any]:
+    """Give a Ray cluster of two nodes of one core each."""
     from ray.cluster_utils import Cluster
 
     node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
     # Ray would kill workers when the machine's memory, which others use too, is nearly full
     os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 - its name
     cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    cluster.add_node(**node)
+    try:
+        cluster.add_node(**node)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def run(address: str, folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
+    """Do it on the cluster at an address, and return what was seen."""
     made, answered = folder / "x_ins.jsonl", folder / "x_ins_res.jsonl"
     stage = f"{sys.executable} {PROJECT}/exp"
     window = "--max_in_flight 24"
@@ -80,15 +90,15 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
     over = threading.Event()
     threading.Thread(target=watch, args=(seen, over), daemon=True).start()
     threading.Thread(target=kill_one_when, args=(answered.with_suffix(".part"), problems // 6, killed), daemon=True).start()
-    # both must be up before the work begins, so that the shares say something
-    ready = f"until [ $(wc -l < {folder}/servers.txt) = 2 ]; do sleep 1; done"
-    serve = [sys.executable, f"{PROJECT}/exp/serve.py", "smollm2", "--replicas", "2", "--ray", cluster.address]
+    # both must be up before the work begins, so that the shares say something, and at the end, so that the dead one is replaced
+    ready = f"until [ $(wc -l < {folder}/servers.txt) = 2 ]; do sleep 0.2; done"
+    serve = [sys.executable, f"{PROJECT}/exp/serve.py", "smollm2", "--replicas", "2", "--ray", address]
     serve += ["--log_dir", str(folder / "logs"), "--url_file", str(folder / "servers.txt")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
     environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB: both have to fit
     try:
         done = subprocess.run(
-            [*serve, "--", "bash", "-c", f"{ready} && {commands[0]} && {commands[1]}"],
+            [*serve, "--", "bash", "-c", f"{ready} && {commands[0]} && {commands[1]} && {ready}"],
             env=environment,
             capture_output=True,
             text=True,
@@ -96,7 +106,6 @@ def run(folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
         )
     finally:
         over.set()
-        cluster.shutdown()
     if done.returncode:
         logs = [path.read_text() for path in (folder / "ins.log", folder / "res.log") if path.exists()]
         raise SystemExit("\n".join([done.stderr[-4000:], *(log[-2000:] for log in logs)]))
@@ -125,8 +134,8 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=192, help="problems to make and to answer (default 192)")
     parser.add_argument("--max_tokens", type=int, default=150, help="tokens of each at most (default 150)")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        for name, value in run(Path(folder), args.problems, args.max_tokens).items():
+    with tempfile.TemporaryDirectory() as folder, two_nodes() as cluster:
+        for name, value in run(cluster.address, Path(folder), args.problems, args.max_tokens).items():
             print(f"{name}: {value}")
 
 

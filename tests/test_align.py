@@ -1,4 +1,4 @@
-"""scripts/align.sh and scripts/magpie_po.sh as a user runs them, with the session's server."""
+"""scripts/align.sh and scripts/magpie_po.sh as a user runs them, with the stub engine."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def counts(path: Path) -> dict[str, Any]:
     return json.loads(path.with_suffix(".run.json").read_text())["counts"]
 
 
-def test_a_file_of_problems_ends_with_pairs_that_are_right_against_wrong(sums: Path, engine: dict[str, str]) -> None:
+def test_a_file_of_problems_ends_with_pairs_that_are_right_against_wrong(sums: Path, stub_server: dict[str, str]) -> None:
     arguments = [sums, "--num_responses", 6, "--pairs_per_problem", 2]
-    done = script("magpie_po", *arguments, **engine, RES_FLAGS="--max_tokens 72")
+    done = script("magpie_po", *arguments, **stub_server, RES_FLAGS="--max_tokens 72")
     assert done.returncode == 0, done.stderr
     answers = rows(sums.with_name("sums_6res.jsonl"))
     assert {record["gen_response_configs"]["temperature"] for record in answers} == {0.8}
@@ -54,12 +54,11 @@ def test_a_file_of_problems_ends_with_pairs_that_are_right_against_wrong(sums: P
         assert record["is_correct"][row["chosen_index"]] is True and record["is_correct"][row["rejected_index"]] is False
         assert row["why"] == "reference" and row["chosen"][0]["content"] == record["responses"][row["chosen_index"]]
     assert "To go on after an interruption:" in done.stderr and str(sums) in done.stderr
-    again = script("magpie_po", *arguments, **engine, RES_FLAGS="--max_tokens 72")
+    again = script("magpie_po", *arguments, **stub_server, RES_FLAGS="--max_tokens 72")
     assert again.returncode == 0
-    if found["written"]:  # a model of this size may solve none
-        assert len(rows(sums.with_name("sums_6res_verified_pairs_dpo.jsonl"))) == found["written"]
-        # answers and pairs are looked at twice, for the check that comes first
-        assert again.stderr.count("is complete already") == 6, again.stderr
+    assert len(rows(sums.with_name("sums_6res_verified_pairs_dpo.jsonl"))) == len(rows(pairs)) > len(verified)
+    # answers and pairs are looked at twice, for the check that comes first
+    assert again.stderr.count("is complete already") == 6, again.stderr
 
 
 def test_right_and_wrong_answers_become_pairs_and_a_data_set(tmp_path: Path) -> None:
@@ -82,7 +81,7 @@ def test_right_and_wrong_answers_become_pairs_and_a_data_set(tmp_path: Path) -> 
     assert len(rows(path.with_name("sum_6res_verified_pairs_dpo.jsonl"))) == 2
 
 
-def test_a_main_job_ends_with_pairs_or_says_why_there_are_none(tmp_path: Path, engine: dict[str, str]) -> None:
+def test_a_main_job_ends_with_pairs_or_says_why_there_are_none(tmp_path: Path, stub_server: dict[str, str]) -> None:
     folder = tmp_path / "job"
     problems = folder / "job_ins.jsonl"
     ready = [
@@ -98,12 +97,12 @@ def test_a_main_job_ends_with_pairs_or_says_why_there_are_none(tmp_path: Path, e
             problems,
             "--preflight",
             0,
-            env=engine,
+            env=stub_server,
         )
     ]
-    ready.append(program("gen_res", "--model_path", "smollm2", "--input_file", problems, "--max_tokens", 64, env=engine))
+    ready.append(program("gen_res", "--model_path", "smollm2", "--input_file", problems, "--max_tokens", 64, env=stub_server))
     assert [done.returncode for done in ready] == [0, 0], ready
-    done = script("align", "job", "--num_responses", 3, **engine, DATA_DIR=str(tmp_path), RES_FLAGS="--max_tokens 64")
+    done = script("align", "job", "--num_responses", 3, **stub_server, DATA_DIR=str(tmp_path), RES_FLAGS="--max_tokens 64")
     assert done.returncode == 0, done.stderr
     pairs = folder / "job_ins_3res_verified_pairs.jsonl"
     found = counts(pairs)

@@ -1,20 +1,24 @@
-"""The real programs, used wrongly: exit code 2, one line that says what to do, and no output."""
+"""Programs used wrongly: exit code 2, one line that says what to do, and no output. And what they load, and how soon."""
 
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
+import psutil
 import pytest
 
+from conftest import STUB, clean_environment, finished, program, without_override
+from magpie.configs import PROJECT
 from scripted_server import Reply, ScriptedServer
 
-PROJECT = Path(__file__).resolve().parents[1]
 PROGRAMS = sorted(path.stem for path in (PROJECT / "exp").glob("*.py"))
 TOKENIZER = PROJECT / "models" / "SmolLM2-135M-Instruct"
 needs_tokenizer = pytest.mark.skipif(not TOKENIZER.is_dir(), reason="bash scripts/setup.sh makes the embedded model")
@@ -30,29 +34,28 @@ def nowhere() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
-def run(
-    program: str,
+def command(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(PROJECT / "exp" / f"{name}.py"), *map(str, arguments)]
+
+
+def real(
+    name: str,
     *arguments: object,
     cwd: Path,
     base_url: str,
-    timeout: float = 300,
     preexec_fn: Callable[[], None] | None = None,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program; it never starts a server of its own, for there is an address in its environment."""
-    command = [sys.executable, str(PROJECT / "exp" / f"{program}.py"), *map(str, arguments)]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
-    env = inherited | {"MAGPIE_BASE_URL": base_url} | environment
-    return subprocess.run(
-        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout, preexec_fn=preexec_fn, check=False
-    )
+    """Run a program in a process; it never starts a server of its own, for there is an address in its environment."""
+    env = clean_environment(MAGPIE_BASE_URL=base_url, **environment)
+    return finished(command(name, *arguments), cwd=cwd, env=env, preexec_fn=preexec_fn, timeout=300)
 
 
-def check_refused(done: subprocess.CompletedProcess[str], program: str, *says: str) -> None:
+def check_refused(done: subprocess.CompletedProcess[str], name: str, *says: str) -> None:
     assert "Traceback" not in done.stderr, done.stderr[-1500:]
     told = done.stderr.splitlines()
     assert len(told) == 1, done.stderr
-    assert told[0].startswith(f"{program}: error: "), told[0]
+    assert told[0].startswith(f"{name}: error: "), told[0]
     missing = [word for word in says if word not in told[0]]
     assert not missing, f"{missing} not in: {told[0]}"
     assert done.returncode == 2 and done.stdout == ""
@@ -212,29 +215,66 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("program", "arguments", "says"),
+    ("stage", "arguments", "says"),
     BAD_ARGUMENTS,
-    ids=[f"{program[0]} {' '.join(given)}" for program, given, _ in BAD_ARGUMENTS],
+    ids=[f"{stage[0]} {' '.join(given)}" for stage, given, _ in BAD_ARGUMENTS],
 )
 def test_bad_arguments_and_files_are_refused_in_one_line_and_nothing_is_written(
-    folder: Path, nowhere: str, program: Program, arguments: tuple[str, ...], says: tuple[str, ...]
+    folder: Path, nowhere: str, stage: Program, arguments: tuple[str, ...], says: tuple[str, ...]
 ) -> None:
     before = snapshot(folder)
-    name, usual = program
-    done = run(name, *usual, *arguments, cwd=folder, base_url=nowhere)
+    name, usual = stage
+    done = program(name, *usual, *arguments, cwd=folder, env={"MAGPIE_BASE_URL": nowhere})
     check_refused(done, name, *says)
     assert snapshot(folder) == before
 
 
-@pytest.mark.parametrize("program", [EXPORT, RES], ids=["export", "gen_res"])
-def test_a_folder_without_permission_is_refused(folder: Path, nowhere: str, program: Program) -> None:
+MISSING = ("--input_file", "missing.jsonl")
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "clean_ins": (MISSING, "no such file"),
+    "concat": (("--inputs", "in.jsonl", "torn.jsonl", "--output_file", "out.jsonl"), "torn.jsonl, line 2"),
+    "decontaminate": ((*MISSING, "--benchmarks", "in.jsonl"), "no such file"),
+    "export": (("--input_file", "in.jsonl", "--output_file", "mine.jsonl"), "--overwrite"),
+    "filter": (("--input_file", "in.jsonl", "--config", "not.yaml"), "YAML"),
+    "gen_dis": (MISSING, "no such file"),
+    "gen_ins": (("--model_path", "nosuch", "--total_prompts", "5"), "smollm2"),
+    "gen_po_pairs": (MISSING, "no such file"),
+    "gen_po_rewards": ((*MISSING, "--reward_model", "nosuch"), "no such file"),
+    "gen_res": (("--model_path", "smollm2", "--input_file", "twice.jsonl"), "lines 1 and 2"),
+    "plan": (("--model_path", "nosuch", "--problems", "5"), "smollm2"),
+    "report": (("missing",), "no such folder"),
+    "serve": (("smollm2", "--"), "command"),
+    "unitag": ((*MISSING, "--tag_mission", "all"), "no such file"),
+    "verify": (MISSING, "no such file"),
+}
+"""A refusal for each program; doctor.py has another form, for it runs where nothing is installed (test_doctor.py)."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_process_ends_as_main_does(folder: Path, nowhere: str, name: str) -> None:
+    """The exit code and the line are those that a shell sees."""
+    before = snapshot(folder)
+    arguments, says = REFUSED[name]
+    done = real(name, *arguments, cwd=folder, base_url=nowhere)
+    check_refused(done, name, says)
+    assert snapshot(folder) == before
+    again = program(name, *arguments, cwd=folder, env={"MAGPIE_BASE_URL": nowhere})
+    assert (again.returncode, again.stdout, again.stderr) == (done.returncode, done.stdout, done.stderr)
+
+
+def test_every_program_is_refused_something() -> None:
+    assert {*REFUSED, "doctor"} == set(PROGRAMS)
+
+
+@pytest.mark.parametrize("stage", [EXPORT, RES], ids=["export", "gen_res"])
+def test_a_folder_without_permission_is_refused(folder: Path, nowhere: str, stage: Program) -> None:
     locked = folder / "locked"
     locked.mkdir()
     locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    name, usual = program
+    name, usual = stage
     arguments = (*usual, "--input_file", "in.jsonl", "--output_file", "locked/out.jsonl")
     as_other = without_override if os.geteuid() == 0 else None
-    done = run(name, *arguments, cwd=folder, base_url=nowhere, preexec_fn=as_other)
+    done = real(name, *arguments, cwd=folder, base_url=nowhere, preexec_fn=as_other)
     check_refused(done, name, "locked", "--output_file")
     assert not snapshot(locked)
 
@@ -243,19 +283,19 @@ def test_an_input_without_permission_is_refused(folder: Path, nowhere: str) -> N
     (folder / "in.jsonl").chmod(0)
     as_other = without_override if os.geteuid() == 0 else None
     arguments = ("--input_file", "in.jsonl", "--output_file", "out.jsonl")
-    done = run("export", *arguments, cwd=folder, base_url=nowhere, preexec_fn=as_other)
+    done = real("export", *arguments, cwd=folder, base_url=nowhere, preexec_fn=as_other)
     check_refused(done, "export", "in.jsonl", "permission")
     assert not (folder / "out.jsonl").exists()
 
 
 def test_a_log_that_cannot_be_written_is_refused(folder: Path, nowhere: str) -> None:
     before = snapshot(folder)
-    done = run("export", "--input_file", "in.jsonl", cwd=folder, base_url=nowhere, MAGPIE_LOG="in.jsonl/job.log")
-    check_refused(done, "export", "in.jsonl")
+    env = {"MAGPIE_BASE_URL": nowhere, "MAGPIE_LOG": "in.jsonl/job.log"}
+    check_refused(program("export", "--input_file", "in.jsonl", cwd=folder, env=env), "export", "in.jsonl")
     assert snapshot(folder) == before
 
 
-# --- what shows only when a server is asked (each of these loads the tokenizer) --------------------------------------
+# --- what shows only when a server is asked ----------------------------------------------------------------------------
 
 
 def check_no_output(folder: Path) -> None:
@@ -270,7 +310,8 @@ def check_no_output(folder: Path) -> None:
 )
 def test_an_address_that_cannot_be_is_refused(folder: Path, nowhere: str, base_url: str | None, says: tuple[str, ...]) -> None:
     name, usual = INS
-    done = run(name, *usual, "--total_prompts", "5", "--base_url", base_url or nowhere, cwd=folder, base_url=nowhere)
+    arguments = (*usual, "--total_prompts", "5", "--base_url", base_url or nowhere)
+    done = program(name, *arguments, cwd=folder, env={"MAGPIE_BASE_URL": nowhere})
     check_refused(done, name, *says)
     check_no_output(folder)
 
@@ -279,7 +320,7 @@ def test_an_address_that_cannot_be_is_refused(folder: Path, nowhere: str, base_u
 def test_a_wrong_key_is_refused_and_not_shown(folder: Path) -> None:
     with ScriptedServer(served=(SERVED,), key="right-key") as server:
         arguments = (*RES[1], "--input_file", "in.jsonl", "--base_url", server.url)
-        done = run("gen_res", *arguments, cwd=folder, base_url=server.url, MAGPIE_API_KEY="wrong-key")
+        done = program("gen_res", *arguments, cwd=folder, env={"MAGPIE_API_KEY": "wrong-key"})
         assert not server.history
     check_refused(done, "gen_res", "key", "MAGPIE_API_KEY")
     check_no_output(folder)
@@ -292,7 +333,7 @@ def test_a_server_with_another_model_is_refused_and_a_finished_output_is_kept(fo
     """--overwrite destroys nothing before it is known that there is a server to make it again."""
     with ScriptedServer(served=("other/model",)) as server:
         arguments = (*RES[1][:2], "--input_file", "in.jsonl", "--output_file", "mine.jsonl", "--overwrite")
-        done = run("gen_res", *arguments, cwd=folder, base_url=server.url)
+        done = program("gen_res", *arguments, cwd=folder, env={"MAGPIE_BASE_URL": server.url})
     check_refused(done, "gen_res", "other/model", "--model_path")
     assert (folder / "mine.jsonl").read_text() == "mine\n"
 
@@ -302,7 +343,7 @@ def test_a_key_refused_in_the_middle_of_a_run_says_how_to_go_on(folder: Path) ->
     (folder / "two.jsonl").write_text(GOOD + GOOD.replace('"a"', '"b"'))
     with ScriptedServer(Reply(), Reply(401), served=(SERVED,)) as server:
         arguments = (*RES[1], "--input_file", "two.jsonl", "--max_in_flight", "1")
-        done = run("gen_res", *arguments, cwd=folder, base_url=server.url, MAGPIE_API_KEY="key")
+        done = real("gen_res", *arguments, cwd=folder, base_url=server.url, MAGPIE_API_KEY="key")
     errors = [line for line in done.stderr.splitlines() if ": error: " in line]
     assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
     assert len(errors) == 1 and "MAGPIE_API_KEY" in errors[0] and "again" in errors[0]
@@ -310,16 +351,78 @@ def test_a_key_refused_in_the_middle_of_a_run_says_how_to_go_on(folder: Path) ->
     assert (folder / "out.part").read_bytes().count(b"\n") == 1
 
 
-# --- help ------------------------------------------------------------------------------------------------------------
+# --- what is loaded, and how long that takes ---------------------------------------------------------------------------
+
+PROFILED = {"PYTHONPROFILEIMPORTTIME": "1"}
+"""Python tells on the standard error what it imports; no more than a tenth goes to that."""
+HEAVY = {"torch", "transformers", "vllm"}
+NEEDED = "import aiohttp, jinja2, msgspec, tokenizers, yaml"
+"""What a stage cannot do without: its own time is a multiple of what these take, on every machine."""
+MOST = 4.0
+"""More than twice what is usual; with transformers it would be twenty-fold."""
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_help_answers_at_once(program: str, tmp_path: Path, nowhere: str) -> None:
+def imported(stderr: str) -> set[str]:
+    """Return the packages that were loaded."""
+    lines = [line for line in stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+@cache
+def needed_seconds() -> float:
+    """Return the processor time of the imports without which nothing goes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", NEEDED], env=clean_environment(**PROFILED), capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_answers_at_once(name: str, tmp_path: Path, nowhere: str) -> None:
     """What takes long to load is not loaded."""
-    done = run(program, "--help", cwd=tmp_path, base_url=nowhere)
-    assert done.returncode == 0 and done.stderr == "" and f"{program}.py" in done.stdout
-    told = run(program, "--help", cwd=tmp_path, base_url=nowhere, PYTHONPROFILEIMPORTTIME="1").stderr
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    done = real(name, "--help", cwd=tmp_path, base_url=nowhere, **PROFILED)
+    assert done.returncode == 0 and f"{name}.py" in done.stdout
+    assert all(line.startswith("import time:") for line in done.stderr.splitlines())
+    loaded = imported(done.stderr)
     assert {"argparse", "magpie"} <= loaded
-    assert not loaded & {"torch", "transformers", "vllm", "aiohttp", "numpy"}
+    assert not loaded & {*HEAVY, "aiohttp", "numpy"}
     assert not snapshot(tmp_path)
+
+
+@needs_tokenizer
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("gen_res", ("--input_file", "in.jsonl")), ("gen_ins", ("--total_prompts", "1", "--preflight", "0"))],
+    ids=["gen_res", "gen_ins"],
+)
+def test_a_stage_asks_its_first_question_without_torch_and_soon(folder: Path, name: str, arguments: tuple[str, ...]) -> None:
+    """Its tokenizer and chat template are read without transformers, which takes longer than all the rest."""
+    seconds: list[float] = []
+    started: list[psutil.Process] = []
+
+    def measured() -> bool:
+        times = started[0].cpu_times()
+        seconds.append(times.user + times.system)
+        return True
+
+    with ScriptedServer(served=(SERVED,), default=Reply(hold=measured)) as server:
+        words = command(name, *arguments, "--model_path", "smollm2", "--output_file", "out.jsonl")
+        env = clean_environment(MAGPIE_BASE_URL=server.url, **PROFILED)
+        started.append(psutil.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True))
+        _, told = started[0].communicate(timeout=300)
+    assert started[0].returncode == 0 and (folder / "out.jsonl").stat().st_size, told[-1500:]
+    loaded = imported(told)
+    assert {"aiohttp", "tokenizers"} <= loaded and not loaded & HEAVY
+    assert seconds[0] < MOST * needed_seconds()
+
+
+@needs_tokenizer
+def test_a_server_is_up_without_torch_and_soon(tmp_path: Path) -> None:
+    """What exp/serve.py itself takes, from its start to its command; the engine is a process of its own."""
+    words = command("serve", "smollm2", "--log_dir", tmp_path, "--", "sh", "-c", "cat /proc/$PPID/stat")
+    done = finished(words, env=clean_environment(**STUB, **PROFILED), timeout=300)
+    assert done.returncode == 0, done.stderr[-1500:]
+    loaded = imported(done.stderr)
+    assert {"tokenizers", "magpie"} <= loaded and not loaded & HEAVY
+    user, system = map(int, done.stdout.rpartition(")")[2].split()[11:13])
+    assert (user + system) / os.sysconf("SC_CLK_TCK") < MOST * needed_seconds()

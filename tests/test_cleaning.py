@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from magpie.cleaning import REPAIRS, as_record, clean, cut_template_tokens, stri
 from magpie.configs import PROJECT
 from magpie.records import encode
 from magpie.sentences import MATH, find_formulas, read_text
+from processor_time import check_takes, seconds
+from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 SHARED = PROJECT / "../shared/data"
 FIND = r"Find all integers \( x \) such that \( x^2 + 4x + 3 = 0 \)."
@@ -227,21 +229,15 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_text_of_1_mb_takes_less_than_a_second(what: str) -> None:
     clean(FIND)  # the patterns and the detector of languages are made
-    started = time.process_time()
-    clean(HOSTILE[what])
-    clean(HOSTILE[what][:23_000])
-    clean("What is 1 + 1? " + HOSTILE[what][:7_000])
-    assert time.process_time() - started < 1.0
+    text = HOSTILE[what]
+    check_takes(150, lambda: [clean(text), clean(text[:23_000]), clean("What is 1 + 1? " + text[:7_000])])
 
 
 def test_reading_a_text_is_linear_in_its_length() -> None:
     for what in ("dollars", "short sentences", "open environments", "environments with one end", "dollars and words"):
-        times = []
-        for size in (20_000, 80_000):
-            started = time.process_time()
-            read_text(HOSTILE[what][:size])
-            times.append(time.process_time() - started)
-        assert times[1] < 12 * times[0] + 0.5, what
+        short, long = HOSTILE[what][:20_000], HOSTILE[what][:160_000]
+        times = [min(seconds(partial(read_text, text)) for _ in range(3)) for text in (short, long)]
+        assert times[1] < 24 * times[0], what  # eight times as long; 64 if it were quadratic
 
 
 def test_the_stage_reads_what_it_writes_and_drops(tmp_path: Path) -> None:
@@ -267,14 +263,16 @@ def test_the_stage_reads_what_it_writes_and_drops(tmp_path: Path) -> None:
     assert out.read_bytes() == before == (tmp_path / "twice.jsonl").read_bytes()
 
 
-def test_problems_are_made_until_there_are_enough_clean_ones(tmp_path: Path, engine: dict[str, str]) -> None:
+def test_problems_are_made_until_there_are_enough_clean_ones(tmp_path: Path) -> None:
     out = tmp_path / "job_ins.jsonl"
-    arguments = ["--model_path", "smollm2", "--total_prompts", 6, "--output_file", out, "--max_tokens", 256, "--clean"]
-    arguments += ["--preflight", 0]
-    done = program("gen_ins", *arguments, env=engine)
+    arguments = ["--model_path", "smollm2", "--served_model", MODEL, "--total_prompts", 6, "--output_file", out, "--clean"]
+    junk, leaky = list(DROPPED), [f"{FIND} {leak}" for leak in LEAKS.values()]
+    told = [text for pair in zip(junk, leaky, strict=False) for text in pair]
+    with ScriptedServer(*(Reply(body=completion(text)) for text in told), default=Reply(body=completion(KEPT[0]))) as server:
+        done = program("gen_ins", *arguments, "--preflight", 0, "--max_in_flight", 1, "--base_url", server.url)
     assert done.returncode == 0, done.stderr
     made, dropped = rows(out), rows(tmp_path / "job_ins_dropped.jsonl")
-    assert [r["id"] for r in made] == [f"job-{i:06d}" for i in range(6)]
+    assert [r["id"] for r in made] == [f"job-{i:06d}" for i in range(6)] and len(dropped) >= min(6, len(junk))
     for r in made:
         cleaned = clean(r["raw_instruction"])
         assert (cleaned.text, cleaned.drop_reason) == (r["instruction"], "") and r["answer_type"] == cleaned.answer_type
@@ -282,31 +280,11 @@ def test_problems_are_made_until_there_are_enough_clean_ones(tmp_path: Path, eng
     assert f"{len(made)} of {len(made) + len(dropped)} samples" in done.stderr
 
 
-def test_a_budget_that_is_used_up_ends_the_run_and_says_what_was_dropped(tmp_path: Path, engine: dict[str, str]) -> None:
+def test_a_budget_that_is_used_up_ends_the_run_and_says_what_was_dropped(tmp_path: Path, stub_server: dict[str, str]) -> None:
     arguments = ["--model_path", "smollm2", "--total_prompts", 40, "--output_file", tmp_path / "x.jsonl", "--clean"]
-    done = program("gen_ins", *arguments, "--max_attempts", 41, "--max_tokens", 40, "--preflight", 0, env=engine)
+    done = program("gen_ins", *arguments, "--max_attempts", 41, "--max_tokens", 5, "--preflight", 0, env=stub_server)
     assert done.returncode == 2
     assert "41 samples made only" in done.stderr and "--max_attempts" in done.stderr
-
-
-def test_a_judges_verdict_stands_beside_the_rules_and_decides_nothing(tmp_path: Path, engine: dict[str, str]) -> None:
-    source, out = tmp_path / "x.jsonl", tmp_path / "x_clean.jsonl"
-    texts = [FIND, "Solve the following equation:", f"{FIND} {LEAKS['solution']}", "<|eot_id|>", KEPT[1]]
-    source.write_bytes(b"".join(encode({"id": i, "instruction": text}) + b"\n" for i, text in enumerate(texts)))
-    done = program("clean_ins", "--input_file", source, "--judge", "--model_path", "smollm2", env=engine)
-    assert done.returncode == 0, done.stderr
-    kept, dropped = rows(out), rows(tmp_path / "x_clean_dropped.jsonl")
-    assert [r["id"] for r in kept] == [0, 2, 4] and {r["id"]: r["drop_reason"] for r in dropped} == {1: "truncated", 3: "empty"}
-    for r in kept + dropped:
-        verdict = r["judge_verdict"]
-        if r["id"] == 3:
-            assert verdict == {"failure": "empty_instruction"}
-        else:
-            assert {verdict[key] for key in ("complete", "self_contained", "definite_answer")} <= {"yes", "no"}
-            assert verdict["explanation"] and verdict["model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert "judge on kept: " in done.stderr
-    lacking = program("clean_ins", "--input_file", source, "--judge")
-    assert lacking.returncode == 2 and "--model_path" in lacking.stderr
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not there: labelled problems, not part of the project")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from magpie import client as client_module
+from magpie import endpoints as endpoints_module
 from magpie.client import Client, Completion, Refused
 from magpie.console import MagpieError
 from magpie.server import Connection
@@ -50,9 +52,49 @@ def run(
     return [results[number] for number in range(requests)]
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client waits for a server that is down takes a twenty-fifth of its time."""
+    monkeypatch.setattr(client_module, "AGAIN_SECONDS", client_module.AGAIN_SECONDS / 25)
+    for name in ("FOLLOW_SECONDS", "PROBE_SECONDS"):
+        monkeypatch.setattr(endpoints_module, name, getattr(endpoints_module, name) / 25)
+
+
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "_pause", lambda state: 0.01)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that a client would take before it tries again; those of seconds it takes, the others are cut to a tenth."""
+    taken: list[float] = []
+    original = client_module._pause
+
+    def pause(state: object) -> float:
+        taken.append(original(state))
+        return taken[-1] if taken[-1] >= 1 else taken[-1] / 10
+
+    monkeypatch.setattr(client_module, "_pause", pause)
+    return taken
+
+
+def at_last(condition: Callable[[], object], seconds: float = 60.0) -> Callable[[], bool]:
+    """Hold a reply back until the condition has been true; if it never is, for so long: then the test says so."""
+    ends, was = time.monotonic() + seconds, False
+
+    def reached() -> bool:
+        nonlocal was
+        was = was or bool(condition()) or time.monotonic() > ends
+        return was
+
+    return reached
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    reached = at_last(condition)
+    while not reached():
+        time.sleep(0.01)
 
 
 def test_a_completion_comes_back_whole_and_the_request_is_what_was_asked_for() -> None:
@@ -96,35 +138,22 @@ def test_the_key_goes_as_a_bearer_token_or_not_at_all(key: str, sent: str | None
     ],
     ids=lambda reply: f"{reply.status}-{str(reply.body)[:20]}-{reply.reset}-{reply.headers.get('Retry-After', '')[:5]}",
 )
-def test_a_passing_failure_is_tried_again(fault: Reply) -> None:
+def test_a_passing_failure_is_tried_again(fault: Reply, pauses: list[float]) -> None:
     with ScriptedServer(fault) as server:
         started = time.monotonic()
         answer = run(server)[0]
         assert time.monotonic() - started < 60
+    assert all(math.isfinite(pause) and 0 <= pause <= 1 for pause in pauses), pauses
     assert isinstance(answer, Completion) and answer.text == "fine"
     assert [call.body["prompt"] for call in server.history] == [[1, 0], [1, 0]]
 
 
-def test_an_answer_slower_than_the_timeout_is_asked_for_again() -> None:
+def test_an_answer_slower_than_the_timeout_is_asked_for_again(short_pauses: None) -> None:
     with ScriptedServer(Reply(delay=600)) as server:
         started = time.monotonic()
-        answer = run(server, timeout=3)[0]
+        answer = run(server, timeout=1)[0]
         assert time.monotonic() - started < 60
     assert isinstance(answer, Completion) and len(server.history) == 2
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were taken."""
-    taken: list[float] = []
-    original = client_module._pause
-
-    def pause(state: object) -> float:
-        taken.append(original(state))
-        return taken[-1]
-
-    monkeypatch.setattr(client_module, "_pause", pause)
-    return taken
 
 
 def test_retry_after_is_honoured(pauses: list[float]) -> None:
@@ -138,8 +167,10 @@ def test_retry_after_is_honoured(pauses: list[float]) -> None:
 def test_a_rate_limit_halves_the_window_and_successes_open_it_again(pauses: list[float]) -> None:
     late = [Reply(hold=lambda: pauses) for _ in range(7)]  # when the client has taken note of the rate limit
     limited = Reply(429, b"", {"Retry-After": "0"}, hold=lambda: len(server.history) >= 8)
-    with ScriptedServer(limited, *late, default=Reply(delay=0.2)) as server:
-        results = run(server, requests=200, window=8)
+    soon = [Reply(delay=0.02) for _ in range(60)]
+    open_again = at_last(lambda: server.history[-1].in_flight == 8)
+    with ScriptedServer(limited, *late, *soon, default=Reply(hold=open_again)) as server:
+        results = run(server, requests=100, window=8)
     assert all(isinstance(result, Completion) for result in results)
     seen = [call.in_flight for call in server.history]
     assert seen[:8] == list(range(1, 9)), "the window was not full before the rate limit"
@@ -213,7 +244,7 @@ def test_a_model_that_is_no_longer_served_ends_the_run(status: int) -> None:
 def test_one_of_several_that_serves_no_more_is_left_out_and_costs_no_row(
     status: int, short_pauses: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with ScriptedServer(Reply(), default=Reply(status, b"no model")) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
+    with ScriptedServer(Reply(), default=Reply(status, b"no model")) as one, ScriptedServer(default=Reply(delay=0.02)) as two:
         results = run(one, two, requests=40, window=4)
     assert all(isinstance(result, Completion) for result in results)
     assert len(one.history) <= 5 and len(two.history) >= 39, "it was asked again and again"
@@ -228,13 +259,14 @@ def test_the_last_one_of_several_that_serves_no_more_ends_the_run(short_pauses: 
 
 @pytest.mark.parametrize("status", [502, 503])
 def test_a_gateway_without_its_server_is_an_outage_and_costs_no_row(status: int) -> None:
-    with ScriptedServer(Reply(), *[Reply(status)] * 3) as server:
+    with ScriptedServer(Reply(), *[Reply(status)] * (client_module.MAX_ATTEMPTS + 2)) as server:
         results = run(server, requests=3, window=1)
     assert all(isinstance(result, Completion) for result in results)
 
 
 def test_a_server_that_goes_and_comes_back_loses_nothing(short_pauses: None) -> None:
-    with ScriptedServer(default=Reply(delay=0.05)) as server:
+    back = threading.Event()
+    with ScriptedServer(default=Reply(hold=lambda: len(server.history) <= 5 or back.is_set())) as server:
 
         async def work() -> list[int]:
             done: list[int] = []
@@ -250,8 +282,10 @@ def test_a_server_that_goes_and_comes_back_loses_nothing(short_pauses: None) -> 
                 async def outage() -> None:
                     await some_are_done.wait()
                     await asyncio.to_thread(server.stop)
-                    await asyncio.sleep(1.2)
+                    await asyncio.to_thread(wait_for, lambda: any(one.down_since for one in client.endpoints._all))
                     assert len(done) < 20, "the server was not down while the run was going on"
+                    await asyncio.sleep(0.2)
+                    back.set()
                     await asyncio.to_thread(server.start)
 
                 await asyncio.gather(client.for_each(range(20), one), outage())
@@ -270,7 +304,7 @@ def test_errors_of_a_dying_server_cost_no_attempts(monkeypatch: pytest.MonkeyPat
             failures += 1
             if failures == 7:  # the server goes away after its seventh failure, and comes back failing as often again
                 server.stop()
-                threading.Timer(0.5, come_back).start()
+                threading.Timer(0.2, come_back).start()
             return 0.01
 
         def come_back() -> None:
@@ -285,7 +319,7 @@ def test_errors_of_a_dying_server_cost_no_attempts(monkeypatch: pytest.MonkeyPat
 
 def test_a_server_gone_for_longer_than_the_outage_ends_the_run() -> None:
     async def work(server: ScriptedServer) -> None:
-        async with Client(connection(server), MODEL, max_in_flight=2, outage=1.5) as client:
+        async with Client(connection(server), MODEL, max_in_flight=2, outage=0.5) as client:
             await asyncio.to_thread(server.stop)
             await client.complete([1], SAMPLING)
 
@@ -293,7 +327,7 @@ def test_a_server_gone_for_longer_than_the_outage_ends_the_run() -> None:
         started = time.monotonic()
         with pytest.raises(MagpieError, match="same command again"):
             asyncio.run(work(server))
-        assert 1.4 < time.monotonic() - started < 60
+        assert 0.5 < time.monotonic() - started < 60
 
 
 def test_a_server_known_to_be_gone_for_good_is_not_waited_for() -> None:
@@ -308,7 +342,8 @@ def test_a_server_known_to_be_gone_for_good_is_not_waited_for() -> None:
 
 
 def test_the_window_is_filled_and_never_exceeded() -> None:
-    with ScriptedServer(default=Reply(delay=0.3)) as server:
+    full = at_last(lambda: len(server.history) >= 5)
+    with ScriptedServer(default=Reply(hold=full, delay=0.05)) as server:
         run(server, requests=40, window=5)
     assert server.max_in_flight == 5
     assert sorted(call.body["prompt"][1] for call in server.history) == list(range(40))
@@ -337,7 +372,10 @@ def test_items_are_drawn_only_as_places_become_free() -> None:
 
 
 def test_several_servers_share_the_window_and_the_faster_one_does_more() -> None:
-    with ScriptedServer(default=Reply(delay=3.0)) as slow, ScriptedServer(default=Reply(delay=0.2)) as fast:
+    much_is_done = at_last(lambda: len(fast.history) >= 50)
+    both_are_full = at_last(lambda: len(slow.history) >= 4 and len(fast.history) >= 4)
+    replies = Reply(hold=much_is_done), Reply(hold=both_are_full, delay=0.02)
+    with ScriptedServer(default=replies[0]) as slow, ScriptedServer(default=replies[1]) as fast:
         run(slow, fast, requests=60, window=4)
     assert (slow.max_in_flight, fast.max_in_flight) == (4, 4), "every server is kept full"
     assert len(fast.history) > 2 * len(slow.history)

@@ -383,8 +383,12 @@ def test_a_record_with_a_canary_stops_with_its_line(tmp_path, record, canary, ch
 
 
 def test_records_without_a_canary_pass(tmp_path):
-    (tmp_path / "in.jsonl").write_text('{"instruction":"hle:3r2s:26b5c67b"}\n{"broken\n')
+    passing = '{"instruction":"hle:3r2s:26b5c67b"}\n{"broken\n'
+    (tmp_path / "in.jsonl").write_text(passing)
     refuse_canaries(tmp_path / "in.jsonl", KNOWN.canaries)
+    (tmp_path / "in.jsonl").write_text(passing + json.dumps({"instruction": KNOWN.canaries[0]}) + "\n")
+    with pytest.raises(MagpieError, match=r"in.jsonl, line 3:"):  # it has read those before, to the end
+        refuse_canaries(tmp_path / "in.jsonl", KNOWN.canaries)
 
 
 def test_the_certificate_counts_hits_and_rows_by_benchmark():

@@ -7,6 +7,7 @@ import domains
 from magpie.configs import load_domain_cues
 from magpie.console import MagpieError
 from magpie.domain_tagger import LABELS, DomainTagger, cue_pattern, hashed_words, in_words, named
+from processor_time import check_takes
 
 CLEAR = {
     r"Solve for $x$: $x^2 - 7x + 12 = 0$, and factor the polynomial $x^4 - 16$.": "algebra",
@@ -39,8 +40,10 @@ def test_a_field_does_not_depend_on_what_else_is_tagged(tagger):
 
 
 def test_hostile_texts_get_some_field_quickly(tagger):
-    fields = tagger.tag(["", "\\" * 100_000, "{" * 100_000, "'" * 100_000, "\\begin{" * 20_000, "\ud800", "1" * 100_000])
-    assert set(fields) <= set(LABELS)
+    hostile = ["", "\\" * 100_000, "{" * 100_000, "'" * 100_000, "\\begin{" * 20_000, "\ud800", "1" * 100_000]
+    fields = []
+    check_takes(2000, lambda: fields.extend(tagger.tag(hostile)))
+    assert fields and set(fields) <= set(LABELS)
     assert tagger.tag([]) == []
 
 

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from conftest import program, rows
 from magpie import client as client_module
+from magpie import endpoints as endpoints_module
 from magpie.client import Client, Refused
 from magpie.console import MagpieError
 from magpie.endpoints import Connection, Endpoint, addresses, listed
 from magpie.flags import Parser, add_model
-from scripted_server import MODEL, Reply, ScriptedServer
+from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 SAMPLING = {"temperature": 0.5, "max_tokens": 7}
 
 
+PROBE_SECONDS = endpoints_module.PROBE_SECONDS
+
+
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a client waits for takes a twenty-fifth of its time."""
     monkeypatch.setattr(client_module, "_pause", lambda state: 0.01)
+    monkeypatch.setattr(client_module, "AGAIN_SECONDS", client_module.AGAIN_SECONDS / 25)
+    for name in ("FOLLOW_SECONDS", "PROBE_SECONDS"):
+        monkeypatch.setattr(endpoints_module, name, getattr(endpoints_module, name) / 25)
 
 
 def ask_all(
@@ -33,10 +42,20 @@ def ask_all(
     *,
     window: int = 4,
     outage: float = 20.0,
-    meanwhile: dict[int, Callable[[], None]] | None = None,
+    meanwhile: dict[int, Callable[[], object]] | None = None,
 ) -> Client:
-    """Send so many requests, each once, and call what `meanwhile` holds for a number before that request; return the client."""
-    done: Counter[int] = Counter()
+    """Send so many requests, each once, and call what `meanwhile` holds for a number before that request; return the client.
+
+    Until what it holds has ended there are more requests: what it waits for must not come too late for the run.
+    """
+    drawn, done, at_work = 0, Counter[int](), set(meanwhile or ())
+
+    def numbers() -> Iterator[int]:
+        nonlocal drawn
+        for drawn in itertools.count():
+            if drawn >= requests and not at_work:
+                return
+            yield drawn
 
     async def work() -> Client:
         async with Client(connection, MODEL, max_in_flight=window, outage=outage) as client:
@@ -44,14 +63,15 @@ def ask_all(
             async def ask(number: int) -> None:
                 if meanwhile and number in meanwhile:
                     await asyncio.to_thread(meanwhile[number])
+                    at_work.discard(number)
                 await client.complete([1, number], SAMPLING)
                 done[number] += 1
 
-            await client.for_each(range(requests), ask)
+            await client.for_each(numbers(), ask)
             return client
 
     client = asyncio.run(work())
-    assert done == Counter(range(requests))
+    assert done == Counter(range(drawn)) and drawn >= requests
     return client
 
 
@@ -97,44 +117,68 @@ def test_an_address_that_cannot_be_used_is_refused_without_repeating_a_password(
     assert "--base_url" in str(error.value) and "secret" not in str(error.value)
 
 
+def wait_for(done: Callable[[], object], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
 def test_a_replica_that_is_added_to_the_file_gets_work_and_one_that_is_taken_out_gets_no_more(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="magpie")
     file = tmp_path / "servers"
-    with ScriptedServer(default=Reply(delay=0.05)) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
+    with ScriptedServer(default=Reply(delay=0.01)) as one, ScriptedServer(default=Reply(delay=0.01)) as two:
         file.write_text(f"{one.url}\n")
         left: list[int] = []
 
-        def add() -> None:
+        def add_and_take_out() -> None:
+            assert len(one.history) > 10 and not two.history
             file.write_text(f"{one.url}\n{two.url}\n")
-            wait_for(lambda: len(two.history) > 5)
-
-        def take_out() -> None:
+            wait_for(lambda: len(two.history) > 5 and one.in_flight + two.in_flight > 4)  # more at a time than one takes
             file.write_text(f"{two.url}\n")
             wait_for(lambda: f"{one.url} is not listed any more" in caplog.text)
             more = len(two.history) + 50  # so that what was on its way to the other one has come
             wait_for(lambda: len(two.history) >= more and one.in_flight == 0)
             left.append(len(one.history))
+            wait_for(lambda: len(two.history) >= more + 50)
 
-        ask_all(of_file(file), 1000, meanwhile={20: add, 200: take_out})
+        ask_all(of_file(file), 21, meanwhile={20: add_and_take_out})
     assert len(two.history) > 100
     assert len(one.history) == left[0], "it still got work when it was not listed any more"
 
 
-def wait_for(done: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
+def test_a_server_that_is_listed_again_gets_work_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="magpie")
+    file = tmp_path / "servers"
+    with ScriptedServer(default=Reply(delay=0.01)) as one, ScriptedServer(default=Reply(delay=0.01)) as two:
+        file.write_text(f"{one.url}\n{two.url}\n")
+
+        def take_out_and_add() -> None:
+            file.write_text(f"{two.url}\n")
+            wait_for(lambda: f"{one.url} is not listed any more" in caplog.text and one.in_flight == 0)
+            before = len(one.history)
+            file.write_text(f"{one.url}\n{two.url}\n")
+            wait_for(lambda: len(one.history) > before + 5)
+
+        ask_all(of_file(file), 21, meanwhile={20: take_out_and_add})
 
 
-def test_a_run_waits_for_the_first_server_of_a_file(tmp_path: Path) -> None:
+def test_a_run_waits_for_the_first_server_of_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="magpie")
     file = tmp_path / "servers"
     file.write_text("# none yet\n")
     with ScriptedServer() as server:
-        threading.Timer(2.0, lambda: file.write_text(f"{server.url}\n")).start()
+
+        def list_it() -> None:
+            wait_for(lambda: "waiting for the first server" in caplog.text)
+            file.write_text(f"{server.url}\n")
+
+        listing = threading.Thread(target=list_it)
+        listing.start()
         ask_all(of_file(file), 10)
+        listing.join()
     assert len(server.history) == 10
 
 
@@ -143,29 +187,37 @@ def test_a_file_that_stays_empty_ends_the_run_after_the_outage(tmp_path: Path) -
     file.write_text("")
     started = time.monotonic()
     with pytest.raises(MagpieError, match="no server is listed"):
-        ask_all(of_file(file), 1, outage=2.0)
-    assert time.monotonic() - started < 60
+        ask_all(of_file(file), 1, outage=0.3)
+    assert 0.3 < time.monotonic() - started < 60
 
 
 def test_a_file_that_becomes_empty_ends_the_run_after_the_outage(tmp_path: Path) -> None:
     file = tmp_path / "servers"
+    emptied: list[float] = []
+
+    def empty() -> None:
+        emptied.append(time.monotonic())
+        file.write_text("")
+
     with ScriptedServer(default=Reply(delay=0.05)) as server:
         file.write_text(f"{server.url}\n")
         with pytest.raises(MagpieError, match="no server has answered"):
-            ask_all(of_file(file), 10_000, outage=2.0, meanwhile={20: lambda: file.write_text("") and None})
+            ask_all(of_file(file), 10_000, outage=0.3, meanwhile={20: empty})
+    assert 0.3 < time.monotonic() - emptied[0] < 60
 
 
 def test_a_server_of_several_that_is_down_at_the_start_is_waited_for_and_used_when_it_comes() -> None:
-    with ScriptedServer(default=Reply(delay=0.1)) as one:
-        two = ScriptedServer(default=Reply(delay=0.1))
+    with ScriptedServer(default=Reply(delay=0.02)) as one:
+        two = ScriptedServer(default=Reply(delay=0.02))
         two.start()
         two.stop()
+
+        def come() -> None:
+            two.start()
+            wait_for(lambda: len(two.history) > 50)
+
         try:
-            ask_all(
-                Connection([one.url, two.url], "", lambda: ""),
-                400,
-                meanwhile={10: lambda: (two.start(), wait_for(lambda: bool(two.history)))[1]},
-            )
+            ask_all(Connection([one.url, two.url], "", lambda: ""), 11, meanwhile={10: come})
         finally:
             two.stop()
     assert len(two.history) > 50 and len(one.history) > 50
@@ -183,28 +235,40 @@ def test_a_newcomer_that_cannot_do_the_work_is_left_out_and_said_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, newcomer: Callable[[], ScriptedServer], why: str
 ) -> None:
     file = tmp_path / "servers"
-    with ScriptedServer(default=Reply(delay=0.02)) as one, newcomer() as two:
+    with ScriptedServer(default=Reply(delay=0.01)) as one, newcomer() as two:
         file.write_text(f"{one.url}\n")
 
         def add() -> None:
             file.write_text(f"{one.url}\n{two.url}\n")
-            wait_for(lambda: bool(two.model_calls))
+            wait_for(lambda: bool(two.model_calls) and why in caplog.text)
+            more = len(one.history) + 100
+            wait_for(lambda: len(one.history) >= more)
 
-        ask_all(of_file(file), 1000, meanwhile={20: add})
+        ask_all(of_file(file), 21, meanwhile={20: add})
     assert not two.history and why in caplog.text
 
 
 def test_equal_replicas_do_equal_work_and_the_run_says_what_each_did() -> None:
-    with ScriptedServer(default=Reply(delay=0.5)) as one, ScriptedServer(default=Reply(delay=0.5)) as two:
+    with ScriptedServer(default=Reply(delay=0.05)) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
         client = ask_all(Connection([one.url, two.url], "", lambda: ""), 200, window=8)
     assert abs(len(one.history) - len(two.history)) <= 30  # 15%
     assert [share.split(" ")[0] for share in client.endpoints.shares()] == [f"{one.url}:", f"{two.url}:"]
 
 
+def test_a_request_goes_where_the_fewest_are_outstanding() -> None:
+    def all_are_there() -> bool:
+        return len(one.history) + len(two.history) == 8
+
+    with ScriptedServer(default=Reply(hold=all_are_there)) as one, ScriptedServer(default=Reply(hold=all_are_there)) as two:
+        ask_all(Connection([one.url, two.url], "", lambda: ""), 8, window=8)
+    assert len(one.history) == len(two.history) == 4
+
+
 def test_a_load_balancer_one_of_whose_servers_is_dead_loses_nothing_and_is_reported_once(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every other request gets the balancer's 502 at once."""
+    monkeypatch.setattr(endpoints_module, "PROBE_SECONDS", PROBE_SECONDS)  # what is down for less is not told
     turns = [Reply(502, b"no upstream") if number % 2 else Reply() for number in range(60)]
     caplog.set_level("INFO", logger="magpie")
     with ScriptedServer(*turns, default=Reply()) as balancer:
@@ -212,25 +276,27 @@ def test_a_load_balancer_one_of_whose_servers_is_dead_loses_nothing_and_is_repor
     assert len(balancer.history) >= 60 and caplog.text.count("is down") <= 1 and "up again" not in caplog.text
 
 
-def test_a_stage_reads_its_servers_from_a_file(tmp_path: Path, engine: dict[str, str]) -> None:
-    (tmp_path / "servers").write_text(f"{engine['MAGPIE_BASE_URL']}  # the only one\n")
-    arguments = ("--model_path", "smollm2", "--total_prompts", 3, "--preflight", 0, "--max_tokens", 60)
-    done = program(
-        "gen_ins",
-        *arguments,
-        *("--output_file", tmp_path / "x_ins.jsonl", "--base_url", f"@{tmp_path / 'servers'}"),
-        env={"MAGPIE_API_KEY": engine["MAGPIE_API_KEY"]},
-    )
+def test_a_stage_reads_its_servers_from_a_file(tmp_path: Path) -> None:
+    with ScriptedServer(default=Reply(body=completion("What is 1 + 1?")), key="of the file") as server:
+        (tmp_path / "servers").write_text(f"{server.url}  # the only one\n")
+        arguments = ("--model_path", "smollm2", "--served_model", MODEL, "--total_prompts", 3, "--preflight", 0)
+        done = program(
+            "gen_ins",
+            *arguments,
+            *("--output_file", tmp_path / "x_ins.jsonl", "--base_url", f"@{tmp_path / 'servers'}"),
+            env={"MAGPIE_API_KEY": "of the file"},
+        )
     assert done.returncode == 0, done.stderr
-    assert len(rows(tmp_path / "x_ins.jsonl")) == 3
+    assert len(rows(tmp_path / "x_ins.jsonl")) == len(server.history) == 3
 
 
 def test_a_window_that_a_rate_limit_closed_opens_for_all_that_wait() -> None:
     """The rows are fewer than the places: nobody draws a new one, so each that is done must wake more than one."""
-    limited = [Reply(429, b"", {"Retry-After": "0"}, delay=0.05) for _ in range(8)]
-    with ScriptedServer(*limited, default=Reply(delay=0.05)) as server:
-        ask_all(Connection([server.url], "", lambda: ""), 150, window=200)
-    assert max(call.in_flight for call in server.history[-60:]) >= 8
+    limited = [Reply(429, b"", {"Retry-After": "0"}) for _ in range(300)]  # they halve the window until it is one
+    with ScriptedServer(*limited, default=Reply(delay=0.02)) as server:
+        ask_all(Connection([server.url], "", lambda: ""), 60, window=80)
+    seen = [call.in_flight for call in server.history[300:]]
+    assert seen[0] <= 2 and max(seen) >= 5
 
 
 def test_a_burst_of_refusals_halves_the_window_once() -> None:
@@ -244,20 +310,29 @@ def test_a_burst_of_refusals_halves_the_window_once() -> None:
     assert endpoint.limit == 16
 
 
-def test_a_server_that_is_up_again_is_filled_at_once_and_not_with_one_request() -> None:
-    """Its first answer takes long: the others must not wait for it."""
-    with ScriptedServer(default=Reply(delay=1.5)) as one, ScriptedServer(default=Reply(delay=1.5)) as two:
+def test_a_server_that_is_up_again_is_filled_at_once_and_not_with_one_request(caplog: pytest.LogCaptureFixture) -> None:
+    """Its first answer takes long, and so do those of the other one: the requests that wait must not wait for them."""
+    with ScriptedServer(default=Reply(delay=0.02)) as one, ScriptedServer(default=Reply(delay=0.02)) as two:
+        answers: list[int] = []
 
         def stop_and_start() -> None:
             two.stop()
-            time.sleep(1)
-            two.start()
+            wait_for(lambda: "is down" in caplog.text)
+            one.default.hold = two.default.hold = lambda: bool(answers and answers.pop())
+            time.sleep(2 * endpoints_module.PROBE_SECONDS)  # now one is full, and all others wait
             two.history.clear()
+            two.model_calls.clear()
+            two.start()
+            while not two.model_calls:  # the other one's next answer makes somebody look
+                answers.append(1)
+                time.sleep(0.1)
+            try:
+                wait_for(lambda: two.history and two.max_in_flight >= 6, 30)
+            finally:
+                one.default.hold = two.default.hold = lambda: True
 
         ask_all(Connection([one.url, two.url], "", lambda: ""), 120, window=8, meanwhile={20: stop_and_start})
-    assert two.max_in_flight >= 6
-    early = [call for call in two.history if call.at < two.history[0].at + 1.0]
-    assert len(early) >= 4, "it got one request, and the others only when that was answered"
+    assert two.max_in_flight >= 6, "it got one request, and the others only when one was answered"
 
 
 def test_a_gateway_without_patience_costs_attempts_and_not_the_night() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hostile_answers import hostile_answers
 from magpie.answer_text import danger, measure, number, plain
 from magpie.equality import Verdict, cheaply, compare
+from processor_time import check_takes
 
 PROJECT = Path(__file__).resolve().parents[1]
 MATH = PROJECT / "../shared/data/benchmarks/math500.jsonl"
@@ -352,9 +353,7 @@ def test_large_but_harmless_answers_are_read(answer: str) -> None:
 
 
 def test_every_hostile_answer_is_looked_at_quickly_before_it_is_read() -> None:
-    for answer in hostile_answers():
-        cheaply(answer, "12")
-        danger(answer)
+    check_takes(30, lambda: [(cheaply(answer, "12"), danger(answer)) for answer in hostile_answers()])
 
 
 def test_numbers_and_units() -> None:

@@ -1,4 +1,4 @@
-"""gen_po_pairs.py as a user runs it, its rows in the trainers that read them, and the benchmark."""
+"""gen_po_pairs.py as a user runs it, its rows in every format (in trainers: tests/trainers), and the benchmark."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from magpie.preference_formats import (
 )
 from magpie.records import encode
 
-MODEL = PROJECT / "models" / "SmolLM2-135M-Instruct"
 SHARED = PROJECT / "../shared/data"
 
 
@@ -220,45 +219,6 @@ def test_llama_factory_and_axolotl_find_what_their_documentation_names(pairs: li
         end = row[AXOLOTL[f"field_{side}"]]
         assert end[role] in AXOLOTL["roles"]["assistant"] and end[content] == pairs[0][side][0]["content"]
     assert LLAMA_FACTORY["columns"] == {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
-
-
-@pytest.mark.skipif(not MODEL.is_dir(), reason="bash scripts/setup.sh makes the embedded model")
-@pytest.mark.parametrize("trainer_of", ["DPO", "KTO"])
-def test_trl_takes_two_steps(trainer_of: str, job: Path, pairs: list[dict[str, Any]], tmp_path: Path) -> None:
-    """DPOTrainer on the stage's own file, KTOTrainer on the unpaired rows made of it."""
-    import datasets
-    import torch
-    import trl
-    from transformers import AutoTokenizer
-
-    if trainer_of == "DPO":
-        source = job.with_name("job_5res_verified_pairs.jsonl")
-    else:
-        source = write(tmp_path / "kto.jsonl", [row for record in pairs for row in kto(record)])
-    train = datasets.load_dataset("json", data_files=str(source), split="train", cache_dir=str(tmp_path / "cache"))
-    config = getattr(trl, f"{trainer_of}Config")(
-        output_dir=str(tmp_path / "out"),
-        max_steps=2,
-        per_device_train_batch_size=2,
-        max_length=128,
-        use_cpu=True,
-        bf16=False,  # TRL's own choice; without instructions for it a processor is several times slower
-        model_init_kwargs={"dtype": "float32"},
-        report_to=[],
-        logging_steps=1,
-        save_strategy="no",
-    )
-    trainer = getattr(trl, f"{trainer_of}Trainer")(
-        model=str(MODEL), args=config, train_dataset=train, processing_class=AutoTokenizer.from_pretrained(str(MODEL))
-    )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait for each other are slow on a busy machine
-    try:
-        trainer.train()
-    finally:
-        torch.set_num_threads(threads)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    assert trainer.state.global_step == 2 and len(losses) == 2 and all(loss > 0 for loss in losses)
 
 
 # --- the benchmark ---------------------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
-"""How models go onto GPUs and nodes: golden commands, taken by the installed engine's own argument parser; one real split."""
+"""How models go onto GPUs and nodes: golden commands (the installed engine takes them: tests/engine), arithmetic by hand."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import made_models
 import serve
 from conftest import program
 from magpie import serve_commands
 from magpie.configs import Architecture, ModelPreset, load_model
 from magpie.console import MagpieError
 from magpie.layouts import Wanted, architecture, described, layout
-from magpie.machine import QUANTISED
 
 H200, H100, A100 = ("--gpu_memory", 141), ("--gpu_memory", 80), ("--gpu_memory", 80)
 R1 = (
@@ -207,78 +203,6 @@ def test_a_dry_run_of_replicas_tells_how_many_there_are_and_what_each_gets(dry_r
     assert "on a Ray cluster without GPUs, one CPU each" in dry_run("smollm2", "--replicas", 2)
 
 
-PARSE = """
-import json, sys
-from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-parser = make_arg_parser(FlexibleArgumentParser())
-for words in json.load(sys.stdin):
-    try:
-        args = parser.parse_args(words)
-    except SystemExit:
-        print("[]")
-        continue
-    validate_parsed_serve_args(args)
-    engine = AsyncEngineArgs.from_cli_args(args)
-    split = (engine.tensor_parallel_size, engine.pipeline_parallel_size, engine.data_parallel_size, engine.nnodes)
-    print(json.dumps([args.model_tag or args.model, *split, bool(args.headless)]))
-"""
-
-
-def test_the_installed_engine_takes_every_golden_command() -> None:
-    told = [command for _, lines in GOLDEN.values() for command in lines if command.startswith("vllm serve ")]
-    words = [*(shlex.split(command)[2:] for command in told), ["model", "--tensor-parallel-sice", "2"]]
-    done = subprocess.run(
-        [sys.executable, "-c", PARSE], input=json.dumps(words), capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    *read, wrong = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert wrong == [] and len(read) == len(told) >= 16
-    for command, (model, tensor, pipeline, data, nodes, headless) in zip(told, read, strict=True):
-        assert model == shlex.split(command)[2]
-        assert f"--tensor-parallel-size {tensor}" in command
-        assert pipeline == 1 or f"--pipeline-parallel-size {pipeline}" in command
-        assert data == 1 or f"--data-parallel-size {data}" in command
-        assert nodes == 1 or f"--nnodes {nodes}" in command
-        assert headless == ("--headless" in command)
-
-
-ONLINE = """
-import json, sys
-from types import SimpleNamespace
-from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.entrypoints.launchers.cli_args import make_arg_parser
-from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
-from vllm.model_executor.model_loader.weight_utils import get_quant_config
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-folder, *names = json.load(sys.stdin)
-parser = make_arg_parser(FlexibleArgumentParser())
-for name in names:
-    engine = AsyncEngineArgs.from_cli_args(parser.parse_args([folder, "--quantization", name]))
-    bare = SimpleNamespace(quantization_config=None)  # a bfloat16 model's config.json says nothing of it
-    model = {"model": folder, "revision": None, "hf_config": bare, "hf_text_config": None, "hf_overrides": {}}
-    model |= {"quantization": engine.quantization, "quantization_config": engine.quantization_config}
-    says = "not online"
-    try:
-        if name in QUANTIZATION_METHODS:
-            held = get_quant_config(SimpleNamespace(**model), SimpleNamespace(download_dir=None))
-            says = "online" if held.get_name() == "online" and held.args.linear else says
-    except (ValueError, TypeError):
-        pass
-    print("[" + json.dumps(says) + "]")
-"""
-
-
-def test_the_installed_engine_quantises_to_what_is_offered_and_not_to_what_is_refused(tmp_path: Path) -> None:
-    offered, refused = list(QUANTISED), ["awq", "gptq", "nvfp4", "bitsandbytes", "modelopt_fp4", "compressed-tensors"]
-    given = json.dumps([str(tmp_path), *offered, *refused])
-    done = subprocess.run([sys.executable, "-c", ONLINE], input=given, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = [json.loads(line)[0] for line in done.stdout.splitlines() if line.startswith('["')]
-    assert told == ["online"] * len(offered) + ["not online"] * len(refused)
-
-
 def test_a_folder_that_is_quantised_already_is_loaded_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "awq"}}))
     preset = ModelPreset(model="owner/name", folder=str(tmp_path), weights_gb=40.0)
@@ -354,34 +278,3 @@ def test_a_start_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, argu
     monkeypatch.setattr(sys, "argv", ["serve.py", "smollm2", *map(str, arguments)])
     with pytest.raises(MagpieError, match=re.escape(told)):
         serve.main()
-
-
-ASK = """
-import json, os, pathlib, urllib.request
-key = os.environ["MAGPIE_API_KEY"]
-body = {"model": "R1-like", "prompt": "What is 2 times 3?", "max_tokens": 8, "temperature": 0}
-headers = {"Authorization": "Bearer " + key, "Content-Type": "application/json"}
-request = urllib.request.Request(os.environ["MAGPIE_BASE_URL"] + "/completions", json.dumps(body).encode(), headers)
-told = json.load(urllib.request.urlopen(request, timeout=60))
-running = [path.read_bytes() for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")]
-print(json.dumps({"tokens": told["usage"]["completion_tokens"], "key shown": any(key.encode() in line for line in running)}))
-"""
-
-
-def test_r1s_architecture_split_over_two_processes_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    if len(cores) < 2:
-        pytest.skip("one process a core, and there is one core only")
-    monkeypatch.setattr(made_models, "STEPS", 4)  # what it says is of no matter here
-    folder = made_models.make_r1(tmp_path / "R1-like")
-    split = {"VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)), "VLLM_CPU_KVCACHE_SPACE": "1"}
-    done = program(
-        *("serve", folder, "--tensor_parallel", 2, "--max_model_len", 512, "--engine_flags=--enforce-eager"),
-        *("--log_dir", tmp_path / "logs", "--url_file", tmp_path / "url", "--", sys.executable, "-c", ASK),
-        env=split,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout) == {"tokens": 8, "key shown": False}
-    log = (tmp_path / "logs" / "server-0-0.log").read_text()
-    assert "Worker_TP0" in log and "Worker_TP1" in log
-    assert not (tmp_path / "url").exists()

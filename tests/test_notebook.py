@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from conftest import STUB, clean_environment
 from magpie import notebook
 from magpie.configs import PROJECT
 from magpie.mathml import markdown
@@ -137,8 +137,9 @@ time.sleep(1000)
 
 def test_the_server_ends_with_the_notebook_even_if_that_is_killed(tmp_path: Path) -> None:
     code = SERVED.format(path=str(PROJECT / "exp"), folder=str(tmp_path))
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env) as cell:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=clean_environment(**STUB)
+    ) as cell:
         assert cell.stdout is not None
         lines = iter(cell.stdout.readline, "")
         server = psutil.Process(next(int(line) for line in lines if line.strip().isdigit()))

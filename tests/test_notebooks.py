@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom on records that the embedded model makes, and are committed with outputs."""
+"""The notebooks run from top to bottom, on the stub engine (the real one: `--long`); they are committed with real outputs."""
 
 from __future__ import annotations
 
@@ -42,17 +42,16 @@ def pictures(notebook: Any) -> int:
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory, server: Any) -> list[Path]:
+def jobs(tmp_path_factory: pytest.TempPathFactory, stub_server: dict[str, str]) -> list[Path]:
     """Two small main jobs on the embedded model."""
-    env = {name: value for name, value in server.environment.items() if name != "MAGPIE_SERVE_PID"}
     folder = tmp_path_factory.mktemp("jobs")
     found = []
     for seed, name in enumerate(("one", "two")):
         problems = folder / name / f"{name}_ins.jsonl"
         settings = ("--model_path", "smollm2", "--seed", seed)
-        made = program("gen_ins", *settings, "--total_prompts", 4, "--preflight", 0, "--output_file", problems, env=env)
+        made = program("gen_ins", *settings, "--total_prompts", 4, "--preflight", 0, "--output_file", problems, env=stub_server)
         assert made.returncode == 0, made.stderr
-        answered = program("gen_res", *settings, "--input_file", problems, "--max_tokens", 96, env=env)
+        answered = program("gen_res", *settings, "--input_file", problems, "--max_tokens", 96, env=stub_server)
         assert answered.returncode == 0, answered.stderr
         found.append(folder / name)
     return found
@@ -82,11 +81,22 @@ def test_the_notebook_of_filtering_shows_what_each_rule_removes(jobs: list[Path]
     assert any("duplicate | duplicate_of is" in output.get("text", "") for output in outputs(notebook))
 
 
+@pytest.fixture(params=["stub_server", pytest.param("engine", marks=pytest.mark.long)])
+def any_server(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The environment of a program that uses a server, with the stub engine or the real one."""
+    found: dict[str, str] = request.getfixturevalue(request.param)
+    return found
+
+
 def test_the_demonstration_makes_both_data_sets_and_a_report(
-    tmp_path: Path, engine: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, any_server: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {"PROBLEMS": "8", "ANSWERS": "3", "TOKENS": "80", "TEST_PROBLEMS": "2"}
-    for name, value in {**{f"MAGPIE_DEMO_{k}": v for k, v in settings.items()}, **engine, "DATA_DIR": str(tmp_path)}.items():
+    for name, value in {
+        **{f"MAGPIE_DEMO_{k}": v for k, v in settings.items()},
+        **any_server,
+        "DATA_DIR": str(tmp_path),
+    }.items():
         monkeypatch.setenv(name, value)
     notebook = execute(DEMO)
     assert pictures(notebook) == 9 and not [output for output in outputs(notebook) if output.output_type == "error"]

@@ -65,14 +65,16 @@ def test_the_same_sample_again_is_bad() -> None:
         feed(Preflight(5), [good(1)] * 5)
 
 
-def test_the_samples_asked_for_first_are_judged_and_not_those_that_came_first() -> None:
+def test_the_samples_asked_for_first_are_judged_and_not_those_that_came_first(logged: Kept) -> None:
     preflight = Preflight(4)
     places = [preflight.place() for _ in range(12)]
     for place in places[4:]:
         preflight.add(place, "", "stop", [])  # short and early, but asked for later
     for place in reversed(places[:3]):
         preflight.add(place, good(place), "stop", [])
+    assert not logged.lines
     preflight.add(places[3], good(3), "stop", [])
+    assert logged.lines == [(logging.INFO, "preflight: 4 of the first 4 samples are fine")]
 
 
 def test_slow_bad_samples_are_waited_for() -> None:

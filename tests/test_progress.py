@@ -20,7 +20,7 @@ from magpie.progress import time_left
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.05)
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0.02)
     lines: list[str] = []
     listener = logging.Handler()
@@ -49,7 +49,7 @@ def test_a_stage_says_how_far_it_is_also_while_no_record_ends(said: list[str]) -
         wait_for(lambda: said[-1].startswith("3 of 4 records (75%), "))
     assert re.search(r" tokens/s, 1 dropped, \d+s gone, \d+s left$", said[-1]), said[-1]
     count = len(said)
-    time.sleep(0.3)
+    time.sleep(0.2)
     assert len(said) == count  # nothing is said once it is over
 
 
@@ -74,12 +74,12 @@ def test_a_bar_on_a_terminal_counts_answers_and_says_the_same_time_left(monkeypa
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(progress, "TERMINAL_SECONDS", 0.02)
     with progress.StageBar("gen_res", 31, 0, each=4, load=lambda: progress.Load(100, 5000)) as bar:
         wait_for(lambda: "0/124 answers" in screen.getvalue() and "? left, " in screen.getvalue())
-        for answers in range(1, 10):
+        for answers in (3, 6, 9):
             bar.update(closed=0, dropped=0, answers=answers)
-            time.sleep(0.15)
-        wait_for(lambda: "9/124 answers" in screen.getvalue())
+            wait_for(lambda: f"{answers}/124 answers" in screen.getvalue())  # noqa: B023 - it is waited for here
     last = screen.getvalue().rsplit("\r", 2)[-2]
     assert "9/124 answers" in screen.getvalue() and "tokens/s, 0 dropped" in last and "s left" in last, last
 

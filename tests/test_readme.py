@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from conftest import clean_environment, finished, rows
+from conftest import STUB, clean_environment, finished, rows
 from magpie.configs import PROJECT
 
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 TREE = re.compile(r"^## (?:The tree|ファイル構成)\n\n```\n(.*?)```", re.DOTALL | re.MULTILINE)
-MAIN_JOB = "test_launcher.py::test_the_main_job_ends_with_its_files_and_a_second_run_has_nothing_to_do"
+MAIN_JOB = "engine/test_main_job.py::test_the_main_job_ends_with_its_files"
 SERVER_ELSEWHERE = "test_launcher.py::test_a_server_elsewhere_is_used_and_settings_reach_the_stages"
-R1 = "test_r1.py::test_the_r1_launcher_on_a_tiny_model_of_its_architecture"
+R1 = "engine/test_r1.py::test_the_r1_launcher_on_a_tiny_model_of_its_architecture"
 NEEDS_A_GPU = {
     "bash scripts/magpie-deepseek-r1.sh",
     "bash scripts/magpie-qwen2.5-math-72b.sh",
@@ -72,12 +72,12 @@ def test_every_command_of_the_readme_is_run():
         assert f"def {name}(" in (PROJECT / "tests" / file).read_text(encoding="utf-8")
 
 
-def test_stages_by_hand(tmp_path, engine):
+def test_stages_by_hand(tmp_path, stub_server):
     [problems, clean, answers, export] = [c for c in starting("python exp/") if "serve.py" not in c]
-    run(problems, tmp_path)  # no server given: it starts one for itself
+    run(problems, tmp_path, **STUB)  # no server given: it starts one for itself
     assert (tmp_path / "try" / "logs" / "server-0-0.log").exists()
     run(clean, tmp_path)
-    run(answers, tmp_path, **engine)
+    run(answers, tmp_path, **stub_server)
     run(export, tmp_path)
     assert len(rows(tmp_path / "try" / "try_ins.jsonl")) == 20
     assert len(rows(tmp_path / "try" / "try_ins_clean.jsonl")) == len(rows(tmp_path / "try" / "try_ins_clean_res.jsonl")) > 0
@@ -86,7 +86,7 @@ def test_stages_by_hand(tmp_path, engine):
 
 def test_one_server_around_several_commands(tmp_path):
     [command] = starting("python exp/serve.py")
-    run(command, tmp_path)
+    run(command, tmp_path, **STUB)
     assert len(rows(tmp_path / "two" / "two_ins_2res.jsonl")) == 12
 
 

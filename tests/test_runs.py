@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from magpie import runs
 from magpie.console import MagpieError
 from magpie.runs import Progress, Run
 
@@ -342,22 +343,23 @@ def test_the_run_file_is_true_while_running_stopped_and_complete(output: Path) -
     check_complete(output)
 
 
-def test_seconds_are_those_of_the_sessions_and_not_of_the_time_between(output: Path) -> None:
+def test_seconds_are_those_of_the_sessions_and_not_of_the_time_between(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_800_000_000.0
+    monkeypatch.setattr(runs.time, "time", lambda: now)
     for index in range(3):
         run = new_run(output)
         run.check()
         with run.session():
             write(run, index)
-            time.sleep(0.2)
-        time.sleep(0.5)
+            now += 0.2
+        now += 0.5
     assert go_on(output) == [3, 4, 5]
     told = run_file(output)
     sessions = told["sessions"]
     lasted = [session["ended"] - session["started"] for session in sessions]
-    assert len(sessions) == 4 and told["seconds"] == pytest.approx(sum(lasted), abs=0.06)
-    assert all(seconds >= 0.19 for seconds in lasted[:3])
-    assert all(after["started"] - before["ended"] >= 0.49 for before, after in itertools.pairwise(sessions))
-    assert told["tokens_per_second"] == pytest.approx(told["tokens"]["completion"] / told["seconds"], rel=0.2)
+    assert lasted == pytest.approx([0.2, 0.2, 0.2, 0.0], abs=0.001) and told["seconds"] == 0.6
+    assert [b["started"] - a["ended"] for a, b in itertools.pairwise(sessions)] == pytest.approx([0.5] * 3, abs=0.001)
+    assert told["tokens"]["completion"] == 8 and told["tokens_per_second"] == 13.3
 
 
 @pytest.mark.parametrize("torn", [False, True])
@@ -533,7 +535,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process's memory is read from /proc")
-def test_a_million_rows_cost_less_than_100_bytes_each(tmp_path: Path) -> None:
-    peaks = [int(finished(start_python(MEMORY, tmp_path / f"{rows}.jsonl", rows))) * 1024 for rows in (1_000, 1_000_000)]
-    assert (peaks[1] - peaks[0]) / 1_000_000 < 100
-    assert (tmp_path / "1000000.jsonl").read_bytes().count(b"\n") == 1_000_000
+def test_a_row_costs_less_than_100_bytes(tmp_path: Path) -> None:
+    peaks = [int(finished(start_python(MEMORY, tmp_path / f"{rows}.jsonl", rows))) * 1024 for rows in (1_000, 300_000)]
+    assert (peaks[1] - peaks[0]) / 299_000 < 100
+    assert (tmp_path / "300000.jsonl").read_bytes().count(b"\n") == 300_000

@@ -93,7 +93,7 @@ def test_it_watches_its_own_engine_by_an_address_of_its_own(tmp_path: Path, monk
 
     monkeypatch.setenv("SLURMD_NODENAME", "no-such-node.invalid")
     engine = HTTPServer(("127.0.0.1", 0), Healthy)
-    Thread(target=engine.serve_forever, daemon=True).start()
+    Thread(target=engine.serve_forever, args=(0.01,), daemon=True).start()
     watched = Server(ModelPreset(model="a"), log_dir=tmp_path, place={}, host="0.0.0.0", port=engine.server_port)
     assert watched._healthy()
     engine.shutdown()

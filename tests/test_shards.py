@@ -12,10 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conftest import clean_environment, program, rows
 from magpie.configs import PROJECT, load_model
+from magpie.domain_tagger import LABELS
+from magpie.embedding import Embedder
 from magpie.jobs import finished
 from magpie.reporting import line_of, run_files
 from magpie.shards import Shard, parse, whole_of
@@ -97,15 +100,14 @@ def answered(answered_once: Path, tmp_path: Path) -> Path:
     return tmp_path / "x_res.jsonl"
 
 
-def answer_command(server: ScriptedServer, problems: Path, shard: str) -> list[str]:
-    """gen_res.py on one shard, one request at a time."""
-    program = [sys.executable, str(PROJECT / "exp" / "gen_res.py"), "--model_path", MODEL, "--tokenizer", TOKENIZER]
-    return [*program, "--base_url", server.url, "--max_in_flight", "1", "--input_file", str(problems), "--shard", shard]
+def flags(server: ScriptedServer, problems: Path, shard: str) -> list[str]:
+    """What gen_res.py needs to answer one shard, one request at a time."""
+    model = ["--model_path", MODEL, "--tokenizer", TOKENIZER, "--base_url", server.url, "--max_in_flight", "1"]
+    return [*model, "--input_file", str(problems), "--shard", shard]
 
 
 def answer(server: ScriptedServer, problems: Path, shard: str) -> subprocess.CompletedProcess[str]:
-    command = answer_command(server, problems, shard)
-    return subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=600)
+    return program("gen_res", *flags(server, problems, shard))
 
 
 def shard_file(whole: Path, number: int, suffix: str = ".jsonl") -> Path:
@@ -148,7 +150,11 @@ def test_more_shards_than_rows_are_refused(tmp_path: Path) -> None:
     assert done.returncode != 0 and "only 10 rows" in done.stderr and not server.history
 
 
-def test_tags_are_added_to_a_shard_in_a_second_pass(tmp_path: Path) -> None:
+def test_tags_are_added_to_a_shard_in_a_second_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_a_model(self: Embedder, texts: list[str]) -> np.ndarray:  # torch would take most of the test's time
+        return np.zeros((len(texts), 384), np.float32)
+
+    monkeypatch.setattr(Embedder, "encode", without_a_model)
     problems = tmp_path / "x.jsonl"
     problems.write_text(
         "".join(json.dumps({"id": f"p{i}", "instruction": f"What is the sum of {i} and 2?"}) + "\n" for i in range(6))
@@ -160,7 +166,9 @@ def test_tags_are_added_to_a_shard_in_a_second_pass(tmp_path: Path) -> None:
             )
             assert done.returncode == 0, done.stderr
     assert program("concat", "--shards", tmp_path / "x_tagged.jsonl").returncode == 0
-    assert [(r["id"], r["language"]) for r in rows(tmp_path / "x_tagged.jsonl")] == [(f"p{i}", "en") for i in range(6)]
+    tagged = rows(tmp_path / "x_tagged.jsonl")
+    assert [(r["id"], r["language"]) for r in tagged] == [(f"p{i}", "en") for i in range(6)]
+    assert all(r["domain"] in LABELS and [*r["tagged_by"]] == ["language", "domain"] for r in tagged)
 
 
 def test_one_worker_takes_the_joined_file_for_its_own(answered: Path) -> None:
@@ -234,10 +242,11 @@ def test_a_shard_that_was_killed_goes_on_and_the_same_shard_twice_at_a_time_is_r
     problems.write_text("".join(json.dumps({"id": f"p{i}", "instruction": f"What is {i}?"}) + "\n" for i in range(40)))
     # five answers, then one that never comes: the worker stays in the middle, however slow the machine is
     with ScriptedServer(*[Reply()] * 5, default=Reply(delay=600)) as server:
-        worker = subprocess.Popen(answer_command(server, problems, "2/2"), env=clean_environment(), stderr=subprocess.DEVNULL)
+        command = [sys.executable, str(PROJECT / "exp" / "gen_res.py"), *flags(server, problems, "2/2")]
+        worker = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 300
         while len(server.history) < 6 and time.monotonic() < deadline:
-            time.sleep(0.1)
+            time.sleep(0.02)
         twice = answer(server, problems, "2/2")
         assert twice.returncode != 0 and "another process" in twice.stderr
         worker.send_signal(signal.SIGKILL)

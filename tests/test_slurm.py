@@ -50,6 +50,11 @@ while read -r pid; do pkill "-${1#*=}" -s "$pid"; done <"$TOLD.tasks"
 SCONTROL = """#!/usr/bin/env bash
 [[ $1 == show ]] && echo localhost || echo "$*" >>"$TOLD"
 """
+SLEEP = f"""#!/usr/bin/env bash
+# A tenth of it where the scripts look again after whole seconds; what has a point or several digits stays.
+[[ $1 != [0-9] ]] || set -- "0.$1"
+exec {shutil.which("sleep")} "$1"
+"""
 SERVE = """#!/usr/bin/env bash
 # in exp/serve.py's place: starts an engine, says where it is, and stays until it is stopped
 given=$*
@@ -113,7 +118,7 @@ tell("started")
 if head and os.environ.get("HEAD") == "fails":
     sys.exit(7)
 if head and os.environ.get("HEAD") != "silent":
-    time.sleep(1)
+    time.sleep(0.5)
     listening = socket.create_server(("localhost", port))
 if not head:
     socket.create_connection(("localhost", port), 1)
@@ -147,6 +152,7 @@ def project(tmp_path: Path) -> Path:
         "bin/srun": SRUN,
         "bin/scancel": SCANCEL,
         "bin/scontrol": SCONTROL,
+        "bin/sleep": SLEEP,
         ".venv/bin/python": '#!/usr/bin/env bash\nexec bash "$@"\n',
         "exp/serve.py": SERVE,
         ".venv/bin/ray": RAY,
@@ -171,7 +177,7 @@ def job(project: Path, *arguments: str, script: str = "replicas", **more: str) -
         SLURM_JOB_NODELIST="node[1-2]",
         SLURM_JOB_NUM_NODES="2",
         SLURM_NTASKS="2",
-        REPLICA_PAUSE="1",
+        REPLICA_PAUSE="1.0",  # not shortened: the URL has to be seen missing
         TOLD=str(project.parent / "told"),
         **more,
     )
@@ -303,7 +309,7 @@ def test_the_workers_come_after_the_head_and_all_end_with_the_launcher(project: 
 def test_a_head_that_does_not_come_up_ends_the_job_before_anything_else_starts(
     project: Path, port: str, head: str, said: str
 ) -> None:
-    running = on_two_nodes(project, port, HEAD=head, RAY_PATIENCE="15" if head == "silent" else "300")
+    running = on_two_nodes(project, port, HEAD=head, RAY_PATIENCE="3" if head == "silent" else "300")
     assert running.wait(300) == 2
     assert said in running.communicate()[1]
     assert {line.split()[0] for line in told(project)} <= {"head", "scancel"}

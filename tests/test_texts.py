@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import time
 
 import pytest
 
 from magpie.texts import ends_in_loop, language_of, looks_english, sample_defect, split_reasoning
+from processor_time import check_takes
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,8 @@ def test_a_loop_is_a_unit_again_and_again_at_the_end(text: str, cut: bool, loop:
     ],
     ids=["one letter", "two letters", "almost a square", "newlines", "digits", "brackets"],
 )
-def test_a_megabyte_of_hostile_text_is_judged_in_less_than_a_second(text: str) -> None:
-    started = time.process_time()
-    ends_in_loop(text, cut=True)
-    assert time.process_time() - started < 1
+def test_a_megabyte_of_hostile_text_is_judged_at_once(text: str) -> None:
+    check_takes(10, lambda: ends_in_loop(text, cut=True))
 
 
 ENGLISH = (

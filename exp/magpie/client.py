@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from magpie import endpoints
 from magpie.console import MagpieError, again, log, printable
-from magpie.endpoints import FOLLOW_SECONDS, Api, Connection, Endpoint, Endpoints, keepalive_socket, short
+from magpie.endpoints import Api, Connection, Endpoint, Endpoints, keepalive_socket, short
 from magpie.hosted import ChatPrompt, Limits, Prompt
 from magpie.pace import Pace
 from magpie.progress import Load
@@ -33,6 +34,8 @@ MAX_RATE_LIMITED = 100
 MAX_OUTAGES = 30
 """A request during which the server has died so often may be what it dies of."""
 LONGEST_PAUSE = 60.0
+AGAIN_SECONDS = 1.0
+"""How soon a request that found no server looks for one again."""
 REFUSALS_IN_A_ROW = 20
 """So many lasting failures without a success between them mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
@@ -277,7 +280,7 @@ class Client:
                 tries.outages += 1
                 tries.failed = 0  # what failed just before was the server, which died
             self.endpoints.end_if_down_for_good()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _post_once(self, body: dict[str, Any], most_tokens: int) -> _Answer | None:
         """Return the answer, or None if no connection was had, or with a server that is left out."""
@@ -366,7 +369,9 @@ class Client:
                 while True:
                     for _ in range(self.endpoints.places - len(workers)):  # more when a server has come
                         workers.add(group.create_task(worker()))
-                    finished, workers = await asyncio.wait(workers, timeout=FOLLOW_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                    finished, workers = await asyncio.wait(
+                        workers, timeout=endpoints.FOLLOW_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
                     if finished:  # nothing is left to draw, or one has failed
                         break
         except BaseExceptionGroup as group_error:

@@ -36,6 +36,8 @@ from magpie.progress import waiting_bar
 TAIL_LINES, TAIL_ERRORS = 15, 3
 ERROR_LINE = re.compile(r"\b[A-Za-z_.]*(?:Error|Exception)\b: .{1,300}")
 STOP_SECONDS = 15.0
+LOOK_SECONDS, ANSWER_SECONDS = 0.5, 2.0
+"""How often the engine is looked at, and how long its answer that it is healthy may take."""
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """No proxy stands between us and this machine."""
 ADDRESS_TAKEN = re.compile(rb"address already in use", re.I)
@@ -258,7 +260,7 @@ class Server:
                     raise MagpieError(f"the server did not start (exit code {code}).\n{self._tail()}")
                 if time.monotonic() - started > self._start_timeout:
                     raise MagpieError(f"the server was not healthy after {self._start_timeout:.0f} s.\n{self._tail()}")
-                if self._stopping.wait(0.5):
+                if self._stopping.wait(LOOK_SECONDS):
                     return
         log.info("the server is up after %.0f s; its log: %s", time.monotonic() - started, self._log_file)
 
@@ -267,7 +269,7 @@ class Server:
             return self._process is not None and self._process.poll() is None
         try:
             url = self._url(ANYWHERE.get(self._host, ""))
-            with DIRECT.open(f"{url.removesuffix('/v1')}/health", timeout=2) as answer:
+            with DIRECT.open(f"{url.removesuffix('/v1')}/health", timeout=ANSWER_SECONDS) as answer:
                 return bool(answer.status == 200)
         except (OSError, http.client.HTTPException):
             return False
@@ -290,7 +292,7 @@ class Server:
     def _watch(self) -> None:
         restarts = 0
         up_since = time.monotonic()
-        while not self._stopping.wait(0.5):
+        while not self._stopping.wait(LOOK_SECONDS):
             process = self._process
             if process is not None and process.poll() is None:
                 continue

@@ -79,11 +79,12 @@ class ChatTemplate:
         return found[0]
 
     def _render(self, messages: list[dict[str, str]], *, ask: bool = True) -> str:
-        import jinja2
+        from jinja2 import TemplateError
 
+        wrong = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SyntaxError)
         try:
             return self._tokenizer.render(messages, add_generation_prompt=ask, date_string=DATE)
-        except (jinja2.TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        except (TemplateError, *wrong) as error:
             steered = any(message["role"] == "system" for message in messages)
             remedy = "It may know no system prompt: try --control_tasks none" if steered else OTHER_TOKENIZER
             raise MagpieError(f"the chat template of {self.source} fails: {' '.join(str(error).split())}. {remedy}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,14 @@ from magpie.console import MagpieError
 
 if TYPE_CHECKING:
     import jinja2
-    import tokenizers
+    from tokenizers import AddedToken
 
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+LISTED = "added_tokens_decoder"
+OLDER = ("special_tokens_map.json", "added_tokens.json")
+"""Older models' files, read where tokenizer_config.json lists no tokens."""
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-"""The special tokens that chat templates find under their own names."""
+EXTRA, MORE = "extra_special_tokens", "additional_special_tokens"
 
 
 class Tokenizer:
@@ -29,7 +32,7 @@ class Tokenizer:
 
     Attributes:
         chat_template: the Jinja source; None: a base model's tokenizer.
-        special_tokens: the special tokens by their names in tokenizer_config.json, like `eos_token`.
+        special_tokens: the special tokens that a chat template finds by their names in tokenizer_config.json, like `eos_token`.
     """
 
     def __init__(self, backend: Any, chat_template: str | None, special_tokens: dict[str, str]) -> None:
@@ -41,7 +44,8 @@ class Tokenizer:
         """Return a conversation as the chat template writes it.
 
         Raises:
-            jinja2.TemplateError: the template is broken or refuses the conversation. Its expressions may raise other errors.
+            jinja2.TemplateError: the template is broken or refuses the conversation. Its expressions may raise other errors,
+                and a loop control outside a loop raises a SyntaxError.
         """
         variables = {"tools": None, "documents": None, **self.special_tokens, **variables}
         return self._template.render(messages=messages, add_generation_prompt=add_generation_prompt, **variables)
@@ -85,8 +89,7 @@ class TransformersTokenizer(Tokenizer):
     """The same around transformers' AutoTokenizer, for files that only transformers can read."""
 
     def __init__(self, auto: Any) -> None:
-        template = auto.chat_template
-        super().__init__(auto, template["default"] if isinstance(template, dict) else template, auto.special_tokens_map)
+        super().__init__(auto, _default(auto.chat_template), auto.special_tokens_map)
 
     @property
     def eos_token_id(self) -> int | None:  # noqa: D102 - as above
@@ -125,7 +128,11 @@ def compiled(source: str) -> jinja2.Template:
 
         def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
             line = next(parser.stream).lineno
-            return jinja2.nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return jinja2.nodes.CallBlock(self.call_method("written"), [], [], body, lineno=line)
+
+        def written(self, caller: Callable[[], str]) -> str:
+            return caller()
 
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlocks, "jinja2.ext.loopcontrols"]
@@ -152,10 +159,10 @@ def _raise_exception(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def _strftime_now(form: str) -> str:
+def _strftime_now(format: str) -> str:  # the name that templates know it by
     from datetime import datetime
 
-    return datetime.now().strftime(form)
+    return datetime.now().strftime(format)
 
 
 def load_tokenizer(source: str) -> Tokenizer:
@@ -168,7 +175,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     try:
         file = model_file(source, TOKENIZER)
         tokenizer = _from_files(source, file) if file else _from_transformers(source)
-    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MagpieError(f"no tokenizer can be loaded from {source} ({reason}). Name one with --tokenizer") from error
     if tokenizer.chat_template is None:
@@ -203,40 +210,69 @@ def _from_files(source: str, file: Path) -> Tokenizer:
     import tokenizers
 
     backend = tokenizers.Tokenizer.from_buffer(file.read_bytes())
+    config = _read(source, CONFIG)
+    older, numbers = ({}, {}) if LISTED in config else (_read(source, name) for name in OLDER)
+    named, unnamed = _special(config, older, backend.padding or {})
+    backend.add_tokens(_added(config.get(LISTED), numbers, backend.get_added_tokens_decoder(), named, unnamed))
     backend.no_truncation()
     backend.no_padding()
-    config = _read(source, CONFIG)
-    if "added_tokens_decoder" not in config:  # older models' files
-        config |= _read(source, "special_tokens_map.json")
-    special = {name: _content(config[name]) for name in NAMED if config.get(name) is not None}
-    # tokens that are there already stay as they are
-    backend.add_tokens(_added(config))
-    backend.add_special_tokens(_special(config, special))
+    backend.encode_special_tokens = bool(config.get("split_special_tokens"))
     template = model_file(source, TEMPLATE)
     text = template.read_text(encoding="utf-8") if template else _template_in(config)
-    return Tokenizer(backend, text, special)
+    return Tokenizer(backend, text, {name: token.content for name, token in named.items()})
 
 
-def _content(token: Any) -> str:
-    return str(token["content"]) if isinstance(token, dict) else str(token)
+def _special(
+    config: dict[str, Any], older: dict[str, Any], padding: dict[str, Any]
+) -> tuple[dict[str, AddedToken], list[AddedToken]]:
+    """Return the special tokens by their names, in the order in which new ones get ids, and those without a name."""
+    own = {"pad_token": padding.get("pad_token"), **config, **older}
+    unnamed = own.get(EXTRA) or own.get(MORE) or []
+    named = dict.fromkeys(NAMED) | {key: token for key, token in own.items() if key.endswith("_token")}
+    if isinstance(unnamed, dict):
+        named, unnamed = named | unnamed, []
+    return {name: _token(token) for name, token in named.items() if isinstance(token, str | dict)}, list(map(_token, unnamed))
 
 
-def _added(config: dict[str, Any]) -> list[tokenizers.AddedToken]:
-    """Return the tokens that tokenizer_config.json adds to those of tokenizer.json."""
+def _token(token: str | dict[str, Any]) -> AddedToken:
+    """Return a special token that stands in a file as its text or with its flags."""
     from tokenizers import AddedToken
 
-    known = sorted((int(i), token) for i, token in config.get("added_tokens_decoder", {}).items())
-    return [AddedToken(**token) for _, token in known]
+    if isinstance(token, str):
+        return AddedToken(token, special=True)
+    return AddedToken(**{key: value for key, value in token.items() if key != "__type"})
 
 
-def _special(config: dict[str, Any], named: dict[str, str]) -> list[tokenizers.AddedToken]:
-    """Return the special tokens that tokenizer_config.json names, each a token of its own whatever tokenizer.json says."""
+def _added(
+    listed: dict[str, Any] | None,
+    numbers: dict[str, int],
+    there: dict[int, AddedToken],
+    named: dict[str, AddedToken],
+    unnamed: list[AddedToken],
+) -> list[AddedToken]:
+    """Return the tokens that are added to tokenizer.json's, or take the place of one with other flags.
+
+    Args:
+        listed: those of tokenizer_config.json by their ids, if it has a list.
+        numbers: the ids of those in added_tokens.json.
+        there: tokenizer.json's.
+        named: special ones, where they are nowhere else.
+        unnamed: more of these.
+    """
     from tokenizers import AddedToken
 
-    own = [config[key] for key in config if key.endswith("_token") and key not in NAMED and isinstance(config[key], str)]
-    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
-    listed = [*named.values(), *own, *(extra.values() if isinstance(extra, dict) else extra)]
-    return [AddedToken(text, special=True, normalized=False) for text in map(_content, listed)]
+    special = {token.content for token in (*(named[name] for name in NAMED if name in named), *unnamed)}
+    own = {i: AddedToken(text, normalized=text not in special, special=text in special) for text, i in numbers.items()}
+    known = own | there if listed is None else {int(i): _token(token) for i, token in listed.items()}
+    added = [token for _, token in sorted(known.items(), key=lambda pair: pair[0])]
+    texts = {token.content for token in (*there.values(), *added)}
+    for token in (*named.values(), *unnamed):
+        if token.content not in texts and token not in added:
+            added.append(token)
+    names = {token.content for token in named.values()}
+    for token in added:
+        token.special = token.special or token.content in names
+    return added
 
 
 def _template_in(config: dict[str, Any]) -> str | None:
@@ -244,7 +280,11 @@ def _template_in(config: dict[str, Any]) -> str | None:
     found = config.get("chat_template")
     if isinstance(found, list):
         found = {named["name"]: named["template"] for named in found}
-    return found.get("default") if isinstance(found, dict) else found
+    return _default(found)
+
+
+def _default(templates: Any) -> str | None:
+    return templates.get("default") if isinstance(templates, dict) else templates
 
 
 def _from_transformers(source: str) -> Tokenizer:

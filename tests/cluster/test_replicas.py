@@ -1,34 +1,56 @@
-"""Replicas on a real Ray cluster of two nodes, with the real engine: one is killed, and nothing is lost or left running."""
+"""Replicas on a real Ray cluster of two nodes: one is killed, and nothing is lost or left running."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import program
-from replicas import run
+from magpie.configs import PROJECT
+from replicas import run, two_nodes
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        # of 30 answers by a stub, at most four at a time: Ray has seconds to see who is dead (its nodes pass it on to workers)
+        patch.setenv("STUB_DELAY", "0.4")
+        with two_nodes() as cluster:
+            yield cluster
+
+
+@pytest.mark.parametrize("engine", ["stub", pytest.param("real", marks=pytest.mark.long)])
+def test_two_replicas_share_the_work_and_one_that_is_killed_is_replaced(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    if engine == "stub":
+        monkeypatch.setenv("PYTHONPATH", str(PROJECT / "tests" / "stub_engine"))
+    seen = run(cluster.address, tmp_path, problems=36, max_tokens=80)
+    assert seen["every record once"] and seen["problems"] == 36
+    assert seen["killed"] and seen["restarts"] == 1
+    assert len(seen["tokens of each replica"]) == 2 and min(seen["tokens of each replica"]) > 0
+    assert seen["processes left over"] == [], "an engine outlived its replica"
 
 
 @pytest.fixture
-def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A cluster of two nodes of four GPUs each, of which only nvidia-smi and Ray know; its address."""
-    from ray.cluster_utils import Cluster
-
+def gpus(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two more nodes of four GPUs each, of which only nvidia-smi and Ray know."""
     told = tmp_path / "nvidia-smi"
     told.write_text("#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8; do echo 'NVIDIA A100, 81920, 8.0'; done\n")
     told.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    node = {"num_cpus": 1, "num_gpus": 4, "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    cluster.add_node(**node)
-    yield cluster.address
-    cluster.shutdown()
+    nodes = [cluster.add_node(num_cpus=1, num_gpus=4, object_store_memory=100 * 2**20) for _ in range(2)]
+    yield
+    for node in nodes:
+        cluster.remove_node(node, allow_graceful=False)
 
 
-def test_what_the_nodes_gpus_do_not_hold_is_refused_before_anything_is_started(gpus: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("gpus")
+def test_what_the_nodes_gpus_do_not_hold_is_refused_before_anything_is_started(cluster: Any, tmp_path: Path) -> None:
     for asked, told in (
         (
             ("--replicas", 3, "--tensor_parallel", 3),
@@ -36,14 +58,6 @@ def test_what_the_nodes_gpus_do_not_hold_is_refused_before_anything_is_started(g
         ),
         (("--replicas", 2, "--tensor_parallel", 9), "with --tensor_parallel 9, found: 4 x NVIDIA A100"),
     ):
-        done = program("serve", "smollm2", *asked, "--ray", gpus, "--log_dir", tmp_path / "logs", "--", "true")
+        done = program("serve", "smollm2", *asked, "--ray", cluster.address, "--log_dir", tmp_path / "logs", "--", "true")
         assert done.returncode == 2 and told in done.stderr, done.stderr
         assert not (tmp_path / "logs").exists()
-
-
-def test_two_replicas_share_the_work_and_one_that_is_killed_is_replaced(tmp_path: Path) -> None:
-    seen = run(tmp_path, problems=36, max_tokens=80)
-    assert seen["every record once"] and seen["problems"] == 36
-    assert seen["killed"] and seen["restarts"] == 1
-    assert len(seen["tokens of each replica"]) == 2 and min(seen["tokens of each replica"]) > 0
-    assert seen["processes left over"] == [], "an engine outlived its replica"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
 
 from conftest import clean_environment, finished, rows
-from made_models import make_r1
 from magpie.configs import PROJECT, ModelPreset
 from magpie.templates import ChatTemplate
 
@@ -30,43 +30,47 @@ def check_what_the_server_got(log, folder, answered):
     prompts = [json.loads(ids) for ids in re.findall(r"prompt_token_ids: (\[[\d, ]+\])", log)]
     problems = [ids for ids in prompts if ids[-1] == user]
     answers = [ids for ids in prompts if ids[-len(after) :] == after]
-    assert len(problems) >= 64
+    assert len(problems) >= 32
     assert len(answers) == answered
     assert len(problems) + len(answers) == len(prompts)
     assert all(ids[0] == bos and ids.count(bos) == 1 and ids.count(user) == 1 for ids in prompts)
 
 
-@pytest.fixture(scope="module")
-def tiny_r1(tmp_path_factory):
-    return make_r1(tmp_path_factory.mktemp("models") / "DeepSeek-R1")
-
-
 def test_the_r1_launcher_on_a_tiny_model_of_its_architecture(tiny_r1, tmp_path):
-    """It has the name of R1's folder, so R1's preset and its expected prefixes are in force, but for the eight GPUs."""
-    done = launch(
-        "magpie-deepseek-r1", tmp_path, str(tiny_r1), "64", "1.0", "1.2", "1.0", "0.6",
-        MAX_MODEL_LEN="1024", TENSOR_PARALLEL="1", RES_FLAGS="--max_tokens 200", PREFLIGHT="0",
-        ENGINE_FLAGS="--enforce-eager --no-enable-expert-parallel --enable-log-requests", VLLM_LOGGING_LEVEL="DEBUG",
-    )  # fmt: skip
+    """It has the name of R1's folder, so R1's preset and its expected prefixes are in force, but for the eight GPUs.
+
+    The model is split over two processes, as R1 is over eight.
+    """
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        pytest.skip("one process a core, and there is one core only")
+    settings = {
+        "MAX_MODEL_LEN": "1024", "TENSOR_PARALLEL": "2", "VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)),
+        "INS_FLAGS": "--max_tokens 60", "RES_FLAGS": "--max_tokens 80", "PREFLIGHT": "0", "VLLM_LOGGING_LEVEL": "DEBUG",
+        "ENGINE_FLAGS": "--enforce-eager --no-enable-expert-parallel --enable-log-requests",
+    }  # fmt: skip
+    done = launch("magpie-deepseek-r1", tmp_path, str(tiny_r1), "32", "1.0", "1.2", "1.0", "0.6", **settings)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = tmp_path / "data" / "job"
     problems, clean, answers = (rows(folder / f"job_{stem}.jsonl") for stem in ("ins", "ins_clean", "ins_clean_res"))
-    assert len(problems) == 64
+    assert len(problems) == 32
     assert all(p["pre_query_template"].startswith(BOS) and p["pre_query_template"].endswith(USER) for p in problems)
     assert all(p["gen_input_configs"]["temperature"] == 1.2 for p in problems)
-    assert sum("times" in p["instruction"] and "\n" in p["instruction"] for p in problems) > 32
+    assert sum("times" in p["instruction"] and "\n" in p["instruction"] for p in problems) > 16
     run = json.loads((folder / "job_ins_clean_res.run.json").read_text())
     assert run["counts"]["read"] == len(clean)
     # at temperature 1.2 the tiny model garbles one problem in five: cleaning drops most of those, and the others get no answer
-    assert len(answers) > 32
+    assert len(answers) > 12
     assert len(answers) + sum(run["counts"]["dropped"].values()) == len(clean)
     assert all(a["gen_response_configs"]["temperature"] == 0.6 for a in answers)
     for a in answers:
         assert a["reasoning"]
         assert "</think>" not in a["reasoning"]  # split at the first; a garbled answer may hold another
         assert BOS not in a["response"]
-    assert sum(r"\boxed{" in a["response"] for a in answers) > 32
-    check_what_the_server_got((folder / "logs" / "server-0-0.log").read_text(), tiny_r1, len(clean))
+    assert sum(r"\boxed{" in a["response"] for a in answers) > 12
+    log = (folder / "logs" / "server-0-0.log").read_text()
+    assert "Worker_TP0" in log and "Worker_TP1" in log
+    check_what_the_server_got(log, tiny_r1, len(clean))
     assert any("<think>\n" in r["conversations"][1]["value"] for r in rows(folder / "job_ins_clean_res_sharegpt.jsonl"))
 
 

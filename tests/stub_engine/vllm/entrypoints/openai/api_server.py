@@ -82,9 +82,8 @@ def made(schema: dict[str, Any]) -> Any:
     return {"array": [], "integer": 1, "number": 1.0, "boolean": True}.get(schema.get("type", ""), "made")
 
 
-async def serve(args: argparse.Namespace) -> None:
+async def serve(args: argparse.Namespace, core: subprocess.Popen[bytes]) -> None:
     """Serve until killed, or until the engine core is gone."""
-    core = subprocess.Popen([sys.executable, "-c", CORE])
     engine = Engine(args)
     app = web.Application(client_max_size=1 << 26)
     app.router.add_get("/health", lambda _: asyncio.sleep(0, web.Response()))
@@ -95,7 +94,7 @@ async def serve(args: argparse.Namespace) -> None:
     await runner.setup()
     await web.TCPSite(runner, args.host, args.port).start()
     print(f"{time.time():.0f} the stub engine serves {args.served_model_name} on port {args.port}", flush=True)
-    while core.poll() is None:
+    while core.poll() is None:  # noqa: ASYNC110 - a process sets no event
         await asyncio.sleep(0.05)
     raise RuntimeError("the engine core is dead")
 
@@ -110,7 +109,7 @@ def main() -> None:
     args, _ = parser.parse_known_args()
     if args.max_model_len > 100_000:
         sys.exit("ValueError: max_model_len is larger than the model's")
-    asyncio.run(serve(args))
+    asyncio.run(serve(args, subprocess.Popen([sys.executable, "-c", CORE])))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,99 @@
+"""gen_ins.py, gen_res.py and export.py, with the stub engine and scripted servers; with the real engine: tests/engine."""
+
+from __future__ import annotations
+
+import json
+
+from conftest import program, rows
+from magpie.configs import load_model
+from magpie.templates import ChatTemplate
+from scripted_server import MODEL, Reply, ScriptedServer, completion
+
+QUESTIONS = ["What is 2 + 3?", "Solve x^2 = 9 for x.", "How many primes are below 20?", "Differentiate x^3 with respect to x."]
+
+
+def write_problems(path, count=4):
+    lines = [json.dumps({"id": i, "instruction": QUESTIONS[i % 4], "source": "test"}) for i in range(count)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_newlines_are_part_of_problems_and_no_sample_stops_at_one(tmp_path):
+    out, text = tmp_path / "many.jsonl", "Let $x = 1$.\n\nFind $x + 1$.\n"
+    arguments = ["--model_path", "smollm2", "--served_model", MODEL, "--total_prompts", 4, "--output_file", out]
+    with ScriptedServer(default=Reply(body=completion(text))) as server:
+        done = program("gen_ins", *arguments, "--control_tasks", "none", "--preflight", 0, "--base_url", server.url)
+    assert done.returncode == 0, done.stderr
+    assert [r["instruction"] for r in rows(out)] == [text.strip()] * 4
+    template = ChatTemplate(load_model("smollm2"))
+    assert {r["pre_query_template"] for r in rows(out)} == {template.frame().pre_query}
+    for call in server.history:
+        assert call.body["prompt"] == template.encode(template.frame().pre_query) and "stop" not in call.body
+        assert "\n" not in "".join(map(template._tokenizer.token, call.body["stop_token_ids"]))
+
+
+def test_attempts_are_bounded_when_every_sample_is_cut(tmp_path, stub_server):
+    out = tmp_path / "cut.jsonl"
+    arguments = ["--model_path", "smollm2", "--total_prompts", 5, "--output_file", out, "--max_tokens", 1, "--preflight", 0]
+    done = program("gen_ins", *arguments, "--max_attempts", 12, env=stub_server)
+    assert done.returncode == 2, done.stderr
+    assert "12 samples made only 0 problems" in done.stderr
+    assert "cut_at_max_tokens" in done.stderr
+
+
+def test_answers_keep_every_key_and_what_was_there_before(tmp_path, stub_server):
+    source = tmp_path / "x.json"
+    records = [{"id": i, "instruction": q, "response": "old" if i == 1 else None, "mine": [i]} for i, q in enumerate(QUESTIONS)]
+    records.append({"id": 9, "instruction": "  "})
+    source.write_text(json.dumps(records))
+    done = program("gen_res", "--model_path", "smollm2", "--input_file", source, "--max_tokens", 200, env=stub_server)
+    assert done.returncode == 0, done.stderr
+    answered = rows(tmp_path / "x_res.jsonl")
+    assert [r["id"] for r in answered] == [0, 1, 2, 3]
+    assert [r["mine"] for r in answered] == [[0], [1], [2], [3]]
+    assert answered[1]["previous"] == {"response": "old"}
+    assert "previous" not in answered[0]
+    for r in answered:
+        assert r["response"]
+        assert r["reasoning"] is None
+        assert r["finish_reason"] in ("stop", "length", "repetition")
+        assert 0 < r["completion_tokens"] <= 200
+        assert r["gen_response_configs"]["temperature"] == 0.2
+    [dropped] = rows(tmp_path / "x_res_dropped.jsonl")
+    assert (dropped["id"], dropped["drop_reason"]) == (9, "empty_instruction")
+    assert "╭" in done.stderr  # the finished examples
+
+
+def test_the_model_gets_the_chat_template_once_with_the_boxed_instruction():
+    template = ChatTemplate(load_model("smollm2"))
+    ids = template.prompt("What is 1+1?")
+    assert ids.count(1) == 3  # <|im_start|>: system, user, assistant; no BOS before them
+    assert ids == template.encode(template.frame().pre_query + "What is 1+1?" + template.frame().after)
+
+
+def test_sharegpt_holds_finished_answers_with_their_reasoning(tmp_path):
+    source = tmp_path / "s_res.jsonl"
+    base = {"instruction": "1+1?", "response": "2", "finish_reason": "stop"}
+    records = [
+        base | {"id": "plain", "reasoning": None},
+        base | {"id": "thought", "reasoning": "one and one"},
+        base | {"id": "cut", "finish_reason": "length"},
+        base | {"id": "loop", "finish_reason": "repetition"},
+        {"id": "none", "instruction": "1+1?"},
+    ]
+    source.write_text("".join(json.dumps(r) + "\n" for r in records))
+    done = program("export", "--input_file", source)
+    assert done.returncode == 0, done.stderr
+    made = rows(tmp_path / "s_res_sharegpt.jsonl")
+    assert made == [
+        {"conversation_id": "plain", "conversations": [{"from": "human", "value": "1+1?"}, {"from": "gpt", "value": "2"}]},
+        {
+            "conversation_id": "thought",
+            "conversations": [
+                {"from": "human", "value": "1+1?"},
+                {"from": "gpt", "value": "<think>\none and one\n</think>\n\n2"},
+            ],
+        },
+    ]
+    reasons = [r["drop_reason"] for r in rows(tmp_path / "s_res_sharegpt_dropped.jsonl")]
+    assert reasons == ["unfinished_length", "unfinished_repetition", "no_response"]

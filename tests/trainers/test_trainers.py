@@ -1,0 +1,131 @@
+"""TRL's trainers take what the stages write: two steps each of the real model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import program, rows
+from magpie.configs import PROJECT
+from magpie.preference_formats import kto
+from magpie.records import encode
+
+MODEL = PROJECT / "models" / "SmolLM2-135M-Instruct"
+pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="bash scripts/setup.sh makes the embedded model")
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[tuple[Any, Any]]:
+    """The model that learns, and itself as it was, which preferences are measured against.
+
+    As float32: without instructions for bfloat16, TRL's own choice, a processor is several times slower.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for each other are slow on a busy machine
+    model = AutoModelForCausalLM.from_pretrained(str(MODEL), dtype=torch.float32)
+    yield model, copy.deepcopy(model)
+    torch.set_num_threads(threads)
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_bytes(b"".join(encode(record) + b"\n" for record in records))
+    return path
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """The file of gen_po_pairs.py for four short problems, each with three right answers of five."""
+    problems = [
+        {
+            "id": f"job-{n}",
+            "instruction": f"{n} + 2?",
+            "responses": [f"\\boxed{{{answer}}}" for answer in answers],
+            "finish_reason": ["stop"] * 5,
+            "answers": answers,
+            "answer_states": ["parsed"] * 5,
+            "answer_groups": [0, 0, 0, 1, 2],
+            "answer": answers[0],
+            "agreement": 0.6,
+            "is_correct": [None] * 5,
+            "reasoning": ["Two more.", None, "Hm.", "Two less.", None],
+            "rewards": [0.5, 0.25, 1.0, 0.75, -1.0],
+            "domain": "algebra",
+        }
+        for n in range(4)
+        for answers in [[str(n + 2)] * 3 + [str(n), str(n - 1)]]
+    ]
+    done = program("gen_po_pairs", "--input_file", write(tmp_path / "job_verified.jsonl", problems))
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "job_verified_pairs.jsonl"
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> Path:
+    """The folder of export.py for four answered problems."""
+    answered = [
+        {
+            "id": n if n == 2 else f"job-{n}",
+            "instruction": f"{n} + 1?",
+            "response": f"\\boxed{{{n + 1}}}",
+            "reasoning": "One more." if n % 2 else None,
+            "finish_reason": "stop",
+            "domain": "algebra",
+            "agreement": 0.5 if n % 2 else None,
+        }
+        for n in range(4)
+    ]
+    source = write(tmp_path / "job_ins_res.jsonl", answered)
+    done = program("export", "--input_file", source, "--format", "messages", "--output_folder", tmp_path / "set")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "set"
+
+
+def check_two_steps(method: str, source: Path, tmp_path: Path, model: Any, batch: int = 1, **more: Any) -> None:
+    """A trainer reads the rows and goes two steps, each of which changes the model."""
+    import datasets
+    import trl
+
+    cache = str(tmp_path / "cache")
+    if source.is_dir():
+        train = datasets.load_dataset(str(source), split="train", cache_dir=cache)
+    else:
+        train = datasets.load_dataset("json", data_files=str(source), split="train", cache_dir=cache)
+    config = getattr(trl, f"{method}Config")(
+        output_dir=str(tmp_path / "out"),
+        max_steps=2,
+        per_device_train_batch_size=batch,
+        gradient_checkpointing=False,
+        optim="sgd",  # Adam's moments of every weight take as long as the steps
+        learning_rate=0.01,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        logging_steps=1,
+        save_strategy="no",
+    )
+    trainer = getattr(trl, f"{method}Trainer")(model=model, args=config, train_dataset=train, **more)
+    before = model.model.norm.weight.detach().clone()
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert trainer.state.global_step == 2 and len(losses) == 2 and all(loss > 0 for loss in losses)
+    assert not before.equal(model.model.norm.weight)
+
+
+def test_trl_takes_two_steps_on_the_folder(data_set: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
+    check_two_steps("SFT", data_set, tmp_path, models[0])
+
+
+def test_trl_takes_two_steps_on_the_pairs(pairs: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
+    check_two_steps("DPO", pairs, tmp_path, models[0], ref_model=models[1])
+
+
+def test_trl_takes_two_steps_on_the_unpaired_rows(pairs: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
+    source = write(tmp_path / "kto.jsonl", [row for record in rows(pairs) for row in kto(record)])
+    check_two_steps("KTO", source, tmp_path, models[0], batch=2, ref_model=models[1])
