@@ -20,6 +20,7 @@ import pytest
 
 from magpie import console
 from magpie.configs import PROJECT, load_model
+from magpie.machine import this_machine
 from magpie.server import Server
 
 sys.path.append(str(PROJECT / "benchmarks"))  # behind exp: both have a verify.py
@@ -105,9 +106,11 @@ def _as_in_a_process(command: list[str], environment: dict[str, str], folder: Pa
         mock.patch.dict(os.environ, environment, clear=True),
         mock.patch.object(logging, "shutdown"),  # it would close pytest's own handlers
     ):
+        this_machine.cache_clear()  # the environment may have another nvidia-smi
         try:
             yield
         finally:
+            this_machine.cache_clear()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             for logger, (own, level, propagate) in loggers.items():

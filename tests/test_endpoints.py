@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from magpie.console import MagpieError
 from magpie.endpoints import Connection, Endpoint, addresses, listed
 from magpie.flags import Parser, add_model
 from scripted_server import MODEL, Reply, ScriptedServer, completion
+from test_client import at_last
 
 SAMPLING = {"temperature": 0.5, "max_tokens": 7}
 
@@ -249,16 +251,25 @@ def test_a_newcomer_that_cannot_do_the_work_is_left_out_and_said_so(
 
 
 def test_equal_replicas_do_equal_work_and_the_run_says_what_each_did() -> None:
-    with ScriptedServer(default=Reply(delay=0.05)) as one, ScriptedServer(default=Reply(delay=0.05)) as two:
-        client = ask_all(Connection([one.url, two.url], "", lambda: ""), 200, window=8)
-    assert abs(len(one.history) - len(two.history)) <= 30  # 15%
+    answers, lock, ends = [0, 0], threading.Lock(), time.monotonic() + 60
+
+    def in_step(server: int) -> bool:
+        """Whether a server may answer one more: equally fast are two that answer all that they have whenever both are full."""
+        with lock:
+            if not any(answers) and one.in_flight == two.in_flight == 8:
+                answers[:] = 8, 8
+            answers[server] -= (free := answers[server] > 0)
+        return free or time.monotonic() > ends
+
+    replies = [Reply(hold=partial(in_step, server)) for server in (0, 1)]
+    with ScriptedServer(default=replies[0]) as one, ScriptedServer(default=replies[1]) as two:
+        client = ask_all(Connection([one.url, two.url], "", lambda: ""), 160, window=8)
+    assert abs(len(one.history) - len(two.history)) <= 24  # 15%
     assert [share.split(" ")[0] for share in client.endpoints.shares()] == [f"{one.url}:", f"{two.url}:"]
 
 
 def test_a_request_goes_where_the_fewest_are_outstanding() -> None:
-    def all_are_there() -> bool:
-        return len(one.history) + len(two.history) == 8
-
+    all_are_there = at_last(lambda: len(one.history) + len(two.history) == 8)
     with ScriptedServer(default=Reply(hold=all_are_there)) as one, ScriptedServer(default=Reply(hold=all_are_there)) as two:
         ask_all(Connection([one.url, two.url], "", lambda: ""), 8, window=8)
     assert len(one.history) == len(two.history) == 4
@@ -323,10 +334,11 @@ def test_a_server_that_is_up_again_is_filled_at_once_and_not_with_one_request(ca
             two.history.clear()
             two.model_calls.clear()
             two.start()
-            while not two.model_calls:  # the other one's next answer makes somebody look
-                answers.append(1)
-                time.sleep(0.1)
             try:
+                for _ in range(300):  # the other one's next answer makes somebody look
+                    if not two.model_calls:
+                        answers.append(1)
+                        time.sleep(0.1)
                 wait_for(lambda: two.history and two.max_in_flight >= 6, 30)
             finally:
                 one.default.hold = two.default.hold = lambda: True

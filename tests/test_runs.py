@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,13 @@ def check_complete(output: Path, rows: int = ROWS) -> None:
     assert not output.with_suffix(".part").exists()
     names = {output.name, f"{output.stem}_dropped.jsonl", f"{output.stem}.run.json"}
     assert {path.name for path in output.parent.iterdir()} == names, "something was left behind"
+
+
+@pytest.fixture(autouse=True)
+def without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of the time and changes nothing that can be seen while the machine has power."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(runs, "_versions", cache(runs._versions))
 
 
 @pytest.fixture
