@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import clean_environment
@@ -206,14 +207,21 @@ def started_servers(project: Path) -> list[tuple[int, int, int]]:
     return [(int(number), int(process), int(engine)) for number, process, engine in found]
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and not only waiting for the system's init to take note of its end."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def check_ended_gently(project: Path) -> None:
     """No server, no engine and no URL is left, and it was not srun that ended them."""
     lines = told(project)
     assert "scancel --signal=TERM 77" in lines and "forcing job termination" not in lines
     assert {"server 0 stopped", "server 1 stopped"} <= set(lines)
     for _, process, engine in started_servers(project):
-        assert not Path(f"/proc/{process}").exists()
-        assert not Path(f"/proc/{engine}").exists()
+        assert not is_running(process) and not is_running(engine)
     assert not list((project / "data" / "night_77" / "urls").iterdir())
 
 
