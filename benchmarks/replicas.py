@@ -124,6 +124,7 @@ def run(address: str, folder: Path, problems: int, max_tokens: int) -> dict[str,
         "tokens of each address, with the kill": shares((folder / "res.log").read_text()),
         "restarts": done.stderr.count("Ray starts another one"),
         "said": [line for line in (folder / "res.log").read_text().splitlines() if " is " in line and "http" in line],
+        "processes of the servers": len(seen),
         "processes left over": [process.pid for process in psutil.wait_procs(seen, timeout=120)[1]],
     }
 
