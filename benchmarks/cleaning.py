@@ -10,7 +10,6 @@ equal the problem cut by hand (white space and a heading aside), beside a rule t
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,10 @@ from typing import Any
 import msgspec
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie.cleaning import Cleaned, clean, strip_heading  # noqa: E402
-from magpie.console import MagpieError, printable, run_program  # noqa: E402
-from magpie.records import open_input  # noqa: E402
+from magpie.cleaning.clean import Cleaned, clean, strip_heading  # noqa: E402
+from magpie.common.console import MagpieError, printable, run_program  # noqa: E402
+from magpie.records.reading import open_input  # noqa: E402
 
 LOST = ("truncated", "not_math")
 

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie.benchmarks import load_benchmarks  # noqa: E402
-from magpie.configs import load_benchmark_list, load_contamination  # noqa: E402
-from magpie.contamination import Detector, Hit, likenesses, nearest  # noqa: E402
-from magpie.embedding import Embedder  # noqa: E402
-from magpie.likeness import compare  # noqa: E402
-from magpie.readings import read  # noqa: E402
+from magpie.compute.embedding import Embedder  # noqa: E402
+from magpie.config.load import load_benchmark_list, load_contamination  # noqa: E402
+from magpie.similarity.contamination import Detector, Hit, likenesses, nearest  # noqa: E402
+from magpie.similarity.normalize import read  # noqa: E402
+from magpie.similarity.same_problem import compare  # noqa: E402
+from magpie.similarity.test_sets import load_benchmarks  # noqa: E402
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
 import numpy as np  # noqa: E402
 
-from magpie.duplicates import find_duplicates  # noqa: E402
-from magpie.embedding import DEFAULT_EMBEDDING_MODEL, Embedder  # noqa: E402
-from magpie.likeness import normalise  # noqa: E402
-from magpie.records import read_rows  # noqa: E402
+from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder  # noqa: E402
+from magpie.records.reading import read_rows  # noqa: E402
+from magpie.similarity.dedup import find_duplicates  # noqa: E402
+from magpie.similarity.same_problem import normalise  # noqa: E402
 
 ORIGINAL_COSINE = 0.975
 Pair = tuple[int, int]

@@ -22,7 +22,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
 import numpy as np  # noqa: E402
 
@@ -58,7 +57,7 @@ def planted(count: int, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def ours(vectors: np.ndarray, sample: np.ndarray | None) -> np.ndarray:
     """This project: the kept one of every vector."""
-    from magpie.duplicates import duplicates_by_vector
+    from magpie.similarity.dedup import duplicates_by_vector
 
     return duplicates_by_vector(vectors, np.arange(len(vectors)), THRESHOLD)[0]
 

@@ -23,12 +23,12 @@ import numpy as np
 from scipy.sparse import csr_matrix, hstack, vstack
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie.configs import load_domain, load_domain_examples  # noqa: E402
-from magpie.domain_tagger import LABELS, LEAST_CONFIDENCE, OTHER_DOMAIN, WEIGHTS, DomainFeatures, DomainTagger  # noqa: E402
-from magpie.embedding import DEFAULT_EMBEDDING_MODEL, Embedder  # noqa: E402
-from magpie.records import DOMAINS, read_rows  # noqa: E402
+from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder  # noqa: E402
+from magpie.config.load import load_domain, load_domain_examples  # noqa: E402
+from magpie.domains.classifier import LABELS, LEAST_CONFIDENCE, OTHER_DOMAIN, WEIGHTS, DomainFeatures, DomainTagger  # noqa: E402
+from magpie.records.reading import read_rows  # noqa: E402
+from magpie.records.schema import DOMAINS  # noqa: E402
 
 EXAMPLE_WEIGHT, TOPIC_WEIGHT = 0.7, 0.2
 CUE_SCALE = 0.2

@@ -23,11 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie.configs import load_model  # noqa: E402
-from magpie.records import encode  # noqa: E402
-from magpie.server import Server  # noqa: E402
+from magpie.config.load import load_model  # noqa: E402
+from magpie.records.reading import encode  # noqa: E402
+from magpie.serving.server import Server  # noqa: E402
 
 PATIENCE = 1500.0
 

@@ -20,13 +20,13 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie.configs import load_model, load_response_styles  # noqa: E402
-from magpie.layouts import layout  # noqa: E402
-from magpie.machine import this_machine  # noqa: E402
-from magpie.records import encode, read_rows  # noqa: E402
-from magpie.server import has_gpu, hashed_seed  # noqa: E402
+from magpie.common.seeds import hashed_seed  # noqa: E402
+from magpie.config.load import load_model, load_response_styles  # noqa: E402
+from magpie.models.hardware import this_machine  # noqa: E402
+from magpie.records.reading import encode, read_rows  # noqa: E402
+from magpie.serving.engine import has_gpu  # noqa: E402
+from magpie.serving.parallelism import layout  # noqa: E402
 
 TEMPERATURE, TOP_P = 1.0, 1.0
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--max_tokens", type=int, default=256, help="tokens of an answer at most (default 256)")
     parser.add_argument("--rounds", type=int, default=1, help="(default 1)")
     args = parser.parse_args()
-    from magpie.templates import ChatTemplate
+    from magpie.models.chat_template import ChatTemplate
 
     template, style = ChatTemplate(load_model(args.model_path)), load_response_styles()["boxed"]
     with tempfile.TemporaryDirectory() as name:

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie.configs import load_pair_settings  # noqa: E402
-from magpie.pairs import NoPair, PairMaker, Strategy  # noqa: E402
-from magpie.schemas import PairSettings  # noqa: E402
-from magpie.verifier import Job, Limits, Verifier  # noqa: E402
-from magpie.verifying import verified  # noqa: E402
+from magpie.config.load import load_pair_settings  # noqa: E402
+from magpie.config.schemas import PairSettings  # noqa: E402
+from magpie.preferences.pairs import NoPair, PairMaker, Strategy  # noqa: E402
+from magpie.verification.annotate import verified  # noqa: E402
+from magpie.verification.pool import Job, Limits, Verifier  # noqa: E402
 
 FILES = ("votes_dev.jsonl", "answers_dev.jsonl")
 LISTS = ("responses", "rewards", "answers", "answer_states", "answer_groups", "is_correct")

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie.records import DIFFICULTIES, DOMAINS, encode, read_rows  # noqa: E402
+from magpie.records.reading import encode, read_rows  # noqa: E402
+from magpie.records.schema import DIFFICULTIES, DOMAINS  # noqa: E402
 
 BYTES = 2000
 FEW = 1000

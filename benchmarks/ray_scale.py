@@ -28,7 +28,6 @@ from pathlib import Path
 import psutil
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
 STORE = 300 * 2**20
 KILL_OFTEN = 8.0
@@ -129,7 +128,7 @@ def run(folder: Path, records: list[dict[str, object]], *more: str) -> float:
 
 def lend(source: Path, folder: Path, records: list[dict[str, object]], every: int) -> int:
     """Copy a run's vectors but for every `every`-th chunk of texts; return how many are left to compute."""
-    from magpie.embedding import CHUNK, Embedder
+    from magpie.compute.embedding import CHUNK, Embedder
 
     if every == 1:
         return len({record["instruction"] for record in records})

@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie import embedded, reward_heads  # noqa: E402
-from magpie.batches import by_tokens  # noqa: E402
-from magpie.records import read_rows  # noqa: E402
-from magpie.rewards import Conversation, RewardModel, conversation  # noqa: E402
+from magpie.compute.batching import by_tokens  # noqa: E402
+from magpie.models import embedded_model as embedded  # noqa: E402
+from magpie.records.reading import read_rows  # noqa: E402
+from magpie.rewards import local as reward_heads  # noqa: E402
+from magpie.rewards.model import Conversation, RewardModel, conversation  # noqa: E402
 
 IN_ORDER = 8
 """Answers in a batch that is made in the order of the file."""

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "exp"))
 
-from magpie.final_answers import final_answer  # noqa: E402
-from magpie.verifier import Job, Judgement, Limits, Verifier  # noqa: E402
-from magpie.votes import vote  # noqa: E402
+from magpie.verification.extract import final_answer  # noqa: E402
+from magpie.verification.pool import Job, Judgement, Limits, Verifier  # noqa: E402
+from magpie.verification.votes import vote  # noqa: E402
 
 FILES = ("votes_dev.jsonl", "answers_dev.jsonl")
 WORKERS = 2

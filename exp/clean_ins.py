@@ -14,15 +14,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from magpie import flags
-from magpie.cleaning import as_record, clean, raw_text
-from magpie.configs import load_model
-from magpie.console import log, run_program
-from magpie.generation import generate
-from magpie.judging import ProblemJudge, agreement_rows
-from magpie.runs import Run
-from magpie.stages import open_rows, open_run, stream
-from magpie.streams import Stream
+from magpie.cleaning.clean import as_record, clean, raw_text
+from magpie.cli import flags
+from magpie.common.console import log, run_program
+from magpie.config.load import load_model
+from magpie.generation.session import generate
+from magpie.runs.one_pass import Stream
+from magpie.runs.run import Run
+from magpie.runs.stage import open_rows, open_run, stream
+from magpie.tagging.problem_judge import ProblemJudge, agreement_rows
 
 STAGE, SUFFIX = "clean_ins.py", "_clean"
 

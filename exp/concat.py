@@ -18,15 +18,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from magpie import flags
-from magpie.console import log, run_program
-from magpie.merging import Source, join, labelled, refuse_shared_ids
-from magpie.progress import StageBar, show_summary
-from magpie.records import checked_rows, fingerprint
-from magpie.runs import Run
-from magpie.shards import join_shards, shard_set
-from magpie.stages import begins, malformed
-from magpie.streams import Stream
+from magpie.cli import flags
+from magpie.common.console import log, run_program
+from magpie.common.progress import StageBar
+from magpie.records.reading import checked_rows, fingerprint
+from magpie.runs.merging import Source, join, labelled, refuse_shared_ids
+from magpie.runs.one_pass import Stream
+from magpie.runs.run import Run
+from magpie.runs.shards import join_shards, shard_set
+from magpie.runs.stage import begins, malformed
+from magpie.runs.summary import show_summary
 
 
 def parse_args() -> argparse.Namespace:

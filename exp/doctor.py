@@ -16,12 +16,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from magpie.console import run_program
-from magpie.diagnosis import PROJECT, diagnose
+from magpie.common.console import run_program
+from magpie.doctor import PROJECT, diagnose
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Return the arguments; not magpie.flags, which needs what the set-up installs."""
+    """Return the arguments; not magpie.cli.flags, which needs what the set-up installs."""
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -18,17 +18,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from magpie import flags
-from magpie.cards import Card, Facts, write_card
-from magpie.configs import load_model
-from magpie.console import MagpieError, run_program
-from magpie.formats import FORMATS, METADATA, Options, group_of, metadata
-from magpie.progress import show_summary
-from magpie.records import known_keys
-from magpie.runs import Run
-from magpie.stages import begins, one_pass, stream, stream_run
-from magpie.streams import Stream
-from magpie.tables import FILE_TYPES, TableWriter, split_of
+from magpie.cli import flags
+from magpie.common.console import MagpieError, run_program
+from magpie.config.load import load_model
+from magpie.export.card import Card, Facts, write_card
+from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata
+from magpie.export.writer import FILE_TYPES, TableWriter, split_of
+from magpie.records.reading import known_keys
+from magpie.runs.one_pass import Stream
+from magpie.runs.run import Run
+from magpie.runs.stage import begins, one_pass, stream, stream_run
+from magpie.runs.summary import show_summary
 
 DECISIVE = ("format", "reasoning", "keep_unfinished")
 DECISIVE_OF_FOLDERS = (*DECISIVE, "file_type", "test_share", "seed", "for_model", "license", "title")
@@ -161,7 +161,7 @@ def main() -> None:
     if begins(run, overwrite=args.overwrite, check=args.check):
         fill_folder(args, options, run, template)
     if args.push_to_hub and not args.check:
-        from magpie.hub import push_folder
+        from magpie.export.hub import push_folder
 
         push_folder(args.output_folder, args.push_to_hub, private=args.private)
 

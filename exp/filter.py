@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 
-from magpie import flags
-from magpie.configs import load_filter
-from magpie.console import log, run_program
-from magpie.filters import Filter, Selection, key_of
-from magpie.records import known_keys
-from magpie.stages import output_of, stream
-from magpie.streams import Stream
+from magpie.cli import flags
+from magpie.common.console import log, run_program
+from magpie.config.load import load_filter
+from magpie.records.reading import known_keys
+from magpie.runs.one_pass import Stream
+from magpie.runs.stage import output_of, stream
+from magpie.selection.rules import Filter, key_of
+from magpie.selection.sampling import Selection
 
 
 def parse_args() -> argparse.Namespace:

@@ -16,15 +16,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from magpie import flags
-from magpie.clusters import workers_at
-from magpie.console import MagpieError, run_program
-from magpie.distances import Compared, compare_files
-from magpie.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
-from magpie.runs import Run
-from magpie.stages import begins, stream_rows, stream_run
-from magpie.streams import Stream
-from magpie.vector_index import IndexFolder
+from magpie.cli import flags
+from magpie.common.console import MagpieError, run_program
+from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
+from magpie.compute.executors import workers_at
+from magpie.compute.index_folder import IndexFolder
+from magpie.runs.one_pass import Stream
+from magpie.runs.run import Run
+from magpie.runs.stage import begins, stream_rows, stream_run
+from magpie.similarity.compare_files import Compared, compare_files
 
 DISTANCE = 0.05
 

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from magpie import flags
-from magpie.configs import PROJECT, load_model
-from magpie.console import log, run_program
-from magpie.generation import generate
-from magpie.problems import Maker
-from magpie.records import DOMAINS, stem_of
-from magpie.runs import Run
+from magpie.cli import flags
+from magpie.common.console import log, run_program
+from magpie.config.load import PROJECT, load_model
+from magpie.generation.problems import Maker
+from magpie.generation.session import generate
+from magpie.records.reading import stem_of
+from magpie.records.schema import DOMAINS
+from magpie.runs.run import Run
 
 
 def parse_args() -> argparse.Namespace:

@@ -21,14 +21,14 @@ from typing import Any
 
 import msgspec
 
-from magpie import flags
-from magpie.configs import load_pair_settings
-from magpie.console import log, run_program
-from magpie.pair_statistics import Statistics
-from magpie.pairs import STRATEGIES, NoPair, PairMaker, row_of
-from magpie.runs import Stream
-from magpie.schemas import PairSettings
-from magpie.stages import stream
+from magpie.cli import flags
+from magpie.common.console import log, run_program
+from magpie.config.load import load_pair_settings
+from magpie.config.schemas import PairSettings
+from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
+from magpie.preferences.statistics import Statistics
+from magpie.runs.run import Stream
+from magpie.runs.stage import stream
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,13 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from magpie import flags
-from magpie.clusters import MODEL_CORES, Workers, workers_at
-from magpie.console import MagpieError, log, run_program
-from magpie.progress import StageBar, show_summary
-from magpie.rewards import REDUCTIONS, Conversation, RewardModel, Scored, chosen_rewards, conversation, scores_of
-from magpie.runs import Run
-from magpie.stages import begins, open_rows, open_run
+from magpie.cli import flags
+from magpie.common.console import MagpieError, log, run_program
+from magpie.common.progress import StageBar
+from magpie.compute.executors import MODEL_CORES, Workers, workers_at
+from magpie.rewards.model import REDUCTIONS, Conversation, RewardModel, Scored, chosen_rewards, conversation, scores_of
+from magpie.runs.run import Run
+from magpie.runs.stage import begins, open_rows, open_run
+from magpie.runs.summary import show_summary
 
 WINDOW = 256
 """Answers that are put in order of length together; a kill costs their scores at most."""

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import msgspec
 
-from magpie import flags
-from magpie.answers import Answerer
-from magpie.configs import load_model, load_response_styles
-from magpie.console import log, run_program
-from magpie.generation import Template, generate
-from magpie.stages import open_run
+from magpie.cli import flags
+from magpie.common.console import log, run_program
+from magpie.config.load import load_model, load_response_styles
+from magpie.generation.responses import Answerer
+from magpie.generation.session import Template, generate
+from magpie.runs.stage import open_run
 
 
 def parse_args() -> argparse.Namespace:

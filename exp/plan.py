@@ -17,12 +17,12 @@ from pathlib import Path
 
 import msgspec
 
-from magpie import flags
-from magpie.configs import load_model
-from magpie.console import MagpieError, printable, run_program
-from magpie.plan_figures import Known, figures_of, model_of
-from magpie.plan_tables import figures_markdown, markdown, show, show_figures
-from magpie.planning import Order, Plan, as_json, plan
+from magpie.cli import flags
+from magpie.common.console import MagpieError, printable, run_program
+from magpie.config.load import load_model
+from magpie.planning.assumptions import Known, figures_of, model_of
+from magpie.planning.formulas import Order, Plan, as_json, plan
+from magpie.planning.tables import figures_markdown, markdown, show, show_figures
 
 MOST_PROBLEMS = 10**12
 

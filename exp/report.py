@@ -16,8 +16,8 @@ import argparse
 import os
 from pathlib import Path
 
-from magpie import flags
-from magpie.console import MagpieError, log, run_program
+from magpie.cli import flags
+from magpie.common.console import MagpieError, log, run_program
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -48,13 +48,13 @@ def main() -> None:
     args = parse_args()
     folder = folder_of(args.job)
     if args.watch:
-        from magpie.watching import watch
+        from magpie.reporting.watch import watch
 
         watch(folder, args.every)
         return
-    from magpie.files import write_atomically
-    from magpie.report_page import page
-    from magpie.reporting import read_job
+    from magpie.common.files import write_atomically
+    from magpie.reporting.facts import read_job
+    from magpie.reporting.page import page
 
     output = args.output_file or folder / "report.html"
     if output.is_dir():

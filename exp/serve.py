@@ -16,16 +16,16 @@ import shlex
 import sys
 from pathlib import Path
 
-from magpie import flags
-from magpie.commands import serve
-from magpie.configs import PROJECT, ModelPreset, load_model
-from magpie.console import run_program
-from magpie.layouts import Layout, layout
-from magpie.machine import Machine, this_machine
-from magpie.replicas import Replicas, new_key
-from magpie.serve_commands import add_layout, layout_of, machine_of, printed, wanted_of
-from magpie.server import Server, announced
-from magpie.templates import ChatTemplate
+from magpie.cli import flags
+from magpie.common.console import run_program
+from magpie.config.load import PROJECT, ModelPreset, load_model
+from magpie.models.chat_template import ChatTemplate
+from magpie.models.hardware import Machine, this_machine
+from magpie.serving.cli import add_layout, layout_of, machine_of, printed, wanted_of
+from magpie.serving.parallelism import Layout, layout
+from magpie.serving.replicas import Replicas, new_key
+from magpie.serving.run_command import serve
+from magpie.serving.server import Server, announced
 
 
 def parse_args() -> argparse.Namespace:

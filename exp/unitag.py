@@ -20,12 +20,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from magpie import flags
-from magpie.console import log, run_program
-from magpie.records import check_input
-from magpie.tag_choice import ALL, choose_passes
-from magpie.tag_passes import TagRun
-from magpie.tagging import MISSIONS
+from magpie.cli import flags
+from magpie.common.console import log, run_program
+from magpie.records.reading import check_input
+from magpie.tagging.missions import MISSIONS
+from magpie.tagging.passes import TagRun
+from magpie.tagging.planner import ALL, choose_passes
 
 
 def parse_args() -> argparse.Namespace:

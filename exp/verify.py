@@ -21,16 +21,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magpie import flags
-from magpie.console import log, run_program
-from magpie.progress import StageBar, show_summary
-from magpie.runs import Run
-from magpie.stages import begins, open_rows, open_run
-from magpie.verifier import Job, Judgement, Limits, Verifier
-from magpie.verifying import job_of, verified, with_response
+from magpie.cli import flags
+from magpie.common.console import log, run_program
+from magpie.common.progress import StageBar
+from magpie.runs.run import Run
+from magpie.runs.stage import begins, open_rows, open_run
+from magpie.runs.summary import show_summary
+from magpie.verification.annotate import job_of, verified, with_response
+from magpie.verification.pool import Job, Judgement, Limits, Verifier
 
 if TYPE_CHECKING:
-    from magpie.generation import Session, Template
+    from magpie.generation.session import Session, Template
 
 Item = tuple[int, dict[str, Any], Judgement]
 
@@ -119,9 +120,9 @@ def by_rules(run: Run, work: Verification, verifier: Verifier, *, overwrite: boo
 
 def with_judge(run: Run, work: Verification, verifier: Verifier, args: argparse.Namespace) -> None:
     """Verify, and ask the model about what rules cannot compare."""
-    from magpie.answer_judge import AnswerJudge
-    from magpie.configs import load_model
-    from magpie.generation import generate
+    from magpie.config.load import load_model
+    from magpie.generation.session import generate
+    from magpie.tagging.answer_judge import AnswerJudge
 
     preset = load_model(args.model_path)
     judge = AnswerJudge(preset.model)

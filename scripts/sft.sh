@@ -30,7 +30,7 @@ done
 [[ -d $job ]] || job=${DATA_DIR:-$PROJECT/data}/$job
 
 bash "$PROJECT/scripts/setup.sh"
-told=$(PYTHONPATH=$PROJECT/exp "$VENV_PYTHON" -m magpie.jobs "$job") || exit
+told=$("$VENV_PYTHON" -m magpie.runs.jobs "$job") || exit
 {
   read -r model
   read -r PROBLEMS

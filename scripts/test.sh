@@ -17,5 +17,6 @@ export PATH="$PWD/.venv/bin:$PATH"
 ruff format --check .
 ruff check .
 mypy exp benchmarks
+lint-imports
 shellcheck -x scripts/*.sh scripts/lib/*.sh scripts/slurm/*.sbatch .ci/run
 pytest -n 2 --durations 10 "$@"

@@ -18,10 +18,10 @@ from unittest import mock
 
 import pytest
 
-from magpie import console
-from magpie.configs import PROJECT, load_model
-from magpie.machine import this_machine
-from magpie.server import Server
+from magpie.common import console
+from magpie.config.load import PROJECT, load_model
+from magpie.models.hardware import this_machine
+from magpie.serving.server import Server
 
 sys.path.append(str(PROJECT / "benchmarks"))  # behind exp: both have a verify.py
 # GiB of KV cache for every server that a test starts: several are up at once

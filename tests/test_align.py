@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from conftest import clean_environment, finished, program, rows
-from magpie.aligning import model_of, problems_and_model
-from magpie.configs import PROJECT
-from magpie.console import MagpieError
-from magpie.records import encode
+from magpie.common.console import MagpieError
+from magpie.config.load import PROJECT
+from magpie.records.reading import encode
+from magpie.runs.aligning import model_of, problems_and_model
 from scripted_server import Reply, ScriptedServer, completion
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from conftest import STUB, clean_environment, finished, program, without_override
-from magpie.configs import PROJECT
+from magpie.config.load import PROJECT
 from scripted_server import Reply, ScriptedServer
 
 PROGRAMS = sorted(path.stem for path in (PROJECT / "exp").glob("*.py"))

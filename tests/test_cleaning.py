@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from conftest import program, rows
-from magpie.cleaning import REPAIRS, as_record, clean, cut_template_tokens, strip_heading
-from magpie.configs import PROJECT
-from magpie.records import encode
-from magpie.sentences import MATH, find_formulas, read_text
+from magpie.cleaning.clean import REPAIRS, as_record, clean, cut_template_tokens, strip_heading
+from magpie.cleaning.sentences import MATH, find_formulas, read_text
+from magpie.config.load import PROJECT
+from magpie.records.reading import encode
 from processor_time import check_takes, seconds
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 

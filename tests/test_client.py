@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from magpie import client as client_module
-from magpie import endpoints as endpoints_module
-from magpie.client import Client, Completion, Refused
-from magpie.console import MagpieError
-from magpie.server import Connection
+from magpie.client import client as client_module
+from magpie.client import endpoints as endpoints_module
+from magpie.client.client import Client, Completion, Refused
+from magpie.common.console import MagpieError
+from magpie.serving.server import Connection
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 SAMPLING = {"temperature": 0.5, "max_tokens": 7}

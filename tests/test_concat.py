@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from conftest import program, rows
-from magpie.console import MagpieError
-from magpie.jobs import job_file, main_files
-from magpie.merging import join, labelled
+from magpie.common.console import MagpieError
+from magpie.runs.jobs import job_file, main_files
+from magpie.runs.merging import join, labelled
 
 
 def write(path: Path, *records: dict[str, Any]) -> Path:

@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from magpie import configs
-from magpie.configs import load_domain, load_model, load_pair_settings, load_response_styles, load_steering, load_tag_prompts
-from magpie.console import MagpieError
-from magpie.pairs import STRATEGIES
-from magpie.records import DOMAINS
+from magpie.common.console import MagpieError
+from magpie.config import load as configs
+from magpie.config.load import (
+    load_domain,
+    load_model,
+    load_pair_settings,
+    load_response_styles,
+    load_steering,
+    load_tag_prompts,
+)
+from magpie.preferences.pairs import STRATEGIES
+from magpie.records.schema import DOMAINS
 
 MODELS = sorted(path.stem for path in (configs.CONFIGS / "models").glob("*.yaml"))
 

@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from magpie.benchmarks import Benchmark, load_benchmarks
-from magpie.configs import load_benchmark_list, load_contamination
-from magpie.console import MagpieError
-from magpie.contamination import Detector, NGrams, Rarity, certificate, likenesses, logistic, nearest, refuse_canaries
-from magpie.embedding import Embedder
-from magpie.readings import read
-from magpie.schemas import NGramRule
+from magpie.common.console import MagpieError
+from magpie.compute.embedding import Embedder
+from magpie.config.load import load_benchmark_list, load_contamination
+from magpie.config.schemas import NGramRule
+from magpie.similarity.contamination import (
+    Detector,
+    NGrams,
+    Rarity,
+    certificate,
+    likenesses,
+    logistic,
+    nearest,
+    refuse_canaries,
+)
+from magpie.similarity.normalize import read
+from magpie.similarity.test_sets import Benchmark, load_benchmarks
 
 PROBLEMS = [
     "Marlene bakes 48 rolls. She gives 3 rolls to each of her 7 neighbours and sells the rest for $2 each. How many dollars "

@@ -15,8 +15,8 @@ import pytest
 
 import decontaminate
 from conftest import clean_environment, program, rows
-from magpie.configs import PROJECT, load_benchmark_list
-from magpie.console import MagpieError
+from magpie.common.console import MagpieError
+from magpie.config.load import PROJECT, load_benchmark_list
 
 SECRET = "A cartographer folds a square map of side 64 cm seven times along its middle. How many square centimetres is it then?"
 SECRET_REWORDED = (
@@ -99,7 +99,7 @@ def test_contaminated_records_are_dropped_with_evidence_and_certified(job):
 
 def test_a_second_run_has_nothing_to_do_and_other_benchmarks_are_refused(job, monkeypatch, caplog):
     caplog.set_level("INFO", logger="magpie")
-    monkeypatch.setattr("magpie.console.log.propagate", True)
+    monkeypatch.setattr("magpie.common.console.log.propagate", True)
     run_here(monkeypatch, arguments(job))
     before = {path: path.read_bytes() for path in job.iterdir() if "decontaminated" in path.name}
     assert len(before) == 4
@@ -116,7 +116,7 @@ def test_a_second_run_has_nothing_to_do_and_other_benchmarks_are_refused(job, mo
 
 def test_the_vectors_of_a_benchmark_are_computed_once(job, monkeypatch):
     run_here(monkeypatch, arguments(job))
-    monkeypatch.setattr("magpie.embedding._load", lambda *_: pytest.fail("the model was loaded again"))
+    monkeypatch.setattr("magpie.compute.embedding._load", lambda *_: pytest.fail("the model was loaded again"))
     run_here(monkeypatch, arguments(job, "--overwrite"))
 
 
@@ -148,7 +148,7 @@ def test_malformed_rows_are_dropped_when_asked_for_and_do_not_count_as_hits(job,
 )
 def test_bad_input_is_refused_before_anything_is_embedded(job, monkeypatch, changed, given, words):
     monkeypatch.chdir(job)
-    monkeypatch.setattr("magpie.embedding._load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("magpie.compute.embedding._load", lambda *_: pytest.fail("a model was loaded"))
     for name, content in changed.items():
         (job / name).write_text(content)
     before = {path.name: path.read_bytes() for path in job.iterdir()}
@@ -160,8 +160,7 @@ def test_bad_input_is_refused_before_anything_is_embedded(job, monkeypatch, chan
 
 STOPPING = """
 import runpy, sys, time
-sys.path.insert(0, {exp!r})
-from magpie.runs import Run
+from magpie.runs.run import Run
 append = Run._append
 def stopping(self, entry, *more, **named):
     append(self, entry, *more, **named)

@@ -12,10 +12,11 @@ from threading import Thread
 
 import pytest
 
-from magpie import diagnosis, machine
-from magpie.configs import PROJECT
-from magpie.diagnosis import Finding
-from magpie.machine import Gpu, Machine
+from magpie import doctor as diagnosis
+from magpie.config.load import PROJECT
+from magpie.doctor import Finding
+from magpie.models import hardware as machine
+from magpie.models.hardware import Gpu, Machine
 
 H100 = "NVIDIA H100 80GB HBM3, 81559, {used}, {driver}"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import domains
-from magpie.configs import load_domain_cues
-from magpie.console import MagpieError
-from magpie.domain_tagger import LABELS, DomainTagger, cue_pattern, hashed_words, in_words, named
+from magpie.common.console import MagpieError
+from magpie.config.load import load_domain_cues
+from magpie.domains.classifier import LABELS, DomainTagger, cue_pattern, hashed_words, in_words, named
 from processor_time import check_takes
 
 CLEAR = {

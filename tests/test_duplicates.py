@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magpie import rooms, vector_index
-from magpie.console import MagpieError
-from magpie.duplicates import duplicates_by_vector, find_duplicates, keep_best
-from magpie.vector_index import IndexedRecord, IndexFolder, Partitions, VectorIndex
+from magpie.common.console import MagpieError
+from magpie.compute import large_arrays as rooms
+from magpie.compute import vector_index
+from magpie.compute.index_folder import IndexedRecord, IndexFolder
+from magpie.compute.vector_index import Partitions, VectorIndex
+from magpie.similarity.dedup import duplicates_by_vector, find_duplicates, keep_best
 
 STORY = (
     "A farmer in the valley has {a} sheep and {b} goats behind the old mill, and every morning he counts them before the bell "

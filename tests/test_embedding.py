@@ -8,8 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from magpie.console import MagpieError
-from magpie.embedding import Embedder, VectorCache
+from magpie.common.console import MagpieError
+from magpie.compute.embedding import Embedder
+from magpie.compute.vector_cache import VectorCache
 
 TEXTS = ["Find the area of a circle of radius 3.", "What is 2 + 2?", "Compute the derivative of $x^2$."]
 

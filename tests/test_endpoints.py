@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from conftest import program, rows
-from magpie import client as client_module
-from magpie import endpoints as endpoints_module
-from magpie.client import Client, Refused
-from magpie.console import MagpieError
-from magpie.endpoints import Connection, Endpoint, addresses, listed
-from magpie.flags import Parser, add_model
+from magpie.cli.flags import Parser, add_model
+from magpie.client import client as client_module
+from magpie.client import endpoints as endpoints_module
+from magpie.client.client import Client, Refused
+from magpie.client.endpoints import Connection, Endpoint, addresses, listed
+from magpie.common.console import MagpieError
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 from test_client import at_last
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hostile_answers import hostile_answers
-from magpie.answer_text import danger, measure, number, plain
-from magpie.equality import Verdict, cheaply, compare
+from magpie.verification.equality import Verdict, cheaply, compare
+from magpie.verification.normalize import danger, measure, number, plain
 from processor_time import check_takes
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from conftest import process, program, rows
-from magpie.cards import job_files
-from magpie.configs import load_model
-from magpie.console import MagpieError
-from magpie.formats import FORMATS, METADATA, Options, group_of
-from magpie.tables import split_of
+from magpie.common.console import MagpieError
+from magpie.config.load import load_model
+from magpie.export.card import job_files
+from magpie.export.formats import FORMATS, METADATA, Options, group_of
+from magpie.export.writer import split_of
 
 RECORD: dict[str, Any] = {
     "id": "job-1",

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from conftest import program, rows
-from magpie import configs
-from magpie.configs import load_filter
-from magpie.console import MagpieError
-from magpie.filters import Filter, choose, shares
-from magpie.schemas import FilterPreset, Rule
+from magpie.common.console import MagpieError
+from magpie.config import load as configs
+from magpie.config.load import load_filter
+from magpie.config.schemas import FilterPreset, Rule
+from magpie.selection.rules import Filter
+from magpie.selection.sampling import choose, shares
 
 PRESETS = sorted(path.stem for path in (configs.CONFIGS / "filters").glob("*.yaml"))
 GOOD: dict[str, Any] = {

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from magpie.final_answers import TAIL, final_answer
+from magpie.verification.extract import TAIL, final_answer
 from processor_time import check_takes
 
 ANSWERS: dict[str, tuple[str, str | None]] = {

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from conftest import program, rows
-from magpie import rooms, vector_index
-from magpie.console import MagpieError
-from magpie.distances import Compared, compare_files, problem_of, rank_of
-from magpie.embedding import Embedder
-from magpie.vector_index import IndexFolder
+from magpie.common.console import MagpieError
+from magpie.compute import large_arrays as rooms
+from magpie.compute import vector_index
+from magpie.compute.embedding import Embedder
+from magpie.compute.index_folder import IndexFolder
+from magpie.similarity.compare_files import Compared, compare_files, problem_of, rank_of
 
 PROBLEMS = [
     {"id": "p1", "instruction": "Find $x$ such that $3x+5=20$."},

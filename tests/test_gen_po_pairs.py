@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from conftest import clean_environment, program, rows
-from magpie.configs import PROJECT
-from magpie.preference_formats import (
+from magpie.config.load import PROJECT
+from magpie.export.preference_formats import (
     AXOLOTL,
     DPO_COLUMNS,
     KTO_COLUMNS,
@@ -25,7 +25,7 @@ from magpie.preference_formats import (
     not_a_pair,
     sharegpt_dpo,
 )
-from magpie.records import encode
+from magpie.records.reading import encode
 
 SHARED = PROJECT / "../shared/data"
 
@@ -144,8 +144,7 @@ def test_other_settings_are_refused_for_the_same_output(job: Path) -> None:
 
 STOPPING = """
 import runpy, sys, time
-sys.path.insert(0, {exp!r})
-from magpie.streams import Stream
+from magpie.runs.one_pass import Stream
 keep, calls = Stream.keep_several, 0
 def stopping(self, rows):
     global calls

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from conftest import program, rows
-from magpie.configs import load_model
-from magpie.templates import ChatTemplate
+from magpie.config.load import load_model
+from magpie.models.chat_template import ChatTemplate
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 QUESTIONS = ["What is 2 + 3?", "Solve x^2 = 9 for x.", "How many primes are below 20?", "Differentiate x^3 with respect to x."]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from magpie.configs import ModelPreset, load_model
-from magpie.guards import LLAMA, QWEN, guard_form, read_llama_guard, read_qwen3guard
+from magpie.config.load import ModelPreset, load_model
+from magpie.tagging.guard_models import LLAMA, QWEN, guard_form, read_llama_guard, read_qwen3guard
 
 
 @pytest.mark.parametrize(

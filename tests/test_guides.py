@@ -6,11 +6,11 @@ import json
 import re
 import subprocess
 
+import docs as guides
 import pytest
 
 from conftest import program
-from magpie import guides
-from magpie.configs import PROJECT
+from magpie.config.load import PROJECT
 
 PAGES = [*sorted((PROJECT / "docs").glob("*.md")), *sorted(PROJECT.glob("*.md"))]
 STAGES = sorted(path.stem for path in (PROJECT / "exp").glob("*.py"))

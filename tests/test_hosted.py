@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 import pytest
 
 from conftest import program, rows
-from magpie.client import Client, Refused
-from magpie.endpoints import Connection
-from magpie.hosted import ChatPrompt, HostedTemplate, Limits, Prices
-from magpie.records import DIFFICULTIES
-from magpie.streams import Totals
-from magpie.texts import machine_readable
+from magpie.client.chat_prompt import ChatPrompt, HostedTemplate
+from magpie.client.client import Client, Refused
+from magpie.client.endpoints import Connection
+from magpie.client.rate_limit import Limits, Prices
+from magpie.records.schema import DIFFICULTIES
+from magpie.runs.one_pass import Totals
+from magpie.text.reasoning import machine_readable
 from scripted_server import MODEL, Reply, ScriptedServer, chat
 
 T = TypeVar("T")

@@ -15,8 +15,9 @@ import pytest
 
 import kill
 from conftest import STUB, clean_environment
-from magpie.configs import PROJECT, load_model
-from magpie.server import Server, hashed_seed
+from magpie.common.seeds import hashed_seed
+from magpie.config.load import PROJECT, load_model
+from magpie.serving.server import Server
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 SERVE = [sys.executable, str(PROJECT / "exp" / "serve.py"), "smollm2"]

@@ -9,7 +9,7 @@ import pytest
 from datasets import load_dataset
 
 from conftest import STUB, clean_environment, finished, rows
-from magpie.configs import PROJECT
+from magpie.config.load import PROJECT
 
 LAUNCHER = PROJECT / "scripts" / "magpie-smollm2.sh"
 

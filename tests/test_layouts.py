@@ -13,10 +13,10 @@ import pytest
 
 import serve
 from conftest import program
-from magpie import serve_commands
-from magpie.configs import Architecture, ModelPreset, load_model
-from magpie.console import MagpieError
-from magpie.layouts import Wanted, architecture, described, layout
+from magpie.common.console import MagpieError
+from magpie.config.load import Architecture, ModelPreset, load_model
+from magpie.serving import cli as serve_commands
+from magpie.serving.parallelism import Wanted, architecture, described, layout
 
 H200, H100, A100 = ("--gpu_memory", 141), ("--gpu_memory", 80), ("--gpu_memory", 80)
 R1 = (

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from magpie.likeness import key, normalise, numbers, same_problem
-from magpie.number_words import counted
-from magpie.readings import LIMIT
-from magpie.vocabulary import stem, tables
+from magpie.similarity.lexicon import stem, tables
+from magpie.similarity.normalize import LIMIT
+from magpie.similarity.number_words import counted
+from magpie.similarity.same_problem import key, normalise, numbers, same_problem
 from processor_time import check_takes
 
 SAME = [

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from conftest import STUB, clean_environment
-from magpie import notebook
-from magpie.configs import PROJECT
-from magpie.mathml import markdown
+from magpie.config.load import PROJECT
+from magpie.reporting import notebook
+from magpie.reporting.math_html import markdown
 from test_report import HOSTILE
 
 TAGS = re.compile(r"</?(?:span|code|br)>")
@@ -96,8 +96,7 @@ def test_a_command_is_shown_as_a_terminal_takes_it_and_a_failure_stops_the_cell(
 INTERRUPTED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as a kernel has it, wherever the tests were started
-sys.path.insert(0, {path!r})
-from magpie import notebook
+from magpie.reporting import notebook
 notebook.PYTHON = sys.executable
 notebook.run("-c", "import time; print('ready', flush=True); time.sleep(1000)")
 """
@@ -127,8 +126,7 @@ def wait_for(look, seconds=60.0):
 SERVED = """
 import os, sys, time
 from pathlib import Path
-sys.path.insert(0, {path!r})
-from magpie import notebook
+from magpie.reporting import notebook
 notebook.serve("smollm2", Path({folder!r}))
 print(os.environ["MAGPIE_SERVE_PID"], flush=True)
 time.sleep(1000)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conftest import program, rows
-from magpie.configs import PROJECT
-from magpie.plots import counts
+from magpie.config.load import PROJECT
+from magpie.reporting.plots import counts
 
 DEMO, CONCATENATION, FILTERING = "demo_production", "data_sft/data_concatenation", "data_sft/data_filter"
 

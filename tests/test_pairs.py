@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from magpie.configs import load_pair_settings
-from magpie.console import MagpieError
-from magpie.pair_statistics import Statistics, longer_wins
-from magpie.pairs import STRATEGIES, Candidate, NoPair, Pair, PairMaker, Strategy, row_of, spread
-from magpie.texts import _periodic, ends_in_loop
+from magpie.common.console import MagpieError
+from magpie.config.load import load_pair_settings
+from magpie.preferences.pairs import STRATEGIES, Candidate, NoPair, Pair, PairMaker, Strategy, row_of, spread
+from magpie.preferences.statistics import Statistics, longer_wins
+from magpie.text.degeneration import _periodic, ends_in_loop
 
 LOOP = "Then 2 + 2 = 4, so we go on. " * 40
 

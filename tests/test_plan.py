@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 
+import docs as guides
 import pytest
 
 from conftest import program
-from magpie import guides, planning
-from magpie.configs import PROJECT, load_model, load_planning
-from magpie.console import MagpieError
-from magpie.plan_figures import figures_of, gpus_of_replica, measured, model_of
-from magpie.plan_tables import amount, hours, lines, size
-from magpie.planning import Order, plan
+from magpie.common.console import MagpieError
+from magpie.config.load import PROJECT, load_model, load_planning
+from magpie.planning import formulas as planning
+from magpie.planning.assumptions import figures_of, gpus_of_replica, measured, model_of
+from magpie.planning.formulas import Order, plan
+from magpie.planning.tables import amount, hours, lines, size
 
 ROUND = {
     "clean_share": 0.8,

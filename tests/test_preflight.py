@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from magpie.console import MagpieError, log
-from magpie.preflight import ALARM_SHARE, LEAST_TO_ALARM, DuplicateAlarm, Preflight
+from magpie.common.console import MagpieError, log
+from magpie.generation.preflight import ALARM_SHARE, LEAST_TO_ALARM, DuplicateAlarm, Preflight
 
 
 class Kept(logging.Handler):

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from magpie import pace, progress
-from magpie.console import log
-from magpie.progress import time_left
+from magpie.client import throughput as pace
+from magpie.common import progress
+from magpie.common.console import log
+from magpie.common.progress import time_left
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from conftest import STUB, clean_environment, finished, rows
-from magpie.configs import PROJECT
+from magpie.config.load import PROJECT
 
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 TREE = re.compile(r"^## (?:The tree|ファイル構成)\n\n```\n(.*?)```", re.DOTALL | re.MULTILINE)
 MAIN_JOB = "engine/test_main_job.py::test_the_main_job_ends_with_its_files"
 SERVER_ELSEWHERE = "test_launcher.py::test_a_server_elsewhere_is_used_and_settings_reach_the_stages"
 R1 = "engine/test_r1.py::test_the_r1_launcher_on_a_tiny_model_of_its_architecture"
+PACKAGE_FILES = sorted((PROJECT / "exp" / "magpie").glob("*/__init__.py"))
 NEEDS_A_GPU = {
     "bash scripts/magpie-deepseek-r1.sh",
     "bash scripts/magpie-qwen2.5-math-72b.sh",
@@ -90,6 +91,16 @@ def test_one_server_around_several_commands(tmp_path):
     assert len(rows(tmp_path / "two" / "two_ins_2res.jsonl")) == 12
 
 
+PACKAGES = {path.parent.name: path.read_text(encoding="utf-8").strip().strip('"') for path in PACKAGE_FILES}
+
+
+def test_a_packages_line_in_the_architecture_is_its_own_and_its_modules_are_all_there():
+    page = (PROJECT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for name, line in PACKAGES.items():
+        modules = sorted(path.stem for path in (PROJECT / "exp" / "magpie" / name).glob("[a-z]*.py"))
+        assert f"| `{name}` | {line} | {', '.join(modules)} |\n" in page
+
+
 def tree(name: str) -> list[tuple[str, str]]:
     """A README's tree: each path with what is said of it."""
     found = TREE.search((PROJECT / name).read_text(encoding="utf-8"))
@@ -101,6 +112,7 @@ def test_the_tree_names_every_file_and_folder():
     paths = [path for path, _ in tree("README.md")]
     assert sorted(set(paths)) == sorted(paths)
     shared = {f"exp/magpie/{path.name}" for path in (PROJECT / "exp" / "magpie").glob("[a-z]*.py")}
+    shared |= {f"exp/magpie/{name}/" for name in PACKAGES}
     folders = {f"configs/{path.name}{'/' * path.is_dir()}" for path in (PROJECT / "configs").iterdir()}
     pages = {path.name for path in PROJECT.glob("*.md")}
     assert (shared | folders | pages) - set(paths) == set()

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from magpie.console import MagpieError
-from magpie.records import check_input, encode, known_keys, read_rows, stem_of
+from magpie.common.console import MagpieError
+from magpie.records.reading import check_input, encode, known_keys, read_rows, stem_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT / "../shared/data"
@@ -206,7 +206,7 @@ def test_skipped_malformed_lines_are_counted_and_come_as_rows_that_can_be_writte
 
 
 def test_every_key_of_a_record_is_tried_with_a_wrong_type() -> None:
-    from magpie.records import Record
+    from magpie.records.schema import Record
 
     assert set(WRONG_TYPES) == set(Record.__annotations__)
 
@@ -278,8 +278,8 @@ DEEP = """
 import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-from magpie.console import MagpieError
-from magpie.records import check_input
+from magpie.common.console import MagpieError
+from magpie.records.reading import check_input
 try:
     check_input(Path(sys.argv[1]), skip_malformed=False)
 except MagpieError as error:
@@ -383,7 +383,7 @@ def test_the_stem_is_the_name_without_its_endings(name: str, stem: str) -> None:
 MEMORY = """
 import sys
 from pathlib import Path
-from magpie.records import check_input
+from magpie.records.reading import check_input
 assert check_input(Path(sys.argv[1]), skip_malformed=False).rows == int(sys.argv[2])
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from conftest import program
-from magpie.mathml import ATTRIBUTES, ELEMENTS, MathText, mathml, visible
-from magpie.measures import MOST_LABELS, OTHERS, Labels, Numbers, Reservoir
-from magpie.report_page import page
-from magpie.reporting import Facts, line_of, read_job, run_files
-from magpie.runs import Run
+from magpie.reporting.facts import Facts, line_of, read_job, run_files
+from magpie.reporting.math_html import ATTRIBUTES, ELEMENTS, MathText, mathml, visible
+from magpie.reporting.page import page
+from magpie.reporting.streaming_stats import MOST_LABELS, OTHERS, Labels, Numbers, Reservoir
+from magpie.runs.run import Run
 
 Record = dict[str, Any]
 

@@ -24,10 +24,10 @@ from made_rewards import (
     make_strange,
     tokenizer_of,
 )
-from magpie.batches import by_tokens
-from magpie.configs import PROJECT
-from magpie.console import MagpieError
-from magpie.rewards import REDUCTIONS, RewardModel, chosen_rewards, conversation, with_steps
+from magpie.common.console import MagpieError
+from magpie.compute.batching import by_tokens
+from magpie.config.load import PROJECT
+from magpie.rewards.model import REDUCTIONS, RewardModel, chosen_rewards, conversation, with_steps
 
 PAIRS = [
     ("What is 3 times 4?", "3 times 4 is 12."),
@@ -281,8 +281,7 @@ def test_the_stage_adds_rewards_of_several_models(tmp_path, made):
 
 STOPPING = """
 import runpy, sys, time
-sys.path.insert(0, {exp!r})
-from magpie.runs import Run
+from magpie.runs.run import Run
 append, calls = Run._append, 0
 def stopping(self, *more, **named):
     global calls

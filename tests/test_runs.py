@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from magpie import runs
-from magpie.console import MagpieError
-from magpie.runs import Progress, Run
+from magpie.common.console import MagpieError
+from magpie.runs import run as runs
+from magpie.runs.run import Progress, Run
 
 PROJECT = Path(__file__).resolve().parents[1]
 ROWS = 6

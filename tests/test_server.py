@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from magpie import server as server_module
-from magpie.configs import ModelPreset
-from magpie.console import MagpieError
-from magpie.server import Server, _free_port
+from magpie.common.console import MagpieError
+from magpie.config.load import ModelPreset
+from magpie.serving import server as server_module
+from magpie.serving.server import Server, _free_port
 
 ENGINE = """
 import sys

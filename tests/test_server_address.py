@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from magpie import server
-from magpie.configs import ModelPreset
-from magpie.machine import is_complete
-from magpie.server import Server
+from magpie.config.load import ModelPreset
+from magpie.models.checkpoint import is_complete
+from magpie.serving import server
+from magpie.serving.server import Server
 
 
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *files: str) -> ModelPreset:

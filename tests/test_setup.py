@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import clean_environment, without_override
-from magpie.configs import PROJECT
+from magpie.config.load import PROJECT
 
 PYTHON = """#!/usr/bin/env bash
 # in the place of Python, the user's and .venv's; TOO_OLD: the version check says no; UV_SAYS: why pip has no uv
@@ -40,7 +40,12 @@ esac
 def clone(tmp_path: Path) -> Path:
     """A clone whose set-up is the real script, without anything to install."""
     root = tmp_path / "clone"
-    for name in ("scripts/setup.sh", "requirements-cpu.txt", *(f"locks/{lock}.txt" for lock in ("cpu", "gpu", "dev", "uv"))):
+    for name in (
+        "scripts/setup.sh",
+        "pyproject.toml",
+        "requirements-cpu.txt",
+        *(f"locks/{lock}.txt" for lock in ("cpu", "gpu", "dev", "uv")),
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, root / name)
     (root / "models" / "SmolLM2-135M-Instruct").mkdir(parents=True)
@@ -84,7 +89,7 @@ def set_of(clone: Path) -> str:
 @pytest.mark.parametrize(("gpu", "expected"), [(False, "cpu"), (True, "gpu")])
 def test_a_fresh_clone_gets_the_set_of_the_machine_and_a_second_run_does_nothing(clone, gpu, expected):
     done, _ = set_up(clone, gpu=gpu)
-    assert done[0] == "cleared" and f"-r locks/{expected}.txt" in done[-1]
+    assert done[0] == "cleared" and f"-r locks/{expected}.txt" in done[-2] and "--editable ." in done[-1]
     assert set_of(clone) == expected
     assert set_up(clone, gpu=gpu) == ([], "")
 
@@ -102,7 +107,7 @@ def test_the_lock_of_the_set_that_is_there_is_what_an_update_installs(clone):
     with (clone / "locks" / "gpu.txt").open("a") as lock:
         lock.write("new==1\n")
     done, _ = set_up(clone)
-    assert len(done) == 1 and "-r locks/gpu.txt" in done[0]
+    assert len(done) == 2 and "-r locks/gpu.txt" in done[0]
 
 
 def test_another_set_is_made_where_it_is_asked_for(clone):
@@ -114,7 +119,7 @@ def test_another_set_is_made_where_it_is_asked_for(clone):
 def test_what_was_interrupted_goes_on_with_its_own_set(clone):
     set_up(clone, MAGPIE_SET="gpu", PIP_CODE="7", code=7)
     done, _ = set_up(clone)
-    assert len(done) == 1 and "-r locks/gpu.txt" in done[0]
+    assert len(done) == 2 and "-r locks/gpu.txt" in done[0]
     assert set_up(clone)[0] == []
 
 
@@ -152,8 +157,8 @@ def test_who_holds_the_lock_is_waited_for(clone):
 
 def test_uv_installs_the_set_and_the_tools_from_their_locks(clone):
     done, said = set_up(clone, dev=True)
-    assert [line.split()[0] for line in done] == ["cleared", "uv", "uv", "uv"]
-    for line, wanted in zip(done[1:], ("torch==", "-r locks/cpu.txt", "-r locks/dev.txt"), strict=True):
+    assert [line.split()[0] for line in done] == ["cleared", "uv", "uv", "uv", "uv"]
+    for line, wanted in zip(done[1:], ("torch==", "-r locks/cpu.txt", "--editable .", "-r locks/dev.txt"), strict=True):
         assert wanted in line and "--no-deps" in line
     assert "+cpu" in done[1] and "installing the cpu set" in said
     assert set_up(clone, dev=True) == ([], "")
@@ -161,8 +166,9 @@ def test_uv_installs_the_set_and_the_tools_from_their_locks(clone):
 
 def test_where_uv_cannot_be_had_pip_installs_the_same(clone):
     done, said = set_up(clone, dev=True, UV_SAYS="ERROR: No matching distribution found for uv")
-    assert [line.split()[0] for line in done] == ["cleared", "pip", "pip", "pip", "pip"]  # its dry run, and torch
-    assert "-r locks/cpu.txt" in done[3] and "-r locks/dev.txt" in done[4] and all("--no-deps" in line for line in done[1:])
+    assert [line.split()[0] for line in done] == ["cleared", *["pip"] * 5]  # its dry run, torch and the rest
+    assert "-r locks/cpu.txt" in done[3] and "--editable ." in done[4] and "-r locks/dev.txt" in done[5]
+    assert all("--no-deps" in line for line in done[1:])
     assert "pip does it, which takes minutes" in said and "No matching distribution" in said
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from conftest import clean_environment, program, rows
-from magpie.configs import PROJECT, load_model
-from magpie.domain_tagger import LABELS
-from magpie.embedding import Embedder
-from magpie.jobs import finished
-from magpie.reporting import line_of, run_files
-from magpie.shards import Shard, parse, whole_of
+from magpie.compute.embedding import Embedder
+from magpie.config.load import PROJECT, load_model
+from magpie.domains.classifier import LABELS
+from magpie.reporting.facts import line_of, run_files
+from magpie.runs.jobs import finished
+from magpie.runs.shards import Shard, parse, whole_of
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 TOKENIZER = load_model("smollm2").path

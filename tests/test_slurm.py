@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from conftest import clean_environment
-from magpie.configs import PROJECT
+from magpie.config.load import PROJECT
 
 JOBS = sorted((PROJECT / "scripts" / "slurm").glob("*.sbatch"))
 NAMED = re.compile(r'"\$PROJECT/([\w./-]+)"')

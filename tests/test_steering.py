@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from magpie.configs import Domain, Steering, TaskTemplate, load_domain, load_steering
-from magpie.records import DOMAINS
-from magpie.steering import Steer, Steerer, balanced
+from magpie.config.load import Domain, Steering, TaskTemplate, load_domain, load_steering
+from magpie.generation.steering import Steer, Steerer, balanced
+from magpie.records.schema import DOMAINS
 
 
 def worst_distance(weights: dict[str, float], steps: int) -> float:

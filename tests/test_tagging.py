@@ -7,10 +7,10 @@ import json
 import msgspec
 import pytest
 
-from magpie.configs import load_model, load_tag_prompts
-from magpie.records import DIFFICULTIES, DOMAINS, QUALITIES, TASK_CATEGORIES, Record
-from magpie.tagging import ASKED, MISSIONS, question, read_answer, with_tags
-from magpie.templates import ChatTemplate
+from magpie.config.load import load_model, load_tag_prompts
+from magpie.models.chat_template import ChatTemplate
+from magpie.records.schema import DIFFICULTIES, DOMAINS, QUALITIES, TASK_CATEGORIES, Record
+from magpie.tagging.missions import ASKED, MISSIONS, question, read_answer, with_tags
 
 LABELS = {
     "difficulty": DIFFICULTIES,

@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from magpie.texts import ends_in_loop, language_of, looks_english, sample_defect, split_reasoning
+from magpie.text.degeneration import ends_in_loop, sample_defect
+from magpie.text.language import language_of, looks_english
+from magpie.text.reasoning import split_reasoning
 from processor_time import check_takes
 
 

@@ -15,10 +15,10 @@ import pytest
 
 import made_tokenizers
 from made_tokenizers import FAMILIES
-from magpie.configs import PROJECT, ModelPreset
-from magpie.console import MagpieError
-from magpie.templates import ChatTemplate
-from magpie.tokenizer import CONFIG, TEMPLATE, TOKENIZER, Tokenizer, TransformersTokenizer, load_tokenizer
+from magpie.common.console import MagpieError
+from magpie.config.load import PROJECT, ModelPreset
+from magpie.models.chat_template import ChatTemplate
+from magpie.models.tokenizer import CONFIG, TEMPLATE, TOKENIZER, Tokenizer, TransformersTokenizer, load_tokenizer
 
 EMBEDDED = PROJECT / "models" / "SmolLM2-135M-Instruct"
 MODELS = [*FAMILIES, *(["embedded"] if EMBEDDED.is_dir() else [])]

@@ -16,9 +16,9 @@ import pytest
 import made_tokenizers
 import unitag
 from conftest import clean_environment, rows
-from magpie.configs import PROJECT, load_model
-from magpie.console import MagpieError
-from magpie.templates import ChatTemplate
+from magpie.common.console import MagpieError
+from magpie.config.load import PROJECT, load_model
+from magpie.models.chat_template import ChatTemplate
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 ANSWERS = {
@@ -261,7 +261,7 @@ def test_rewards_go_to_the_records_with_one_response_and_the_others_say_why_not(
         def score(self, conversations):
             return [None if len(turns[1]["content"]) > 9 else float(len(turns[1]["content"])) for turns in conversations]
 
-    monkeypatch.setitem(sys.modules, "magpie.rewards", types.SimpleNamespace(RewardModel=RewardModel))
+    monkeypatch.setitem(sys.modules, "magpie.rewards.model", types.SimpleNamespace(RewardModel=RewardModel))
     answers = [
         {"response": "four"},
         {"responses": ["a", "b"]},

@@ -16,9 +16,9 @@ import pytest
 
 from conftest import clean_environment, program, rows
 from hostile_answers import hostile_answers
-from magpie.configs import PROJECT
-from magpie.records import read_rows
-from magpie.verifier import Job, Limits, Verifier
+from magpie.config.load import PROJECT
+from magpie.records.reading import read_rows
+from magpie.verification.pool import Job, Limits, Verifier
 
 VOTES = PROJECT / "../shared/data/gold/votes_dev.jsonl"
 BOXED = "We compute. The answer is \\boxed{%s}."
@@ -119,8 +119,7 @@ def _workers() -> list[psutil.Process]:
 
 LIMITED = """
 import sys
-sys.path.insert(0, {exp!r})
-from magpie import verifier
+from magpie.verification import pool as verifier
 verifier._start_worker(verifier.Limits(seconds=0.2, megabytes=700))
 print(verifier._limited(lambda: {work}), flush=True)
 """

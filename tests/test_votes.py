@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from magpie.records import DIFFICULTIES
-from magpie.verifier import Judgement
-from magpie.verifying import job_of, verified, with_response
-from magpie.votes import choose, difficulty, is_verified, vote, wilson
+from magpie.records.schema import DIFFICULTIES
+from magpie.verification.annotate import job_of, verified, with_response
+from magpie.verification.pool import Judgement
+from magpie.verification.votes import choose, difficulty, is_verified, vote, wilson
 
 
 def judged(groups: list[int | None], correct: list[bool | None] | None = None) -> Judgement:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from magpie import watching
-from magpie.configs import PROJECT
-from magpie.console import MagpieError
-from magpie.runs import Run
-from magpie.watching import Part, Watch, held, watch
+from magpie.common.console import MagpieError
+from magpie.config.load import PROJECT
+from magpie.reporting import watch as watching
+from magpie.reporting.watch import Part, Watch, held, watch
+from magpie.runs.run import Run
 from test_report import stage
 
 

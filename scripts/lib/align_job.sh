@@ -39,7 +39,7 @@ elif [[ -d $source ]]; then
 fi
 
 bash "$PROJECT/scripts/setup.sh"
-told=$(PYTHONPATH=$PROJECT/exp "$VENV_PYTHON" -m magpie.aligning "$source") || exit
+told=$("$VENV_PYTHON" -m magpie.runs.aligning "$source") || exit
 {
   read -r PROBLEMS
   read -r known || known=''

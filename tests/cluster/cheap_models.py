@@ -20,9 +20,9 @@ from unittest import mock
 
 import numpy as np
 
-from magpie import embedding
-from magpie.console import run_program
-from magpie.rewards import Conversation, RewardModel
+from magpie.common.console import run_program
+from magpie.compute import embedding
+from magpie.rewards.model import Conversation, RewardModel
 
 CHUNK = 50
 """Texts that are embedded together."""

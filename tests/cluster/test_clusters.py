@@ -22,14 +22,16 @@ import pytest
 from cheap_models import CHUNK, cheap_models
 
 from conftest import clean_environment, program, rows
-from magpie import clusters, vector_index
-from magpie.clusters import HERE, Cluster, _division, workers_at
-from magpie.configs import PROJECT
-from magpie.console import MagpieError
-from magpie.duplicates import NEIGHBOURS
-from magpie.embedding import DEFAULT_EMBEDDING_MODEL, Encoder, VectorCache
-from magpie.rewards import RewardModel, conversation
-from magpie.vector_index import Partitions
+from magpie.common.console import MagpieError
+from magpie.compute import executors as clusters
+from magpie.compute import vector_index
+from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Encoder
+from magpie.compute.executors import HERE, Cluster, _division, workers_at
+from magpie.compute.vector_cache import VectorCache
+from magpie.compute.vector_index import Partitions
+from magpie.config.load import PROJECT
+from magpie.rewards.model import RewardModel, conversation
+from magpie.similarity.dedup import NEIGHBOURS
 
 STORE = 80 * 2**20  # Ray takes no less than 75 MiB
 NODE = {"num_cpus": 1, "object_store_memory": STORE}
@@ -319,7 +321,7 @@ def test_machines_are_divided_among_workers(nodes: list, cores: int, gpu: bool, 
 
 
 def test_without_ray_ray_is_not_imported() -> None:
-    code = "import sys; import gen_dis, gen_po_rewards, magpie.distances; from magpie.clusters import workers_at\n"
+    code = "import sys; import gen_dis, gen_po_rewards, magpie.distances; from magpie.compute.executors import workers_at\n"
     code += "with workers_at(None) as workers: print(list(workers.map(str, [1]))); print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT / "exp", capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[(0, '1')]", "False"]

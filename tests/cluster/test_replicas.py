@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import program
-from magpie.configs import PROJECT
+from magpie.config.load import PROJECT
 from replicas import run, two_nodes
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from magpie.machine import QUANTISED
+from magpie.models.checkpoint import QUANTISED
 from test_layouts import GOLDEN
 
 COMMANDS = [command for _, lines in GOLDEN.values() for command in lines if command.startswith("vllm serve ")]

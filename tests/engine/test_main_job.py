@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from conftest import clean_environment, finished, rows
-from magpie.configs import PROJECT
+from magpie.config.load import PROJECT
 
 LAUNCHER = PROJECT / "scripts" / "magpie-smollm2.sh"
 

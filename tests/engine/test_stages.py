@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from conftest import clean_environment, finished, process, program, rows
-from magpie.configs import PROJECT, load_domain, load_model
-from magpie.records import DIFFICULTIES, DOMAIN_TAGS, QUALITIES, TASK_CATEGORIES
-from magpie.tagging import ASKED, MISSIONS
+from magpie.config.load import PROJECT, load_domain, load_model
+from magpie.records.schema import DIFFICULTIES, DOMAIN_TAGS, QUALITIES, TASK_CATEGORIES
+from magpie.tagging.missions import ASKED, MISSIONS
 
 QUESTIONS = ["What is 2 + 3?", "Solve x^2 = 9 for x.", "How many primes are below 20?", "Differentiate x^3 with respect to x."]
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from conftest import program, rows
-from magpie.configs import PROJECT
-from magpie.preference_formats import kto
-from magpie.records import encode
+from magpie.config.load import PROJECT
+from magpie.export.preference_formats import kto
+from magpie.records.reading import encode
 
 MODEL = PROJECT / "models" / "SmolLM2-135M-Instruct"
 pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="bash scripts/setup.sh makes the embedded model")

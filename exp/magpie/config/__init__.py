@@ -1,0 +1,1 @@
+"""The files of configs/, loaded and type-checked; model presets."""

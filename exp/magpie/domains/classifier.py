@@ -1,0 +1,156 @@
+"""The field of mathematics of a problem, without a language model: its embedding, its words, and a linear classifier.
+
+What goes in: the embedding of the problem's words (LaTeX commands read as English), which words and commands it holds (hashed),
+and how many cues of each field (configs/tagging/domains.yaml). The weights are in domains.npz; `python
+benchmarks/domains.py --train` makes them, and says how good they are.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magpie.common.console import MagpieError
+from magpie.compute.embedding import Embedder
+from magpie.config.load import load_domain_cues
+from magpie.config.schemas import DomainCues
+from magpie.records.schema import DOMAINS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+WEIGHTS = Path(__file__).with_name("domains.npz")
+OTHER_DOMAIN = "other"
+"""No mathematics, or a field that is not clear."""
+LABELS = (*DOMAINS, OTHER_DOMAIN)
+BUCKETS = 4096
+"""Words are hashed into so many columns: the weights hold numbers alone, none of the training data's words."""
+LEAST_CONFIDENCE = 0.3
+"""Below this the field is `other`. Measured (docs/LOG.md): under it a field is wrong more often than not."""
+READ = 8_000
+"""Characters of a text that are looked at."""
+_WORD = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]{2,}|[\^_=<>+/!|]|\d+")
+_LAYOUT = re.compile(
+    r"\\(?:mathrm|mathbf|mathit|mathsf|operatorname|text(?:bf|it|rm)?|left|right|q?quad|displaystyle|mathbb|mathcal|[dt]?frac"
+    r"|overline|bar|hat|vec)(?![a-zA-Z])"
+)
+_MATRIX = re.compile(r"\\begin\{[pbvV]?matrix\}")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{\w+\*?\}")
+_PRIME = re.compile(r"\^\{?\\prime(?:\s*\\prime)*\}?|(?<=[a-z])'+(?![a-z])")
+_COMMAND = re.compile(r"\\([a-zA-Z]+)")
+_SYMBOL = re.compile(r"[${}\\_^&~\s]+")
+
+
+class DomainFeatures:
+    """What the classifier sees of a text."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        self._config = load_domain_cues()
+
+    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, csr_matrix, np.ndarray]:
+        """Return embeddings (n, dimension), hashed words (n, BUCKETS; rows of length 1) and cues (n, 2 for each field)."""
+        texts = [text[:READ] for text in texts]
+        embeddings = self.embedder.encode([in_words(text, self._config) for text in texts])
+        return embeddings, hashed_words(texts), self._cues(texts)
+
+    @cached_property
+    def _patterns(self) -> list[re.Pattern[str]]:
+        return [cue_pattern(self._config.cues[field]) for field in DOMAINS]
+
+    def _cues(self, texts: Sequence[str]) -> np.ndarray:
+        import numpy as np
+
+        flat = [" ".join(text.lower().split()) for text in texts]
+        found = [[len(set(pattern.findall(text))) for pattern in self._patterns] for text in flat]
+        counts = np.array(found, dtype=np.float32).reshape(len(texts), len(DOMAINS))
+        return np.hstack([np.log1p(counts), counts / (counts.sum(axis=1, keepdims=True) + 1)])
+
+
+def in_words(text: str, config: DomainCues) -> str:
+    """Return a text with its LaTeX read as English as far as that says something about its field."""
+    text = _PRIME.sub(" derivative ", _LAYOUT.sub(" ", text))
+    text = _ENVIRONMENT.sub(" ", _MATRIX.sub(" matrix ", text))
+    text = _COMMAND.sub(lambda command: f" {config.commands.get(command[1], command[1])} ", text)
+    return _SYMBOL.sub(" ", text).strip()
+
+
+def cue_pattern(cues: str) -> re.Pattern[str]:
+    """Return the pattern of a list of cues: the longest first, each at the start of a word."""
+    words = sorted({word.strip() for word in cues.split(", ")} - {""}, key=lambda word: (-len(word), word))
+    return re.compile("|".join(_one_cue(word) for word in words))
+
+
+def _one_cue(word: str) -> str:
+    start = r"(?<![a-z\\])" if word[0].isalpha() else ""
+    return start + re.escape(word) + (r"(?![a-z])" if word[0] == "\\" and word[-1].isalpha() else "")
+
+
+def hashed_words(texts: Sequence[str]) -> csr_matrix:
+    """Return which words, commands and signs each text holds, hashed; every row has length 1."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    columns: list[int] = []
+    starts, values = [0], []
+    for text in texts:
+        words = {"#" if word.isdigit() else word.lower() for word in _WORD.findall(text)}
+        held = sorted({zlib.crc32(word.encode()) % BUCKETS for word in words})
+        columns += held
+        values += [len(held) ** -0.5 for _ in held]
+        starts.append(len(columns))
+    return csr_matrix((np.array(values, dtype=np.float32), columns, starts), shape=(len(texts), BUCKETS))
+
+
+class DomainTagger:
+    """Says the field of each problem: one of records.DOMAINS, or `other`."""
+
+    def __init__(self, *, cache: Path | None = None, device: str | None = None, weights: Path = WEIGHTS) -> None:
+        """Read the weights.
+
+        Args:
+            cache: file that keeps the embeddings (see `Embedder`).
+            device: as torch names it.
+            weights: what `benchmarks/domains.py --train` wrote.
+        """
+        import numpy as np
+
+        try:
+            with np.load(weights, allow_pickle=False) as stored:
+                self._weights: dict[str, Any] = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError) as error:
+            raise MagpieError(f"{weights}: not the weights of the tagger of fields ({error})") from error
+        self.name = f"embedding:{self._weights['model']}"
+        self._features = DomainFeatures(Embedder(str(self._weights["model"]), cache=cache, device=device))
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Return how likely each field is, shape (n, 7), in the order of `LABELS`."""
+        import numpy as np
+
+        if not texts:
+            return np.zeros((0, len(LABELS)), dtype=np.float32)
+        w = self._weights
+        embeddings, words, cues = self._features(texts)
+        logits = embeddings @ w["embedding"] + words @ w["words"].astype(np.float32) + cues @ w["cues"] + w["bias"]
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def tag_with_confidence(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Return each text's field and how likely it is; `other` where no field reaches LEAST_CONFIDENCE."""
+        found = self.probabilities(texts)
+        return [named(row) for row in found]
+
+    def tag(self, texts: Sequence[str]) -> list[str]:
+        """Return each text's field."""
+        return [field for field, _ in self.tag_with_confidence(texts)]
+
+
+def named(row: np.ndarray) -> tuple[str, float]:
+    """Return the field and the confidence of one row of probabilities."""
+    best = int(row.argmax())
+    return (LABELS[best] if row[best] >= LEAST_CONFIDENCE else OTHER_DOMAIN), float(row[best])

@@ -1,0 +1,1 @@
+"""Data sets: formats, files, the card, the hub."""

@@ -1,0 +1,257 @@
+"""The data card: a data-set folder's README.md, with the hub's YAML header and what was really counted."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from magpie.common.console import log, printable
+from magpie.export.formats import FORMATS, Columns, of_response
+from magpie.export.writer import card_features
+from magpie.records.reading import stem_of
+
+LABELS = ("domain", "difficulty", "difficulty_measured", "answer_type", "language", "source", "problem_model", "answer_model")
+MODELS = {"problems": "problem_model", "answers": "answer_model"}
+COUNTED = tuple(name for name in (*LABELS, "finish_reason") if name not in MODELS.values())
+TEMPLATE = "pre_query_template"
+SETTINGS = ("model_path", "temperature", "top_p", "max_tokens", "num_responses", "response_style", "system_prompt", "seed")
+INTRODUCTION = (
+    "Mathematics problems that language models wrote by themselves, with answers: the "
+    "[Magpie](https://arxiv.org/abs/2406.08464) method."
+)
+MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
+_labels = itemgetter(*LABELS)
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+
+
+class Facts:
+    """What is counted of the exported records while they pass.
+
+    Combinations of labels are counted, which are few, and taken apart now and then: one look-up a record.
+    """
+
+    def __init__(self) -> None:
+        self._together: Counter[tuple[Any, ...]] = Counter()
+        self._apart: dict[str, Counter[Any]] = {name: Counter() for name in (*LABELS, "finish_reason", TEMPLATE)}
+        self.agreements = 0
+        self._agreement = 0.0
+
+    def add(self, record: dict[str, Any], values: dict[str, Any]) -> None:
+        """Count a record and its row's metadata."""
+        if (agreement := values["agreement"]) is not None:
+            self.agreements += 1
+            self._agreement += agreement
+        self._together[(*_labels(values), of_response(record, "finish_reason"), record.get(TEMPLATE))] += 1
+        if len(self._together) >= MOST_VALUES:
+            self._take_apart()
+
+    def _take_apart(self) -> None:
+        for labels, count in self._together.items():
+            for counter, label in zip(self._apart.values(), labels, strict=True):
+                if label is not None and (label in counter or len(counter) < MOST_VALUES):
+                    counter[label] += count
+        self._together.clear()
+
+    def counted(self, name: str) -> Counter[Any]:
+        """Return how often each value was there, nulls aside."""
+        self._take_apart()
+        return self._apart[name]
+
+    @property
+    def mean_agreement(self) -> float:
+        """The mean of `agreement` where it is known."""
+        return self._agreement / self.agreements
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card is made of beside the facts."""
+
+    title: str
+    format: str
+    columns: Columns
+    file_type: str
+    licence: str
+    splits: dict[str, int]
+    dropped: Counter[str]
+    template: bool = False
+
+
+def job_files(source: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return the finished runs that led to a file, the earliest first, and the last decontamination certificate among them.
+
+    They are the run files beside it whose output's stem begins the file's own: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
+    """
+    stem = stem_of(source)
+    runs = [_json(path) for path in _beside(source, stem, ".run.json")]
+    certificates = [_json(path) for path in _beside(source, stem, ".certificate.json")]
+    certificates = [certificate for certificate in certificates if certificate.get("benchmarks")]
+    return [run for run in runs if run.get("status") == "complete"], certificates[-1] if certificates else None
+
+
+def _beside(source: Path, stem: str, ending: str) -> list[Path]:
+    found = [path for path in source.parent.glob(f"*{ending}") if _begins(stem, path.name.removesuffix(ending))]
+    return sorted(found, key=lambda path: len(path.name))
+
+
+def _begins(stem: str, earlier: str) -> bool:
+    return stem == earlier or stem.startswith(f"{earlier}_")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.warning("%s: not readable (%s), so the data card goes without it", path, error)
+        return {}
+
+
+def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
+    """Write README.md into a data-set folder whose rows are written already."""
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    total = sum(card.splits.values())
+    files = [{"split": split, "path": f"data/{split}.{card.file_type}"} for split in sorted(card.splits, reverse=True)]
+    data = DatasetCardData(
+        language=["en"],
+        license=card.licence,
+        task_categories=["text-generation"],
+        tags=["math", "reasoning", "synthetic", "magpie"],
+        pretty_name=card.title,
+        size_categories=[next((name for limit, name in SIZES if total < limit), "n>10M")],
+        configs=[{"config_name": "default", "data_files": files}],
+        dataset_info={"features": card_features(card.columns)},
+    )
+    runs, certificate = job_files(source)
+    about = FORMATS[card.format].about
+    parts = [
+        f"# {card.title}",
+        INTRODUCTION + f" {about[0].upper()}{about[1:]}.",
+        _section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
+        _licence(card.licence),
+        _models(facts),
+        _sampling(runs),
+        _stages(runs, card),
+        *(_section(f"By {name}", [name, "rows"], _rows(counter)) for name in COUNTED if (counter := facts.counted(name))),
+        _agreement(facts),
+        _contamination(certificate),
+        _templates(facts),
+        _training(card),
+    ]
+    header = f"---\n{data.to_yaml()}\n---\n"
+    DatasetCard(header + "\n" + "\n\n".join(part for part in parts if part) + "\n").save(folder / "README.md")
+
+
+def _cell(value: Any) -> str:
+    return printable(str(value), 200).replace("\n", " ").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [[_cell(cell) for cell in row] for row in (head, *rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _section(title: str, head: list[str], rows: list[tuple[Any, ...]], text: str = "") -> str:
+    return f"## {title}\n\n{text + chr(10) * 2 if text else ''}{_table(head, rows)}"
+
+
+def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
+    rows = [(value, f"{count:,}") for value, count in counter.most_common(20)]
+    return rows if len(counter) <= 20 else [*rows, (f"{len(counter) - 20} others", "")]
+
+
+def _licence(licence: str) -> str:
+    if licence != "other":
+        return f"## Licence\n\n{_cell(licence)}"
+    return "## Licence\n\nNot stated. What the licences of the models below say about their output decides."
+
+
+def _models(facts: Facts) -> str:
+    rows = [(what, *row) for what, name in MODELS.items() for row in _rows(facts.counted(name))]
+    return _section("Models", ["wrote the", "model", "rows"], rows) if rows else ""
+
+
+def _sampling(runs: list[dict[str, Any]]) -> str:
+    rows = []
+    for run in runs:
+        arguments = {key: run["arguments"][key] for key in SETTINGS if run["arguments"].get(key) is not None}
+        if "temperature" in arguments:
+            if Path(str(arguments.get("model_path"))).is_absolute():  # a folder of whoever made it tells nobody else anything
+                arguments["model_path"] = Path(arguments["model_path"]).name
+            rows.append((run["stage"], ", ".join(f"{key} {value}" for key, value in arguments.items())))
+    return _section("Sampling", ["stage", "settings"], rows) if rows else ""
+
+
+def _stages(runs: list[dict[str, Any]], card: Card) -> str:
+    counts = [(run["stage"], run["counts"]) for run in runs]
+    written = sum(card.splits.values())
+    counts.append(("export.py", {"read": written + card.dropped.total(), "written": written, "dropped": dict(card.dropped)}))
+    rows = [
+        (stage, f"{n['read']:,}", f"{n['written']:,}", ", ".join(f"{why} {k:,}" for why, k in n["dropped"].items()) or "none")
+        for stage, n in counts
+    ]
+    return _section("From the model to this data set", ["stage", "read", "written", "dropped, by reason"], rows)
+
+
+def _agreement(facts: Facts) -> str:
+    if not facts.agreements:
+        return ""
+    return (
+        "## Agreement\n\n`answer` is what most of the sampled answers agree on: a vote, not the truth. "
+        f"{facts.agreements:,} rows have one; {100 * facts.mean_agreement:.0f}% of the votes agree on average."
+    )
+
+
+def _contamination(certificate: dict[str, Any] | None) -> str:
+    if certificate is None:
+        return "## Decontamination\n\nNot decontaminated: no certificate was there."
+    keys = ("benchmark", "revision", "rows", "hits")
+    rows = [tuple("–" if entry.get(key) is None else entry[key] for key in keys) for entry in certificate["benchmarks"]]
+    text = "Problems that are in these test sets were taken out (hits: how many)."
+    methods = certificate.get("methods")
+    told = f"\n\nHow they were compared:\n\n```json\n{json.dumps(methods, indent=1)}\n```" if methods else ""
+    return _section("Decontamination", list(keys), rows, text) + told
+
+
+def _templates(facts: Facts) -> str:
+    templates = facts.counted(TEMPLATE)
+    if not templates:
+        return ""
+    shown = [printable(text, 600).replace("```", "'''") for text, _ in templates.most_common(SHOWN_TEMPLATES)]
+    blocks = "\n\n".join(f"```text\n{text}\n```" for text in shown)
+    return f"## Pre-query templates\n\n{len(templates):,} different ones; the most frequent:\n\n{blocks}"
+
+
+def _training(card: Card) -> str:
+    chosen = FORMATS[card.format]
+    parts = []
+    if chosen.axolotl:
+        entry = {"path": "THIS_DATA_SET", **chosen.axolotl}
+        parts.append("axolotl:\n\n```yaml\n" + _yaml({"datasets": [entry]}) + "```")
+    if chosen.llama_factory:
+        entry = {"magpie": {"hf_hub_url": "THIS_DATA_SET", **chosen.llama_factory}}
+        parts.append(f"LLaMA-Factory's dataset_info.json:\n\n```json\n{json.dumps(entry, indent=2)}\n```")
+    if card.template:
+        parts.append(
+            textwrap.fill(
+                "The model's own chat template drops the chain of thought of an assistant's message. Train with "
+                "chat_template.jinja of this folder: TRL's `SFTConfig(chat_template_path=…)`, axolotl's `chat_template_jinja`.",
+                120,
+            )
+        )
+    return "## Training\n\n" + "\n\n".join(parts) if parts else ""
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(value, sort_keys=False))

@@ -1,0 +1,198 @@
+"""The formats of exported data sets: what a row is made of, and which records give none.
+
+A column's type is "string", "double", "int64" or "bool"; [type] is a list, {name: type} an object. They are declared, not
+inferred: a column in which every value happens to be null keeps its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from magpie.common.console import MagpieError
+from magpie.export import preference_formats
+from magpie.text.reasoning import CLOSE, OPEN
+
+Columns = dict[str, Any]
+Row = dict[str, Any]
+
+METADATA: Columns = {
+    "domain": "string",
+    "difficulty": "string",
+    "difficulty_measured": "string",
+    "input_quality": "string",
+    "language": "string",
+    "answer_type": "string",
+    "answer": "string",
+    "agreement": "double",
+    "pass_rate": "double",
+    "instruct_reward": "double",
+    "source": "string",
+    "problem_model": "string",
+    "answer_model": "string",
+}
+"""What a row of a data-set folder has beside its format's own columns; null where a stage did not say."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides how records become rows."""
+
+    reasoning: bool = True
+    keep_unfinished: bool = False
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: what the data card says of it, its columns, its rows, and why a record gives none (an empty text: it does).
+
+    `row` returns one row or a list of them; `needs` are the keys that every record must have. `axolotl` and `llama_factory`:
+    what those programs' documentation wants in their configurations to read it.
+    """
+
+    about: str
+    columns: Columns
+    row: Callable[[dict[str, Any], Options], Row | list[Row]]
+    refusal: Callable[[dict[str, Any], Options], str]
+    axolotl: dict[str, Any] | None = None
+    llama_factory: dict[str, Any] | None = None
+    needs: tuple[str, ...] = ("instruction",)
+
+
+def of_response(record: dict[str, Any], key: str) -> Any:
+    """Return a response's own value of a key that is a list where the record has several responses."""
+    value, responses = record.get(key), record.get("responses")
+    if isinstance(value, list) and responses and record.get("response") in responses:
+        place = responses.index(record["response"])
+        return value[place] if place < len(value) else None
+    return value
+
+
+def answer_text(record: dict[str, Any], options: Options) -> str:
+    """Return the response, with its chain of thought before it where there is one and it is wanted."""
+    thought = of_response(record, "reasoning") if options.reasoning else None
+    return f"{OPEN}\n{thought}\n{CLOSE}\n\n{record['response']}" if thought else str(record["response"])
+
+
+def unfit_answer(record: dict[str, Any], options: Options) -> str:
+    """Return why a record has no answer to learn from, or an empty text."""
+    if not record.get("response"):
+        if record.get("responses"):
+            raise MagpieError(
+                f"the record {record.get('id')!r} has several responses, and this format takes one: use a file made with "
+                "--num_responses 1, or let verify.py choose one"
+            )
+        return "no_response"
+    finish = of_response(record, "finish_reason")
+    return f"unfinished_{finish}" if finish not in (None, "stop") and not options.keep_unfinished else ""
+
+
+def sharegpt(record: dict[str, Any], options: Options) -> Row:
+    """Return a record as a ShareGPT conversation."""
+    turns = [{"from": "human", "value": record["instruction"]}, {"from": "gpt", "value": answer_text(record, options)}]
+    return {"conversation_id": record.get("id"), "conversations": turns}
+
+
+def messages(record: dict[str, Any], options: Options) -> Row:
+    """Return a record as chat messages."""
+    turns = [user(record), {"role": "assistant", "content": answer_text(record, options)}]
+    return {"id": record.get("id"), "messages": turns}
+
+
+def rlvr(record: dict[str, Any], options: Options) -> Row:
+    """Return a record as a prompt and the answer that a program checks a completion against."""
+    reference = record.get("reference_answer")
+    return {
+        "id": record.get("id"),
+        "prompt": [user(record)],
+        "ground_truth": reference or record["answer"],
+        "answer_source": "reference" if reference else "majority",
+    }
+
+
+def no_answer(record: dict[str, Any], options: Options) -> str:
+    """Return `no_answer` for a record without an answer to check against."""
+    return "" if record.get("reference_answer") or record.get("answer") else "no_answer"
+
+
+def user(record: dict[str, Any]) -> dict[str, str]:
+    """Return the problem as a user's message."""
+    return {"role": "user", "content": record["instruction"]}
+
+
+MESSAGES = [{"role": "string", "content": "string"}]
+FORMATS = {
+    "sharegpt": Format(
+        about="a conversation a problem: `conversations`, each turn `from` (human, gpt) and `value`",
+        columns={"conversation_id": "string", "conversations": [{"from": "string", "value": "string"}]},
+        row=sharegpt,
+        refusal=unfit_answer,
+        axolotl={
+            "type": "chat_template",
+            "field_messages": "conversations",
+            "message_property_mappings": {"role": "from", "content": "value"},
+        },
+        llama_factory={"formatting": "sharegpt", "columns": {"messages": "conversations"}},
+    ),
+    "messages": Format(
+        about="chat messages a problem: `messages`, each `role` (user, assistant) and `content`",
+        columns={"id": "string", "messages": MESSAGES},
+        row=messages,
+        refusal=unfit_answer,
+        axolotl={"type": "chat_template", "field_messages": "messages"},
+        llama_factory={
+            "formatting": "sharegpt",
+            "columns": {"messages": "messages"},
+            "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+        },
+    ),
+    "rlvr": Format(
+        about="a prompt and the answer to check against: `prompt` (messages), `ground_truth`, and where it is from in "
+        "`answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
+        columns={"id": "string", "prompt": MESSAGES, "ground_truth": "string", "answer_source": "string"},
+        row=rlvr,
+        refusal=no_answer,
+    ),
+    "dpo": Format(
+        about="a preference a row: `prompt`, `chosen` and `rejected` (messages), and what it rests on",
+        columns=preference_formats.DPO_COLUMNS,
+        row=preference_formats.dpo,
+        refusal=preference_formats.not_a_pair,
+        axolotl=preference_formats.AXOLOTL_OF_DPO,
+        needs=preference_formats.NEEDS,
+    ),
+    "sharegpt_dpo": Format(
+        about="a conversation with two endings a row: `conversations`, `chosen`, `rejected`, each turn `from` and `value`",
+        columns=preference_formats.SHAREGPT_DPO_COLUMNS,
+        row=preference_formats.sharegpt_dpo,
+        refusal=preference_formats.not_a_pair,
+        axolotl=preference_formats.AXOLOTL,
+        llama_factory=preference_formats.LLAMA_FACTORY,
+        needs=preference_formats.NEEDS,
+    ),
+    "kto": Format(
+        about="a completion a row: `prompt` and `completion` (messages), `label`: whether it is desirable",
+        columns=preference_formats.KTO_COLUMNS,
+        row=preference_formats.kto,
+        refusal=preference_formats.not_a_pair,
+        needs=preference_formats.NEEDS,
+    ),
+}
+"""Every format by its name. A further one needs its row and refusal functions above, and its entry here."""
+
+
+def metadata(record: dict[str, Any]) -> Row:
+    """Return the values of METADATA."""
+    row = dict(zip(METADATA, map(record.get, METADATA), strict=True))
+    row["problem_model"] = (record.get("gen_input_configs") or {}).get("input_generator")
+    row["answer_model"] = (record.get("gen_response_configs") or {}).get("output_generator")
+    return row
+
+
+def group_of(record: dict[str, Any]) -> str:
+    """Return what tells a record's group of duplicates: the id of the one that is kept, or its own."""
+    group = record.get("duplicate_of")
+    if group is None:
+        group = record.get("id")
+    return f"{type(group).__name__}:{group}" if group is not None else f"text:{record['instruction']}"

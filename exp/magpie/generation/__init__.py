@@ -1,0 +1,1 @@
+"""A model asked: the session, problems, responses, steering, preflight."""

@@ -1,0 +1,90 @@
+"""What watches the first samples of a run, and the samples after them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+from magpie.common.console import MagpieError, log, printable
+from magpie.text.degeneration import sample_defect
+
+MOST_BAD = 0.5
+"""With a right prefix even the smallest model stays under this share of bad samples: docs/LOG.md."""
+SHOWN_CHARACTERS = 160
+REMEMBERED = 100_000
+LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
+
+
+class Preflight:
+    """Checks the first `wanted` samples that were asked for, and stops the run if most of them are bad.
+
+    They are ordinary samples of the run, so a good preflight costs nothing. Those asked for first are judged, not those that
+    came first: the shortest come first, and empty ones are the shortest.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted, self._placed = wanted, 0
+        self._found: dict[int, tuple[str, str]] = {}
+
+    def place(self) -> int:
+        """Return the number of the sample that is about to be asked for."""
+        self._placed += 1
+        return self._placed - 1
+
+    def add(self, place: int, text: str, finish_reason: str, added_tokens: Sequence[str]) -> None:
+        """Take a sample in.
+
+        Raises:
+            MagpieError: it was the last one and most are bad.
+        """
+        if place >= self._wanted:
+            return
+        refused = finish_reason if finish_reason.startswith("refused") else ""
+        repeated = bool(text.strip()) and any(text == other for other, _ in self._found.values())
+        defect = refused or ("said before" if repeated else sample_defect(text, finish_reason, added_tokens))
+        self._found[place] = (text, defect)
+        if len(self._found) == self._wanted:
+            self._judge()
+
+    def _judge(self) -> None:
+        defects = Counter(defect for _, defect in self._found.values() if defect)
+        bad = defects.total()
+        if bad <= MOST_BAD * self._wanted:
+            log.info("preflight: %d of the first %d samples are fine", self._wanted - bad, self._wanted)
+            return
+        for place, (text, defect) in sorted(self._found.items()):
+            shown = printable(text, SHOWN_CHARACTERS).replace("\n", " ⏎ ")
+            log.error("preflight sample %d [%s]: %s", place + 1, defect or "fine", shown)
+        kinds = ", ".join(f"{count} {defect}" for defect, count in defects.most_common())
+        raise MagpieError(
+            f"{bad} of the first {self._wanted} samples are bad ({kinds}): the pre-query prefix or the sampling settings do "
+            "not fit this model. Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
+        )
+
+
+class DuplicateAlarm:
+    """Warns once when many samples are the same: replicas or restarts that share an engine seed."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._samples = self._repeats = 0
+        self._warned = False
+
+    def add(self, text: str) -> None:
+        """Take a sample in; the first 100,000 different ones are remembered."""
+        if not text:
+            return
+        digest = hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=8).digest()
+        self._samples += 1
+        if digest in self._seen:
+            self._repeats += 1
+        elif len(self._seen) < REMEMBERED:
+            self._seen.add(digest)
+        if not self._warned and self._samples >= LEAST_TO_ALARM and self._repeats > ALARM_SHARE * self._samples:
+            self._warned = True
+            log.warning(
+                "%d of %d samples repeat an earlier one: do two servers share a seed, or is the temperature too low?",
+                self._repeats,
+                self._samples,
+            )

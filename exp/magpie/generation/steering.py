@@ -1,0 +1,63 @@
+"""Steering: which system prompt each problem is made under. The same seed steers the same row the same way."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from magpie.config.load import Domain, Steering
+
+
+@dataclass(frozen=True)
+class Steer:
+    """How one sample is steered: the system prompt (None: the template's own), the field asked for, the task template."""
+
+    system: str | None = None
+    domain: str | None = None
+    template_id: str | None = None
+
+
+def balanced(weights: dict[str, float], total: int) -> Iterator[str]:
+    """Yield `total` names so that after every step each has its share to within one (smooth weighted round-robin)."""
+    credit = dict.fromkeys(weights, 0.0)
+    whole = sum(weights.values())
+    for _ in range(total):
+        for name, weight in weights.items():
+            credit[name] += weight
+        due = [name for name in weights if credit[name] > 1e-9 * whole]
+        chosen = min(due, key=lambda name: (whole - credit[name]) / weights[name])
+        credit[chosen] -= whole
+        yield chosen
+
+
+class Steerer:
+    """Draws the steering of a sample.
+
+    Args:
+        prompts: what `configs/prompts/steering.yaml` holds.
+        task: a control task (`math`), or None.
+        domains: fields of mathematics, by name; they take the place of the control task's prompts.
+        use_templates: whether a task template is drawn too.
+        seed: the run's seed.
+    """
+
+    def __init__(
+        self, prompts: Steering, *, task: str | None, domains: dict[str, Domain], use_templates: bool, seed: int
+    ) -> None:
+        self._prompts, self._task, self._domains = prompts, task, domains
+        self._use_templates, self._seed = use_templates, seed
+
+    def draw(self, row: int, attempt: int, domain: str | None) -> Steer:
+        """Return the steering of one attempt at a row, whose field has been decided."""
+        draw = random.Random(f"{self._seed}/{row}/{attempt}")
+        if domain is None:
+            system = draw.choice(self._prompts.control_tasks[self._task]) if self._task else None
+            return Steer(system)
+        chosen = self._domains[domain]
+        system = draw.choice(chosen.system_prompts).replace("{topic}", draw.choice(chosen.topics))
+        if not self._use_templates:
+            return Steer(system, domain)
+        template = draw.choice(chosen.task_templates)
+        kind = self._prompts.with_template.replace("{task}", template.text)
+        return Steer(f"{system} {kind}", domain, template.id)

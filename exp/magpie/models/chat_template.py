@@ -1,0 +1,217 @@
+"""Chat templates: the pre-query prefix, prompts as token ids, and what ends a turn.
+
+The pre-query prefix is derived from the model's own tokenizer: a user's message with a sentinel as its content is rendered, and
+what stands before the sentinel is the prefix. Two different sentinels must give the same frame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from magpie.common.console import MagpieError
+from magpie.config.load import ModelPreset
+from magpie.models.checkpoint import require_model
+from magpie.models.tokenizer import load_tokenizer, model_file
+from magpie.text.reasoning import CLOSE, OPEN, split_reasoning
+
+SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
+DATE = "26 Jul 2024"
+"""Llama 3.1 and later put today's date into the prompt; their own template's example date keeps runs alike."""
+THINK_TAGS = (OPEN, CLOSE)
+OTHER_TOKENIZER = "Use an instruct model's tokenizer (--tokenizer)"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A rendered user's turn around its content."""
+
+    pre_query: str
+    after: str
+
+
+class ChatTemplate:
+    """A model's tokenizer and chat template.
+
+    Args:
+        preset: the model. A prefix in it that disagrees with the tokenizer at hand is an error.
+        tokenizer: a folder or hub id to load the tokenizer from, if not the model's own.
+    """
+
+    def __init__(self, preset: ModelPreset, tokenizer: str | None = None) -> None:
+        self.source = tokenizer or preset.path
+        if tokenizer is None:
+            require_model(preset)
+        self._tokenizer = load_tokenizer(self.source)
+        frame = self.frame()
+        if preset.pre_query_template not in (None, frame.pre_query):
+            raise MagpieError(
+                f"pre_query_template of {preset.model} disagrees with the tokenizer at {self.source}: configured "
+                f"{preset.pre_query_template!r}, derived {frame.pre_query!r}. Correct configs/models, or use the tokenizer "
+                "that belongs to the model"
+            )
+        if preset.assistant_prefix is not None and not frame.after.endswith(preset.assistant_prefix):
+            raise MagpieError(
+                f"assistant_prefix of {preset.model} disagrees with the tokenizer at {self.source}: configured "
+                f"{preset.assistant_prefix!r}, the template's user turn goes on with {frame.after!r}"
+            )
+
+    def frame(self, system: str | None = None) -> Frame:
+        """Return what the template puts before and after a user's words.
+
+        Raises:
+            MagpieError: the template changes with the words, repeats them, or refuses.
+        """
+        found = []
+        for sentinel in SENTINELS:
+            text = self._render([*_system(system), {"role": "user", "content": sentinel}])
+            if text.count(sentinel) != 1:
+                raise MagpieError(
+                    f"the chat template of {self.source} shows the user's words {text.count(sentinel)} times. {OTHER_TOKENIZER}"
+                )
+            found.append(Frame(*text.split(sentinel)))
+        if found[0] != found[1]:
+            raise MagpieError(
+                f"the chat template of {self.source} depends on the user's words; no prefix can be derived. {OTHER_TOKENIZER}"
+            )
+        return found[0]
+
+    def _render(self, messages: list[dict[str, str]], *, ask: bool = True) -> str:
+        from jinja2 import TemplateError
+
+        wrong = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SyntaxError)
+        try:
+            return self._tokenizer.render(messages, add_generation_prompt=ask, date_string=DATE)
+        except (TemplateError, *wrong) as error:
+            steered = any(message["role"] == "system" for message in messages)
+            remedy = "It may know no system prompt: try --control_tasks none" if steered else OTHER_TOKENIZER
+            raise MagpieError(f"the chat template of {self.source} fails: {' '.join(str(error).split())}. {remedy}") from error
+
+    def encode(self, text: str) -> list[int]:
+        """Return token ids of a templated text: no second BOS is added."""
+        return self._tokenizer.encode(text)
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of token ids; the tokens that end a turn are left out, every other one is shown."""
+        return self._tokenizer.decode([i for i in ids if i not in self._stop_set])
+
+    def prompt(self, user: str, system: str | None = None, *, thinking: bool = True) -> list[int]:
+        """Return the token ids of one user's turn, up to where the assistant speaks (or, not `thinking`, answers)."""
+        text = self._render([*_system(system), {"role": "user", "content": user}])
+        return self.encode(text if thinking else text + self._empty_thought)
+
+    @cached_property
+    def _empty_thought(self) -> str:
+        """What ends a chain of thought before it has begun, in the way of Qwen3's own template."""
+        if self.forced_think:
+            return f"\n{CLOSE}\n\n"
+        thinks = set(THINK_TAGS) <= set(self._tokenizer.added_tokens)
+        return f"{OPEN}\n\n{CLOSE}\n\n" if thinks and CLOSE not in self.frame().after else ""
+
+    def harmless(self, text: str) -> str:
+        """Return a text in which no added token is left whole: one inside a problem would end its turn."""
+        for token in (*self.added_tokens, *THINK_TAGS):
+            if len(token) > 2 and token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def training_text(
+        self, instruction: str, solution: str, reasoning: str | None = None, history: Sequence[dict[str, str]] = ()
+    ) -> str:
+        """Return what a trainer sees of a conversation: the prompt, the chain of thought as this model writes it, the solution.
+
+        Args:
+            instruction: the user's words.
+            solution: the visible answer.
+            reasoning: the chain of thought, without its tags.
+            history: earlier turns (`role`, `content`); of an assistant's turn only what follows its chain of thought stays.
+        """
+        earlier = [turn | {"content": _visible(turn)} for turn in history]
+        prompt = self._render([*earlier, {"role": "user", "content": instruction}])
+        if reasoning is None and not self.forced_think:
+            return f"{prompt}{solution}{self.closing}"
+        opening = "" if self.forced_think else f"{THINK_TAGS[0]}\n"
+        return f"{prompt}{opening}{reasoning or ''}\n{THINK_TAGS[1]}\n\n{solution}{self.closing}"
+
+    def parse_training_text(self, text: str) -> tuple[str, str | None, str | None]:
+        """Return (instruction, reasoning, solution) of a conversation of one turn that `training_text` wrote.
+
+        Raises:
+            ValueError: it is not of this template.
+        """
+        frame = self.frame()
+        if not text.startswith(frame.pre_query) or frame.after not in text:
+            raise ValueError(f"not a text of the chat template of {self.source}")
+        instruction, _, answer = text.removeprefix(frame.pre_query).partition(frame.after)
+        answer = answer.removesuffix(self.closing)
+        return (instruction, *split_reasoning(answer, forced_think=self.forced_think))
+
+    @cached_property
+    def closing(self) -> str:
+        """What the template puts behind an assistant's turn: Gemma's is not its eos token."""
+        turns = [{"role": "user", "content": SENTINELS[0]}, {"role": "assistant", "content": SENTINELS[1]}]
+        return self._render(turns, ask=False).rpartition(SENTINELS[1])[2].rstrip()
+
+    @cached_property
+    def forced_think(self) -> bool:
+        """Whether the template itself opens the chain of thought."""
+        return self.frame().after.rstrip().endswith(THINK_TAGS[0])
+
+    @cached_property
+    def stop_token_ids(self) -> list[int]:
+        """Token ids that end what is written: the end of a turn, and what opens another."""
+        frame = self.frame()
+        marks = {
+            i
+            for token, i in self._tokenizer.added_tokens.items()
+            if token.strip() and token in frame.pre_query + frame.after and token not in THINK_TAGS
+        }
+        return sorted(marks | self._eos)
+
+    @cached_property
+    def _eos(self) -> set[int]:
+        own = self._tokenizer.eos_token_id
+        return {*_generation_eos(self.source), *([] if own is None else [own])}
+
+    @cached_property
+    def _stop_set(self) -> frozenset[int]:
+        return frozenset(self.stop_token_ids)
+
+    @cached_property
+    def stop_strings(self) -> list[str]:
+        """The same marks as texts, for servers that do not know `stop_token_ids`; at most four, as OpenAI's API allows."""
+        ids = sorted(self.stop_token_ids, key=lambda i: (i not in self._eos, i))
+        return [self._tokenizer.token(i) for i in ids[:4]]
+
+    @cached_property
+    def added_tokens(self) -> list[str]:
+        """Every token that was added to the vocabulary: none of them belongs into a problem."""
+        return [token for token in self._tokenizer.added_tokens if token.strip() and token not in THINK_TAGS]
+
+    def ids_starting_with(self, openers: tuple[str, ...]) -> list[int]:
+        """Return the ids of all tokens whose text begins, white space aside, with one of the openers."""
+        texts = self._tokenizer.decode_each(range(len(self._tokenizer)))
+        return [i for i, text in enumerate(texts) if text.lstrip().startswith(openers)]
+
+
+def _visible(turn: dict[str, str]) -> str:
+    if turn["role"] != "assistant":
+        return turn["content"]
+    return split_reasoning(turn["content"])[1] or ""
+
+
+def _system(system: str | None) -> list[dict[str, str]]:
+    return [{"role": "system", "content": system}] if system else []
+
+
+def _generation_eos(source: str) -> list[int]:
+    found = model_file(source, "generation_config.json")
+    if found is None:
+        return []
+    try:
+        eos = json.loads(found.read_text(encoding="utf-8")).get("eos_token_id")
+    except ValueError as error:
+        raise MagpieError(f"{found}: broken ({error}). Get the model's files again") from error
+    return [int(i) for i in (eos if isinstance(eos, list) else [eos]) if i is not None]

@@ -1,0 +1,116 @@
+"""A model's files, and the memory that it needs: told before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from magpie.common.console import MagpieError
+from magpie.config.load import ModelPreset
+from magpie.models.hardware import GB
+
+MEMORY_FACTOR = 1.1
+"""GPU memory in all for the weights, with room for a small KV cache and activations. A preset's own `memory_gb` goes first
+(DeepSeek R1: 805 GB for 671 GB of weights, vLLM's recipe)."""
+QUANTISED = {"fp8": 0.52, "fp8_per_tensor": 0.52, "fp8_per_channel": 0.52, "fp8_per_block": 0.52, "mxfp8": 0.53}
+"""What the engine quantises bfloat16 weights to while it loads them (vLLM 0.32: `fp8` is `fp8_per_tensor`), and their size as a
+share of bfloat16's, with scales, and with embeddings as they were (a 30th of 70B). Left out: those for experts alone, and
+mxfp4, which only Blackwell computes in. All others need a checkpoint that is quantised already."""
+
+PART = re.compile(r".+-\d+-of-(?P<of>\d+)\.(safetensors|bin)")
+"""A file of weights that stand in several: model-00001-of-000163.safetensors."""
+
+
+def require_model(preset: ModelPreset) -> None:
+    """Make sure that a model of the hub can be had, before anything is loaded.
+
+    Raises:
+        MagpieError: there is none of this name, it is gated, or the hub cannot be reached.
+    """
+    if Path(preset.path).is_dir():
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        hf_hub_download(preset.path, "config.json")
+    except GatedRepoError as error:
+        raise MagpieError(
+            f"{preset.path} is gated on the hub. Accept its licence on its page there, then log in: .venv/bin/hf auth login "
+            "(or set HF_TOKEN)"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise MagpieError(
+            f"the hub has no model {preset.path}, or it is private. Check the name, or log in: .venv/bin/hf auth login "
+            "(or set HF_TOKEN)"
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise MagpieError(
+            f"{preset.path} is not on this machine, and the hub does not give it ({type(error).__name__}). Check the name and "
+            "the network, or give the folder of a copy"
+        ) from error
+
+
+def model_folder(preset: ModelPreset) -> Path | None:
+    """Return the folder of the model's own files: its path, or the hub's cache; None if they are not at hand."""
+    if Path(preset.path).is_dir():
+        return Path(preset.path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(preset.path, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+
+
+def is_complete(preset: ModelPreset) -> bool:
+    """Whether all of the model is at hand: its folder, or a copy in the hub's cache with its configuration and all its weights.
+
+    Programs that only look at a model leave its small files in the cache, so a folder there says little.
+    """
+    folder = model_folder(preset)
+    if folder is None or Path(preset.path).is_dir():
+        return folder is not None
+    names = [file.name for suffix in ("safetensors", "bin") for file in folder.glob(f"*.{suffix}") if file.is_file()]
+    parts = [found for name in names if (found := PART.fullmatch(name))]
+    whole = bool(names) and all(sum(other["of"] == part["of"] for other in parts) == int(part["of"]) for part in parts)
+    return whole and (folder / "config.json").is_file()
+
+
+def weights_gb(preset: ModelPreset) -> float | None:
+    """Return the weights' size from the model's own files where they are at hand, else from its preset; None: not known."""
+    folder = model_folder(preset)
+    sizes = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder else []
+    return sum(sizes) / GB if sizes else preset.weights_gb
+
+
+def model_config(preset: ModelPreset) -> dict[str, Any]:
+    """Return the model's config.json where it is at hand."""
+    folder = model_folder(preset)
+    path = folder / "config.json" if folder else None
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise MagpieError(f"{path}: broken ({error}). Get the model's files again") from error
+
+
+def weights_gb_held(preset: ModelPreset, quantization: str | None) -> float | None:
+    """Return the weights' size as the engine holds them, in GB; None: not known."""
+    weights = weights_gb(preset)
+    quantised_already = preset.memory_gb is not None or "quantization_config" in model_config(preset)
+    if weights and quantization and not quantised_already:
+        return weights * QUANTISED.get(quantization, 1.0)
+    return weights
+
+
+def needed_gb(preset: ModelPreset, quantization: str | None) -> float | None:
+    """Return the memory that a model needs, in GB; None: not known."""
+    held = weights_gb_held(preset, quantization)
+    if held is None:
+        return preset.memory_gb
+    return held * (preset.memory_gb / preset.weights_gb if preset.memory_gb and preset.weights_gb else MEMORY_FACTOR)

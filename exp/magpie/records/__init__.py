@@ -1,0 +1,1 @@
+"""The record: keys, labels, and how files of records are read."""

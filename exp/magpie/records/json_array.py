@@ -1,0 +1,42 @@
+"""The elements of a JSON array, read as a stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    pass
+
+
+_PIECE = re.compile(rb'"(?:[^"\\]+|\\.)*+"|[\[\]{},"]', re.DOTALL)
+
+
+def _elements(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of each element of the JSON array in a stream.
+
+    Raises:
+        ValueError: it has no end, or something stands behind it.
+    """
+    buffer, depth, start, at, first = b"", 0, 0, 0, True
+    while chunk := stream.read(max(1 << 20, len(buffer))):
+        buffer, at, start = buffer[start:] + chunk, at - start, 0
+        while (found := _PIECE.search(buffer, at)) and (piece := found[0]) != b'"':  # else: a text goes on in the next chunk
+            at = found.end()
+            if piece in b"[{":
+                depth += 1
+                start = at if depth == 1 else start
+            elif piece in b"]}" or (piece == b"," and depth == 1):
+                if depth == 1:
+                    element = buffer[start : at - 1]
+                    if element.strip() or piece == b"," or not first:
+                        yield element
+                    first, start = False, at
+                depth -= piece != b","
+                if not depth:
+                    if buffer[at:].strip() or stream.read(4096).strip():
+                        raise ValueError("something stands behind its end")
+                    return
+        at = found.start() if found else len(buffer)
+    raise ValueError("it has no end")

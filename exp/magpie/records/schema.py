@@ -1,0 +1,113 @@
+"""The record: every key that a stage writes, with its type, and the allowed labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    pass
+
+DOMAINS = ("algebra", "calculus", "geometry", "statistics", "number_theory", "discrete")
+DOMAIN_TAGS = (*DOMAINS, "other")
+"""What `domain` may say a problem is; `target_domain` is one of DOMAINS."""
+ANSWER_TYPES = ("closed", "proof", "open")
+"""What a problem asks for: one definite answer, a proof, or neither. Only closed ones can be verified."""
+DIFFICULTIES = ("very easy", "easy", "medium", "hard", "very hard")
+QUALITIES = ("very poor", "poor", "average", "good", "excellent")
+TASK_CATEGORIES = (
+    *("Information seeking", "Reasoning", "Planning", "Editing", "Coding & Debugging", "Math", "Role playing"),
+    *("Data analysis", "Creative writing", "Advice seeking", "Brainstorming", "Others"),
+)
+"""Magpie's labels, as in its data sets."""
+SAFETIES = ("safe", "controversial", "unsafe")
+
+
+class Record(TypedDict, total=False):
+    """Every key that a stage writes. Other keys pass through untouched; null always means "not known"."""
+
+    id: str | int | None
+    # gen_ins.py
+    instruction: str
+    pre_query_template: str | None
+    target_domain: str | None
+    template_id: str | None
+    gen_input_configs: dict[str, Any] | None
+    created: int | None
+    # gen_res.py: one response, or lists as long as `responses`
+    response: str | None
+    responses: list[str] | None
+    reasoning: str | list[str | None] | None
+    finish_reason: str | list[str] | None
+    prompt_tokens: int | None
+    completion_tokens: int | list[int] | None
+    gen_response_configs: dict[str, Any] | None
+    lost_responses: int | None
+    previous: dict[str, Any] | None
+    # clean_ins.py
+    raw_instruction: str | None
+    defects: list[str] | None
+    answer_type: str | None
+    judge_verdict: dict[str, Any] | None
+    # unitag.py
+    input_quality: str | None
+    quality_explanation: str | None
+    difficulty: str | None
+    intent: str | None
+    knowledge: str | None
+    task_category: str | None
+    other_task_category: list[str] | None
+    domain: str | None
+    safety: str | None
+    safety_categories: list[str] | None
+    instruct_reward: float | None
+    language: str | None
+    tag_failures: dict[str, str] | None
+    tagged_by: dict[str, str] | None
+    # verify.py: lists as long as `responses`, or of one
+    answers: list[str | None] | None
+    answer: str | None
+    answer_states: list[str] | None
+    answer_groups: list[int | None] | None
+    agreement: float | None
+    pass_rate: float | None
+    pass_rate_interval: list[float] | None
+    is_correct: list[bool | None] | None
+    reference_answer: str | None
+    difficulty_measured: str | None
+    answer_judgements: list[dict[str, Any]] | None
+    response_index: int | None
+    # gen_dis.py
+    min_neighbor_distance: float | None
+    repeat_count: int | None
+    min_similar_conversation_id: str | int | None
+    duplicate_of: str | int | None
+    duplicate_evidence: dict[str, Any] | None
+    # decontaminate.py
+    contamination: dict[str, Any] | None
+    # gen_po_rewards.py
+    rewards: list[float | None] | None
+    reward_model: str | None
+    rewards_by_model: dict[str, list[float | None]] | None
+    # concat.py
+    source: str | None
+    original_id: str | int | None
+    step_rewards: dict[str, list[list[float] | None]] | None
+    # gen_po_pairs.py: a row a pair; the first three are texts in some older data sets
+    pair: int | None
+    prompt: str | list[dict[str, Any]] | None
+    chosen: str | list[dict[str, Any]] | None
+    rejected: str | list[dict[str, Any]] | None
+    chosen_index: int | None
+    rejected_index: int | None
+    answer_chosen: str | None
+    answer_rejected: str | None
+    score_chosen: float | None
+    score_rejected: float | None
+    votes_chosen: int | None
+    votes_rejected: int | None
+    vote_margin: float | None
+    pair_weight: float | None
+    why: str | None
+    # any stage, in its …_dropped file
+    drop_reason: str | None
+    drop_detail: str | None

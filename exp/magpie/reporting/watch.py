@@ -1,0 +1,189 @@
+"""What a running job is doing, read from its files alone: `.run.json`, `.part` and `job.log`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from magpie.common.console import MagpieError, printable
+from magpie.common.progress import duration, so_far, time_left
+from magpie.reporting.facts import RunFile, run_files
+from magpie.runs.shards import parse
+
+ENDINGS = ("The job is done", "The data set is done", "The pairs are done", "No pair:", "No record passes the filter")
+"""What the launchers write last into job.log."""
+STOPPED = (": interrupted (", ": error: ")
+LOG_BYTES = 8000
+
+
+@dataclass
+class Part:
+    """What was read of a growing `.part` file so far; only whole lines count."""
+
+    offset: int = 0
+    kept: int = 0
+    dropped: int = 0
+    replaced: int = 0
+    tokens: int = 0
+    answers: dict[int, int] = field(default_factory=dict)
+    """How many there are of a record whose others are missing."""
+
+    def read_on(self, path: Path) -> None:
+        """Read what was appended."""
+        with path.open("rb") as file:
+            if path.stat().st_size < self.offset:
+                self.__init__()  # type: ignore[misc] # made anew (--overwrite)
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self.offset += len(line)
+                self._count(line)
+
+    def _count(self, line: bytes) -> None:
+        try:
+            entry = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        self.tokens += entry.completion_tokens
+        if entry.state == "partial":
+            self.answers[entry.index] = self.answers.get(entry.index, 0) + 1
+            return
+        self.kept += entry.state == "kept"
+        self.dropped += entry.state != "kept"
+        if entry.state == "replaced":
+            self.replaced += 1
+        else:
+            self.answers.pop(entry.index, None)
+
+    @property
+    def done(self) -> int:
+        """Input records that need nothing more."""
+        return self.kept + self.dropped - self.replaced
+
+
+class _Line(msgspec.Struct, array_like=True):
+    """The beginning of a line of a `.part` file; its record is skipped."""
+
+    index: int
+    state: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+class Watch:
+    """A job that is looked at again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: dict[str, Part] = {}
+
+    def look(self) -> tuple[list[str], bool]:
+        """Return a line a stage and the log's last line, and whether it is done, or stopped."""
+        try:
+            runs = run_files(self._folder)
+        except MagpieError:
+            if not self._folder.is_dir() or not (self._folder / "job.log").exists():
+                raise
+            runs = []  # the model is being loaded
+        working = [run for run in runs if run.status != "complete"]
+        lines = [self._state(run, runs) for run in runs]
+        last = last_line(self._folder)
+        if last:
+            lines.append(f"job.log: {printable(last, 160)}")
+        ended = any(ending in last for ending in (*ENDINGS, *STOPPED))
+        return lines, not any(held(_part(run)) for run in working) and (ended or not (last or working))
+
+    def _state(self, run: RunFile, runs: list[RunFile]) -> str:
+        name = f"{run.stage:<18} {run.stem}"
+        if run.status == "complete":
+            speed = f", {run.tokens_per_second:,.0f} tokens/s" if run.tokens_per_second else ""
+            dropped = sum(run.counts.dropped.values())
+            return printable(f"{name}: {run.counts.written:,} written, {dropped:,} dropped{speed}, {duration(run.seconds)}")
+        path, part = _part(run), self._parts.setdefault(run.stem, Part())
+        try:
+            part.read_on(path)
+            since = time.time() - path.stat().st_mtime
+        except FileNotFoundError:
+            return printable(f"{name}: {run.status}")
+        seconds = _seconds(run, running=held(path))
+        told = [_of(part, _total(run, runs), seconds, run), f"{part.dropped:,} dropped"]
+        if part.tokens and seconds:
+            told.append(f"{part.tokens / seconds:,.0f} tokens/s")
+        told.append(f"{duration(seconds)} gone" if held(path) else f"not running here, last written {duration(since)} ago")
+        return printable(f"{name}: {', '.join(told)}")
+
+
+def _part(run: RunFile) -> Path:
+    return run.output.with_suffix(".part")
+
+
+def _of(part: Part, total: int | None, seconds: float, run: RunFile) -> str:
+    if not total:
+        return f"{part.done:,} records"
+    each = int(run.arguments.get("num_responses") or 1)
+    answered = part.done * each + sum(part.answers.values())
+    rest = max(total * each - answered, 0)
+    # how many were in flight all the time is not in the files: as many as there may be
+    window = min(run.window or 1, total * each)
+    left = duration(time_left(answered, rest, window, window * seconds)) if answered else "?"
+    return f"{so_far(part.done, total, answered, each)}, {left} left"
+
+
+def _total(run: RunFile, runs: list[RunFile]) -> int | None:
+    """Return how many records a stage has to do: as many as it was asked for, or as its input's stage wrote."""
+    total = run.arguments.get("total_prompts")
+    if total is None:
+        before = [one for one in runs if one.status == "complete" and run.stem.startswith(f"{one.stem}_")]
+        total = max(before, key=lambda one: len(one.stem)).counts.written if before else None
+    return len(parse(run.shard).rows(int(total))) if total and run.shard else total
+
+
+def _seconds(run: RunFile, *, running: bool) -> float:
+    """Return how long a stage has run, over all its sessions."""
+    now = time.time() if running else None
+    return sum((session.get("ended") or now or session["started"]) - session["started"] for session in run.sessions)
+
+
+def held(part: Path) -> bool:
+    """Whether a process on this machine works on a `.part` file. Looking does not disturb it, as trying its lock would."""
+    try:
+        inode = part.stat().st_ino
+        locks = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return any(line.split()[1] == "FLOCK" and line.split()[5].endswith(f":{inode}") for line in locks.splitlines())
+
+
+def last_line(folder: Path) -> str:
+    """Return the last line of a job's log, or nothing."""
+    try:
+        with (folder / "job.log").open("rb") as file:
+            file.seek(max(0, (folder / "job.log").stat().st_size - LOG_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def watch(folder: Path, every: float) -> None:
+    """Print a job's state every few seconds until it is done or Ctrl-C is pressed."""
+    state, clear = Watch(folder), sys.stdout.isatty()
+    try:
+        while True:
+            lines, done = state.look()
+            print("\x1b[2J\x1b[H" if clear else "", end="")
+            print(time.strftime("%H:%M:%S"), folder.resolve().name, *lines, sep="\n  ", flush=True)
+            if done:
+                print("nothing is running any more")
+                return
+            time.sleep(every)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,1 @@
+"""Reward models, here or behind a server."""

@@ -1,0 +1,185 @@
+"""Shards: several workers on one file, each on its own rows. Put together, they are what one worker would have made.
+
+Shard I of N of `out.jsonl` is `out-0000I-of-0000N.jsonl`, with a `.part`, a run file and a dropped file of its own. It holds
+consecutive rows, so that ids, fields and seeds are the same whatever N is, and the shards one after the other are the whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from magpie.common.console import MagpieError
+from magpie.common.files import write_atomically
+from magpie.records.reading import encode, stem_of
+
+NAME = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl")
+MOST = 99_999
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Shard `number` (from 1) of `of`."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def rows(self, count: int) -> range:
+        """Return its rows of a file of `count` rows."""
+        return range(count * (self.number - 1) // self.of, count * self.number // self.of)
+
+    def path(self, whole: Path) -> Path:
+        """Return the shard's name of an output file."""
+        return whole.with_name(f"{stem_of(whole)}-{self.number:05d}-of-{self.of:05d}.jsonl")
+
+
+def parse(text: str) -> Shard:
+    """Read `I/N` (for argparse)."""
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard: give I/N, like 1/4 … 4/4")
+    return Shard(int(number), int(of))
+
+
+def is_shard(path: Path) -> bool:
+    """Whether a file is one stage's shard, as its run file says (a later stage's output of a shard is a file of its own)."""
+    return "shard" in (told_of(path).get("arguments") or {})
+
+
+def told_of(path: Path) -> dict[str, Any]:
+    """Return what a file's run file tells; nothing, where there is none that can be read."""
+    try:
+        return msgspec.json.decode(path.with_suffix(".run.json").read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+
+
+def whole_of(path: Path) -> Path:
+    """Return the name of the file that a shard belongs to."""
+    return path.with_name(NAME.sub(".jsonl", path.name))
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """All the shards of a file, in order, and what their run files tell."""
+
+    whole: Path
+    paths: list[Path]
+    runs: list[dict[str, Any]]
+
+    def is_newer(self) -> bool:
+        """Whether the whole has been put together before, and a shard has been made again since."""
+        before = told_of(self.whole).get("shards")
+        return before is not None and before != [run["updated"] for run in self.runs]
+
+    def run_file(self) -> dict[str, Any]:
+        """Return the run file that one worker would have left: counts, tokens and seconds added up."""
+        first = self.runs[0]
+        counts: Counter[str] = Counter()
+        costs = [run["statistics"]["cost_in_dollars"] for run in self.runs if "cost_in_dollars" in run.get("statistics", {})]
+        tokens: Counter[str] = Counter()
+        dropped: Counter[str] = Counter()
+        for run in self.runs:
+            counts.update({key: run["counts"][key] for key in ("read", "written")})
+            dropped.update(run["counts"]["dropped"])
+            tokens.update(run["tokens"])
+        seconds = round(sum(run["seconds"] for run in self.runs), 1)
+        return first | {
+            "arguments": {key: value for key, value in first["arguments"].items() if key != "shard"},
+            "counts": {**counts, "dropped": dict(dropped.most_common())},
+            "tokens": dict(tokens),
+            "seconds": seconds,
+            "tokens_per_second": round(tokens["completion"] / seconds, 1) if seconds else 0.0,
+            "sessions": [session for run in self.runs for session in run["sessions"]],
+            "updated": max(run["updated"] for run in self.runs),
+            **({"statistics": first.get("statistics", {}) | {"cost_in_dollars": round(sum(costs), 6)}} if costs else {}),
+            "shards": [run["updated"] for run in self.runs],
+        }
+
+
+def shard_set(whole: Path) -> ShardSet:
+    """Find all the shards of a file.
+
+    Raises:
+        MagpieError: there are none, one is missing or not finished, or they are of different runs.
+    """
+    found = [path for path in whole.parent.glob(f"{stem_of(whole)}-*-of-*.jsonl") if NAME.search(path.name)]
+    counts = {int(match[2]) for path in found if (match := NAME.search(path.name)) and whole_of(path) == whole}
+    begun = sorted(whole.parent.glob(f"{stem_of(whole)}-*-of-*.part"))
+    if not counts:
+        what = f"only unfinished ones ({begun[0].name} …)" if begun else "none"
+        raise MagpieError(f"{whole}: no finished shards of it are there, {what}. Make them with --shard 1/N … N/N")
+    if len(counts) > 1:
+        many = " and ".join(map(str, sorted(counts)))
+        raise MagpieError(f"{whole}: there are shards of {many}. Take those of other runs away")
+    of = counts.pop()
+    paths = [Shard(number, of).path(whole) for number in range(1, of + 1)]
+    if missing := [str(number) for number, path in enumerate(paths, 1) if not path.exists()]:
+        shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
+        raise MagpieError(
+            f"{whole}: {len(missing)} of {of} shards are not finished: {shown}. The stage's command with --shard "
+            f"{missing[0]}/{of} makes the first of them, or goes on with it"
+        )
+    runs = [_finished_run(path, Shard(number, of)) for number, path in enumerate(paths, 1)]
+    for path, run in zip(paths, runs, strict=True):
+        _refuse_unlike(paths[0], runs[0], path, run)
+    return ShardSet(whole, paths, runs)
+
+
+def _finished_run(path: Path, shard: Shard) -> dict[str, Any]:
+    run = told_of(path)
+    if not run:
+        run_file = path.with_suffix(".run.json")
+        raise MagpieError(f"{run_file}: missing or broken. Make the shard again with --shard {shard} --overwrite")
+    if run.get("status") != "complete" or (run.get("arguments") or {}).get("shard") != str(shard):
+        raise MagpieError(f"{path}: its run file is not of the finished shard {shard}. Make it again with --overwrite")
+    return run
+
+
+def _refuse_unlike(one: Path, first: dict[str, Any], other: Path, run: dict[str, Any]) -> None:
+    for what in ("stage", "arguments", "inputs"):
+        before, after = first[what], run[what]
+        if what == "arguments":
+            before, after = ({k: v for k, v in values.items() if k != "shard"} for values in (before, after))
+        if before != after:
+            raise MagpieError(f"{one.name} and {other.name} are of different runs: their {what} differ. Make one of them again")
+
+
+def join_shards(shards: ShardSet) -> None:
+    """Put shards together: the output, its dropped file and its run file, as one worker would have left them.
+
+    Raises:
+        MagpieError: a shard's file is not as long as its run file says.
+    """
+    whole = shards.whole
+    counts = [run["counts"] for run in shards.runs]
+    dropped = zip(map(_dropped, shards.paths), (sum(count["dropped"].values()) for count in counts), strict=True)
+    kept = zip(shards.paths, (count["written"] for count in counts), strict=True)
+    write_atomically(_dropped(whole), itertools.chain.from_iterable(_lines(*each) for each in dropped))
+    write_atomically(whole, itertools.chain.from_iterable(_lines(*each) for each in kept))
+    write_atomically(whole.with_suffix(".run.json"), [msgspec.json.format(encode(shards.run_file()), indent=1)])
+
+
+def _dropped(path: Path) -> Path:
+    return path.with_name(f"{stem_of(path)}_dropped.jsonl")
+
+
+def _lines(path: Path, expected: int) -> Iterator[bytes]:
+    count = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            count += 1
+            yield line.rstrip(b"\n")
+    if count != expected:
+        raise MagpieError(f"{path}: {count} rows, its run file says {expected}. Make the shard again with --overwrite")

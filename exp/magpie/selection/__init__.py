@@ -1,0 +1,1 @@
+"""Filter rules, and which of the kept records are chosen."""

@@ -1,0 +1,204 @@
+"""Filters: the rules of `configs/filters` as a decision on a record, and the choice among the records that pass them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from magpie.common.console import MagpieError
+from magpie.config.schemas import FilterPreset, Rule
+
+if TYPE_CHECKING:
+    pass
+
+MOST_LABELS = 1000
+"""Different values that a field may have to be balanced by."""
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "at_least": operator.ge,
+    "at_most": operator.le,
+    "above": operator.gt,
+    "below": operator.lt,
+}
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+Read = Callable[[dict[str, Any]], Any]
+Check = tuple[Rule, str, Read | None, Callable[[Any], bool], bool]
+"""A rule, its field's key, how the field is read where it is more than a key, the test, and whether it takes null."""
+
+
+class Filter:
+    """The rules of a preset, ready to be asked about records.
+
+    Raises:
+        MagpieError: a rule's value does not go with its operator; `name` says where the rules are from.
+    """
+
+    def __init__(self, preset: FilterPreset, name: str) -> None:
+        self._name = name
+        if not preset.rules:
+            raise MagpieError(f"{name}: no rules in it")
+        self._checks = [self._check(rule, number) for number, rule in enumerate(preset.rules, 1)]
+        self.keys = tuple(key_of(rule.field) for rule in preset.rules)
+        """The keys of a record that the rules look at."""
+
+    def _check(self, rule: Rule, number: int) -> Check:
+        try:
+            read = _reader(rule.field)
+            return rule, rule.field, None if key_of(rule.field) == rule.field else read, _test(rule), _speaks_of_null(rule)
+        except ValueError as error:
+            raise MagpieError(f"{self._name}, rule {number} ({rule.field} {rule.op}): {error}") from error
+
+    def drop_reason(self, record: dict[str, Any]) -> tuple[str, str]:
+        """Return why a record is dropped and the detail, or two empty texts."""
+        for rule, key, read, holds, takes_null in self._checks:
+            try:
+                value = read(record) if read else record.get(key, msgspec.UNSET)
+                if value is msgspec.UNSET or (value is None and not takes_null):
+                    if rule.missing != "keep":
+                        return self._missing(rule, record)
+                elif not holds(value):
+                    return rule.reason, f"{rule.field} is {_short(value)}; {_words(rule)}"
+            except TypeError:
+                raise MagpieError(
+                    f"{self._name}: the rule '{rule.reason}' ({rule.field} {rule.op}) does not go with what the record "
+                    f"{record.get('id')!r} has in `{rule.field.partition('|')[0]}`. Change the rule"
+                ) from None
+        return "", ""
+
+    def _missing(self, rule: Rule, record: dict[str, Any]) -> tuple[str, str]:
+        if rule.op == "exists":
+            return rule.reason, f"{rule.field} is missing"
+        if rule.missing == "drop":
+            return f"no_{rule.field.partition('|')[0]}", f"{rule.field} is missing; {_words(rule)}"
+        made = f"Make it with {rule.made_by}" if rule.made_by else "Run the stage that makes it"
+        raise MagpieError(
+            f"the record {record.get('id')!r} has no `{rule.field}`, which {self._name} needs ({rule.reason}). {made}, or set "
+            "the rule's `missing` to drop or keep"
+        )
+
+
+def key_of(field: str) -> str:
+    """Return the key of a record that a rule's field is in."""
+    return field.partition("|")[0].partition(".")[0]
+
+
+def _reader(field: str) -> Read:
+    """Return what reads a rule's field from a record: UNSET where it is not there."""
+    path, _, form = field.partition("|")
+    if not all(keys := path.split(".")):
+        raise ValueError("the field's name is not a key or a dotted path")
+    if form not in ("", "length", "count"):
+        raise ValueError(f"|{form} is not one of |length, |count")
+    key, inner = keys[0], keys[1:]
+
+    def plain(record: dict[str, Any]) -> Any:
+        return record.get(key, msgspec.UNSET)
+
+    def deep(record: dict[str, Any]) -> Any:
+        value: Any = record.get(key, msgspec.UNSET)
+        for step in inner:
+            value = value.get(step, msgspec.UNSET) if isinstance(value, dict) else msgspec.UNSET
+        return value
+
+    base = deep if inner else plain
+
+    def formed(record: dict[str, Any]) -> Any:
+        value = base(record)
+        if value is None or value is msgspec.UNSET:
+            return value
+        if not isinstance(value, list if form == "count" else (str, list)):
+            raise TypeError
+        return len(value) if form == "length" else sum(entry is not None for entry in value)
+
+    return formed if form else base
+
+
+def _test(rule: Rule) -> Callable[[Any], bool]:
+    """Return what tells whether a value satisfies a rule; a TypeError says that the operator cannot take the value."""
+    value, op = rule.value, rule.op
+    if op == "exists":
+        if value is not msgspec.UNSET or rule.missing == "keep":
+            raise ValueError("`exists` has no `value`, and its `missing` must be error or drop")
+        return lambda _: True
+    if value is msgspec.UNSET:
+        raise ValueError("`value` is missing")
+    if op in _ORDERS:
+        return _ordered(_ORDERS[op], value)
+    if op in ("in", "not_in"):
+        return _among(value, wanted=op == "in")
+    if op in ("ends_with", "not_ends_with"):
+        return _ending(value, wanted=op == "ends_with")
+    if op in ("contains", "not_contains"):
+        return _containing(value, wanted=op == "contains")
+    return lambda found: _same(found, value) is (op == "eq")
+
+
+def _ordered(compare: Callable[[Any, Any], bool], limit: Any) -> Callable[[Any], bool]:
+    if not _is_number(limit):
+        raise ValueError("`value` must be a number")
+
+    def holds(found: Any) -> bool:
+        if not _is_number(found):
+            raise TypeError
+        return compare(found, limit)
+
+    return holds
+
+
+def _among(values: Any, *, wanted: bool) -> Callable[[Any], bool]:
+    if not isinstance(values, list) or not values:
+        raise ValueError("`value` must be a list")
+    if all(isinstance(value, str) for value in values):
+        texts = frozenset(values)
+        return lambda found: (isinstance(found, str) and found in texts) is wanted
+    return lambda found: any(_same(found, value) for value in values) is wanted
+
+
+def _ending(endings: Any, *, wanted: bool) -> Callable[[Any], bool]:
+    texts = tuple(endings) if isinstance(endings, list) else (endings,)
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        raise ValueError("`value` must be a text or a list of texts")
+
+    def holds(found: Any) -> bool:
+        if not isinstance(found, str):
+            raise TypeError
+        return found.endswith(texts) is wanted
+
+    return holds
+
+
+def _containing(part: Any, *, wanted: bool) -> Callable[[Any], bool]:
+    def holds(found: Any) -> bool:
+        if isinstance(found, list):
+            return any(_same(entry, part) for entry in found) is wanted
+        if not isinstance(found, str) or not isinstance(part, str):
+            raise TypeError
+        return (part in found) is wanted
+
+    return holds
+
+
+def _same(found: Any, value: Any) -> bool:
+    """Whether two JSON values are equal; true is not 1."""
+    return bool(found == value) and isinstance(found, bool) == isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _speaks_of_null(rule: Rule) -> bool:
+    return rule.value is None or (isinstance(rule.value, list) and None in rule.value)
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _words(rule: Rule) -> str:
+    return f"the rule: {rule.op} {_short(rule.value)}"

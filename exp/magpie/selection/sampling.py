@@ -1,0 +1,153 @@
+"""Which of the kept records are chosen: the best, balanced shares, a shuffled order."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from magpie.common.console import MagpieError, log
+from magpie.runs.one_pass import Stream
+from magpie.selection.rules import MOST_LABELS, _decode, _is_number, _reader, _short
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+# --- the choice among what passes ------------------------------------------------------------------------------------
+
+
+class Selection:
+    """Records that passed the rules, held in a temporary file until it is known which are chosen.
+
+    Memory: some 40 bytes a record. Use it as a context manager.
+
+    Args:
+        folder: where the temporary file is (it has no name, and vanishes with the process).
+        balance: the field whose values are evened, if any.
+        by: the number that decides who is chosen, the highest first unless `ascending`; chance (`seed`) where none is given.
+        top: how many are chosen at most.
+        shuffle: whether the chosen ones are written in a random order.
+    """
+
+    def __init__(
+        self, folder: Path, *, balance: str | None, by: str | None, top: int | None, ascending: bool, shuffle: bool, seed: int
+    ) -> None:
+        self._balance, self._by, self._top, self._ascending = balance, by, top, ascending
+        self._shuffle, self._seed = shuffle, seed
+        self._groups, self._scores, self._ends = array("i"), array("d"), array("q", [0])
+        self._labels: dict[Any, int] = {}
+        self._read_group = _reader(balance) if balance else None
+        self._read_score = _reader(by) if by else None
+        self._spool = tempfile.TemporaryFile(dir=folder, buffering=1 << 20)  # noqa: SIM115
+
+    def __enter__(self) -> Selection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+
+    def add(self, out: Stream, record: dict[str, Any]) -> None:
+        """Take the record that the stream is at, or drop it where it has no value to be chosen by."""
+        group, score = 0, 0.0
+        if self._read_group:
+            label = self._read_group(record)
+            if label is None or label is msgspec.UNSET:
+                out.drop_unchanged(f"no_{self._balance}", "it cannot be balanced")
+                return
+            group = self._group(label, record)
+        if self._read_score:
+            value = self._read_score(record)
+            if value is None or value is msgspec.UNSET:
+                out.drop_unchanged(f"no_{self._by}", "it cannot be ranked")
+                return
+            if not _is_number(value):
+                raise MagpieError(f"--by {self._by}: the record {record.get('id')!r} has {_short(value)} there, not a number")
+            score = float(value)
+        line = out.unchanged()
+        self._spool.write(line)
+        self._groups.append(group)
+        self._scores.append(score if self._ascending else -score)
+        self._ends.append(self._ends[-1] + len(line))
+
+    def _group(self, label: Any, record: dict[str, Any]) -> int:
+        if isinstance(label, (list, dict)):
+            raise MagpieError(f"--balance {self._balance}: the record {record.get('id')!r} has {_short(label)}, not a label")
+        if label not in self._labels and len(self._labels) == MOST_LABELS:
+            raise MagpieError(
+                f"--balance {self._balance}: more than {MOST_LABELS} different values. Choose a label, like domain"
+            )
+        return self._labels.setdefault(label, len(self._labels))
+
+    def write(self, out: Stream) -> None:
+        """Write the chosen records, and drop the others."""
+        import numpy as np
+
+        groups, ends = np.asarray(self._groups), np.asarray(self._ends)
+        scores = np.asarray(self._scores) if self._by else None
+        if not len(groups):
+            return
+        chosen = choose(groups, scores, balance=self._balance is not None, top=self._top, seed=self._seed)
+        order = np.arange(len(groups))
+        if self._shuffle:
+            order = np.random.default_rng([self._seed, 1]).permutation(len(groups))
+        self._spool.flush()
+        reason = "not_in_top" if self._top is not None else "balanced"
+        for place in order:
+            line = os.pread(self._spool.fileno(), int(ends[place + 1] - ends[place]), int(ends[place]))
+            if chosen[place]:
+                out.keep_line(line)
+            else:
+                out.drop(_decode(line), reason)
+        if self._balance:
+            counts = Counter(groups[chosen].tolist())
+            log.info("%s: %s", self._balance, ", ".join(f"{label} {counts[i]:,}" for label, i in self._labels.items()))
+
+
+def choose(groups: np.ndarray, scores: np.ndarray | None, *, balance: bool, top: int | None, seed: int) -> np.ndarray:
+    """Return which records are chosen, as truth values.
+
+    Args:
+        groups: a number a record, of the value that is balanced.
+        scores: the lowest first, the earlier record first among equals; None: by chance.
+        balance: as many of each group: of all as many as the smallest has, or `top` shared out as evenly as they allow.
+        top: how many at most.
+        seed: of the chance.
+    """
+    import numpy as np
+
+    total = len(groups)
+    rank = np.random.default_rng([seed, 0]).permutation(total) if scores is None else np.argsort(scores, kind="stable")
+    if not balance:
+        chosen = np.zeros(total, dtype=bool)
+        chosen[rank[:top]] = True
+        return chosen
+    sizes = np.bincount(groups)
+    quotas = np.full(len(sizes), sizes.min()) if top is None else shares(sizes, top)
+    by_group = rank[np.argsort(groups[rank], kind="stable")]
+    starts = np.cumsum(sizes) - sizes
+    place = np.empty(total, dtype=np.int64)
+    place[by_group] = np.arange(total) - np.repeat(starts, sizes)
+    return place < quotas[groups]
+
+
+def shares(sizes: np.ndarray, total: int) -> np.ndarray:
+    """Share a total out over groups, as evenly as their sizes allow; what cannot be even goes to the first."""
+    import numpy as np
+
+    quotas = np.zeros_like(sizes)
+    left = min(total, int(sizes.sum()))
+    while left:
+        open_groups = np.flatnonzero(quotas < sizes)
+        if left < len(open_groups):
+            quotas[open_groups[:left]] += 1
+            break
+        step = min(left // len(open_groups), int((sizes - quotas)[open_groups].min()))
+        quotas[open_groups] += step
+        left -= step * len(open_groups)
+    return quotas

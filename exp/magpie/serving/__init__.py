@@ -1,0 +1,1 @@
+"""vLLM processes: parallelism, the server, replicas."""

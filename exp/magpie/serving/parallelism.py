@@ -1,0 +1,290 @@
+"""How one model goes onto the GPUs of one node or of several: chosen from the memory that it needs, before it is loaded.
+
+Tensor parallel within a node, pipeline stages over nodes, experts spread where there are any; copies (data parallel) on
+request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from magpie.common.console import MagpieError, log
+from magpie.config.load import Architecture, ModelPreset
+from magpie.models.checkpoint import model_config, needed_gb, weights_gb_held
+from magpie.models.hardware import GB, Gpu, Machine
+
+CPU_CACHE_GB = 5.0
+"""Main memory for the KV cache on a machine without a GPU."""
+BFLOAT16_SINCE = 8.0
+"""The first CUDA compute capability with bfloat16 (Ampere)."""
+SHARE, LARGEST_SHARE = 0.92, 0.95
+"""Of a GPU's memory for the engine: vLLM 0.32's own default, and the most, where LEFT_GB are then left for all else."""
+LEFT_GB = 4.0
+RESERVE_GB = 2.5
+"""A GPU's memory for activations, CUDA graphs and NCCL. An assumption: no large GPU was at hand to measure it on."""
+COMFORTABLE = 8
+"""Requests of full length at once, below which the engine gets a larger share of a GPU's memory, or more GPUs."""
+RPC_PORT, RAY_PORT = 13345, 6379
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asks for; None: chosen. `nodes`: how many there are, each like this machine."""
+
+    tensor_parallel: int | None = None
+    pipeline_parallel: int | None = None
+    data_parallel: int = 1
+    expert_parallel: bool | None = None
+    nodes: int = 1
+    backend: str | None = None
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    max_model_len: int | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of a model are. `requests`: how many of full length the KV cache of one copy holds, if that is known."""
+
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    data_parallel: int = 1
+    expert_parallel: bool = False
+    nodes: int = 1
+    backend: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    requests: float | None = None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs in all."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
+
+    @property
+    def commands(self) -> int:
+        """On how many nodes the engine itself is started: Ray starts it on the others."""
+        return 1 if self.backend == "ray" else self.nodes
+
+    def flags(self, node_rank: int = 0, master_addr: str = "127.0.0.1") -> dict[str, Any]:
+        """Return the engine's flags for one node."""
+        out = self.settings | {"tensor-parallel-size": self.tensor_parallel}
+        if self.pipeline_parallel > 1:
+            out["pipeline-parallel-size"] = self.pipeline_parallel
+        if self.expert_parallel:
+            out["enable-expert-parallel"] = True
+        if self.data_parallel > 1:
+            return out | {"data-parallel-size": self.data_parallel} | self._copies(node_rank, master_addr)
+        if self.backend == "ray":
+            out["distributed-executor-backend"] = "ray"
+        elif self.nodes > 1:
+            out |= {"nnodes": self.nodes, "node-rank": node_rank, "master-addr": master_addr, "headless": node_rank > 0}
+        return out
+
+    def _copies(self, node_rank: int, master_addr: str) -> dict[str, Any]:
+        local = self.data_parallel // self.nodes
+        if self.backend == "ray":
+            return {"data-parallel-size-local": local, "data-parallel-backend": "ray"}
+        if self.nodes == 1:
+            return {}
+        place = {"data-parallel-size-local": local, "data-parallel-address": master_addr, "data-parallel-rpc-port": RPC_PORT}
+        return place | ({"data-parallel-start-rank": node_rank * local, "headless": True} if node_rank else {})
+
+
+def architecture(preset: ModelPreset) -> Architecture:
+    """Return the model's shape from its own config.json where it is at hand, else from its preset."""
+    config = model_config(preset)
+    config = config | config.get("text_config", {})
+    known = preset.architecture
+    if not config.get("num_attention_heads"):
+        return known
+    heads = int(config["num_attention_heads"])
+    size = config.get("head_dim") or int(config.get("hidden_size") or 0) // heads
+    kv_heads, values = config.get("num_key_value_heads") or heads, 2 * size
+    if config.get("kv_lora_rank"):  # latent attention: one vector a token, the same for all heads
+        kv_heads, values = 1, config["kv_lora_rank"] + config["qk_rope_head_dim"]
+    experts = next((config[name] for name in ("n_routed_experts", "num_experts", "num_local_experts") if config.get(name)), 0)
+    return Architecture(
+        layers=config.get("num_hidden_layers") or 0,
+        heads=heads,
+        kv_heads=kv_heads,
+        kv_values=values,
+        experts=experts,
+        expert_share=known.expert_share if experts else 0.0,
+    )
+
+
+def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) -> Layout:
+    """Return how a model goes onto `wanted.nodes` machines like this one: as few nodes, then as few GPUs as it is at ease on.
+
+    Raises:
+        MagpieError: it does not fit: what it needs, what was found, and the ways on. Or it cannot be quantised as asked.
+    """
+    wanted = wanted or Wanted()
+    _check_quantization(preset, machine, wanted)
+    needed = needed_gb(preset, wanted.quantization)
+    if needed is None:
+        log.info("nothing tells how much memory %s needs; the engine will find out", preset.model)
+    asked = {
+        "quantization": wanted.quantization,
+        "kv-cache-dtype": wanted.kv_cache_dtype,
+        "max-model-len": wanted.max_model_len,
+    }
+    settings = {name: value for name, value in asked.items() if value}
+    if not machine.gpus:
+        return _without_gpus(preset, machine, wanted, needed, settings)
+    if machine.gpus[0].capability < BFLOAT16_SINCE:
+        settings["dtype"] = "half"
+    room = _Room(preset, min(gpu.memory_gb for gpu in machine.gpus), wanted, needed)
+    found: list[tuple[float, Layout]] = []
+    for candidate in _candidates(preset, len(machine.gpus), wanted):
+        if room.share_of_weights(candidate) * (needed or 0.0) > room.gpu_gb:
+            continue
+        for share in room.shares:
+            requests = room.requests(candidate, share)
+            raised = {"gpu-memory-utilization": share} if share != SHARE else {}
+            made = replace(candidate, settings=settings | raised, requests=requests)
+            if requests is None or requests >= COMFORTABLE:
+                return made
+            found.append((requests, made))
+    most, roomiest = max(found, key=lambda each: each[0], default=(0.0, None))
+    if roomiest and most >= 1:
+        return roomiest
+    if most:
+        raise MagpieError(_no_room(preset, machine, wanted, int(most * (room.context or 0))))
+    raise MagpieError(_does_not_fit(preset, machine, wanted, needed))
+
+
+def described(gpus: int, memory_gib: float) -> Machine:
+    """Return a machine of so many GPUs with so much memory each, as makers count it (the 80 of an H100 are GiB)."""
+    return Machine((Gpu(f"GPU of {memory_gib:g} GB", memory_gib * 2**30 / GB, 9.0),) * gpus, 0.0)
+
+
+def _check_quantization(preset: ModelPreset, machine: Machine, wanted: Wanted) -> None:
+    """Refuse what the engine would stop at while it loads: weights that are quantised already, and any on a CPU.
+
+    Raises:
+        MagpieError: it would.
+    """
+    if not wanted.quantization:
+        return
+    own = model_config(preset).get("quantization_config", {}).get("quant_method")
+    own = own or ("fp8" if preset.memory_gb else None)  # R1's, where its config.json is not at hand
+    if own and own != wanted.quantization:
+        raise MagpieError(
+            f"{preset.model} is quantised already ({own}): the engine cannot make it {wanted.quantization}. Leave "
+            "--quantization out, or name the bfloat16 model"
+        )
+    if not own and not machine.gpus:
+        raise MagpieError("--quantization needs a GPU: the CPU engine cannot quantise a model. Leave it out")
+
+
+# --- what is tried -----------------------------------------------------------------------------------------------------
+
+
+def _candidates(preset: ModelPreset, gpus: int, wanted: Wanted) -> Iterator[Layout]:
+    """Yield what can be tried, fewest nodes and GPUs first; attention heads must divide over the GPUs."""
+    shape = architecture(preset)
+    given = wanted.tensor_parallel or preset.server.flags.get("tensor-parallel-size")
+    sizes = [int(given)] if given else [size for size in range(1, gpus + 1) if shape.heads % size == 0]
+    fixed = wanted.pipeline_parallel or wanted.tensor_parallel or wanted.data_parallel > 1
+    for nodes in [wanted.nodes] if fixed else range(1, wanted.nodes + 1):
+        for size in sizes:
+            stages = wanted.pipeline_parallel or (1 if wanted.data_parallel > 1 or size > gpus else nodes)
+            world = size * stages * wanted.data_parallel
+            if world % nodes or world // nodes > gpus or (wanted.data_parallel > 1 and wanted.data_parallel % nodes):
+                continue
+            spread = shape.experts > 0 and size * wanted.data_parallel > 1
+            yield Layout(
+                tensor_parallel=size,
+                pipeline_parallel=stages,
+                data_parallel=wanted.data_parallel,
+                expert_parallel=spread if wanted.expert_parallel is None else wanted.expert_parallel,
+                nodes=nodes,
+                backend=wanted.backend,
+            )
+
+
+def _without_gpus(
+    preset: ModelPreset, machine: Machine, wanted: Wanted, needed: float | None, settings: dict[str, Any]
+) -> Layout:
+    if (needed or 0.0) > machine.memory_gb * wanted.nodes:
+        raise MagpieError(_does_not_fit(preset, machine, wanted, needed))
+    # the CPU engine wants 0.92 of the main memory free unless told how much it may take, under the name of the GPU's flag
+    share = ((needed or 0.0) + CPU_CACHE_GB) / machine.memory_gb
+    return Layout(
+        tensor_parallel=wanted.tensor_parallel or 1,
+        pipeline_parallel=wanted.pipeline_parallel or 1,
+        data_parallel=wanted.data_parallel,
+        expert_parallel=bool(wanted.expert_parallel),
+        nodes=wanted.nodes,
+        backend=wanted.backend,
+        settings=settings | {"gpu-memory-utilization": round(min(share, SHARE), 3)},
+    )
+
+
+# --- what fits ---------------------------------------------------------------------------------------------------------
+
+
+class _Room:
+    """The memory of one GPU of `gpu_gb`, and what of it is left for the KV cache."""
+
+    def __init__(self, preset: ModelPreset, gpu_gb: float, wanted: Wanted, needed: float | None) -> None:
+        self.gpu_gb, self._shape = gpu_gb, architecture(preset)
+        self._weights = weights_gb_held(preset, wanted.quantization) or needed or 0.0
+        self._value_bytes = 1 if (wanted.kv_cache_dtype or "").startswith(("fp8", "int8")) else 2
+        self.context = wanted.max_model_len or preset.server.flags.get("max-model-len")
+        fixed = preset.server.flags.get("gpu-memory-utilization")
+        larger = [LARGEST_SHARE] if (1 - LARGEST_SHARE) * gpu_gb >= LEFT_GB else []
+        self.shares = [fixed] if fixed else [SHARE, *larger]
+
+    def share_of_weights(self, tried: Layout) -> float:
+        """Return how much of the weights one GPU holds: copies share nothing but the experts that are spread over them."""
+        spread = self._shape.expert_share if tried.expert_parallel else 0.0
+        copy = tried.tensor_parallel * tried.pipeline_parallel
+        return (1 - spread) / copy + spread / (copy * tried.data_parallel)
+
+    def requests(self, tried: Layout, share: float) -> float | None:
+        """Return how many requests of full length the KV cache holds; None: the model's shape or context is not known."""
+        shape = self._shape
+        if not (shape.layers and shape.kv_values and self.context):
+            return None
+        heads = max(1.0, shape.kv_heads / tried.tensor_parallel)  # a head is not split: GPUs beyond their number hold copies
+        token = shape.layers / tried.pipeline_parallel * heads * shape.kv_values * self._value_bytes / GB
+        left = share * self.gpu_gb - RESERVE_GB - self._weights * self.share_of_weights(tried)
+        return max(0.0, left) / (token * self.context)
+
+
+def _found(machine: Machine, wanted: Wanted) -> str:
+    return machine.words if wanted.nodes == 1 else f"{wanted.nodes} nodes, each {machine.words}"
+
+
+def _does_not_fit(preset: ModelPreset, machine: Machine, wanted: Wanted, needed: float | None) -> str:
+    """Return the refusal."""
+    where = "".join(
+        f" with {name} {value}"
+        for name, value in (
+            ("--tensor_parallel", wanted.tensor_parallel),
+            ("--pipeline_parallel", wanted.pipeline_parallel),
+            ("--data_parallel", wanted.data_parallel if wanted.data_parallel > 1 else None),
+        )
+        if value
+    )
+    ways = ""
+    if machine.gpus and needed and not where:
+        nodes = int(-(-needed // sum(gpu.memory_gb for gpu in machine.gpus)))
+        ways = f" {nodes} such nodes (--nodes {nodes})," if nodes > wanted.nodes else ""
+    found = _found(machine, wanted)
+    return (
+        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory{where}, found: {found}. Use{ways} "
+        "a server elsewhere (MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model (configs/models)"
+    )
+
+
+def _no_room(preset: ModelPreset, machine: Machine, wanted: Wanted, tokens: int) -> str:
+    return (
+        f"{preset.model} does not fit: beside its weights there is room for {tokens} tokens in the KV cache, less than the "
+        f"context of one request, found: {_found(machine, wanted)}. Use --max_model_len {tokens // 256 * 256}, "
+        "--kv_cache_dtype fp8, --quantization fp8, or more GPUs"
+    )

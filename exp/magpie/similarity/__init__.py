@@ -1,0 +1,1 @@
+"""The same problem or not: normaliser, duplicates, decontamination, test sets."""

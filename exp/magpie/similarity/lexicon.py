@@ -1,0 +1,71 @@
+"""What `configs/likeness.yaml` knows of words and symbols, ready to be looked up."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from magpie.config.load import load_likeness
+from magpie.config.schemas import Likeness
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The configuration, turned into what is looked up a piece."""
+
+    commands: dict[str, str]
+    characters: dict[int, str]
+    functions: frozenset[str]
+    names: frozenset[str]
+    neutral: frozenset[str]
+    unstemmed: frozenset[str]
+    synonyms: dict[str, str]
+    formats: re.Pattern[str]
+    introductions: re.Pattern[str]
+    meta: frozenset[str]
+    phrases: re.Pattern[str]
+    config: Likeness
+
+
+@cache
+def tables() -> Vocabulary:
+    """Return what `configs/likeness.yaml` holds, ready for use."""
+    config = load_likeness()
+    tail = r"[^.?!\n\d\\=^<>+{}]{0,150}"
+    formats = "|".join(f"(?:{pattern}){tail}" for pattern in config.answer_formats)
+    rounding = "|".join(f"(?:{pattern})" for pattern in config.rounding)
+    neutral = frozenset(config.instructions) | frozenset(config.stop_words)
+    characters = {ord(c): to for to, these in config.unicode.items() for c in these}
+    return Vocabulary(
+        commands={command: to for to, these in config.latex.items() for command in these},
+        characters=characters,
+        functions=frozenset(config.functions),
+        names=frozenset(config.functions) | frozenset(config.symbols),
+        neutral=neutral,
+        unstemmed=frozenset(config.unstemmed),
+        synonyms={form: stem(group[0]) for group in config.synonyms for word in group for form in (word, stem(word))},
+        formats=re.compile(rf"\b(?:(?:{formats})(?=[.?!\n]|$)|{rounding})"),
+        introductions=re.compile(rf"[\s*#>_]*(?:{'|'.join(config.introductions)})[\s*_]*[.:!,;]?"),
+        meta=frozenset(config.meta) | neutral,
+        phrases=re.compile(rf"\b(?:{'|'.join(map(re.escape, config.phrases))})\b"),
+        config=config,
+    )
+
+
+def stem(word: str) -> str:
+    """Return a word without its usual endings: what is left need not be a word."""
+    word = word.partition("'")[0]
+    if len(word) < 4:
+        return word
+    for ending, instead in (("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("xes", "x"), ("s", "")):
+        if word.endswith(ending) and not word.endswith(("ss", "us", "is")):
+            word = word[: -len(ending)] + instead
+            break
+    for ending in ("ing", "ed", "ly"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "sl":
+                word = word[:-1]
+            break
+    return word.removesuffix("e") if len(word) > 3 else word

@@ -1,0 +1,235 @@
+"""Benchmarks: the test sets that a data set must not hold, read from files or from the Hugging Face hub.
+
+What is read stays in memory: no text of a benchmark is written anywhere. A row is known by the benchmark's name and its
+number, which counts from 0 in the order of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from magpie.common.console import MagpieError, log
+from magpie.config.schemas import BenchmarkEntry, BenchmarkList
+from magpie.records.reading import fingerprint, open_input, read_rows, stem_of
+
+PARQUET, CSV = ".parquet", (".csv", ".tsv")
+FILES = (PARQUET, *CSV, ".jsonl", ".json", ".gz", ".zst")
+ID_COLUMNS = ("id", "unique_id")
+BATCH = 1024
+"""Rows of a Parquet file or a hub data set that are held at a time beside the texts."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark's problems, in order.
+
+    Attributes:
+        source: the file's name, or the hub data set with its split.
+        revision: of a hub data set: the commit; of a file: the hash of its bytes.
+        fingerprint: a hash of the problems, which the embeddings and a run's identity hang on.
+        texts: one a row, empty where the row has no problem.
+        ids: the benchmark's own ids, None where it has none.
+        private: the problems must not be copied anywhere.
+        path: the file, or None.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    texts: list[str] = field(repr=False)
+    ids: list[str | int | None] = field(repr=False)
+    private: bool = False
+    path: Path | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the problems in their order."""
+        digest = hashlib.blake2b(digest_size=16)
+        for text in self.texts:
+            digest.update(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+        return digest.hexdigest()
+
+
+def load_benchmarks(names: list[str], known: BenchmarkList, column: str | None = None) -> list[Benchmark]:
+    """Read what --benchmarks names: files, names of `configs/benchmarks.yaml` or hub ids.
+
+    Args:
+        names: as the user wrote them.
+        known: `configs/benchmarks.yaml`.
+        column: the column of the problem, where a benchmark has no entry (default: the first of `known.columns` that is there).
+
+    Raises:
+        MagpieError: there is no such benchmark, it cannot be read, is empty or has no such column; or two have one name.
+    """
+    found = [_load(name, known, column) for name in names]
+    for benchmark in found:
+        if sum(other.name == benchmark.name for other in found) > 1:
+            raise MagpieError(f"--benchmarks: two are called '{benchmark.name}'. Name it once, or rename one of the files")
+    return found
+
+
+def _load(name: str, known: BenchmarkList, column: str | None) -> Benchmark:
+    path = Path(name)
+    columns = [column] if column else known.columns
+    if path.exists():
+        return _from_file(path, columns, known.canaries)
+    entry = known.benchmarks.get(_plain(name))
+    if entry:
+        return _from_hub(_plain(name), entry, known.canaries)
+    if name.count("/") == 1 and not name.endswith(FILES) and not name.startswith((".", "~", "/")):
+        by_repo = {entry.repo.lower(): (known_name, entry) for known_name, entry in known.benchmarks.items()}
+        short, entry = by_repo.get(name.lower(), (name, BenchmarkEntry(repo=name, columns=columns)))
+        return _from_hub(short, entry, known.canaries)
+    raise MagpieError(
+        f"--benchmarks {name}: no such file, and not a name of configs/benchmarks.yaml ({', '.join(known.benchmarks)}). "
+        "Give a file (.jsonl, .json, .csv, .parquet), one of these names, or a hub id (owner/name)"
+    )
+
+
+def _plain(name: str) -> str:
+    """Return a name as `configs/benchmarks.yaml` has it: `MATH-500` → `math500`."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def _from_file(path: Path, columns: list[str], canaries: list[str]) -> Benchmark:
+    if path.suffix == PARQUET:
+        rows = _parquet_rows(path)
+    elif path.suffix in CSV:
+        rows = _csv_rows(path)
+    else:
+        rows = _json_rows(path)
+    name = stem_of(path.with_suffix("") if path.suffix in (PARQUET, *CSV) else path)
+    texts, ids, marked = _texts(rows, str(path), columns, canaries)
+    return Benchmark(name, path.name, fingerprint(path), texts, ids, marked, path)
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    for row in read_rows(path, None):
+        if row.record is None:
+            raise MagpieError(f"{path}, line {row.line}: {row.problem}. Mend the benchmark")
+        yield row.record
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(sys.maxsize)
+    with open_input(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+        try:
+            yield from csv.DictReader(text, dialect="excel-tab" if path.suffix == ".tsv" else "excel")
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise MagpieError(f"{path}: not a CSV file in UTF-8 ({error}). Mend the benchmark") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    with open_input(path) as raw:
+        try:
+            file = parquet.ParquetFile(raw)
+            names = [one.name for one in file.schema_arrow if not pyarrow.types.is_nested(one.type)]  # images are structs
+            for batch in file.iter_batches(BATCH, columns=names):
+                yield from batch.to_pylist()
+        except pyarrow.ArrowInvalid as error:
+            raise MagpieError(f"{path}: not a Parquet file ({error}). Mend the benchmark") from error
+
+
+# --- the hub -------------------------------------------------------------------------------------------------------
+
+
+def _from_hub(name: str, entry: BenchmarkEntry, canaries: list[str]) -> Benchmark:
+    log.info("reading %s (%s) from the hub", name, entry.repo)
+    revision = entry.revision or _newest(entry.repo)
+    configs: list[str | None] = [*entry.configs] or [None]
+    rows = (row for config in configs for row in _hub_rows(name, entry, config, revision))
+    source = f"{entry.repo} ({entry.split})"
+    texts, ids, marked = _texts(rows, source, entry.columns, canaries)
+    return Benchmark(name, source, revision, texts, ids, entry.private or marked)
+
+
+def _newest(repo: str) -> str | None:
+    """Return the newest commit of a hub data set, or None where the hub does not tell; loading then says why."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return HfApi().dataset_info(repo, timeout=20).sha
+    except (HfHubHTTPError, HFValidationError, OSError):
+        return None
+
+
+def _hub_rows(name: str, entry: BenchmarkEntry, config: str | None, revision: str | None) -> Iterator[dict[str, Any]]:
+    import datasets
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    help_offline = "Check the network, or get the file elsewhere and name it: --benchmarks FILE"
+    try:
+        rows = datasets.load_dataset(entry.repo, config, split=entry.split, revision=revision)
+    except (GatedRepoError, datasets.exceptions.DatasetNotFoundError) as error:
+        gated = entry.gated or isinstance(error, GatedRepoError) or "gated" in str(error)
+        what = (
+            f"access to {entry.repo} is granted by hand: ask for it on https://huggingface.co/datasets/{entry.repo}, then "
+            "`.venv/bin/hf auth login`, or set HF_TOKEN"
+            if gated
+            else f"the hub has no data set {entry.repo} that you may read. Check the name, or set HF_TOKEN"
+        )
+        raise MagpieError(f"--benchmarks {name}: {what}") from error
+    except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
+        raise MagpieError(f"--benchmarks {name}: the hub cannot be reached ({error}). {help_offline}") from error
+    except (ValueError, datasets.exceptions.DatasetsError) as error:  # no such split or configuration
+        raise MagpieError(
+            f"--benchmarks {name}: {' '.join(str(error).split())[:300]}. Give it an entry in configs/benchmarks.yaml"
+        ) from error
+    _choose(f"{entry.repo} ({entry.split})", entry.columns, rows.column_names)
+    yield from rows.select_columns(
+        [column for column in rows.column_names if column in (*entry.columns, *ID_COLUMNS, "canary")]
+    )
+
+
+# --- both ----------------------------------------------------------------------------------------------------------
+
+
+def _choose(source: str, columns: list[str], there: Iterable[str]) -> str:
+    """Return the first of the columns that is there."""
+    names = [name for name in there if isinstance(name, str)]
+    for column in columns:
+        if column in names:
+            return column
+    wanted = " or ".join(f"`{column}`" for column in columns)
+    raise MagpieError(
+        f"{source}: no column {wanted}; it has {', '.join(names)[:300]}. Name the problem's with --problem_column"
+    )
+
+
+def _texts(
+    rows: Iterable[dict[str, Any]], source: str, columns: list[str], canaries: list[str]
+) -> tuple[list[str], list[str | int | None], bool]:
+    """Return the problems (in the first of `columns` that is there), the benchmark's own ids, and whether it has a canary.
+
+    Raises:
+        MagpieError: there are no rows, no such column or no texts in it.
+    """
+    texts: list[str] = []
+    ids: list[str | int | None] = []
+    marked, column = False, ""
+    for row in rows:
+        column = column or _choose(source, columns, row)
+        value = row.get(column)
+        texts.append(value.strip() if isinstance(value, str) else "")
+        ids.append(next((row[key] for key in ID_COLUMNS if isinstance(row.get(key), str | int)), None))
+        marked = marked or any(mark in value for value in row.values() if isinstance(value, str) for mark in canaries)
+    if not any(texts):
+        what = f"`{column}` holds no text in its {len(texts)} rows" if texts else "it has no rows"
+        raise MagpieError(f"{source}: the benchmark is empty ({what}). Check --benchmarks and --problem_column")
+    if blank := texts.count(""):
+        log.warning("%s: %d of %d rows have no problem; they are left out", source, blank, len(texts))
+    return texts, ids, marked

@@ -1,0 +1,198 @@
+"""What tags are: a table of missions, and for those that a language model does its prompt, its JSON schema and its reading.
+
+A mission is one question about a record. It writes all its keys, or a reason under `tag_failures`: never a silent null.
+Labels come from records/schema.py: the prompt, the schema that the server holds the model to and the check of its answer agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from magpie.config.schemas import TagPrompts
+from magpie.records.schema import DIFFICULTIES, DOMAIN_TAGS, QUALITIES, TASK_CATEGORIES
+
+YES_NO = ("yes", "no")
+TOKENS_A_CHARACTER = 4
+"""Tokens that one character of an answer may take: an emoji is four bytes, and so at most four tokens."""
+SPARE_TOKENS = 200
+"""Tokens for keys, labels, quotes and white space: the longest answer without texts has 60."""
+NOT_JSON, WRONG_ANSWER, CUT, EMPTY = "not_json", "wrong_answer", "cut", "empty_instruction"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A key that a language model fills in: one of `labels`, up to `several` of them, or a text of `characters` at most."""
+
+    key: str
+    labels: tuple[str, ...] = ()
+    several: int = 0
+    characters: int = 0
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The key's part of the JSON schema."""
+        if not self.labels:
+            return {"type": "string", "minLength": 1, "maxLength": self.characters}
+        label = {"type": "string", "enum": list(self.labels)}
+        return {"type": "array", "items": label, "maxItems": self.several} if self.several else label
+
+    @property
+    def shape(self) -> str:
+        """The key's part of what the prompt asks for."""
+        if self.several:
+            return f'"{self.key}": a list of up to {self.several} other labels, or []'
+        return f'"{self.key}": one of the labels' if self.labels else f'"{self.key}": a text'
+
+    def read(self, value: Any) -> Any:
+        """Return the checked value.
+
+        Raises:
+            ValueError: it is not what the schema asks for.
+        """
+        if self.several:
+            labels = list(value) if isinstance(value, list) else [None]
+            if any(label not in self.labels for label in labels):
+                raise ValueError(f"{self.key}: not a list of labels")
+            return list(dict.fromkeys(labels))[: self.several]
+        if not isinstance(value, str) or not value.strip() or (self.labels and value not in self.labels):
+            raise ValueError(f"{self.key}: {'no such label' if self.labels else 'no text'}")
+        return value if self.labels else value.strip()[: self.characters]
+
+
+@dataclass(frozen=True)
+class Mission:
+    """One question about a record; `fields` where a language model answers it, in the order in which it does."""
+
+    name: str
+    keys: tuple[str, ...]
+    fields: tuple[Field, ...] = ()
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of an answer."""
+        return {
+            "type": "object",
+            "properties": {field.key: field.schema for field in self.fields},
+            "required": [field.key for field in self.fields],
+            "additionalProperties": False,
+        }
+
+    @property
+    def most_tokens(self) -> int:
+        """More tokens than the longest answer that the schema allows."""
+        return SPARE_TOKENS + TOKENS_A_CHARACTER * sum(field.characters for field in self.fields)
+
+    @property
+    def least_tokens(self) -> int:
+        """Tokens for an answer in plain English, however long the texts: what a prompt must leave free."""
+        return SPARE_TOKENS + sum(field.characters for field in self.fields)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that it chooses from."""
+        return next((field.labels for field in self.fields if field.labels), ())
+
+    def missing(self, record: dict[str, Any]) -> bool:
+        """Whether a record lacks this mission's tags."""
+        return any(record.get(key) is None for key in self.keys)
+
+
+def _asked(name: str, *fields: Field) -> Mission:
+    return Mission(name, tuple(field.key for field in fields), fields)
+
+
+MISSIONS = {
+    mission.name: mission
+    for mission in (
+        # what is explained comes before what is judged, so that the judgement follows from it
+        _asked(
+            "difficulty",
+            Field("intent", characters=240),
+            Field("knowledge", characters=240),
+            Field("difficulty", DIFFICULTIES),
+        ),
+        _asked("quality", Field("quality_explanation", characters=360), Field("input_quality", QUALITIES)),
+        _asked(
+            "classification", Field("task_category", TASK_CATEGORIES), Field("other_task_category", TASK_CATEGORIES, several=3)
+        ),
+        _asked("domain", Field("domain", DOMAIN_TAGS)),
+        Mission("safety", ("safety", "safety_categories")),
+        Mission("reward", ("instruct_reward",)),
+        Mission("language", ("language",)),
+    )
+}
+JUDGE = _asked(
+    "judge",
+    Field("explanation", characters=240),
+    Field("complete", YES_NO),
+    Field("self_contained", YES_NO),
+    Field("definite_answer", YES_NO),
+)
+"""What clean_ins.py --judge asks about a problem."""
+ASKED = tuple(name for name, mission in MISSIONS.items() if mission.fields)
+"""Missions that a language model does."""
+
+
+def question(mission: Mission, prompts: TagPrompts, problem: str) -> str:
+    """Return what the tagger is asked. The problem goes in last: it may hold anything, also our own marks."""
+    shape = "{" + ", ".join(field.shape for field in mission.fields) + "}"
+    words = {
+        "task": getattr(prompts.missions, mission.name),
+        "labels": ", ".join(f'"{label}"' for label in mission.labels),
+        "shape": shape,
+    }
+    text = prompts.question
+    for name, value in words.items():
+        text = text.replace(f"{{{name}}}", value.strip())
+    before, mark, after = text.partition("{problem}")
+    assert mark, "load_tag_prompts has checked it"  # noqa: S101
+    return f"{before}{problem}{after}"
+
+
+def read_answer(mission: Mission, text: str) -> dict[str, Any]:
+    """Return the tags of a language model's answer.
+
+    Raises:
+        ValueError: (reason, detail): it is not the JSON that was asked for.
+    """
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise ValueError(NOT_JSON, str(error)) from error
+    if not isinstance(found, dict):
+        raise ValueError(WRONG_ANSWER, "not an object")
+    try:
+        tags = {field.key: field.read(found.get(field.key)) for field in mission.fields}
+    except ValueError as error:
+        raise ValueError(WRONG_ANSWER, str(error)) from error
+    if "other_task_category" in tags:
+        tags["other_task_category"] = [label for label in tags["other_task_category"] if label != tags["task_category"]]
+    return tags
+
+
+def with_tags(record: dict[str, Any], results: dict[str, dict[str, Any] | str], taggers: dict[str, str]) -> dict[str, Any]:
+    """Return a record with what its missions gave: tags, or the reason why there are none.
+
+    Args:
+        record: as it was; what it holds of other missions stays.
+        results: mission → its tags, or a reason.
+        taggers: mission → who tagged.
+    """
+    failures = {name: why for name, why in (record.get("tag_failures") or {}).items() if name not in results}
+    tagged_by = {name: who for name, who in (record.get("tagged_by") or {}).items() if name not in results}
+    added: dict[str, Any] = {}
+    for name, result in results.items():
+        if isinstance(result, str):
+            failures[name] = result
+            added |= dict.fromkeys(MISSIONS[name].keys)
+        else:
+            added |= result
+            tagged_by[name] = taggers[name]
+    record = {key: value for key, value in record.items() if key not in ("tag_failures", "tagged_by")} | added
+    for key, value in (("tagged_by", tagged_by), ("tag_failures", failures)):
+        if value:
+            record[key] = value
+    return record

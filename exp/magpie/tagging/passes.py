@@ -1,0 +1,239 @@
+"""Passes of the tagger: which missions go together, what they keep of earlier ones, and how a pass goes over the file.
+
+A pass is a run that can be stopped, with one server or none. What is complete already stays: a pass for other missions than the
+output's reads the tags that are there and puts the file in its place when it is done, so that nothing is tagged twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from magpie.common.console import MagpieError, log
+from magpie.common.progress import StageBar
+from magpie.config.load import ModelPreset
+from magpie.generation.session import open_template, with_server
+from magpie.records.reading import InputSummary, Row, read_rows
+from magpie.runs.run import Paths, Run
+from magpie.runs.stage import begins, malformed, output_of
+from magpie.runs.summary import show_summary
+from magpie.tagging.missions import MISSIONS, with_tags
+from magpie.tagging.taggers import Item, LocalTagger, ServerTagger, tag_empty, tag_here
+
+STAGE = "unitag.py"
+BATCH = 64
+"""Records that a tagger on this machine gets at once while a server works on earlier ones."""
+BATCH_ALONE = 1024
+"""The same where there is no server to wait for: a reward model sorts them by length."""
+
+
+@dataclass
+class Pass:
+    """Missions that go over the file together: mission → who tags; the server's model, and who needs none."""
+
+    taggers: dict[str, str]
+    preset: ModelPreset | None = None
+    """The model of the server that does the missions that are not in `local`."""
+    args: argparse.Namespace = field(default_factory=argparse.Namespace)
+    """The stage's arguments, with where this pass finds its server."""
+    local: dict[str, LocalTagger] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What the output that is there holds: mission → who tagged. None: there is no output to add to."""
+
+    done: dict[str, str] | None
+    finished: bool = False
+    stale_part: bool = False
+    """The run that made the output was killed between its last two steps."""
+
+
+def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
+    """Return what earlier passes over the same input have put into the output."""
+    try:
+        told = msgspec.json.decode(paths.run.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError):
+        return Earlier(None)
+    arguments = told.get("arguments") or {}
+    ours = told.get("stage") == STAGE and (told.get("inputs") or {}).get("input_file") == fingerprint
+    if not (ours and paths.output.exists() and {"tag_mission", "done_before"} <= arguments.keys()):
+        return Earlier(None)
+    finished = told.get("status") == "complete"
+    done = arguments["done_before"] | (arguments["tag_mission"] if finished else {})
+    return Earlier(done, finished, finished and paths.part.exists())
+
+
+class TagRun:
+    """One pass over the input, as a run that can be stopped."""
+
+    def __init__(self, each: Pass, args: argparse.Namespace, summary: InputSummary, *, first: bool) -> None:
+        self._pass, self._args = each, args
+        self._overwrite = args.overwrite and first
+        output = output_of(args, "_tagged")
+        paths = Paths.beside(output)
+        self._earlier = Earlier(None) if self._overwrite else earlier_passes(paths, summary.fingerprint)
+        done = self._earlier.done or {}
+        self._missions = [name for name in each.taggers if args.retag or name not in done]
+        arguments = {
+            "tag_mission": {name: each.taggers[name] for name in self._missions},
+            "done_before": {name: who for name, who in done.items() if name not in self._missions},
+            "retag": args.retag,
+        }
+        inputs = {"input_file": summary.fingerprint}
+        sources = (args.input_file,)
+        self.run = Run(
+            STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=sources, shard=args.shard
+        )
+
+    def work(self) -> None:
+        """Do the pass, unless its missions are in the output already."""
+        if not self._missions:
+            log.info("%s has these already: %s", self.run.paths.output, ", ".join(self._pass.taggers))
+            return
+        adding = self._earlier.finished
+        if not begins(self.run, overwrite=self._overwrite or adding, check=self._args.check):
+            return
+        if adding and self._earlier.stale_part:
+            self.run.paths.part.unlink(missing_ok=True)
+        again = 0
+        if self._pass.preset and any(self._asked(record) for record in self._records()):
+            again = self._with_server(self._pass.preset)
+        else:
+            self._alone()
+        more = tag_rows(self.run.paths.output, self._missions)
+        if again:
+            more.append(("asked again", f"{again:,} answers could not be read at first"))
+        show_summary(self.run.stage, self.run.paths, self.run.totals, more)
+
+    def _with_server(self, preset: ModelPreset) -> int:
+        args = self._pass.args
+        template = open_template(preset, args)
+        tagger = ServerTagger(preset, self._pass.taggers)
+        items = self._items(BATCH)
+        with_server(self.run, preset, args, template, items, tagger.work, overwrite=self._overwrite)
+        return tagger.again
+
+    def _alone(self) -> None:
+        with self.run.session(overwrite=self._overwrite):
+            with StageBar("unitag", self.run.rows, self.run.closed) as bar:
+                for item in self._items(BATCH_ALONE):
+                    self.run.keep(item.index, with_tags(item.record, item.results, self._pass.taggers))
+                    bar.update(closed=1, dropped=self.run.totals.dropped.total())
+            self.run.finish()
+
+    # --- the records ---------------------------------------------------------------------------------------------
+
+    def _wanted(self, name: str, record: dict[str, Any]) -> bool:
+        return name in self._missions and (self._args.retag or MISSIONS[name].missing(record))
+
+    def _asked(self, record: dict[str, Any]) -> list[str]:
+        """Return what the server is to do with a record."""
+        return [name for name in self._missions if name not in self._pass.local and self._wanted(name, record)]
+
+    def _items(self, size: int) -> Iterator[Item]:
+        rows = self._rows()
+        while batch := [Item(index, record) for index, record in itertools.islice(rows, size)]:
+            for item in batch:
+                tag_empty(item, [name for name in self._missions if self._wanted(name, item.record)])
+            tag_here(batch, self._pass.local, self._wanted)
+            for item in batch:
+                item.asked = [name for name in self._asked(item.record) if name not in item.results]
+                yield item
+
+    def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield what is not finished, as the output has it where there is one; malformed rows are dropped on the way."""
+        tagged = self._tagged()
+        for index, row in self._own():
+            record = row.record and self._same(row.record, next(tagged, None))
+            if self.run.is_closed(index):
+                continue
+            if record is None:
+                self.run.drop(index, *malformed(row))
+            else:
+                yield index, record
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        tagged = self._tagged()
+        for _, row in self._own():
+            if row.record is not None:
+                yield self._same(row.record, next(tagged, None))
+
+    def _own(self) -> Iterator[tuple[int, Row]]:
+        """Yield the rows of the input that are this run's: of a shard its own."""
+        for index, row in enumerate(read_rows(self._args.input_file)):
+            if index in self.run.indices:
+                yield index, row
+
+    def _tagged(self) -> Iterator[dict[str, Any] | None]:
+        """Yield the records of the output that is there, which has every record of the input that is not malformed."""
+        if self._earlier.done is not None:
+            for row in read_rows(self.run.paths.output):
+                yield row.record
+
+    def _same(self, record: dict[str, Any], tagged: dict[str, Any] | None) -> dict[str, Any]:
+        if self._earlier.done is None:
+            return record
+        if tagged is None or (tagged.get("id"), tagged["instruction"]) != (record.get("id"), record["instruction"]):
+            raise MagpieError(
+                f"{self.run.paths.output} no longer has the records of {self._args.input_file}. Use --overwrite to tag them "
+                "afresh, or another --output_file"
+            )
+        return tagged
+
+
+# --- the summary -------------------------------------------------------------------------------------------------------
+
+
+def tag_rows(path: Path, missions: list[str]) -> list[tuple[str, str]]:
+    """Return what a tagged file holds, as rows of the summary: labels, failures, fields against those asked for."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    failed: dict[str, Counter[str]] = defaultdict(Counter)
+    fields: dict[str, Counter[str]] = defaultdict(Counter)
+    rewards: list[float] = []
+    for row in read_rows(path):
+        record = row.record or {}
+        for name in missions:
+            if (why := (record.get("tag_failures") or {}).get(name)) is not None:
+                failed[name][why.partition(":")[0]] += 1
+            elif name == "reward":
+                rewards.append(record["instruct_reward"])
+            else:
+                found[name][record[_label_key(name)]] += 1
+        if "domain" in missions and record.get("target_domain") and record.get("domain"):
+            fields[record["target_domain"]][record["domain"]] += 1
+    rows = []
+    for name in missions:
+        said = _rewards(rewards) if name == "reward" else _counts(found[name])
+        rows.append((name, "; ".join(part for part in (said, _failures(failed[name], len(rewards), found[name])) if part)))
+        if name == "domain":
+            rows += [(f"  {asked} was asked for", _counts(got)) for asked, got in sorted(fields.items())]
+    return rows
+
+
+def _label_key(name: str) -> str:
+    return {"quality": "input_quality", "classification": "task_category"}.get(name, name)
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{label} {count:,}" for label, count in counter.most_common())
+
+
+def _rewards(rewards: list[float]) -> str:
+    if not rewards:
+        return ""
+    return f"mean {sum(rewards) / len(rewards):.3f}, from {min(rewards):.3f} to {max(rewards):.3f}"
+
+
+def _failures(failed: Counter[str], rewarded: int, found: Counter[str]) -> str:
+    """Return how many got no tag, with their share: of a language model's missions, the rate of answers without a reading."""
+    total = failed.total() + (found.total() or rewarded)
+    why = f" ({_counts(failed)})" if failed else ""
+    return f"failed {failed.total():,} of {total:,}, {failed.total() / max(total, 1):.1%}{why}"

@@ -1,0 +1,141 @@
+"""Who does which mission, in which pass, and what this machine or this file leaves out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from magpie.common.console import MagpieError, log
+from magpie.config.load import ModelPreset, load_model
+from magpie.models.hardware import this_machine
+from magpie.records.reading import read_rows
+from magpie.runs.jobs import model_of
+from magpie.serving.parallelism import layout
+from magpie.tagging.guard_models import guard_form
+from magpie.tagging.missions import ASKED, MISSIONS
+from magpie.tagging.passes import Pass
+from magpie.tagging.taggers import LocalTagger, Result, domain_tagger, reward_tagger, tag_languages
+
+ALL = "all"
+EMBEDDING, DETECTOR = "all-MiniLM-L6-v2", "lingua"
+
+
+class _NotPossible(Exception):
+    """A mission cannot be done here; says why, and what to do about it."""
+
+
+def choose_passes(args: argparse.Namespace) -> tuple[list[Pass], dict[str, str]]:
+    """Return the passes over the file, and what `all` leaves out, with the reason.
+
+    Raises:
+        MagpieError: a mission that was named cannot be done.
+    """
+    everything = ALL in args.tag_mission
+    names = list(MISSIONS) if everything else [name for name in MISSIONS if name in args.tag_mission]
+    first = next((row.record for row in read_rows(args.input_file) if row.record is not None), {})
+    choice = _Choice(args, first)
+    left_out: dict[str, str] = {}
+    for name in names:
+        try:
+            choice.add(name)
+        except _NotPossible as error:
+            if not everything:
+                raise MagpieError(f"{name}: {error}") from error
+            left_out[name] = str(error)
+    return choice.passes(), left_out
+
+
+class _Choice:
+    """Collects missions into at most three passes: the reward model, the language model with what needs no model, the guard."""
+
+    def __init__(self, args: argparse.Namespace, first: dict[str, Any]) -> None:
+        self._args, self._first = args, first
+        self._main, self._guard, self._reward = Pass({}, args=args), Pass({}, args=args), Pass({}, args=args)
+        self._model = args.model_path or model_of(first)
+        self._refused = ""
+
+    def passes(self) -> list[Pass]:
+        """Return the passes that have something to do."""
+        return [each for each in (self._reward, self._main, self._guard) if each.taggers]
+
+    def add(self, name: str) -> None:
+        """Put a mission into its pass, or raise `_NotPossible`."""
+        if name == "language":
+            self._main.taggers[name] = DETECTOR
+            self._main.local[name] = tag_languages
+        elif name == "domain" and self._args.tagger == "embedding":
+            self._main.taggers[name] = EMBEDDING
+            self._main.local[name] = _Late(domain_tagger)
+        elif name in ASKED:
+            self._main.preset = self._main.preset or self._language_model()
+            self._main.taggers[name] = self._main.preset.model
+        elif name == "safety":
+            self._add_guard(name)
+        else:
+            self._add_reward(name)
+
+    def _language_model(self) -> ModelPreset:
+        if self._refused:
+            raise _NotPossible(self._refused)
+        try:
+            return self._loaded_language_model()
+        except _NotPossible as error:
+            self._refused = str(error)
+            raise
+
+    def _loaded_language_model(self) -> ModelPreset:
+        if not self._model:
+            raise _NotPossible("no language model: the file does not say which model wrote it. Name one with --model_path")
+        preset = load_model(self._model)
+        if guard_form(preset):
+            raise _NotPossible(
+                f"{preset.model} is a guard model and does nothing but safety. Name a language model with --model_path"
+            )
+        self._check_fit(preset, self._args.base_url)
+        if not self._args.model_path:
+            log.info("the tagger is the model that wrote the file: %s", preset.model)
+        return preset
+
+    def _add_guard(self, name: str) -> None:
+        given = self._args.guard_model
+        named: str | None = given or self._model
+        preset = load_model(named) if named else None
+        form = guard_form(preset) if preset else None
+        if preset is None or (form is None and not given):
+            raise _NotPossible("no guard model given. Name one with --guard_model, like qwen3guard-gen-8b or llama-guard-3-8b")
+        if form is None:
+            raise _NotPossible(f"{preset.model} is no guard model whose verdicts can be read (Qwen3Guard-Gen, Llama-Guard-3)")
+        if given:
+            where = {"base_url": self._args.guard_url, "served_model": None, "tokenizer": None, "api": "auto"}
+            self._guard.args = argparse.Namespace(**vars(self._args) | where)
+        self._check_fit(preset, self._guard.args.base_url)
+        self._guard.preset, self._guard.taggers = preset, {name: preset.model}
+
+    def _add_reward(self, name: str) -> None:
+        model = self._args.reward_model
+        if not model:
+            raise _NotPossible("no reward model given. Name one with --reward_model")
+        if not self._first.get("response"):
+            raise _NotPossible("it needs records with one `response`, and these have none")
+        self._reward.taggers[name] = str(Path(model).name) if Path(model).is_dir() else model
+        self._reward.local[name] = _Late(lambda: reward_tagger(model, trust_remote_code=self._args.trust_remote_code))
+
+    def _check_fit(self, preset: ModelPreset, base_url: str | None) -> None:
+        if not base_url:
+            try:
+                layout(preset, this_machine())
+            except MagpieError as error:
+                raise _NotPossible(str(error)) from error
+
+
+class _Late:
+    """A tagger that is loaded when its first records come."""
+
+    def __init__(self, load: Callable[[], LocalTagger]) -> None:
+        self._load = cache(load)
+
+    def __call__(self, records: Sequence[dict[str, Any]]) -> list[Result]:
+        return self._load()(records)

@@ -1,0 +1,1 @@
+"""What a generated text alone tells: its chain of thought, loops, its language."""

@@ -1,0 +1,59 @@
+"""What can be told from a generated text alone: a loop, a sample that a wrong prefix would give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from magpie.text.language import looks_english
+
+LOOP_WINDOW, LOOP_LENGTH, LOOP_REPEATS = 4000, 200, 6
+"""A loop: the text ends in at least 200 characters that repeat one unit at least 6 times; the last 4,000 are looked at."""
+LOOP_SIGN = 30
+"""The last 30 characters of a loop stand in it before, one unit earlier: where they do not, there is none."""
+LEAKED_TOKEN = re.compile(
+    r"<\|[^|<>\s]{1,60}\|>|<｜[^｜<>]{1,60}｜>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</?s>|<begin_of_|<eot_id>|"
+    r"^(?:user|assistant|system)\s*\n",
+    re.MULTILINE,
+)
+
+
+def ends_in_loop(text: str, *, cut: bool = False) -> bool:
+    """Whether a text ends in the same unit again and again. Of a text that was `cut`, numbers in the unit may change."""
+    tail = text[-LOOP_WINDOW:]
+    return _periodic(tail) or (cut and _periodic(re.sub(r"\d+", "0", tail)))
+
+
+def _periodic(text: str) -> bool:
+    """Whether an end of the text has at least `LOOP_LENGTH` characters and a period that fits `LOOP_REPEATS` times.
+
+    The prefix function (Knuth, Morris, Pratt) of the reversed text gives the least period of every one of its ends.
+    """
+    if text[-LOOP_SIGN:] not in text[:-1]:
+        return False
+    backwards = text[::-1]
+    border = [0] * len(backwards)
+    for i in range(1, len(backwards)):
+        k = border[i - 1]
+        while k and backwards[i] != backwards[k]:
+            k = border[k - 1]
+        border[i] = k + (backwards[i] == backwards[k])
+        length = i + 1
+        if length >= LOOP_LENGTH and (length - border[i]) * LOOP_REPEATS <= length:
+            return True
+    return False
+
+
+def sample_defect(text: str, finish_reason: str, added_tokens: Collection[str]) -> str:
+    """Return what shows that a problem is junk (the mark of a wrong prefix), or an empty text."""
+    if not text.strip():
+        return "empty"
+    if LEAKED_TOKEN.search(text) or any(token in text for token in added_tokens if len(token) > 3):
+        return "template tokens"
+    if ends_in_loop(text, cut=finish_reason == "length"):
+        return "repeats itself"
+    if finish_reason == "length":
+        return "never ends"
+    if not looks_english(text):
+        return "not English"
+    return ""

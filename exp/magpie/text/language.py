@@ -1,0 +1,122 @@
+"""The language of a text without its formulas."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+FORMULA = re.compile(r"\$\$.{0,2000}?\$\$|\$[^$\n]{0,500}\$|\\\(.{0,500}?\\\)|\\\[.{0,2000}?\\\]|\\[a-zA-Z]+", re.DOTALL)
+FEWEST_WORDS, LEAST_ENGLISH = 20, 0.1
+"""Below 20 words outside formulas a detector of languages says little; above, under 0.1 is not English."""
+
+ENGLISH = frozenset(
+    {
+        "the",
+        "and",
+        "that",
+        "what",
+        "how",
+        "find",
+        "with",
+        "are",
+        "for",
+        "if",
+        "by",
+        "such",
+        "many",
+        "which",
+        "this",
+        "from",
+        "each",
+        "has",
+        "have",
+        "she",
+        "they",
+        "there",
+        "then",
+        "than",
+        "determine",
+        "given",
+        "let",
+        "where",
+        "does",
+        "can",
+        "be",
+        "it",
+        "when",
+        "all",
+        "show",
+        "two",
+        "number",
+    }
+)
+SURELY_ENGLISH = 0.15
+"""Words that no other language has as its own; so many of them need no detector, which is slow and errs on short texts."""
+NO_WORDS = "zxx"
+"""ISO 639-2's code of a text without linguistic content: formulas alone."""
+LANGUAGE_CHARACTERS = 4000
+LEAST_ENGLISH_SHORT = 0.05
+LANGUAGES = (
+    *("English", "Chinese", "Spanish", "German", "French", "Japanese", "Russian", "Portuguese", "Italian", "Dutch", "Polish"),
+    *("Turkish", "Persian", "Arabic", "Korean", "Vietnamese", "Indonesian", "Czech", "Ukrainian", "Greek", "Hungarian"),
+    *("Swedish", "Romanian", "Danish", "Finnish", "Bulgarian", "Slovak", "Hebrew", "Thai", "Hindi", "Bengali", "Croatian"),
+    "Bokmal",
+)
+"""What the tagging of languages chooses from: with all 75 of lingua's a problem of a few words is Latin, Ganda or Tagalog."""
+
+
+def looks_english(text: str) -> bool:
+    """Whether a text may be English: too few words to tell count as English."""
+    words = FORMULA.sub(" ", text)
+    letters = [c for c in words if c.isalpha()]
+    if letters and sum(c.isascii() for c in letters) < 0.5 * len(letters):
+        return False
+    split = _split(words)
+    if len(split) < FEWEST_WORDS or _surely_english(split):
+        return True
+    detector, english = _detector()
+    return bool(detector.compute_language_confidence(words, english) >= LEAST_ENGLISH)
+
+
+def _split(words: str) -> list[str]:
+    return [word for word in words.lower().split() if any(c.isalpha() for c in word)]
+
+
+def _surely_english(split: list[str]) -> bool:
+    return sum(word in ENGLISH for word in split) >= SURELY_ENGLISH * max(len(split), 1)
+
+
+def language_of(text: str) -> str:
+    """Return the ISO 639-1 code of the language of a text without its formulas, or NO_WORDS.
+
+    On a few words a detector only guesses: a short text that may well be English counts as English.
+    """
+    words = FORMULA.sub(" ", text[:LANGUAGE_CHARACTERS])
+    if not any(len(word) > 1 and word.isalpha() for word in re.findall(r"\w+", words)):
+        return NO_WORDS
+    split = _split(words)
+    if _surely_english(split):
+        return "en"
+    detector, english = _tagging_detector()
+    found = detector.compute_language_confidence_values(words)
+    may_be_english = any(each.language == english and each.value >= LEAST_ENGLISH_SHORT for each in found)
+    if len(split) < FEWEST_WORDS and may_be_english:
+        return "en"
+    return str(found[0].language.iso_code_639_1.name).lower()
+
+
+@cache
+def _tagging_detector() -> tuple[Any, Any]:
+    """Return a detector of full accuracy (600 MB) for LANGUAGES, and English."""
+    from lingua import Language, LanguageDetectorBuilder
+
+    languages = [getattr(Language, name.upper()) for name in LANGUAGES]
+    return LanguageDetectorBuilder.from_languages(*languages).build(), Language.ENGLISH
+
+
+@cache
+def _detector() -> tuple[Any, Any]:
+    from lingua import Language, LanguageDetectorBuilder
+
+    return LanguageDetectorBuilder.from_all_languages().with_low_accuracy_mode().build(), Language.ENGLISH

@@ -1,0 +1,321 @@
+"""Answers judged in worker processes that are killed at their time or memory limit.
+
+A comparison that takes too long is interrupted; where Python cannot interrupt it (one long computation in C), the kernel kills
+the worker, the rest of its work is done again, and what killed it is `timed_out`. Time is the worker's own CPU time: a busy
+machine changes no verdict. A worker's memory is limited too, and it cannot write a file.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import multiprocessing
+import resource
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from magpie.verification import equality
+from magpie.verification.equality import Verdict
+from magpie.verification.extract import TAIL, final_answer
+from magpie.verification.normalize import danger, plain
+from magpie.verification.words import is_wordy
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+K = TypeVar("K")
+T = TypeVar("T")
+GRACE = 1.0
+"""Seconds of CPU time between the interruption of a comparison and the death of its worker."""
+CHUNK_RESPONSES, CHUNKS_A_WORKER = 128, 4
+"""Responses that are sent to a worker at once, and chunks a worker that are under way."""
+CHUNKS_A_LIFE = 500
+"""Chunks after which a worker is replaced: SymPy's caches grow."""
+SLACK = 120.0
+"""Seconds of wall-clock time that a busy machine may add to a chunk's own limit."""
+REFERENCE = -1
+PARSED, UNPARSED, TIMED_OUT = "parsed", "unparsed", "timed_out"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one comparison may take: seconds of CPU time; and one worker: megabytes of address space."""
+
+    seconds: float = 5.0
+    megabytes: int = 2048
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """A problem's responses (their ends) and its reference answer, if there is one."""
+
+    responses: list[str]
+    reference: str | None = None
+    deadly: frozenset[str] = frozenset()
+    """Answers that have killed a worker: they are compared with nothing."""
+
+
+@dataclass
+class Judgement:
+    """What was found of a job, a value a response: answer, state, group of equal answers, right or not."""
+
+    answers: list[str | None] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+    groups: list[int | None] = field(default_factory=list)
+    correct: list[bool | None] = field(default_factory=list)
+    doubts: list[tuple[int, int]] = field(default_factory=list)
+    """Pairs (response, earlier response or `REFERENCE`) that differ by rules that cannot really tell: words, unread text."""
+
+
+class _TimedOut(BaseException):
+    """The alarm rang: not an Exception, which SymPy's code would swallow."""
+
+
+# --- in the worker -------------------------------------------------------------------------------------------------------
+
+_seconds = Limits.seconds
+
+
+def _start_worker(limits: Limits) -> None:
+    global _seconds
+    _seconds = limits.seconds
+    logging.disable(logging.CRITICAL)
+    size = limits.megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGVTALRM, _ring)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+
+
+_armed = False
+
+
+def _ring(number: int, frame: object) -> None:
+    if _armed:
+        raise _TimedOut
+
+
+def _limited(work: Callable[[], T]) -> T | None:
+    """Do something within the limits; None if it took more time or memory. Beyond `GRACE` the kernel ends the process."""
+    global _armed
+    try:
+        _armed = True
+        signal.setitimer(signal.ITIMER_VIRTUAL, _seconds, 0.2)  # again and again: an exception may get lost in a callback
+        signal.setitimer(signal.ITIMER_PROF, _seconds + GRACE)
+        return work()
+    except (_TimedOut, MemoryError, RecursionError):
+        return None
+    finally:
+        _armed = False
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def compared(one: str, other: str) -> Verdict:
+    """Return the verdict on two answers, within the limits."""
+    verdict = equality.cheaply(one, other)
+    if verdict is None:
+        verdict = _limited(lambda: _compared(one, other)) or Verdict.TIMED_OUT
+    return verdict
+
+
+def _compared(one: str, other: str) -> Verdict:
+    try:
+        return equality.compare(one, other)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # noqa: BLE001 (SymPy raises what it likes on what a model wrote)
+        return Verdict.UNPARSED
+
+
+def is_hanging(answer: str) -> bool:
+    """Whether an answer alone, compared with a plain number and with itself as another text, takes too long."""
+    return any(compared(answer, other) is Verdict.TIMED_OUT for other in ("17", f"{answer}+1"))
+
+
+def judge(job: Job) -> Judgement:
+    """Judge one job."""
+    out = Judgement()
+    bad = set(job.deadly)
+    firsts: list[int] = []
+    for index, response in enumerate(job.responses):
+        answer = final_answer(response)
+        out.answers.append(answer)
+        correct = None if answer is None else _against_reference(answer, job.reference, bad, out.doubts, index)
+        if answer is None:
+            state, group, correct = UNPARSED, None, False if job.reference else None
+        elif answer in bad:
+            state, group = TIMED_OUT, None
+        elif danger(answer):
+            state, group = UNPARSED, None
+        else:
+            state, group = _grouped(index, out, firsts, bad)
+        out.states.append(state)
+        out.correct.append(correct)
+        out.groups.append(group)
+    _drop_hanging_groups(out, bad)
+    return out
+
+
+def _against_reference(
+    answer: str, reference: str | None, bad: set[str], doubts: list[tuple[int, int]], index: int
+) -> bool | None:
+    """Return whether an answer is the reference's; None if there is none, or the comparison took too long."""
+    if not reference or answer in bad or reference in bad:
+        return None
+    verdict = compared(reference, answer)
+    if verdict is Verdict.TIMED_OUT:
+        bad.add(_hanging(answer, reference))
+        return None
+    if verdict is not Verdict.RIGHT and _in_doubt(verdict, reference, answer):
+        doubts.append((index, REFERENCE))
+    return verdict is Verdict.RIGHT
+
+
+def _grouped(index: int, out: Judgement, firsts: list[int], bad: set[str]) -> tuple[str, int | None]:
+    """Return the state of a response's answer and its group: that of the first earlier answer that is equal, or a new one."""
+    answer = out.answers[index] or ""
+    doubts: list[tuple[int, int]] = []
+    for group, first in enumerate(firsts):
+        other = out.answers[first] or ""
+        if other in bad:
+            continue
+        verdict = compared(other, answer)
+        if verdict is Verdict.RIGHT:
+            return PARSED, group
+        if verdict is Verdict.TIMED_OUT:
+            bad.add(_hanging(answer, other))
+            if answer in bad:
+                return TIMED_OUT, None
+        elif _in_doubt(verdict, other, answer):
+            doubts.append((index, first))
+    firsts.append(index)
+    out.doubts.extend(doubts)
+    return PARSED, len(firsts) - 1
+
+
+def _hanging(one: str, other: str) -> str:
+    """Return which of two answers is to blame for a comparison that took too long; where neither is, the first."""
+    return other if not is_hanging(one) and is_hanging(other) else one
+
+
+def _drop_hanging_groups(out: Judgement, bad: set[str]) -> None:
+    for index, answer in enumerate(out.answers):
+        if answer in bad:
+            out.states[index], out.groups[index] = TIMED_OUT, None
+    names = sorted({group for group in out.groups if group is not None})
+    out.groups = [None if group is None else names.index(group) for group in out.groups]
+
+
+def _in_doubt(verdict: Verdict, one: str, other: str) -> bool:
+    return verdict is Verdict.UNPARSED or any(is_wordy(plain(text[:2000])) for text in (one, other))
+
+
+def _judge_chunk(jobs: list[Job]) -> list[Judgement]:
+    return [judge(job) for job in jobs]
+
+
+# --- around the workers --------------------------------------------------------------------------------------------------
+
+
+class Verifier(contextlib.AbstractContextManager["Verifier"]):
+    """A pool of workers that judge."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.killed = 0
+        """Workers that were killed."""
+        self._pool: ProcessPool | None = None
+
+    def __enter__(self) -> Verifier:
+        from pebble import ProcessPool
+
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["math_verify", "latex2sympy2_extended", "magpie.verification.pool"])
+        self._pool = ProcessPool(
+            max_workers=self.limits.workers,
+            max_tasks=CHUNKS_A_LIFE,
+            initializer=_start_worker,
+            initargs=(self.limits,),
+            context=context,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._pool is not None  # noqa: S101
+        self._pool.stop()
+        self._pool.join()
+
+    def judge_all(self, jobs: Iterable[tuple[K, Job]]) -> Iterator[tuple[K, Judgement]]:
+        """Yield every job's key with its judgement, in order; only a window of jobs is in memory."""
+        under_way: collections.deque[tuple[list[tuple[K, Job]], Any]] = collections.deque()
+        for chunk in _chunks(jobs):
+            under_way.append((chunk, self._send([job for _, job in chunk])))
+            if len(under_way) >= self.limits.workers * CHUNKS_A_WORKER:
+                yield from self._result(*under_way.popleft())
+        while under_way:
+            yield from self._result(*under_way.popleft())
+
+    def _send(self, jobs: list[Job]) -> Any:
+        assert self._pool is not None  # noqa: S101
+        answers = sum(len(job.responses) for job in jobs)
+        limit = SLACK + 4 * answers * (self.limits.seconds + GRACE)
+        return self._pool.schedule(_judge_chunk, args=[jobs], timeout=limit)
+
+    def _result(self, chunk: list[tuple[K, Job]], future: Any) -> Iterator[tuple[K, Judgement]]:
+        judgements = self._had(future)
+        if judgements is None:  # one of them killed the worker: each by itself
+            futures = [(key, job, self._send([job])) for key, job in chunk]
+            for key, job, single in futures:
+                found = self._had(single)
+                yield key, found[0] if found else self._judge_carefully(job)
+            return
+        yield from zip((key for key, _ in chunk), judgements, strict=True)
+
+    def _had(self, future: Any) -> Any:
+        """Return a worker's result, or None if it was killed."""
+        from pebble import ProcessExpired
+
+        try:
+            return future.result()
+        except (ProcessExpired, FutureTimeout, MemoryError):
+            self.killed += 1
+            return None
+
+    def _judge_carefully(self, job: Job) -> Judgement:
+        """Judge a job that kills its worker: find which answers do, and leave them out."""
+        assert self._pool is not None  # noqa: S101
+        answers = {answer for text in job.responses if (answer := final_answer(text))} | (
+            {job.reference} if job.reference else set()
+        )
+        limit = SLACK + 2 * (self.limits.seconds + GRACE)
+        probes = {answer: self._pool.schedule(is_hanging, args=[answer], timeout=limit) for answer in answers}
+        deadly = frozenset(answer for answer, probe in probes.items() if self._had(probe) in (True, None))
+        for left_out in (deadly, frozenset(answers)):
+            reference = job.reference if job.reference not in left_out else None
+            found = self._had(self._send([Job(job.responses, reference, left_out)]))
+            if found:
+                if job.reference:
+                    found[0].correct = [None if reference is None and c is None else c for c in found[0].correct]
+                return found[0]
+        raise RuntimeError("a worker died of answers that it was not to compare")
+
+
+def _chunks(jobs: Iterable[tuple[K, Job]]) -> Iterator[list[tuple[K, Job]]]:
+    chunk: list[tuple[K, Job]] = []
+    size = 0
+    for key, job in jobs:
+        ends = [response[-TAIL:] if len(response) > TAIL else response for response in job.responses]
+        chunk.append((key, Job(ends, job.reference[: TAIL + 1] if job.reference else None)))
+        size += len(ends)
+        if size >= CHUNK_RESPONSES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
