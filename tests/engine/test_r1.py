@@ -67,7 +67,7 @@ def test_the_r1_launcher_on_a_tiny_model_of_its_architecture(tiny_r1, tmp_path):
         assert a["reasoning"]
         assert "</think>" not in a["reasoning"]  # split at the first; a garbled answer may hold another
         assert BOS not in a["response"]
-    assert sum(r"\boxed{" in a["response"] for a in answers) > len(answers) / 2  # an engine that computes another model: a fifth
+    assert sum(r"\boxed{" in a["response"] for a in answers) > len(answers) / 2  # a fifth if the engine is wrong
     log = (folder / "logs" / "server-0-0.log").read_text()
     assert "Worker_TP0" in log and "Worker_TP1" in log
     check_what_the_server_got(log, tiny_r1, len(clean))
