@@ -272,6 +272,23 @@ def test_r1s_training_template_keeps_the_chain_of_thought_after_the_prompt_of_in
 # --- the hub ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_verified_problem_with_several_responses_and_none_chosen_is_exported_for_reinforcement(tmp_path: Path) -> None:
+    record = {
+        "id": 1,
+        "instruction": "What is 1 + 1?",
+        "responses": ["2", "3"],
+        "finish_reason": ["stop", "length"],
+        "answer": "2",
+    }
+    source = tmp_path / "x_2res_verified.jsonl"
+    source.write_text(json.dumps(record) + "\n")
+    done = program(
+        "export", "--input_file", source, "--format", "rlvr", "--output_folder", tmp_path / "set", "--file_type", "jsonl"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "set" / "README.md").exists() and len(rows(tmp_path / "set" / "data" / "train.jsonl")) == 1
+
+
 @contextmanager
 def scripted_hub(status: int = 200) -> Iterator[tuple[str, list[tuple[str, bytes, str]]]]:
     """The hub's three calls for small files (create, preupload, commit), on this machine; yields its URL and what came."""

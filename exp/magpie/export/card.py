@@ -49,7 +49,8 @@ class Facts:
         if (agreement := values["agreement"]) is not None:
             self.agreements += 1
             self._agreement += agreement
-        self._together[(*_labels(values), of_response(record, "finish_reason"), record.get(TEMPLATE))] += 1
+        finish = of_response(record, "finish_reason")  # a list where none of several responses was chosen
+        self._together[(*_labels(values), None if isinstance(finish, list) else finish, record.get(TEMPLATE))] += 1
         if len(self._together) >= MOST_VALUES:
             self._take_apart()
 
