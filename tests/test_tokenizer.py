@@ -97,7 +97,9 @@ def check_same(ours: Tokenizer, theirs: Any, count: int = 40) -> None:
         ids = ours.encode(text)
         assert ids == theirs.encode(text, add_special_tokens=False), text
         assert ours.decode(ids) == theirs.decode(ids), text
-    assert outcome(ours.encode, HALF) == outcome(theirs.encode, HALF, add_special_tokens=False)
+    assert outcome(theirs.encode, HALF, add_special_tokens=False)[0] is TypeError
+    with pytest.raises(MagpieError, match="cannot encode a text"):
+        ours.encode(HALF)
     for conversation in (CONVERSATIONS["user"], CONVERSATIONS["two turns"]):
         check_rendered(ours, theirs, conversation)
 
@@ -594,3 +596,51 @@ def test_whatever_a_template_raises_is_told_in_a_line_with_what_to_do(llama: Pat
         with pytest.raises(MagpieError, match=r"fails: .*--tokenizer") as error:
             ChatTemplate(ModelPreset(model="owner/name", folder=str(folder)))
         assert "\n" not in str(error.value)
+
+
+# --- hostile files -----------------------------------------------------------------------------------------------------
+
+EVIL = """from transformers import PreTrainedTokenizer
+open({marker!r}, "w").close()
+class EvilTokenizer(PreTrainedTokenizer): pass
+"""
+DEEP = "[" * 100_000
+HOSTILE_FILES: dict[str, tuple[str, str]] = {
+    "escapes in what a template raises": (TEMPLATE, "{{ raise_exception('\\x1b[31mRED\\x07') }}"),
+    "a template that raises a book": (TEMPLATE, "{{ raise_exception('x' * 1000000) }}"),
+    "a template that writes a book": (TEMPLATE, "{{ 'x' * 2000000 }}{{ messages[-1].content }}"),
+    "a template that takes all memory": (TEMPLATE, "{{ 'x' * 10000000000000000 }}{{ messages[-1].content }}"),
+    "half a character": (TEMPLATE, "{{ '\\ud800' }}{{ messages[-1].content }}"),
+    "a deep config": (CONFIG, DEEP),
+    "escapes in tokenizer.json": (TOKENIZER, '{"version": "\\u001b[31mx"}'),
+    "a charsmap that is none": (
+        TOKENIZER,
+        '{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}, "model": {}}',
+    ),
+    "an end of sequence that is a word": ("generation_config.json", '{"eos_token_id": "x"}'),
+    "an end of sequence beyond all tokens": ("generation_config.json", '{"eos_token_id": [1, 1180591620717411303424]}'),
+    "a generation config that is a number": ("generation_config.json", "5"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_FILES)
+def test_what_hostile_files_lead_to_is_one_short_line_without_escapes(tmp_path: Path, name: str) -> None:
+    folder = made_tokenizers.make("smollm2", tmp_path / "model")
+    file, content = HOSTILE_FILES[name]
+    (folder / file).write_text(content, encoding="utf-8")
+    with pytest.raises(MagpieError) as error:
+        ChatTemplate(ModelPreset(model="owner/name", folder=str(folder))).prompt("1 + 1?")
+    told = str(error.value)
+    assert "\n" not in told and "\x1b" not in told and len(told) < 1000
+
+
+def test_a_models_own_program_is_neither_run_nor_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made_tokenizers.make("smollm2", tmp_path / "model")
+    (folder / TOKENIZER).unlink()
+    (folder / CONFIG).write_text('{"auto_map": {"AutoTokenizer": ["tokenization_evil.EvilTokenizer", null]}}')
+    marker = tmp_path / "ran"
+    (folder / "tokenization_evil.py").write_text(EVIL.format(marker=str(marker)))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it was asked about"))
+    with pytest.raises(MagpieError, match="no tokenizer can be loaded"):
+        load_tokenizer(str(folder))
+    assert not marker.exists()

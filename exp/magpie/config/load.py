@@ -69,7 +69,7 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `thinking`: whether the template opens the chain of thought (`forced`), the model does (`free`), or there is none.
     `folder`: a copy on this machine. `weights_gb`: the weights' size; `memory_gb`: what they need with room to work (default:
     machine.MEMORY_FACTOR times the weights). `architecture`: for where config.json is not at hand. `least_temperature`: below
-    it the model card warns. `guard`: the form of a guard model's verdicts (magpie/guards.py). `training_template`: the chat
+    it the model card warns. `guard`: the form of a guard model's verdicts (guard_models.py). `training_template`: the chat
     template to train with, where the model's own takes the chain of thought out of an assistant's message. `samples`: how
     several answers to one problem are sampled, for votes and pairs (a model made to be sampled: as its answers).
     """

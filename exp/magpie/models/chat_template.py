@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, printable
 from magpie.config.load import ModelPreset
 from magpie.models.checkpoint import require_model
 from magpie.models.tokenizer import load_tokenizer, model_file
@@ -21,6 +21,9 @@ SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
 DATE = "26 Jul 2024"
 """Llama 3.1 and later put today's date into the prompt; their own template's example date keeps runs alike."""
 THINK_TAGS = (OPEN, CLOSE)
+MOST_CHARACTERS = 1_000_000
+"""Beside the messages themselves; real templates write some thousands at most."""
+MOST_TOKENS = 1 << 31
 OTHER_TOKENIZER = "Use an instruct model's tokenizer (--tokenizer)"
 
 
@@ -45,6 +48,7 @@ class ChatTemplate:
         if tokenizer is None:
             require_model(preset)
         self._tokenizer = load_tokenizer(self.source)
+        self._eos = self._ends_of_sequence()  # broken files are refused before anything is written
         frame = self.frame()
         if preset.pre_query_template not in (None, frame.pre_query):
             raise MagpieError(
@@ -81,13 +85,17 @@ class ChatTemplate:
     def _render(self, messages: list[dict[str, str]], *, ask: bool = True) -> str:
         from jinja2 import TemplateError
 
-        wrong = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SyntaxError)
+        wrong = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SyntaxError, MemoryError)
         try:
-            return self._tokenizer.render(messages, add_generation_prompt=ask, date_string=DATE)
+            text = self._tokenizer.render(messages, add_generation_prompt=ask, date_string=DATE)
+            if len(text) > MOST_CHARACTERS + sum(len(message["content"]) for message in messages):
+                raise ValueError(f"it writes {len(text):,} characters")
+            return text
         except (TemplateError, *wrong) as error:
             steered = any(message["role"] == "system" for message in messages)
+            reason = printable(" ".join(str(error)[:10_000].split()) or type(error).__name__, 300)
             remedy = "It may know no system prompt: try --control_tasks none" if steered else OTHER_TOKENIZER
-            raise MagpieError(f"the chat template of {self.source} fails: {' '.join(str(error).split())}. {remedy}") from error
+            raise MagpieError(f"the chat template of {self.source} fails: {reason}. {remedy}") from error
 
     def encode(self, text: str) -> list[int]:
         """Return token ids of a templated text: no second BOS is added."""
@@ -170,8 +178,7 @@ class ChatTemplate:
         }
         return sorted(marks | self._eos)
 
-    @cached_property
-    def _eos(self) -> set[int]:
+    def _ends_of_sequence(self) -> set[int]:
         own = self._tokenizer.eos_token_id
         return {*_generation_eos(self.source), *([] if own is None else [own])}
 
@@ -212,6 +219,9 @@ def _generation_eos(source: str) -> list[int]:
         return []
     try:
         eos = json.loads(found.read_text(encoding="utf-8")).get("eos_token_id")
-    except ValueError as error:
-        raise MagpieError(f"{found}: broken ({error}). Get the model's files again") from error
-    return [int(i) for i in (eos if isinstance(eos, list) else [eos]) if i is not None]
+        ends = [i for i in (eos if isinstance(eos, list) else [eos]) if i is not None]
+        if not all(isinstance(i, int) and 0 <= i < MOST_TOKENS for i in ends):
+            raise ValueError("eos_token_id is no token id")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise MagpieError(f"{found}: broken ({printable(str(error), 300)}). Get the model's files again") from error
+    return ends

@@ -1,19 +1,21 @@
 """A model's tokenizer and chat template, read from its files: `tokenizers` encodes, a sandboxed Jinja2 renders.
 
 transformers' AutoTokenizer gives the same text and ids, but imports torch: 8 to 10 s of processor time at every start. It is
-asked only where a model has no `tokenizer.json`.
+asked only where a model has no `tokenizer.json`. (Where transformers 5 rebuilds a tokenizer from a class of its own instead of
+reading that file, the file counts here.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, printable
 
 if TYPE_CHECKING:
     import jinja2
@@ -24,6 +26,8 @@ LISTED = "added_tokens_decoder"
 OLDER = ("special_tokens_map.json", "added_tokens.json")
 """Older models' files, read where tokenizer_config.json lists no tokens."""
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+REASON_CHARACTERS = 300
 EXTRA, MORE = "extra_special_tokens", "additional_special_tokens"
 
 
@@ -66,8 +70,13 @@ class Tokenizer:
         return {token.content: i for i, token in sorted(self._backend.get_added_tokens_decoder().items())}
 
     def encode(self, text: str) -> list[int]:
-        """Return a text's token ids; no special token is put around them."""
-        return list(self._backend.encode(text, add_special_tokens=False).ids)
+        """Return a text's token ids; no special token is put around them.
+
+        Raises:
+            MagpieError: the model's files do not allow it.
+        """
+        with _one_line("its tokenizer.json cannot encode a text"):
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of token ids, special tokens among it."""
@@ -100,7 +109,8 @@ class TransformersTokenizer(Tokenizer):
         return dict(sorted(self._backend.get_added_vocab().items(), key=lambda pair: pair[1]))
 
     def encode(self, text: str) -> list[int]:  # noqa: D102
-        return list(self._backend.encode(text, add_special_tokens=False))
+        with _one_line("its tokenizer cannot encode a text"):
+            return list(self._backend.encode(text, add_special_tokens=False))
 
     def decode_each(self, ids: Iterable[int]) -> list[str]:  # noqa: D102
         return list(self._backend.batch_decode([[i] for i in ids], skip_special_tokens=False))
@@ -172,15 +182,24 @@ def load_tokenizer(source: str) -> Tokenizer:
         MagpieError: there is none, or it has no chat template.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
+    with _one_line(f"no tokenizer can be loaded from {source}"):
         file = model_file(source, TOKENIZER)
         tokenizer = _from_files(source, file) if file else _from_transformers(source)
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MagpieError(f"no tokenizer can be loaded from {source} ({reason}). Name one with --tokenizer") from error
     if tokenizer.chat_template is None:
         raise MagpieError(f"the tokenizer at {source} has no chat template: a base model? Use an instruct model")
     return tokenizer
+
+
+@contextlib.contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Turn whatever a model's files lead to into one line: `tokenizers` raises bare Exceptions, and panics that are none."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise MagpieError(f"{what} ({printable(lines[0], REASON_CHARACTERS)}). Name another one with --tokenizer") from error
 
 
 def model_file(source: str, name: str) -> Path | None:
@@ -240,7 +259,7 @@ def _token(token: str | dict[str, Any]) -> AddedToken:
 
     if isinstance(token, str):
         return AddedToken(token, special=True)
-    return AddedToken(**{key: value for key, value in token.items() if key != "__type"})
+    return AddedToken(**{key: value for key, value in token.items() if key in FLAGS})  # it would print the other ones
 
 
 def _added(
@@ -291,4 +310,6 @@ def _from_transformers(source: str) -> Tokenizer:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers import AutoTokenizer
 
-    return TransformersTokenizer(AutoTokenizer.from_pretrained(source, local_files_only=Path(source).is_dir()))
+    return TransformersTokenizer(
+        AutoTokenizer.from_pretrained(source, local_files_only=Path(source).is_dir(), trust_remote_code=False)
+    )
