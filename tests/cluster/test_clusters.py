@@ -321,7 +321,8 @@ def test_machines_are_divided_among_workers(nodes: list, cores: int, gpu: bool, 
 
 
 def test_without_ray_ray_is_not_imported() -> None:
-    code = "import sys; import gen_dis, gen_po_rewards, magpie.similarity.compare_files; from magpie.compute.executors import workers_at\n"
+    code = "import sys; import gen_dis, gen_po_rewards, magpie.similarity.compare_files\n"
+    code += "from magpie.compute.executors import workers_at\n"
     code += "with workers_at(None) as workers: print(list(workers.map(str, [1]))); print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT / "exp", capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[(0, '1')]", "False"]
