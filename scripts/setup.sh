@@ -63,23 +63,24 @@ no_index() { fail "no package index answers: is there a network? A mirror: pip c
 
 # Index URLs may hold a password: they go through the environment, not through the command line, which everybody can read.
 add_pips_settings() {
-  local line key value cache=${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/uv}
-  export UV_INDEX_STRATEGY=${UV_INDEX_STRATEGY:-first-index}
+  local key value words index='' more='' cache=${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/uv}
   mkdir -p "$cache" 2>/dev/null && [[ -w $cache ]] || export UV_CACHE_DIR=$PWD/.venv/.uv-cache
-  while IFS= read -r line; do
-    key=${line%%=*} value=${line#*=} value=${value//\\n/ } value=${value//\'/}
+  while IFS='=' read -r key value; do # what counts more comes later
+    value=${value//\\n/ } value=${value//\'/}
     read -ra words <<<"$value"
-    case $key in global.* | install.* | :env:.*) ;; *) continue ;; esac
-    case ${key##*.} in
-      index-url) export UV_DEFAULT_INDEX=${words[*]} ;;
-      extra-index-url) export UV_INDEX="${words[*]}" UV_INDEX_STRATEGY=unsafe-best-match ;; # the best of all, as pip does
+    case ${key#* } in
+      index-url) index=${words[*]} ;;
+      extra-index-url) more=${words[*]} ;;
       find-links) installer+=("${words[@]/#/--find-links=}") ;;
       trusted-host) installer+=("${words[@]/#/--allow-insecure-host=}") ;;
       no-index) [[ $value != [1ty]* ]] || installer+=(--no-index) ;;
       cert) export SSL_CERT_FILE=${SSL_CERT_FILE:-$value} ;;
       proxy) export HTTPS_PROXY=${HTTPS_PROXY:-$value} ;;
     esac
-  done < <(.venv/bin/python -m pip config list 2>/dev/null | sort -r) # of one setting the last counts: :env: stands behind global here
+  done < <(.venv/bin/python -m pip config list 2>/dev/null |
+    sed -n 's/^global[.]/1 /p; s/^install[.]/2 /p; s/^:env:[.]/3 /p' | sort -s -k 1,1)
+  [[ -z $index ]] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
+  [[ -z $more ]] || export UV_INDEX=${UV_INDEX:-$more} UV_INDEX_STRATEGY=unsafe-best-match # the best of all, as pip does
 }
 
 # The CPU build of torch, from the first place that has it: the package index at hand, PyTorch's own index, and, if neither can be

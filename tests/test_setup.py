@@ -32,7 +32,7 @@ case "$*" in
   *--dry-run*"--torch-backend cpu"*) exit "${NO_PYTORCH_INDEX:-0}" ;;
   *--dry-run*) echo "${DRY_RUN_SAYS:-}" >&2; exit "${NO_CPU_TORCH:-0}" ;;
   *)
-    echo "uv $* ${UV_DEFAULT_INDEX:-none} ${UV_INDEX:-none} $UV_INDEX_STRATEGY ${SSL_CERT_FILE:-}" >>"$TOLD"
+    echo "uv $* ${UV_DEFAULT_INDEX:-none} ${UV_INDEX:-none} ${UV_INDEX_STRATEGY:-first-index} ${SSL_CERT_FILE:-}" >>"$TOLD"
     exit "${PIP_CODE:-0}" ;;
 esac
 """
