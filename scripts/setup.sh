@@ -41,7 +41,12 @@ is_set_up() {
   [[ "$(cat "$mark" 2>/dev/null)" == "$wanted" ]] || return
   [[ $dev != --dev || "$(cat "$mark-dev" 2>/dev/null)" == "$wanted_dev" ]] || return
   [[ -f models/SmolLM2-135M-Instruct/config.json ]] || return
-  .venv/bin/python -c '' 2>/dev/null
+  is_linked
+}
+
+# Whether .venv's Python finds exp/magpie, and this one: not that of where the checkout was copied or moved from.
+is_linked() {
+  .venv/bin/python -c 'import sys, magpie; sys.exit(not magpie.__file__.startswith(sys.argv[1]))' "$PWD/exp/" 2>/dev/null
 }
 
 # The array installer: uv, which takes seconds where pip takes minutes, told the indexes and certificates that pip is configured
@@ -116,7 +121,7 @@ if [[ -z $set ]]; then
     say ".venv keeps its $set set; this machine alone would take the $found set (MAGPIE_SET=$found)"
   fi
 fi
-wanted="$set $(cat locks/"$set".txt pyproject.toml | cksum)"
+wanted="$set $(cat locks/"$set".txt | cksum)"
 wanted_dev=$(cksum <locks/dev.txt)
 uv_version=$(sed -n 's/^uv==//p' locks/uv.txt)
 pip=(.venv/bin/python -m pip install --disable-pip-version-check)
@@ -148,9 +153,9 @@ if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then
   [[ $set == gpu ]] || install_cpu_torch
   # --no-deps: the lock is complete, and asking for torchvision and the like would break the CPU torch (locks/excluded.txt)
   "${installer[@]}" --no-deps -r locks/"$set".txt
-  "${installer[@]}" --no-deps --no-build-isolation --editable . # exp/magpie, as it stands here
   printf '%s' "$wanted" >"$mark"
 fi
+is_linked || "${installer[@]}" --no-deps --no-build-isolation --editable .
 if [[ $dev == --dev && "$(cat "$mark-dev" 2>/dev/null)" != "$wanted_dev" ]]; then
   say "installing the tools of scripts/test.sh"
   "${installer[@]}" --no-deps -r locks/dev.txt

@@ -21,7 +21,11 @@ PYTHON = """#!/usr/bin/env bash
 case "$*" in
   "-m venv --clear .venv") echo cleared >>"$TOLD"; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
   *"pip install"*locks/uv.txt) [[ -z ${UV_SAYS:-} ]] || { echo "$UV_SAYS" >&2; exit 1; }; cp bin/uv .venv/bin/uv ;;
-  *"pip install"*) echo "pip $*" >>"$TOLD"; exit "${PIP_CODE:-0}" ;;
+  *"pip install"*)
+    [[ "$*" != *--editable* ]] || pwd >.venv/linked
+    echo "pip $*" >>"$TOLD"
+    exit "${PIP_CODE:-0}" ;;
+  *"import sys, magpie"*) [[ "$(cat .venv/linked 2>/dev/null)" == "$PWD" ]] ;;
   *"pip config list"*) printf '%s\\n' "${PIP_CONFIG_SAYS:-}" ;;
   *"import sys; raise"*) exit "${TOO_OLD:-0}" ;;
 esac
@@ -32,6 +36,7 @@ case "$*" in
   *--dry-run*"--torch-backend cpu"*) exit "${NO_PYTORCH_INDEX:-0}" ;;
   *--dry-run*) echo "${DRY_RUN_SAYS:-}" >&2; exit "${NO_CPU_TORCH:-0}" ;;
   *)
+    [[ "$*" != *--editable* ]] || pwd >.venv/linked
     echo "uv $* ${UV_DEFAULT_INDEX:-none} ${UV_INDEX:-none} ${UV_INDEX_STRATEGY:-first-index} ${SSL_CERT_FILE:-}" >>"$TOLD"
     exit "${PIP_CODE:-0}" ;;
 esac
@@ -109,7 +114,15 @@ def test_the_lock_of_the_set_that_is_there_is_what_an_update_installs(clone):
     with (clone / "locks" / "gpu.txt").open("a") as lock:
         lock.write("new==1\n")
     done, _ = set_up(clone)
-    assert len(done) == 2 and "-r locks/gpu.txt" in done[0]
+    assert len(done) == 1 and "-r locks/gpu.txt" in done[0]
+
+
+def test_a_checkout_that_was_moved_is_linked_anew_and_nothing_else(clone):
+    set_up(clone)
+    moved = clone.rename(clone.with_name("moved"))
+    done, _ = set_up(moved)
+    assert len(done) == 1 and "--editable ." in done[0]
+    assert set_up(moved) == ([], "")
 
 
 def test_another_set_is_made_where_it_is_asked_for(clone):
@@ -121,7 +134,7 @@ def test_another_set_is_made_where_it_is_asked_for(clone):
 def test_what_was_interrupted_goes_on_with_its_own_set(clone):
     set_up(clone, MAGPIE_SET="gpu", PIP_CODE="7", code=7)
     done, _ = set_up(clone)
-    assert len(done) == 2 and "-r locks/gpu.txt" in done[0]
+    assert len(done) == 2 and "-r locks/gpu.txt" in done[0] and "--editable" in done[1]
     assert set_up(clone)[0] == []
 
 
