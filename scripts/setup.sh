@@ -44,9 +44,9 @@ is_set_up() {
   is_linked
 }
 
-# Whether .venv's Python finds exp/magpie, and this one: not that of where the checkout was copied or moved from.
+# Whether .venv's Python finds exp/magpie, and this one, by whatever path: not that of where the checkout was copied or moved from.
 is_linked() {
-  .venv/bin/python -c 'import sys, magpie; sys.exit(not magpie.__file__.startswith(sys.argv[1]))' "$PWD/exp/" 2>/dev/null
+  .venv/bin/python -c 'import magpie, os, sys; sys.exit(not os.path.samefile(magpie.__path__[0], "exp/magpie"))' 2>/dev/null
 }
 
 # The array installer: uv, which takes seconds where pip takes minutes, told the indexes and certificates that pip is configured
