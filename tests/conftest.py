@@ -137,11 +137,23 @@ STUB = {"PYTHONPATH": str(PROJECT / "tests" / "stub_engine")}
 """The environment in which exp/serve.py starts the stub engine: what holds an engine is tested, not what an engine says."""
 
 
+def environment_of(server: Server) -> dict[str, str]:
+    """Return the environment of a program that uses a server (its guard against a lost exp/serve.py left out)."""
+    return {name: value for name, value in server.environment.items() if name != "MAGPIE_SERVE_PID"}
+
+
+@contextlib.contextmanager
+def served_by_stub(log_dir: Path, **settings: str) -> Iterator[dict[str, str]]:
+    """Yield the environment of a program that uses a server with the stub engine."""
+    with mock.patch.dict(os.environ, STUB | settings), Server(load_model("smollm2"), log_dir=log_dir) as running:
+        yield environment_of(running)
+
+
 @pytest.fixture(scope="session")
 def stub_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a program that uses a server with the stub engine."""
-    with mock.patch.dict(os.environ, STUB), Server(load_model("smollm2"), log_dir=tmp_path_factory.mktemp("stub")) as running:
-        yield {name: value for name, value in running.environment.items() if name != "MAGPIE_SERVE_PID"}
+    with served_by_stub(tmp_path_factory.mktemp("stub")) as environment:
+        yield environment
 
 
 @pytest.fixture(scope="session")
@@ -153,8 +165,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def engine(server: Server) -> dict[str, str]:
-    """The environment of a program that uses the shared server (its guard against a lost exp/serve.py left out)."""
-    return {name: value for name, value in server.environment.items() if name != "MAGPIE_SERVE_PID"}
+    """The environment of a program that uses the shared server."""
+    return environment_of(server)
 
 
 @pytest.fixture(scope="session")

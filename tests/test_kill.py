@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from unittest import mock
 
 import psutil
 import pytest
 
 import kill
-from conftest import STUB, clean_environment
+from conftest import STUB, clean_environment, served_by_stub
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import PROJECT, load_model
-from magpie.serving.server import Server
+from magpie.config.load import PROJECT
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 SERVE = [sys.executable, str(PROJECT / "exp" / "serve.py"), "smollm2"]
@@ -28,8 +25,8 @@ SLOW = STUB | {"STUB_DELAY": "0.3"}
 @pytest.fixture(scope="module")
 def slow_server(tmp_path_factory):
     """The environment of a program that uses a server with a slow engine."""
-    with mock.patch.dict(os.environ, SLOW), Server(load_model("smollm2"), log_dir=tmp_path_factory.mktemp("slow")) as running:
-        yield {name: value for name, value in running.environment.items() if name != "MAGPIE_SERVE_PID"}
+    with served_by_stub(tmp_path_factory.mktemp("slow"), **SLOW) as environment:
+        yield environment
 
 
 @pytest.mark.parametrize("stage", ["gen_ins", "gen_res"])
