@@ -91,19 +91,19 @@ add_pips_settings() {
 # The CPU build of torch, from the first place that has it: the package index at hand, PyTorch's own index, and, if neither can be
 # had, PyPI's CUDA build, which runs on the CPU too but is 3 GB more to get. The local version "+cpu" tells them apart.
 install_cpu_torch() {
-  local version from told
+  local version told wheel
   version=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements-cpu.txt)
-  for from in '' "${pytorch[*]}"; do
-    # shellcheck disable=SC2206 # its words
-    from=($from --no-deps "torch==$version+cpu")
-    if told=$("${installer[@]}" --dry-run "${from[@]}" 2>&1); then
-      "${installer[@]}" "${from[@]}"
-      return
-    fi
-    [[ $told != *'error sending request'* || ${from[0]} == --torch-backend || ${from[0]} == --retries ]] || no_index
-  done
-  say "no CPU build of torch $version can be had here; taking the CUDA build (3 GB more)"
-  "${installer[@]}" "torch==$version" || fail "torch $version cannot be installed: see the message above"
+  wheel=(--no-deps "torch==$version+cpu")
+  if told=$("${installer[@]}" --dry-run "${wheel[@]}" 2>&1); then
+    "${installer[@]}" "${wheel[@]}"
+  elif [[ $told == *'error sending request'* ]]; then
+    no_index
+  elif "${installer[@]}" --dry-run "${pytorch[@]}" "${wheel[@]}" >/dev/null 2>&1; then
+    "${installer[@]}" "${pytorch[@]}" "${wheel[@]}"
+  else
+    say "no CPU build of torch $version can be had here; taking the CUDA build (3 GB more)"
+    "${installer[@]}" "torch==$version" || fail "torch $version cannot be installed: see the message above"
+  fi
 }
 
 set=${MAGPIE_SET:-}
