@@ -160,6 +160,18 @@ def test_the_folder_loads_with_types_that_no_null_column_changes(job: Path, tmp_
     assert [r["drop_reason"] for r in rows(job / "job_sft_dropped.jsonl")] == ["unfinished_length"]
 
 
+def test_a_folder_of_the_same_name_is_not_taken_from_the_cache_of_another(job: Path, tmp_path: Path) -> None:
+    import datasets
+
+    def count(folder: Path) -> int:
+        return datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache")).num_rows
+
+    assert count(export(job, "--format", "messages")) == 39
+    source = job / "job_ins_res.jsonl"
+    source.write_bytes(b"".join(source.read_bytes().splitlines(keepends=True)[:5]))
+    assert count(export(job, "--format", "messages", "--overwrite")) == 4  # of five, one unfinished
+
+
 def test_the_card_tells_what_was_counted(job: Path) -> None:
     from huggingface_hub import DatasetCard
 

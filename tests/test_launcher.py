@@ -33,7 +33,7 @@ def test_the_whole_chain_ends_with_a_data_set_of_what_was_verified(tmp_path):
     stem = "job_ins_clean_5res_tagged_verified_distance_filtered_rlvr"
     kept = rows(folder / f"{stem}.jsonl")
     assert kept and len(list((folder / "logs").iterdir())) == 1
-    made = load_dataset(str(folder / "job_rlvr"), split="train")
+    made = load_dataset(str(folder / "job_rlvr"), split="train", cache_dir=str(tmp_path / "cache"))
     assert made.num_rows == len(kept)
     right = sum(eval_sum(record["instruction"]) == record["answer"] for record in kept)
     assert right > len(kept) / 2

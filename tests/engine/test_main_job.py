@@ -51,7 +51,7 @@ def check_data_set(folder):
         return
     from datasets import load_dataset
 
-    data = load_dataset(str(folder / "job_finished"), split="train")
-    assert [turns[1]["content"] for turns in data["messages"]] and data.num_rows <= len(kept)
+    data = load_dataset(str(folder / "job_finished"), split="train", cache_dir=str(folder / "cache"))
+    assert all(turns[1]["content"] for turns in data["messages"]) and data.num_rows <= len(kept)
     card = (folder / "job_finished" / "README.md").read_text()
     assert "Not decontaminated" in (folder / "job.log").read_text() and "SmolLM2" in card

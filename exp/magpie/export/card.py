@@ -129,7 +129,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
         pretty_name=card.title,
         size_categories=[next((name for limit, name in SIZES if total < limit), "n>10M")],
         configs=[{"config_name": "default", "data_files": files}],
-        dataset_info={"features": card_features(card.columns)},
+        dataset_info={"features": card_features(card.columns), **_sizes(folder, card)},
     )
     runs, certificate = job_files(source)
     about = FORMATS[card.format].about
@@ -149,6 +149,17 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     ]
     header = f"---\n{data.to_yaml()}\n---\n"
     DatasetCard(header + "\n" + "\n\n".join(part for part in parts if part) + "\n").save(folder / "README.md")
+
+
+def _sizes(folder: Path, card: Card) -> dict[str, Any]:
+    """Return the splits' rows and bytes, as a card's `dataset_info` has them.
+
+    `datasets` 5.2 caches a local folder by its name and its card, not by its files: without the sizes, another job's data set
+    of the same name is what `load_dataset` returns.
+    """
+    sizes = {name: (folder / "data" / f"{name}.{card.file_type}").stat().st_size for name in card.splits}
+    splits = [{"name": name, "num_bytes": sizes[name], "num_examples": card.splits[name]} for name in sizes]
+    return {"splits": splits, "download_size": sum(sizes.values()), "dataset_size": sum(sizes.values())}
 
 
 def _cell(value: Any) -> str:
