@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Preference pairs out of a finished main job: several answers -> verified -> rewards -> pairs -> export. JOB is a name under data/ or
-# a folder. What the original launchers called Align.
+# Preference pairs out of a finished main job: several responses -> verified -> rewards -> pairs -> export. JOB is a name under data/
+# or a folder. What the original launchers called Align.
 #   bash scripts/align.sh JOB [--num_responses 5] [--strategy verified|consensus|reward] [--reward_model MODEL]
 #                         [--pairs_per_problem 1] [--formats "dpo sharegpt_dpo kto"] [--temperature 0.8] [--model MODEL]
-# The model (default: the job's) answers every problem --num_responses times: on the embedded model about 10 minutes for 64 problems
-# on two cores. Run it again to go on after an interruption. Further settings, and MAGPIE_BASE_URL: scripts/lib/align_job.sh.
+# The model (default: the job's) responds to every problem --num_responses times: on the embedded model about 10 minutes for 64
+# problems on two cores. Run it again to resume. Settings, also as environment variables: configs/jobs/align.yaml.
 set -euo pipefail
 
-KIND='job'
-source "$(dirname "${BASH_SOURCE[0]}")/lib/align_job.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
+launch align -- "$@"

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# The main job on DeepSeek R1: problems, answers with their chain of thought, an SFT file. Needs 805 GB of GPU memory (8 H200)
+# The main job on DeepSeek R1: problems, responses with their chain of thought, an SFT file. Needs 805 GB of GPU memory (8 H200)
 # or a server elsewhere (MAGPIE_BASE_URL); a distillation needs less: deepseek-ai/DeepSeek-R1-Distill-Qwen-32B, 73 GB.
-#   bash scripts/magpie-deepseek-r1.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE]
-# Defaults: deepseek-ai/DeepSeek-R1, 1000 problems, the sampling of its
-# preset (configs/models). Settings: scripts/lib/main_job.sh.
+#   bash scripts/magpie-deepseek-r1.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all]
+# Defaults: deepseek-ai/DeepSeek-R1, 1000 problems, the sampling of its preset (configs/models). Settings: configs/jobs/main.yaml.
 set -euo pipefail
 
-DEFAULT_MODEL=deepseek-ai/DeepSeek-R1
-source "$(dirname "${BASH_SOURCE[0]}")/lib/main_job.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
+launch main --default model=deepseek-ai/DeepSeek-R1 -- "$@"

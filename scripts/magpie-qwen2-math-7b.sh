@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # The main job on Qwen2-Math-7B-Instruct. Needs 17 GB of GPU memory (one card of 24 GB).
-#   bash scripts/magpie-qwen2-math-7b.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE]
-# Defaults: Qwen/Qwen2-Math-7B-Instruct, 1000 problems, the sampling of its
-# preset (configs/models). Settings: scripts/lib/main_job.sh.
+#   bash scripts/magpie-qwen2-math-7b.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all]
+# Defaults: Qwen/Qwen2-Math-7B-Instruct, 1000 problems, the sampling of its preset (configs/models). Settings: configs/jobs/main.yaml.
 set -euo pipefail
 
-DEFAULT_MODEL=Qwen/Qwen2-Math-7B-Instruct
-source "$(dirname "${BASH_SOURCE[0]}")/lib/main_job.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
+launch main --default model=Qwen/Qwen2-Math-7B-Instruct -- "$@"

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # The main job on Qwen2.5-Math-72B-Instruct. Needs 160 GB of GPU memory (2 A100 or H100 of 80 GB).
-#   bash scripts/magpie-qwen2.5-math-72b.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE]
-# Defaults: Qwen/Qwen2.5-Math-72B-Instruct, 1000 problems, the sampling of its
-# preset (configs/models). Settings: scripts/lib/main_job.sh.
+#   bash scripts/magpie-qwen2.5-math-72b.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all]
+# Defaults: Qwen/Qwen2.5-Math-72B-Instruct, 1000 problems, the sampling of its preset (configs/models). Settings: configs/jobs/main.yaml.
 set -euo pipefail
 
-DEFAULT_MODEL=Qwen/Qwen2.5-Math-72B-Instruct
-source "$(dirname "${BASH_SOURCE[0]}")/lib/main_job.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
+launch main --default model=Qwen/Qwen2.5-Math-72B-Instruct -- "$@"

@@ -1,15 +1,11 @@
 #!/usr/bin/env bash
-# The main job on the embedded SmolLM2 and the whole chain after it: problems, worked answers, an SFT file; then votes, tags,
+# The main job on the embedded SmolLM2 and the whole chain after it: problems, worked responses, an SFT file; then votes, tags,
 # verified answers, duplicates, filter, a data set with its card. It proves the machinery, not the data.
 #   bash scripts/magpie-smollm2.sh [TOTAL] [--no-all]        (64 problems by default; --no-all: the main job alone)
 # Needs nothing but Python 3.11+ and, the first time, a network. About 12 minutes on two cores (4 with --no-all), 3 more for the
-# set-up. Run it again with the JOB_NAME that it printed to go on after an interruption. Settings: scripts/lib/main_job.sh.
+# set-up. Run it again with the JOB_NAME that it printed to resume. Settings: configs/jobs/main.yaml and sft.yaml.
 set -euo pipefail
 
-ARGUMENTS="[TOTAL] [--no-all]" RESUME_ARGUMENTS=${*:+$(printf ' %q' "$@")}
-DEFAULT_ALL=1
-export FILTER=${FILTER:-finished} # this model's opinions of quality mean nothing
-[[ ${1:-} == --* ]] && set -- 64 "$@"
-set -- smollm2 "${@:1}" # this launcher's model is fixed
-[[ -n ${2:-} ]] || set -- smollm2 64 "${@:3}"
-source "$(dirname "${BASH_SOURCE[0]}")/lib/main_job.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
+# (this model's opinions of quality mean nothing: the filter "finished" does not ask for them)
+launch main --positional total --default model=smollm2 --default total=64 --default all=true --default filter=finished -- "$@"

@@ -3,8 +3,8 @@
 #   bash scripts/magpie_po.sh FILE [--model MODEL] [--num_responses 5] [--strategy verified|consensus|reward]
 #                             [--reward_model MODEL] [--pairs_per_problem 1] [--formats "dpo sharegpt_dpo kto"] [--temperature 0.8]
 # The model is by default the one that the file's records name. A `reference_answer` in the records tells right from wrong, without
-# one a vote does. Run it again to go on after an interruption. Further settings, and MAGPIE_BASE_URL: scripts/lib/align_job.sh.
+# one a vote does. Run it again to resume. Settings, also as environment variables: configs/jobs/align.yaml.
 set -euo pipefail
 
-KIND='file'
-source "$(dirname "${BASH_SOURCE[0]}")/lib/align_job.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
+launch align --file -- "$@"

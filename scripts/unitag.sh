@@ -5,24 +5,24 @@
 # can be done; it says what it leaves out), every GPU, the model that wrote the file. Several missions: "difficulty quality".
 # DEVICE: GPUs by number (0 or 0,1). MODEL: a language model; for safety a guard model, for reward a reward model.
 # Environment, all optional: GUARD_MODEL, REWARD_MODEL (for all), MAGPIE_BASE_URL and MAGPIE_API_KEY (a server that holds MODEL),
-# TAG_FLAGS (more flags for exp/unitag.py, as on a command line). Run it again to go on after an interruption.
+# TAG_FLAGS (more flags for exp/unitag.py, as on a command line). Run it again to resume.
 set -euo pipefail
 
-FILE=${1:?name a file of problems: bash scripts/unitag.sh FILE [all|MISSION] [DEVICE] [MODEL]}
-MISSION=${2:-all} DEVICE=${3:-} MODEL=${4:-}
-source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
+[[ $# -gt 0 && $1 != --* ]] || fail "name a file of problems first: bash scripts/unitag.sh FILE [all|MISSION] [DEVICE] [MODEL]"
+[[ $# -le 4 ]] || fail "unknown argument $5. See bash scripts/unitag.sh --help"
+FILE=$1 MODEL=${4:-}
+[[ -n ${3:-} ]] && export CUDA_VISIBLE_DEVICES=$3
 bash "$PROJECT/scripts/setup.sh"
-MAGPIE_LOG=${MAGPIE_LOG:-$(dirname "$FILE")/tagging.log}
-export MAGPIE_LOG
-[[ -n $DEVICE ]] && export CUDA_VISIBLE_DEVICES=$DEVICE
+export MAGPIE_LOG=${MAGPIE_LOG:-$(dirname "$FILE")/tagging.log}
 
-read -ra missions <<<"$MISSION"
-mapfile -t flags < <(words "${TAG_FLAGS:-}")
+read -ra missions <<<"${2:-all}"
+mapfile -t flags < <(xargs -rn1 printf '%s\n' <<<"${TAG_FLAGS:-}") # as a shell splits them, quotes and all; nothing in it is run
 [[ -n ${GUARD_MODEL:-} ]] && flags+=(--guard_model "$GUARD_MODEL")
-if [[ $MISSION == reward ]]; then
+if [[ ${2:-} == reward ]]; then
   REWARD_MODEL=${MODEL:-${REWARD_MODEL:-}}
 elif [[ -n $MODEL ]]; then
   flags+=(--model_path "$MODEL")
 fi
 [[ -n ${REWARD_MODEL:-} ]] && flags+=(--reward_model "$REWARD_MODEL")
-run unitag --input_file "$FILE" --tag_mission "${missions[@]}" "${flags[@]}"
+exec "$PROJECT/.venv/bin/python" "$PROJECT/exp/unitag.py" --input_file "$FILE" --tag_mission "${missions[@]}" "${flags[@]}"

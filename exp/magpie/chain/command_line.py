@@ -1,0 +1,93 @@
+"""From a launcher's arguments and the environment to a job's settings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import PurePath
+
+from magpie.chain.config import Job, Setting
+from magpie.cli.flags import Parser
+from magpie.common.console import MagpieError
+
+ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
+"""Variables beside the settings' own that the command to resume a job repeats, where they are set."""
+
+
+def settings_of(
+    job: Job, kind: str, arguments: list[str], *, defaults: dict[str, str], positional: list[str] | None = None, launcher: str
+) -> dict[str, str]:
+    """Return a job's settings: what the arguments say, else the environment, else the launcher, else configs/jobs.
+
+    Args:
+        job: the description of `kind`.
+        arguments: the launcher's own arguments.
+        defaults: the launcher's defaults.
+        positional: which settings the launcher takes by place (default: the job's).
+        launcher: what the user has called, for messages.
+
+    Raises:
+        MagpieError: an argument is unknown, missing or wrong.
+    """
+    places = job.positional if positional is None else positional
+    given = _parsed(job, kind, places, launcher, arguments)
+    settings: dict[str, str] = {}
+    for name, setting in job.settings.items():
+        from_outside = os.environ.get(name.upper(), "") if setting.environment else ""
+        value = given.get(name) or from_outside or defaults.get(name) or setting.default
+        settings[name] = _switch(value) if setting.switch else value
+        _check(name, setting, settings[name], f"--{name}" if name not in places else name.upper(), kind)
+    return settings | derived(settings)
+
+
+def derived(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return what follows from settings: the short name of the filter's rules."""
+    rules = settings.get("filter", "")
+    return {"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {}
+
+
+def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: list[str]) -> dict[str, str]:
+    parser = Parser(f"The settings of a {kind} job; each is also the environment variable of its name in capitals.")
+    parser.prog = launcher
+    for name in places:
+        parser.add_argument(name, nargs="?", metavar=name.upper(), help=job.settings[name].help)
+    for name, setting in job.settings.items():
+        shown = f"{setting.help}{f' (default: {setting.default})' if setting.default else ''}".replace("%", "%%")
+        if name not in places and setting.switch:
+            parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=shown)
+        elif name not in places and name not in job.positional:
+            parser.add_argument(f"--{name}", metavar=name.upper(), help=shown)
+    found = vars(parser.parse_intermixed_args(arguments))
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items() if value is not None}
+
+
+def _switch(value: str) -> str:
+    return "" if not value else "false" if value.lower() in ("0", "false", "no") else "true"
+
+
+def _check(name: str, setting: Setting, value: str, shown: str, kind: str) -> None:
+    if setting.required and not value:
+        raise MagpieError(setting.required.format(kind=kind))
+    if setting.least is not None and value and not (value.isdecimal() and int(value) >= setting.least):
+        raise MagpieError(f"{shown} {value}: it must be a whole number from {setting.least}")
+    if setting.choices and value not in setting.choices:
+        raise MagpieError(f"{shown} {value}: it must be one of {', '.join(setting.choices)}")
+    for flag, why in setting.refused.items():
+        if any(word.split("=")[0] == flag for word in value.split()):
+            raise MagpieError(f"{name.upper()}: {why}")
+
+
+def resume_command(job: Job, launcher: str, arguments: list[str], always: dict[str, str]) -> str:
+    """Return the command that resumes a job: the launcher's call with what was set in the environment before it."""
+    names = [*ALSO_REPEATED, *(name.upper() for name, setting in job.settings.items() if setting.environment)]
+    chosen = {name: os.environ[name] for name in names if os.environ.get(name)} | always
+    words = [f"{name}={shlex.quote(value)}" for name, value in chosen.items()]
+    return " ".join([*words, "bash", shlex.quote(launcher), *map(shlex.quote, arguments)])
+
+
+def new_name(model: str) -> str:
+    """Return a name for a new job."""
+    return f"{PurePath(model).name}_{time.strftime('%Y%m%d_%H%M%S')}"

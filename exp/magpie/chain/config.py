@@ -1,0 +1,90 @@
+"""configs/jobs: which stages a launcher chains, in which order, with which flags, and what may be set."""
+
+from __future__ import annotations
+
+import msgspec
+
+from magpie.config.load import CONFIGS, load
+
+Flags = dict[str, str | list[str]]
+"""Flag → what is filled into `{setting}`s; a list's values become several words."""
+
+
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a launcher takes as `--name`, or as the environment variable NAME."""
+
+    help: str
+    default: str = ""
+    required: str = ""
+    """What is said where it is missing."""
+    environment: bool = True
+    switch: bool = False
+    """`--name` and `--no-name`: "true" and "false"."""
+    least: int | None = None
+    choices: list[str] = []
+    refused: dict[str, str] = {}
+    """A flag that must not be among these flags → why."""
+
+
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One stage program, or (`include`) another job's stages."""
+
+    name: str = ""
+    program: str = ""
+    include: str = ""
+    server: bool = False
+    input: list[str] = []
+    """Earlier stages or the job's own files: the first one that there is."""
+    flags: Flags = {}
+    more: str = ""
+    """Further flags, as a user writes them on a command line."""
+    for_each: str = ""
+    """Words: the stage is run once for each of them, `{each}`."""
+    only: dict[str, str] = {}
+    unless: dict[str, str] = {}
+    """Setting → the value with which the stage is left out (`only`: without which)."""
+    if_skipped: str = ""
+    if_empty: str = ""
+    """What is said, and the chain ends, where it wrote no row."""
+
+    def is_meant(self, settings: dict[str, str]) -> bool:
+        """Return whether these settings ask for it."""
+        return all(settings[name] == value for name, value in self.only.items()) and not any(
+            settings[name] == value for name, value in self.unless.items()
+        )
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A file of configs/jobs."""
+
+    intro: str
+    done: str
+    positional: list[str]
+    settings: dict[str, Setting]
+    stages: list[Stage]
+    source: str = ""
+    """Whether it begins with a finished main `job`, or a `job or file`."""
+    serve: Flags = {}
+
+
+class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    settings: dict[str, Setting]
+    serve: Flags
+
+
+def load_job(kind: str) -> Job:
+    """Return a job's description with what all jobs have, and its included stages in place."""
+    job, common = load(CONFIGS / "jobs" / f"{kind}.yaml", Job), load(CONFIGS / "jobs" / "common.yaml", _Common)
+    settings, stages = common.settings | job.settings, []
+    for stage in job.stages:
+        if not stage.include:
+            stages.append(stage)
+            continue
+        included = load_job(stage.include)
+        taken = {name: setting for name, setting in included.settings.items() if name not in included.positional}
+        settings = taken | settings
+        stages += [
+            msgspec.structs.replace(one, only=stage.only | one.only, unless=stage.unless | one.unless)
+            for one in included.stages
+        ]
+    return msgspec.structs.replace(job, settings=settings, stages=stages, serve=common.serve)

@@ -1,0 +1,96 @@
+"""JOB/job.json: what a job's chains are, as they were asked for, and how far each is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from magpie.chain.config import Flags, Stage
+from magpie.common.console import MagpieError
+from magpie.common.files import write_atomically
+
+Status = Literal["waiting", "running", "complete", "skipped", "failed", "stopped"]
+
+
+class Output(msgspec.Struct, kw_only=True):
+    """What a stage program reports of one of its files; paths are relative to the job's folder where they are inside it."""
+
+    output: str
+    run_file: str = ""
+    rows: int | None = None
+    status: Literal["fresh", "stopped", "complete"] = "complete"
+
+
+class StageState(msgspec.Struct, kw_only=True):
+    """One stage and how far it is."""
+
+    stage: Stage
+    status: Status = "waiting"
+    outputs: list[Output] = []
+    exit_code: int | None = None
+    seconds: float = 0.0
+
+
+class Chain(msgspec.Struct, kw_only=True):
+    """A launcher's chain of stages, with everything that decides what they make."""
+
+    kind: str
+    job: str
+    settings: dict[str, str]
+    inputs: dict[str, str] = {}
+    """The job's own files that the stages begin with."""
+    intro: str = ""
+    done: str = ""
+    report: str = ""
+    serve: Flags = {}
+    stages: list[StageState] = []
+    status: Status = "waiting"
+    message: str = ""
+    """Why it has ended, or how."""
+    command: str = ""
+    """What resumes it."""
+    updated: float = 0.0
+
+
+class JobFile:
+    """A job's file; every change is written at once.
+
+    Args:
+        path: job.json in the job's folder, or one beside a file of problems.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.folder = path, path.parent
+        self.chains: dict[str, Chain] = read_chains(path) or {}
+
+    def write(self, chain: Chain) -> None:
+        """Write the file with this chain as it is now."""
+        chain.updated = time.time()
+        self.chains[chain.kind] = chain
+        write_atomically(self.path, [msgspec.json.format(msgspec.json.encode(self.chains), indent=1)])
+
+    def relative(self, path: str) -> str:
+        """Return a path as the file has it."""
+        whole = Path(path).resolve()
+        return str(whole.relative_to(self.folder.resolve())) if whole.is_relative_to(self.folder.resolve()) else str(whole)
+
+    def absolute(self, path: str) -> Path:
+        """Return the path that is meant by one in the file."""
+        return self.folder / path
+
+
+def read_chains(path: Path) -> dict[str, Chain] | None:
+    """Return a job file's chains by their kind, or None where there is no such file.
+
+    Raises:
+        MagpieError: it is broken.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Chain])
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MagpieError(f"{path}: not a job file ({error}). Run the launcher again without it, or put it right") from error

@@ -1,0 +1,284 @@
+"""Running a chain: each stage is the process that a user would start, and tells by --result_file what it has made."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from magpie.chain.config import Flags
+from magpie.chain.job_file import Chain, JobFile, Output, StageState
+from magpie.common.console import MagpieError, log, set_up_logging
+from magpie.config.load import PROJECT
+from magpie.serving.run_command import end_tree
+
+PROGRAMS = PROJECT / "exp"
+ORPHAN_SECONDS = 60.0
+"""How long the processes of a chain that was killed may take to end."""
+LOOK_SECONDS = 0.2
+PR_SET_PDEATHSIG = 1
+
+
+class StageFailed(Exception):
+    """A stage ended with this exit code, and has said why."""
+
+    def __init__(self, program: str, code: int) -> None:
+        super().__init__(f"{program}.py failed (exit code {code}): see above")
+        self.code = code
+
+
+class Runner:
+    """Runs a chain and keeps its file true.
+
+    Args:
+        file: the job's file; its folder need not be there yet.
+        chain: what to run.
+    """
+
+    def __init__(self, file: JobFile, chain: Chain) -> None:
+        self._file, self._chain = file, chain
+        self._lock: IO[bytes] | None = None
+        self._log = file.folder / "job.log"
+
+    def run(self) -> int:
+        """Check every stage, then run what is not complete; return the exit code.
+
+        Raises:
+            MagpieError: a setting is refused, or another process is at work on the job.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._file.folder.exists():
+                self._lock = stack.enter_context(self._locked())
+            try:
+                self._check()
+            except StageFailed as refused:
+                return refused.code
+            self._file.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._lock or stack.enter_context(self._locked())
+            os.environ["MAGPIE_LOG"] = str(self._log)
+            set_up_logging("run_job")
+            return self._run_checked()
+
+    def _run_checked(self) -> int:
+        chain = self._chain
+        log.info("%s. To resume after an interruption:", chain.intro.format_map(self._values()))
+        log.info("  %s", chain.command)
+        chain.status, chain.message = "running", ""
+        self._file.write(chain)
+        try:
+            self._stages()
+            self._report()
+        except StageFailed as failed:
+            chain.status, chain.message = "failed", str(failed)
+            log.error("%s", failed)
+            return failed.code
+        except BaseException as error:
+            chain.status = "failed" if isinstance(error, Exception) else "stopped"
+            chain.message = str(error) or type(error).__name__
+            raise
+        else:
+            chain.status, chain.message = "complete", chain.message or chain.done.format_map(self._values())
+            log.info("%s", chain.message)
+            return 0
+        finally:
+            for state in chain.stages:
+                state.status = chain.status if state.status == "running" else state.status
+            self._file.write(chain)
+
+    # --- what is filled into a stage's flags ----------------------------------------------------------------------------
+
+    def _values(self) -> dict[str, str]:
+        made = {state.stage.name: self._path(state) for state in self._chain.stages if state.outputs}
+        given = {name: str(self._file.absolute(path)) for name, path in self._chain.inputs.items()}
+        known = {"job": self._chain.job, "folder": str(self._file.folder), "kind": self._chain.kind}
+        return self._chain.settings | known | given | made
+
+    def _path(self, state: StageState) -> str:
+        return str(self._file.absolute(state.outputs[0].output))
+
+    def _commands(self, state: StageState) -> Iterator[list[str]]:
+        stage, values = state.stage, self._values()
+        if stage.input:
+            source = next((values[name] for name in stage.input if name in values), None)
+            if source is None:
+                raise MagpieError(f"stage {stage.name}: none of its inputs ({', '.join(stage.input)}) is there")
+            values |= {"input": source, "input_stem": source.removesuffix(".jsonl")}
+        for each in stage.for_each.format_map(values).split() if stage.for_each else [""]:
+            words = _words(stage.flags, values | {"each": each})
+            given = [f"--input_file={values['input']}"] if stage.input else []
+            yield [stage.program, *given, *words, *_split(stage.more.format_map(values), stage.name)]
+
+    # --- the stages --------------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Let every stage check its arguments and files, and learn which of them are complete; nothing is written."""
+        environment = {name: value for name, value in os.environ.items() if name != "MAGPIE_LOG"}
+        for state in self._chain.stages:
+            state.outputs, state.status = [], "waiting"
+            if state.stage.is_meant(self._chain.settings):
+                commands = list(self._commands(state))
+                state.outputs = [output for command in commands for output in self._call([*command, "--check"], environment)]
+                if state.outputs and all(output.status == "complete" for output in state.outputs):
+                    state.status = "complete"
+            else:
+                state.status = "skipped"
+
+    def _stages(self) -> None:
+        last = max((n for n, state in enumerate(self._chain.stages) if self._needs_server(state)), default=-1)
+        with contextlib.ExitStack() as stack:
+            environment: dict[str, str] | None = None
+            for number, state in enumerate(self._chain.stages):
+                if number > last:
+                    stack.close()  # a reward model gets the memory for itself
+                    environment = None
+                elif environment is None and self._needs_server(state):
+                    environment = stack.enter_context(self._server())
+                self._stage(state, environment or {})
+                if state.stage.if_empty and state.status == "complete" and not sum(one.rows or 0 for one in state.outputs):
+                    made = self._path(state).removesuffix(".jsonl")
+                    self._chain.message = state.stage.if_empty.format_map(self._values() | {"output_stem": made})
+                    return
+
+    def _needs_server(self, state: StageState) -> bool:
+        return state.stage.server and state.status == "waiting" and not os.environ.get("MAGPIE_BASE_URL")
+
+    def _stage(self, state: StageState, environment: dict[str, str]) -> None:
+        if state.status == "skipped" and state.stage.if_skipped:
+            log.info("%s", state.stage.if_skipped)
+        if state.status != "waiting":
+            return
+        commands, started = list(self._commands(state)), time.monotonic()
+        state.status = "running"
+        self._file.write(self._chain)
+        try:
+            state.outputs = [one for command in commands for one in self._call(command, os.environ | environment)]
+        except StageFailed as failed:
+            state.exit_code = failed.code
+            raise
+        finally:
+            state.seconds = round(time.monotonic() - started, 1)
+        state.status, state.exit_code = "complete", 0
+        self._file.write(self._chain)
+
+    def _call(self, command: list[str], environment: dict[str, str]) -> list[Output]:
+        """Run a stage program to its end and return what it reports of its outputs."""
+        with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
+            result = Path(folder) / "result.jsonl"
+            program, *arguments = command
+            code = self._wait(self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment))
+            if code:
+                raise StageFailed(program, code)
+            lines = result.read_bytes().splitlines() if result.exists() else []
+        outputs = [msgspec.json.decode(line, type=Output) for line in lines]
+        for output in outputs:
+            output.output, output.run_file = self._file.relative(output.output), self._file.relative(output.run_file)
+        return outputs
+
+    def _report(self) -> None:
+        words = [f"--output_file={self._file.absolute(self._chain.report)}"] if self._chain.report else []
+        if self._wait(self._start(["report.py", str(self._file.folder), *words], os.environ)):
+            log.warning("no report: see above. The job is whole without it")
+
+    # --- processes ---------------------------------------------------------------------------------------------------------
+
+    def _start(self, command: list[str], environment: Any) -> subprocess.Popen[bytes]:
+        fds = (self._lock.fileno(),) if self._lock else ()
+        program, *arguments = command
+        words = [sys.executable, str(PROGRAMS / program), *arguments]
+        return subprocess.Popen(words, env=environment, pass_fds=fds, preexec_fn=_end_with_parent)  # noqa: S603
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
+        """Return the exit code, as a shell has it, of a process that ends with us."""
+        try:
+            code = process.wait()
+        finally:
+            end_tree(process)
+        return code if code >= 0 else 128 - code
+
+    @contextlib.contextmanager
+    def _server(self) -> Iterator[dict[str, str]]:
+        """Yield the environment that leads to a server of the chain's model, started for as long as this lasts."""
+        chain, logs = self._chain, self._file.folder / "logs"
+        file = logs / f"server-{os.getpid()}.url"
+        environment = {"MAGPIE_API_KEY": os.environ.get("MAGPIE_API_KEY") or secrets.token_urlsafe(24)}
+        words = [f"--log_dir={logs}", f"--url_file={file}", *_words(chain.serve, self._values())]
+        process = self._start(["serve.py", chain.settings["model"], *words], os.environ | environment)
+        try:
+            while not (urls := _urls(file)):
+                if process.poll() is not None:
+                    raise StageFailed("serve", self._wait(process))
+                time.sleep(LOOK_SECONDS)
+            several = chain.settings.get("replicas") not in (None, "", "1")
+            where = f"@{file.resolve()}" if several else urls[0]
+            yield environment | {"MAGPIE_BASE_URL": where, "MAGPIE_SERVE_PID": str(process.pid)}
+        finally:
+            end_tree(process)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        """Hold the job's lock, which its processes inherit: it is free when all of them have ended."""
+        with self._file.path.with_suffix(".lock").open("ab") as lock:
+            deadline, told = time.monotonic() + ORPHAN_SECONDS, False
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise MagpieError(
+                            f"{self._file.folder}: another process is at work on this job. Wait for it, or choose another job"
+                        ) from None
+                    if not told:
+                        log.info("waiting up to a minute for another process of this job to end")
+                        told = True
+                    time.sleep(LOOK_SECONDS)
+            yield lock
+
+
+def _words(flags: Flags, values: dict[str, str]) -> list[str]:
+    """Return flags as words of a command line; what is empty is left out."""
+    words: list[str] = []
+    for name, template in flags.items():
+        if isinstance(template, list):
+            several = [word for text in template for word in _split(text.format_map(values), name)]
+            words += [f"--{name}", *several] if several else []
+            continue
+        value = template.format_map(values)
+        if value in ("true", "false"):
+            words.append(f"--{name}" if value == "true" else f"--no-{name}")
+        elif value:
+            words.append(f"--{name}={value}")
+    return words
+
+
+def _split(text: str, name: str) -> list[str]:
+    """Return the words of a text as a shell splits them; nothing in it is run."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise MagpieError(f"the flags of {name} ({text}): {error}. Close the quotes") from error
+
+
+def _urls(file: Path) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return [word for line in file.read_text(encoding="utf-8").splitlines() if (word := line.partition("#")[0].strip())]
+    return []
+
+
+def _end_with_parent() -> None:
+    """Let a child get SIGTERM when we are killed, however that is (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,30 @@
+"""What a program has made, for the one that started it: `--result_file` gets a line of JSON for each output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from magpie.common.files import write_atomically
+
+_outputs: dict[str, dict[str, Any]] = {}
+_file: list[Path] = []
+
+
+def write_to(path: Path | None) -> None:
+    """Name the file that `write` writes; None: nothing is written."""
+    _file[:] = [path] if path else []
+    _outputs.clear()
+
+
+def note(output: Path, run_file: Path, status: str, rows: int | None = None) -> None:
+    """Note how far an output is: `fresh`, `stopped` or `complete`, then with its rows."""
+    _outputs[str(output)] = {"output": str(output), "run_file": str(run_file), "status": status, "rows": rows}
+
+
+def write() -> None:
+    """Write the file, if one was named."""
+    if _file:
+        write_atomically(_file[0], [msgspec.json.encode(one) for one in _outputs.values()])

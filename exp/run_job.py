@@ -1,0 +1,132 @@
+"""Run the chain of stages of a job, and resume it where it stopped.
+
+    python exp/run_job.py main -- smollm2 64
+    python exp/run_job.py sft -- JOB --votes 8
+    python exp/run_job.py --job data/JOB/job.json
+
+The chains are in configs/jobs: `main`, `sft`, `align`. What stands behind `--` are the job's settings (`main -- --help` lists
+them), which may also be environment variables; launchers (scripts/*.sh) call this program. Every stage is the program that a
+user would start. All stages check their settings before a model is loaded; a server is started for those that need one, unless
+MAGPIE_BASE_URL names one, and stopped after the last of them. JOB/job.json has the settings and how far each stage is
+(report.py --watch shows it), and is what --job takes. A stage that fails ends the job with its exit code; run again, the job
+goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from magpie.chain.command_line import derived, new_name, resume_command, settings_of
+from magpie.chain.config import load_job
+from magpie.chain.job_file import Chain, JobFile, StageState
+from magpie.chain.runner import Runner
+from magpie.cli import flags
+from magpie.common.console import MagpieError, run_program
+from magpie.config.load import PROJECT
+from magpie.records.reading import stem_of
+from magpie.runs.jobs import main_files, problems_and_model
+
+KINDS = ("main", "sft", "align")
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the checked command line; what stands behind `--` are the job's own arguments."""
+    parser = flags.Parser(__doc__)
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="which chain of configs/jobs (of --job: default the last one)")
+    parser.add_argument("--job", type=Path, metavar="FILE", help="a job.json: run what it says")
+    group = parser.add_argument_group("for launchers")
+    group.add_argument("--launcher", help="what the user has called (default: this program)")
+    group.add_argument("--default", action="append", default=[], metavar="NAME=VALUE", help="a setting where nothing else is said")
+    group.add_argument("--positional", help="settings that are taken by place, by spaces (default: the chain's)")
+    group.add_argument("--file", action="store_true", help="the source is a file of problems, not a job")
+    arguments = sys.argv[1:]
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    args = parser.parse_args(arguments[:split])
+    args.arguments = arguments[split + 1 :]
+    if not (args.kind or args.job):
+        parser.error(f"name a chain ({', '.join(KINDS)}), or a job's file with --job")
+    return args
+
+
+def data_folder(name: str) -> Path:
+    """Return the folder of a job's name."""
+    return Path(os.environ.get("DATA_DIR") or PROJECT / "data") / name
+
+
+def saved(path: Path, kind: str | None) -> tuple[JobFile, Chain]:
+    """Return a job file and the chain in it that is meant."""
+    if not path.is_file():
+        raise MagpieError(f"--job {path}: no such file. Name a job.json")
+    file = JobFile(path)
+    if not file.chains or (kind and kind not in file.chains):
+        raise MagpieError(f"--job {path}: no chain {kind or ''} in it. There are: {', '.join(file.chains) or 'none'}")
+    return file, file.chains[kind] if kind else max(file.chains.values(), key=lambda chain: chain.updated)
+
+
+def asked_for(args: argparse.Namespace) -> tuple[JobFile, Chain]:
+    """Return the chain that the launcher's arguments and the environment ask for, and the file that it is kept in."""
+    launcher = args.launcher or sys.argv[0]
+    job, always, report, inputs = load_job(args.kind), {}, "", {}
+    settings = settings_of(
+        job,
+        args.kind,
+        args.arguments,
+        defaults=dict(one.split("=", 1) for one in args.default),
+        positional=None if args.positional is None else args.positional.split(),
+        launcher=launcher,
+    )
+    if job.source:
+        given = Path(settings[job.positional[0]])
+        model, inputs, path, report = _source(given, is_file=args.file)
+        settings["model"] = settings["model"] or model
+        if not settings["model"]:
+            raise MagpieError(f"{given} does not say which model made it: name one with --model")
+        name = stem_of(given) if args.file else path.parent.resolve().name
+    else:
+        name = settings["job_name"] or new_name(settings["model"])
+        if "/" in name:
+            raise MagpieError(f"JOB_NAME is {name}: it must have no slash. Choose another")
+        always, path = {"JOB_NAME": name}, data_folder(name) / "job.json"
+    file = JobFile(path)
+    chain = Chain(
+        kind=args.kind,
+        job=name,
+        settings=settings | derived(settings),
+        inputs={role: file.relative(str(source)) for role, source in inputs.items()},
+        intro=job.intro,
+        done=job.done,
+        report=report,
+        serve=job.serve,
+        stages=[StageState(stage=stage) for stage in job.stages],
+        command=resume_command(job, launcher, args.arguments, always),
+    )
+    return file, chain
+
+
+def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, str]:
+    """Return what a chain begins with: the model, the files by their roles, the job's file, and the page of its report."""
+    if is_file:
+        if given.is_dir():
+            raise MagpieError(f"{given}: this is a folder. Name a file inside it, or use scripts/align.sh")
+        problems, model = problems_and_model(given)
+        stem = stem_of(given)
+        return model, {"problems": problems}, given.with_name(f"{stem}.job.json"), f"{stem}_report.html"
+    folder = given if given.is_dir() else data_folder(str(given))
+    if not folder.is_dir():
+        raise MagpieError(f"{folder}: no such folder. Name a job under data/, or its folder")
+    model, problems, responses = main_files(folder)
+    return model, {"problems": problems, "responses": responses}, folder / "job.json", ""
+
+
+def main() -> int:
+    """Run the job."""
+    args = parse_args()
+    file, chain = saved(args.job, args.kind) if args.job else asked_for(args)
+    return Runner(file, chain).run()
+
+
+if __name__ == "__main__":
+    run_program("run_job", main)
