@@ -23,7 +23,7 @@ from magpie.common.console import log, run_program
 from magpie.common.progress import StageBar
 from magpie.records.reading import checked_rows, fingerprint
 from magpie.runs.merging import Source, join, labelled, refuse_shared_ids
-from magpie.runs.one_pass import Stream
+from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Run
 from magpie.runs.shards import join_shards, shard_set
 from magpie.runs.stage import begins, malformed
@@ -68,17 +68,15 @@ def copy(source: Source, out: Stream, bar: StageBar, args: argparse.Namespace) -
 def put_together(args: argparse.Namespace) -> None:
     """Make the file that the shards are of."""
     shards = shard_set(args.shards)
-    told = shards.run_file()
-    rows, arguments, inputs = told["counts"]["read"], told["arguments"], told["inputs"]
-    run = Run(told["stage"], args.shards, rows=rows, arguments=arguments, inputs=inputs, input_files=tuple(shards.paths))
-    if shards.is_newer():
+    whole = shards.run_file()
+    rows, arguments, inputs = whole.counts.read, whole.arguments, whole.inputs
+    run = Run(whole.stage, args.shards, rows=rows, arguments=arguments, inputs=inputs, input_files=tuple(shards.paths))
+    if not args.overwrite and shards.is_newer():
         log.info("a shard has been made again since %s was put together", args.shards)
         args.overwrite = True
     if begins(run, overwrite=args.overwrite, check=args.check):
         join_shards(shards)
-        log.info(
-            "%s: %d rows of %d shards, which may be deleted now", args.shards, told["counts"]["written"], len(shards.paths)
-        )
+        log.info("%s: %d rows of %d shards, which may be deleted now", args.shards, whole.counts.written, len(shards.paths))
 
 
 def main() -> None:
@@ -101,7 +99,7 @@ def merge(args: argparse.Namespace) -> None:
         return
     if args.ids == "keep":
         refuse_shared_ids(sources, skip_malformed=args.skip_malformed)
-    with run.stream() as out, StageBar("concat", None, 0) as bar:
+    with open_stream(run) as out, StageBar("concat", None, 0) as bar:
         for source in sources:
             copy(source, out, bar, args)
     show_summary(run.stage, run.paths, run.totals)

@@ -25,7 +25,7 @@ from magpie.export.card import Card, Facts, write_card
 from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata
 from magpie.export.writer import FILE_TYPES, TableWriter, split_of
 from magpie.records.reading import known_keys
-from magpie.runs.one_pass import Stream
+from magpie.runs.one_pass import Stream, open_folder_stream
 from magpie.runs.run import Run
 from magpie.runs.stage import begins, one_pass, stream, stream_run
 from magpie.runs.summary import show_summary
@@ -114,7 +114,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
     """Write the rows, the card and the training template into the folder."""
     chosen, facts = FORMATS[args.format], Facts()
     columns = chosen.columns | {name: kind for name, kind in METADATA.items() if name not in chosen.columns}
-    with run.stream_folder() as (folder, out):
+    with open_folder_stream(run) as (folder, out):
         with TableWriter(folder, columns, args.file_type) as table:
 
             def work(out: Stream, index: int, record: dict[str, Any]) -> None:

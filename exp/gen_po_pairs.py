@@ -27,7 +27,7 @@ from magpie.config.load import load_pair_settings
 from magpie.config.schemas import PairSettings
 from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
 from magpie.preferences.statistics import Statistics
-from magpie.runs.run import Stream
+from magpie.runs.one_pass import Stream
 from magpie.runs.stage import stream
 
 

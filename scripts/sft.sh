@@ -28,6 +28,7 @@ while [[ $# -gt 0 ]]; do
 done
 [[ ${VOTES:-4} =~ ^[1-9][0-9]*$ ]] || fail "--votes $VOTES: it must be a whole number from 1"
 [[ -d $job ]] || job=${DATA_DIR:-$PROJECT/data}/$job
+[[ -d $job ]] || fail "$job: no such folder. Name a job under data/, or its folder"
 
 bash "$PROJECT/scripts/setup.sh"
 told=$("$VENV_PYTHON" -m magpie.runs.jobs "$job") || exit

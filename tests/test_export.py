@@ -195,7 +195,7 @@ def test_a_card_without_certificate_says_so(job: Path) -> None:
     (job / "job_ins.run.json").write_text("{broken")
     assert "Not decontaminated" in (export(job, "--format", "messages") / "README.md").read_text()
     runs, certificate = job_files(job / "job_ins_res.jsonl")
-    assert [run["stage"] for run in runs] == ["gen_res.py"] and certificate is None
+    assert [run.stage for run in runs] == ["gen_res.py"] and certificate is None
 
 
 def test_the_same_export_again_is_complete_and_another_is_refused(job: Path) -> None:

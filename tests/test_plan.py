@@ -358,6 +358,9 @@ def test_shards_count_once_whether_they_are_put_together_or_not(job):
 def test_a_job_without_anything_finished_is_refused(tmp_path, job):
     with pytest.raises(MagpieError, match="no such folder"):
         measured(tmp_path / "nowhere")
+    with pytest.raises(MagpieError, match="not a job"):
+        measured(tmp_path)
+    (tmp_path / "k_ins.run.json").write_text('{"status": "stopped"}', encoding="utf-8")
     with pytest.raises(MagpieError, match="no finished stage"):
         measured(tmp_path)
     (job / "j_ins.run.json").write_text("{", encoding="utf-8")

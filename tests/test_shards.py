@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from conftest import clean_environment, program, rows
+from magpie.cli.flags import shard
 from magpie.compute.embedding import Embedder
 from magpie.config.load import PROJECT, load_model
 from magpie.domains.classifier import LABELS
-from magpie.reporting.facts import line_of, run_files
-from magpie.runs.jobs import finished
-from magpie.runs.shards import Shard, parse, whole_of
+from magpie.reporting.facts import line_of
+from magpie.runs.jobs import finished, run_files
+from magpie.runs.shards import Shard, whole_of
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 TOKENIZER = load_model("smollm2").path
@@ -38,12 +39,12 @@ def test_the_shards_are_all_the_rows_in_order_and_of_one_size(count: int, of: in
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/", "/4", "-1/4", "1/4/2", "a/b", "1/100000", ""])
 def test_what_is_no_shard_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        parse(text)
+        shard(text)
 
 
 def test_a_shard_s_name_leads_back_to_the_file(tmp_path: Path) -> None:
     whole = tmp_path / "job_ins.jsonl"
-    assert parse("2/4") == Shard(2, 4) and Shard(2, 4).path(whole).name == "job_ins-00002-of-00004.jsonl"
+    assert shard("2/4") == Shard(2, 4) and Shard(2, 4).path(whole).name == "job_ins-00002-of-00004.jsonl"
     assert whole_of(Shard(2, 4).path(whole)) == whole
 
 

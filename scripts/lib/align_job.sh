@@ -39,10 +39,10 @@ elif [[ -d $source ]]; then
 fi
 
 bash "$PROJECT/scripts/setup.sh"
-told=$("$VENV_PYTHON" -m magpie.runs.aligning "$source") || exit
+told=$("$VENV_PYTHON" -m magpie.runs.jobs "$source") || exit
 {
+  read -r known
   read -r PROBLEMS
-  read -r known || known=''
 } <<<"$told"
 MODEL=${MODEL:-$known}
 [[ -n $MODEL ]] || fail "$PROBLEMS does not say which model made it: name one with --model"

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from magpie.common.console import MagpieError
 from magpie.config.load import Sampling
-from magpie.runs.shards import parse as parse_shard
+from magpie.runs.shards import Shard
 
 
 class Parser(argparse.ArgumentParser):
@@ -138,11 +138,19 @@ def add_run(parser: Parser) -> None:
     )
 
 
+def shard(text: str) -> Shard:
+    """Read `I/N`."""
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_shard(parser: Parser) -> None:
     """--shard, for stages whose work on a record is expensive."""
     parser.add_argument(
         "--shard",
-        type=parse_shard,
+        type=shard,
         metavar="I/N",
         help="do only part I of N of the rows, for several workers on one file; concat.py --shards puts them together "
         "(default: all rows)",

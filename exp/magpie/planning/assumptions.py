@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from magpie.common.console import MagpieError, printable
 from magpie.config.load import ModelPreset, load_planning
 from magpie.config.schemas import Assumption
 from magpie.models.checkpoint import needed_gb
+from magpie.runs.jobs import run_files
+from magpie.runs.run_file import RunFile
 from magpie.serving.parallelism import Wanted, described, layout
-
-if TYPE_CHECKING:
-    from magpie.reporting.facts import RunFile
 
 OF_A_MODEL = {
     "answer_tokens": "tokens an answer",
@@ -27,7 +22,6 @@ OF_A_MODEL = {
 """What nothing but a model's own entry, a job or --set tells."""
 SHARES = ("clean_share", "kept_share", "engine_share")
 WHOLE = ("replica_gpus",)
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.run\.json")
 MOST_NODES = 64
 """Over how many a replica is tried at most; every model of configs/models fits on far fewer."""
 Known = dict[str, Assumption]
@@ -128,29 +122,16 @@ def _set_by_hand(chosen: Iterable[str], known: Known) -> Known:
 # --- from a job -------------------------------------------------------------------------------------------------------
 
 
-def run_files(folder: Path) -> list[RunFile]:
-    """Return the run files of a job's finished stages; shards that are put together count once, as the whole.
+def finished_runs(folder: Path) -> list[RunFile]:
+    """Return a job's finished runs by name; shards that have been put together count once, as the whole.
 
     Raises:
-        MagpieError: no such folder, a broken run file, or none that is complete.
+        MagpieError: the folder is not a job, a run file is broken, or no run is complete.
     """
-    from magpie.reporting.facts import RunFile
-
-    if not folder.is_dir():
-        raise MagpieError(f"--job {folder}: no such folder. Name a job's folder")
-    found: list[RunFile] = []
-    for path in sorted(folder.glob("*.run.json")):
-        try:
-            run = msgspec.json.decode(path.read_bytes(), type=RunFile)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise MagpieError(f"{path}: broken ({error}). Make its stage again, or name another job") from error
-        whole = SHARD.sub(".run.json", path.name)
-        put_together = whole != path.name and "shard" in run.arguments and path.with_name(whole).exists()
-        if run.status == "complete" and not put_together:
-            found.append(msgspec.structs.replace(run, path=str(path)))
+    found = [run for run in run_files(folder) if run.status == "complete"]
     if not found:
         raise MagpieError(f"--job {folder}: no finished stage (a complete .run.json) is in it, so nothing is measured")
-    return found
+    return sorted(found, key=lambda run: run.path)
 
 
 def model_of(folder: Path) -> str:
@@ -159,7 +140,7 @@ def model_of(folder: Path) -> str:
     Raises:
         MagpieError: none or several did.
     """
-    named = {str(run.arguments.get("model_path")) for run in run_files(folder) if run.stage in ("gen_ins.py", "gen_res.py")}
+    named = {str(run.arguments.get("model_path")) for run in finished_runs(folder) if run.stage in ("gen_ins.py", "gen_res.py")}
     if len(named) != 1:
         raise MagpieError(f"--job {folder}: {len(named)} models made its problems and answers. Name one by --model_path")
     return named.pop()
@@ -172,7 +153,7 @@ def measured(folder: Path) -> Known:
     `answer_tokens`: tokens written / answers; `tokens_per_second`: tokens written / seconds of all gen_res.py runs, on the
     servers that the job had, programs included (`engine_share` 1); `kept_share`: of filter.py.
     """
-    runs = run_files(folder)
+    runs = finished_runs(folder)
     problems = [run for run in runs if run.stage == "gen_ins.py" and run.counts.read]
     answers = [run for run in runs if run.stage == "gen_res.py" and run.counts.read]
     found: dict[str, tuple[float, str, list[RunFile]]] = {}

@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from magpie.config.load import PROJECT
 from magpie.records.reading import read_rows
-from magpie.reporting.facts import Sample, pair_sample, sample_of
 from magpie.reporting.math_html import formulas, markdown
+from magpie.reporting.samples import Sample, pair_sample, sample_of
 
 if TYPE_CHECKING:
     from IPython.display import Markdown

@@ -12,9 +12,10 @@ from markupsafe import Markup
 
 from magpie.common.progress import duration
 from magpie.records.schema import ANSWER_TYPES, DIFFICULTIES, DOMAIN_TAGS, QUALITIES, SAFETIES
-from magpie.reporting.facts import Report, RunFile
+from magpie.reporting.facts import Report
 from magpie.reporting.math_html import MathText, visible
 from magpie.reporting.streaming_stats import Numbers
+from magpie.runs.run_file import RunFile
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MATH_BYTES, MATH_SECONDS = 1_500_000, 20.0

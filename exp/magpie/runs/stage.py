@@ -10,7 +10,8 @@ from typing import Any
 from magpie.common.console import log
 from magpie.common.progress import StageBar
 from magpie.records.reading import Decode, Row, check_input, checked_rows, fingerprint, read_rows, stem_of
-from magpie.runs.run import Progress, Run, Stream
+from magpie.runs.one_pass import Stream, open_stream
+from magpie.runs.run import Progress, Run
 from magpie.runs.shards import Shard
 from magpie.runs.summary import show_summary
 
@@ -143,7 +144,7 @@ def stream_rows(
     at_end: Callable[[Stream], None] | None = None,
 ) -> None:
     """Make the one pass of such a run into its file; see `stream`."""
-    with run.stream() as out:
+    with open_stream(run) as out:
         one_pass(run.stage, args, out, work, required=required, known=known)
         if at_end:
             at_end(out)

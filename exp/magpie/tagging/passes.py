@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
 from magpie.config.load import ModelPreset
 from magpie.generation.session import open_template, with_server
 from magpie.records.reading import InputSummary, Row, read_rows
-from magpie.runs.run import Paths, Run
+from magpie.runs.paths import Paths
+from magpie.runs.run import Run
+from magpie.runs.run_file import find_run_file
 from magpie.runs.stage import begins, malformed, output_of
 from magpie.runs.summary import show_summary
 from magpie.tagging.missions import MISSIONS, with_tags
@@ -58,16 +58,14 @@ class Earlier:
 
 def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
     """Return what earlier passes over the same input have put into the output."""
-    try:
-        told = msgspec.json.decode(paths.run.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
+    remedy = "Choose another --output_file, or --overwrite"
+    run = find_run_file(paths.run, remedy) if paths.output.exists() else None
+    if run is None or run.stage != STAGE or run.inputs.get("input_file") != fingerprint:
         return Earlier(None)
-    arguments = told.get("arguments") or {}
-    ours = told.get("stage") == STAGE and (told.get("inputs") or {}).get("input_file") == fingerprint
-    if not (ours and paths.output.exists() and {"tag_mission", "done_before"} <= arguments.keys()):
+    if not {"tag_mission", "done_before"} <= run.arguments.keys():
         return Earlier(None)
-    finished = told.get("status") == "complete"
-    done = arguments["done_before"] | (arguments["tag_mission"] if finished else {})
+    finished = run.status == "complete"
+    done = run.arguments["done_before"] | (run.arguments["tag_mission"] if finished else {})
     return Earlier(done, finished, finished and paths.part.exists())
 
 

@@ -12,7 +12,7 @@ from magpie.client.client import Completion
 from magpie.config.load import ModelPreset
 from magpie.generation.session import Session, Template
 from magpie.records.reading import read_rows
-from magpie.runs.run import Paths
+from magpie.runs.paths import Paths
 from magpie.tagging.missions import EMPTY, JUDGE
 from magpie.tagging.taggers import Asker
 
