@@ -21,7 +21,7 @@ from magpie.cli import flags
 from magpie.common.console import MagpieError, printable, run_program
 from magpie.config.load import load_model
 from magpie.planning.assumptions import Known, figures_of, model_of
-from magpie.planning.formulas import Order, Plan, as_json, plan
+from magpie.planning.formulas import Plan, Workload, as_json, plan
 from magpie.planning.tables import figures_markdown, markdown, show, show_figures
 
 MOST_PROBLEMS = 10**12
@@ -109,7 +109,7 @@ def plans_of(args: argparse.Namespace) -> tuple[str, list[Plan], Known]:
     values = {name: figure.value for name, figure in figures.items()}
     names = ("num_responses", "votes", "pairs", "missions", "gpus", "nodes", "cores", "parts", "gpu_price")
     settings = {name: getattr(args, name) for name in names} | {"deadline": args.hours}
-    return preset.name, [plan(Order(problems, **settings), values) for problems in args.problems or ()], figures
+    return preset.name, [plan(Workload(problems, **settings), values) for problems in args.problems or ()], figures
 
 
 def named(figures: Known, names: list[str]) -> Known:

@@ -1,4 +1,4 @@
-"""The data card: a data-set folder's README.md, with the hub's YAML header and what was really counted."""
+"""The data card: a data-set folder's README.md, with the hub's YAML header and counts of the exported records."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Facts:
         self._together.clear()
 
     def counted(self, name: str) -> Counter[Any]:
-        """Return how often each value was there, nulls aside."""
+        """Return the number of occurrences of each value, nulls aside."""
         self._take_apart()
         return self._apart[name]
 

@@ -1,4 +1,4 @@
-"""The record: every key with its type, reading, validating and writing.
+"""Reading and validating files of records.
 
 A data file is JSON Lines, UTF-8, one object a line. Reading also takes a JSON array (the older data sets), and either of
 them compressed with gzip (`.gz`) or zstd (`.zst`). Everything is read as a stream: memory does not grow with the file.
@@ -36,16 +36,16 @@ class Row(msgspec.Struct, frozen=True):
     record: dict[str, Any] | None
     problem: str = ""
     data: bytes = b""
-    """The row as it stands in the file."""
+    """The row's bytes in the file."""
 
     @property
     def raw(self) -> str:
-        """The row's text, as far as the dropped file keeps it."""
+        """The row's text, cut to what the dropped file keeps."""
         return self.data[:RAW_TEXT_LIMIT].decode("utf-8", "replace")
 
 
 Keys = tuple[str, ...] | None
-"""The keys that a row must have; None: it is no record, and may have any keys of any type."""
+"""Keys that a row must have; None: it is no record, and may have any keys of any type."""
 Decode = Callable[[bytes], Any]
 _decode_line: Decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
@@ -60,7 +60,7 @@ def known_keys(further: tuple[str, ...] = ()) -> Decode:
 
     def decode_known(data: bytes) -> Any:
         if not data.isascii():
-            str(data, "utf-8")  # texts that are skipped are not looked at
+            str(data, "utf-8")  # skipped texts are not validated by the decoder
         return decode(data)
 
     return decode_known
@@ -166,7 +166,7 @@ def open_input(path: Path) -> io.BufferedReader:
 
 @dataclass(frozen=True)
 class InputSummary:
-    """What one pass over an input told: rows, malformed ones among them, and the file's fingerprint."""
+    """The result of one pass over an input: its rows, the malformed ones among them, and the file's fingerprint."""
 
     rows: int
     malformed: int
@@ -174,7 +174,7 @@ class InputSummary:
 
 
 def check_input(path: Path, *, skip_malformed: bool, required: Keys = ("instruction",)) -> InputSummary:
-    """Read the whole input once, before anything expensive is started, in about 16 bytes of memory a record.
+    """Read the whole input once, before anything expensive is started, in about 16 bytes of memory per record.
 
     Raises:
         MagpieError: see `checked_rows`.

@@ -27,11 +27,11 @@ STEPS = {
     "gen_po_rewards.py": "rewarded",
     "filter.py": "kept",
 }
-"""Stages whose outputs are records, and what can be said of a record after each of them."""
+"""Stages whose outputs are records → the state of a record after each of them."""
 EXPECTED = ("generated", "clean", "answered", "verified", "unique", "decontaminated", "kept")
 LABELS = ("answer_type", "input_quality", "task_category", "language", "safety")
 HARDNESS = ("difficulty", "difficulty_measured")
-"""A model's opinion of how hard a problem is, and how often it was solved."""
+"""Difficulty in a model's opinion, and by how often the problem was solved."""
 SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 24, 12, 2, 30, 8
 
 _LENGTHS = [0, *(base * 10**power for power in range(1, 7) for base in (1, 2, 5))]
@@ -54,7 +54,7 @@ _decode = known_keys(("raw", "line"))
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the funnel: read = count + reasons + marked. What is marked stays in the files, what has a reason does not."""
+    """A step of the funnel: read = count + reasons + marked. Marked records stay in the files, those with a reason do not."""
 
     name: str
     run: RunFile
@@ -66,14 +66,14 @@ class Step:
 
 @dataclass
 class Facts:
-    """What is counted of one file of records."""
+    """Counts of one file of records."""
 
     seed: int
     records: int = 0
     unreadable: int = 0
     labels: dict[str, Labels] = field(default_factory=lambda: defaultdict(Labels))
     grid: dict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: defaultdict(Counter))
-    """Fields against a key that says how hard a problem is."""
+    """Key of `HARDNESS` → counts of (domain, its label)."""
     numbers: dict[str, Numbers] = field(default_factory=dict)
     samples: Reservoir[Sample] = field(init=False)
 
@@ -81,7 +81,7 @@ class Facts:
         self.samples = Reservoir(SAMPLES, self.seed)
 
     def number(self, name: str, value: Any) -> None:
-        """Count a number; null is not known, and does not count."""
+        """Count a number; null is unknown, and is not counted."""
         if value is not None:
             if name not in self.numbers:
                 self.numbers[name] = Numbers(NUMBERS.get(name), self.seed)
@@ -105,24 +105,24 @@ class Facts:
             ("reward of the problem", "instruct_reward"),
         ):
             self.number(name, record.get(key))
-        self._add_answers(record)
+        self._add_responses(record)
         self.add_rewards(record)
         self.samples.offer(lambda: sample_of(record))
 
-    def _add_answers(self, record: Record) -> None:
+    def _add_responses(self, record: Record) -> None:
         before = record.get("previous") or {}
-        answers = before if isinstance(before.get("responses"), list) else record  # one was chosen: all are counted
-        for text in listed(answers.get("responses") or answers.get("response")):
+        sampled = before if isinstance(before.get("responses"), list) else record  # one was chosen: all are counted
+        for text in listed(sampled.get("responses") or sampled.get("response")):
             self.number("solution, characters", len(text) if isinstance(text, str) else None)
-        for text in listed(answers.get("reasoning")):
+        for text in listed(sampled.get("reasoning")):
             self.number("chain of thought, characters", len(text) if isinstance(text, str) else None)
-        for tokens in listed(answers.get("completion_tokens")):
+        for tokens in listed(sampled.get("completion_tokens")):
             self.number("answer, tokens", tokens)
-        for reason in listed(answers.get("finish_reason")):
+        for reason in listed(sampled.get("finish_reason")):
             self.labels["finish_reason"].count(reason)
 
     def add_rewards(self, record: Record) -> None:
-        """Count the rewards of a record's answers."""
+        """Count the rewards of a record's responses."""
         rewards = record.get("rewards_by_model") or {
             record.get("reward_model") or "a model that is not named": record.get("rewards")
         }
@@ -144,7 +144,7 @@ class Facts:
 
 @dataclass
 class Report:
-    """All that a report shows of a job."""
+    """The content of a job's report."""
 
     name: str
     runs: list[RunFile]
@@ -154,7 +154,7 @@ class Report:
     missing: list[str]
     facts: Facts | None
     source: str
-    """The file that `facts` is of: the last one before anything was filtered."""
+    """Name of the file that `facts` describes: the last one before anything was filtered."""
     kept: Facts | None
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
@@ -174,7 +174,7 @@ def line_of(runs: list[RunFile]) -> list[RunFile]:
 
 
 def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
-    """Yield a file's records; what cannot be read is counted."""
+    """Yield a file's records; unreadable rows are counted."""
     if not path.exists():
         return
     for row in read_rows(path, (), _decode):
@@ -204,7 +204,7 @@ def _step(run: RunFile) -> Step:
 
 
 def _verified(record: Record) -> bool:
-    """Whether a record's answer is right by its reference answer or, without one, has a clear vote behind it."""
+    """Return whether a record's answer equals its reference answer or, without one, has a clear majority."""
     if not record.get("reference_answer"):
         return is_verified(record)
     verdicts, chosen = record.get("is_correct") or [], record.get("response_index")
@@ -212,7 +212,7 @@ def _verified(record: Record) -> bool:
 
 
 def read_job(folder: Path, seed: int = 0) -> Report:
-    """Read all that a report shows."""
+    """Return the content of a job's report."""
     runs = run_files(folder, skip_broken=True)
     line = line_of(runs)
     before = [run for run in line if run.stage != "filter.py"]

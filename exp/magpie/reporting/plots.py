@@ -46,7 +46,7 @@ def lengths(records: Records, by: str | None = None) -> Figure:
 def labels(records: Records, rows: str, columns: str) -> Figure:
     """Plot how many records have each pair of two labels."""
     counts = Counter((_label(record, rows), _label(record, columns)) for record in records)
-    down, across = (sorted({pair[place] for pair in counts}, key=_place) for place in (0, 1))
+    down, across = (sorted({pair[side] for pair in counts}, key=_rank) for side in (0, 1))
     figure, (axes,) = _axes(1)
     if not counts:
         axes.set(title=f"{rows} × {columns}: no records")
@@ -78,7 +78,7 @@ def distances(records: Records) -> Figure:
 
 
 def votes(records: Records) -> Figure:
-    """Plot how many answers of a problem could be read, and how far those agree."""
+    """Plot the readable answers per problem, and their agreement."""
     figure, (left, right) = _axes(2)
     asked = max((len(record.get("answer_groups") or ()) for record in records), default=0)
     readable = [sum(group is not None for group in record.get("answer_groups") or ()) for record in records]
@@ -91,7 +91,7 @@ def votes(records: Records) -> Figure:
 
 
 def funnel(job: Path) -> Figure:
-    """Plot what became of a job's problems: how many are left after each stage, and why the others are not."""
+    """Plot the problems left after each stage of a job, and why the others are not."""
     steps = steps_of(line_of(run_files(job, skip_broken=True)))
     figure, (axes,) = _axes(1)
     figure.set_size_inches(11, 0.45 * len(steps) + 1.2)
@@ -107,14 +107,14 @@ def funnel(job: Path) -> Figure:
 
 
 def _summary(step: Step) -> str:
-    """Return a step's count and why the others are not in it."""
+    """Return a step's count, and the reasons of the others."""
     parts = (("left out", step.reasons), ("marked", step.marked))
     words = [f"{how}: " + ", ".join(f"{why} {count}" for why, count in counts.items()) for how, counts in parts if counts]
     return f"{step.count}   {'; '.join(words)}"[:120]
 
 
 def counts(output: Path) -> dict[str, Any]:
-    """Return how many records a stage read, wrote and dropped by reason, from the run file beside its output."""
+    """Return the numbers of records that a stage read, wrote and dropped by reason, from the run file beside its output."""
     found: dict[str, Any] = msgspec.to_builtins(read_run_file(Paths.beside(output).run).counts)
     return found
 
@@ -132,8 +132,8 @@ def removed(output: Path) -> Figure:
     return figure
 
 
-def _place(label: str) -> tuple[int, str]:
-    """Return what sorts labels: those with an order in it, others by the alphabet."""
+def _rank(label: str) -> tuple[int, str]:
+    """Return a sorting key of labels: those with an order first, others by the alphabet."""
     order = (*DIFFICULTIES, *QUALITIES)
     return (order.index(label) if label in order else len(order)), label
 

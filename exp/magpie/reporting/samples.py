@@ -26,7 +26,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sample:
-    """A record as it is shown: its labels, and its texts, each with how long it really is."""
+    """A record as it is shown: its labels, and its texts, each with its full length in characters."""
 
     title: str
     labels: list[tuple[str, str]]
@@ -34,7 +34,7 @@ class Sample:
 
 
 def sample_of(record: Record, *, short: bool = False) -> Sample:
-    """Return a record as it is shown; `short`: with less of it, and without answers."""
+    """Return a record as it is shown; `short` gives less of it, and no responses."""
     texts = [("problem", record.get("instruction") or record.get("raw") or content_of(record.get("prompt")))]
     if not short:
         texts += [("chain of thought", _first(record.get("reasoning")))]

@@ -62,7 +62,7 @@ class Part:
 
 
 class Watch:
-    """A job that is looked at again and again."""
+    """A job whose state is read again and again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
