@@ -130,7 +130,7 @@ def core_hours(count: float, seconds: float, workers: int = 1) -> float:
 
 
 def search_hours(vectors: int, search_seconds: float, cores: int) -> float:
-    """Return the hours to search all vectors' neighbours: N x sqrt(N) x core seconds / cores / 3,600; beyond P in partitions of P.
+    """Return the hours to search all neighbours: N x sqrt(N) x core seconds / cores / 3,600; in partitions of P beyond.
 
     The index has 6 sqrt(N) lists, each query is compared with their centres and with 8 lists of sqrt(N) / 6 vectors; with
     partitions it is so compared N / P times, with sqrt(P) in place of sqrt(N).
@@ -140,7 +140,7 @@ def search_hours(vectors: int, search_seconds: float, cores: int) -> float:
 
 
 def deadline_replicas(single_hours: float, other_hours: float, deadline: float) -> int | None:
-    """Return the replicas that keep a deadline: hours of one / (deadline - hours without a model), rounded up; None: none do."""
+    """Return the replicas for a deadline: hours of one / (deadline - hours without a model), rounded up; None if none do."""
     if other_hours >= deadline:
         return None
     return max(1, math.ceil(single_hours / (deadline - other_hours)))

@@ -19,9 +19,9 @@ import msgspec
 import xxhash
 
 from magpie.common.console import MagpieError
-from magpie.records.json_array import _elements
+from magpie.records.json_array import elements
 from magpie.records.schema import Record
-from magpie.records.zstd import _ZstdFile
+from magpie.records.zstd import ZstdFile
 
 if TYPE_CHECKING:
     pass
@@ -92,7 +92,7 @@ def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
     if path.suffix == ".gz":
         return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
     if path.suffix == ".zst":
-        return cast("BinaryIO", _ZstdFile(raw))
+        return cast("BinaryIO", ZstdFile(raw))
     return raw
 
 
@@ -112,7 +112,7 @@ def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending:
 def _array_rows(stream: BinaryIO, required: Keys, known: Decode | None, path: Path) -> Iterator[Row]:
     number = 0
     try:
-        for number, element in enumerate(_elements(stream), 1):
+        for number, element in enumerate(elements(stream), 1):
             yield _row(number, element.strip(), required, known)
     except ValueError as error:
         raise MagpieError(

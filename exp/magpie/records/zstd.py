@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import zstandard
 
 
-class _ZstdFile(io.RawIOBase):
+class ZstdFile(io.RawIOBase):
     """A zstd file of one or several frames; unlike zstandard's reader, a frame without its end is an error."""
 
     def __init__(self, raw: BinaryIO) -> None:

@@ -112,12 +112,12 @@ def _of(part: Part, total: int | None, seconds: float, run: RunFile) -> str:
     if not total:
         return f"{part.done:,} records"
     each = int(run.arguments.get("num_responses") or 1)
-    finished = part.done * each + sum(part.responses.values())
-    rest = max(total * each - finished, 0)
-    # the files do not say how many were in flight over time: taken to be as many as there may be
+    answered = part.done * each + sum(part.responses.values())
+    rest = max(total * each - answered, 0)
+    # how many were in flight all the time is not in the files: as many as there may be
     window = min(run.window or 1, total * each)
-    left = duration(time_left(finished, rest, window, window * seconds)) if finished else "?"
-    return f"{so_far(part.done, total, finished, each)}, {left} left"
+    left = duration(time_left(answered, rest, window, window * seconds)) if answered else "?"
+    return f"{so_far(part.done, total, answered, each)}, {left} left"
 
 
 def _total(run: RunFile, runs: list[RunFile]) -> int | None:
