@@ -20,9 +20,11 @@ class ZstdFile(io.RawIOBase):
         self._input = self._output = b""
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, target: Any) -> int:
+        """Fill `target` with decompressed bytes, and return their number; 0 at the end."""
         while not self._output:
             data = self._input or self._raw.read(1 << 17)
             if not data:
