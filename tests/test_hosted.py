@@ -17,7 +17,7 @@ from magpie.client.client import Client, Refused
 from magpie.client.endpoints import Connection
 from magpie.client.rate_limit import Limits, Prices
 from magpie.records.schema import DIFFICULTIES
-from magpie.runs.run import Totals
+from magpie.runs.one_pass import Totals
 from magpie.text.reasoning import machine_readable
 from scripted_server import MODEL, Reply, ScriptedServer, chat
 

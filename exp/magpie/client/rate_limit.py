@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
-    from magpie.runs.run import Totals
+    from magpie.runs.one_pass import Totals
 
 MINUTE = 60.0
 FIRST_GUESS = 1000

@@ -52,8 +52,10 @@ encode = msgspec.json.Encoder().encode
 
 
 def known_keys(further: tuple[str, ...] = ()) -> Decode:
-    """Return what decodes a row to the keys of `Record` and some others alone, checking types on the way: for stages that only
-    look at records, or make something else of them. Two thirds of the time; what is skipped must only be JSON.
+    """Return a decoder of rows to the keys of `Record` and `further` alone, which checks types on the way.
+
+    For stages that only read records, or make something else of them: it takes two thirds of the time. Skipped keys need only
+    be valid JSON.
     """
     hints = get_type_hints(Record) | {key: Any for key in further if key not in Record.__annotations__}
     decode = msgspec.json.Decoder(TypedDict("Known", hints, total=False)).decode  # type: ignore[operator]
@@ -71,7 +73,7 @@ def _type_problem(error: msgspec.ValidationError) -> str:
 
 
 def _validate(value: Any, required: Keys, *, typed: bool) -> str:
-    """Return what is wrong with a decoded record, or an empty text; `typed`: its keys are known to have their types."""
+    """Return the fault of a decoded record, or an empty text; `typed` skips the check of types, done already."""
     if not isinstance(value, dict):
         return f"expected an object, got {type(value).__name__}"
     if required is None:
@@ -97,7 +99,7 @@ def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
 
 
 def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending: str = "") -> Row:
-    """Return the row that a line or an element of an array holds; `ending` says what is wrong with where it ends."""
+    """Return the row of a line or of an array's element; `ending` is the fault of its end, if any."""
     try:
         value = known(data) if known else _decode_line(data)
     except msgspec.ValidationError as error:
@@ -156,7 +158,7 @@ def _compression_errors(path: Path) -> tuple[type[Exception], ...]:
 
 
 def open_input(path: Path) -> io.BufferedReader:
-    """Open an input file, or raise a `MagpieError` that says what is wrong with its path."""
+    """Open an input file, or raise a `MagpieError` that names the fault of its path."""
     if not path.exists():
         raise MagpieError(f"{path}: no such file. Check --input_file")
     if path.is_dir():
@@ -189,7 +191,7 @@ def check_input(path: Path, *, skip_malformed: bool, required: Keys = ("instruct
 def checked_rows(
     path: Path, *, skip_malformed: bool, required: Keys = ("instruction",), known: Decode | None = None
 ) -> Iterator[Row]:
-    """Yield a file's rows, and check them as they pass; some errors show at the end only.
+    """Yield a file's rows, and check them on the way; some errors are raised at the end only.
 
     Raises:
         MagpieError: the file is missing, empty, has a malformed row (unless `skip_malformed`) or an id twice.
@@ -223,7 +225,7 @@ def fingerprint(path: Path) -> str:
 
 
 def identity_of(record: dict[str, Any]) -> int:
-    """Return 64 bits that tell ids apart, the text "7" and the number 7 too; good in this process only.
+    """Return a hash of 64 bits of a record's id, the text "7" and the number 7 apart; valid in this process only.
 
     The pairs of one problem have its id: there the pair's number counts too.
     """

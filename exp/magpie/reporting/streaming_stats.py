@@ -85,7 +85,7 @@ class Numbers:
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
     def bars(self) -> list[Bar]:
-        """Return bars, empty ones at both ends left out: where each begins, and its count."""
+        """Return the bars without empty ones at both ends: the lower edge of each, and its count."""
         edges, counts = self._edges, self._bars
         if not edges:
             edges, counts = self._drawn()

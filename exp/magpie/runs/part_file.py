@@ -21,7 +21,7 @@ from magpie.records.reading import encode
 
 
 class State(StrEnum):
-    """What became of an index: kept, dropped, dropped but tried again, or one of several responses is there."""
+    """The state of an index: kept, dropped, dropped but tried again, or with one more of several responses."""
 
     KEPT = "kept"
     DROPPED = "dropped"
