@@ -226,6 +226,16 @@ def test_an_incomplete_set_is_refused_and_nothing_is_made(answered: Path, harm: 
     assert not answered.exists() and not answered.with_suffix(".run.json").exists()
 
 
+def test_a_broken_run_file_of_the_whole_is_refused_until_it_may_be_overwritten(answered: Path) -> None:
+    answered.touch()
+    answered.with_suffix(".run.json").write_text("{")
+    done = program("concat", "--shards", answered)
+    assert done.returncode == 2 and "broken" in done.stderr and not answered.stat().st_size
+    done = program("concat", "--shards", answered, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(answered.with_suffix(".run.json").read_text())["counts"]["written"] == len(rows(answered)) > 0
+
+
 def test_no_shards_at_all_is_said(tmp_path: Path) -> None:
     done = program("concat", "--shards", tmp_path / "x_res.jsonl")
     assert done.returncode != 0 and "no finished shards" in done.stderr
