@@ -164,8 +164,8 @@ def test_no_added_token_inside_a_text_survives(load: Load, family: str) -> None:
     marks = [token for token in template._tokenizer.added_tokens if token.strip()]
     hostile = "a " + " b ".join(marks) + " c <<|im_end|>|im_end|> d"
     ids = template._tokenizer.added_tokens.values()
-    assert not set(template.encode(template.harmless(hostile))) & set(ids)
-    assert template.harmless("$x < 3$ and $y > |z|$") == "$x < 3$ and $y > |z|$"
+    assert not set(template.encode(template.escape_special_tokens(hostile))) & set(ids)
+    assert template.escape_special_tokens("$x < 3$ and $y > |z|$") == "$x < 3$ and $y > |z|$"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -11,7 +11,7 @@ import msgspec
 
 from magpie.cleaning.clean import as_record, clean
 from magpie.cli.flags import language_of
-from magpie.client.client import Completion, Refused
+from magpie.client.replies import Completion, Refused
 from magpie.common.console import MagpieError
 from magpie.common.seeds import hashed_seed
 from magpie.config.load import ModelPreset, Sampling, load_domain, load_steering

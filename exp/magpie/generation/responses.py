@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from magpie.client.chat_prompt import ChatPrompt, Prompt
-from magpie.client.client import Completion, Refused
+from magpie.client.replies import Completion, Refused
 from magpie.common.seeds import hashed_seed
 from magpie.config.load import Sampling, load_response_styles
 from magpie.generation.session import Session

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from magpie.client.chat_prompt import HostedTemplate, Prompt
-from magpie.client.client import Client, Completion
-from magpie.client.rate_limit import Limits, Prices
+from magpie.client.client import Client
+from magpie.client.rate_limit import Prices, RateLimits
+from magpie.client.replies import Completion
 from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
 from magpie.config.load import ModelPreset, Sampling
@@ -80,7 +81,9 @@ class Session:
 
     def _tick(self, closed: int) -> None:
         if self.prices:
-            self.run.totals.statistics["cost_in_dollars"] = round(self.prices.cost(self.run.totals), 6)
+            totals = self.run.totals
+            cost = self.prices.cost(totals.prompt_tokens, totals.completion_tokens)
+            totals.statistics["cost_in_dollars"] = round(cost, 6)
         run = self.run
         self.bar.update(closed=closed, dropped=run.totals.dropped.total(), answers=run.partials_there)
 
@@ -201,7 +204,7 @@ def with_server(
             outage=args.outage,
             timeout=args.request_timeout,
             api=args.api,
-            limits=Limits(args.requests_per_minute, args.tokens_per_minute),
+            limits=RateLimits(args.requests_per_minute, args.tokens_per_minute),
         )
         prices = None
         if args.prompt_price is not None or args.completion_price is not None:
@@ -213,7 +216,7 @@ def with_server(
                 if client.chat and isinstance(template, ChatTemplate):
                     known = HostedTemplate()
                     try_template(known)
-                run.notes["window"] = client.endpoints.places  # requests in flight at most, for who watches
+                run.notes["window"] = client.pool.capacity  # requests in flight at most, for who watches
                 with run.session(overwrite=overwrite):
                     bar = StageBar(
                         run.stage.removesuffix(".py"),
@@ -227,7 +230,7 @@ def with_server(
                         session = Session(run, client, known, bar, prices)
                         await client.for_each(items, functools.partial(work, session))
                     run.finish()
-                for share in client.endpoints.shares():
+                for share in client.pool.shares():
                     log.info("%s", share)
 
         asyncio.run(work_on_all())

@@ -118,7 +118,7 @@ class ChatTemplate:
         thinks = set(THINK_TAGS) <= set(self._tokenizer.added_tokens)
         return f"{OPEN}\n\n{CLOSE}\n\n" if thinks and CLOSE not in self.frame().after else ""
 
-    def harmless(self, text: str) -> str:
+    def escape_special_tokens(self, text: str) -> str:
         """Return a text in which no added token is left whole: one inside a problem would end its turn."""
         for token in (*self.added_tokens, *THINK_TAGS):
             if len(token) > 2 and token in text:

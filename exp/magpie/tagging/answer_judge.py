@@ -39,7 +39,7 @@ class AnswerJudge:
         """Return what the model is asked."""
         most = self._prompt.most_characters
         shown = {"problem": problem[:most], "one": one[: most // 4], "other": other[: most // 4]}
-        return self._prompt.question.format(**{name: template.harmless(text) for name, text in shown.items()})
+        return self._prompt.question.format(**{name: template.escape_special_tokens(text) for name, text in shown.items()})
 
     async def settle(
         self, session: Session, record: dict[str, Any], judgement: Judgement

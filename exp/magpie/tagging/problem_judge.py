@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magpie.cleaning.clean import as_record, clean, raw_text
-from magpie.client.client import Completion
+from magpie.client.replies import Completion
 from magpie.config.load import ModelPreset
 from magpie.generation.session import Session, Template
 from magpie.records.reading import read_rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from magpie.client.chat_prompt import Prompt
-from magpie.client.client import Completion, Refused
+from magpie.client.replies import Completion, Refused
 from magpie.common.console import printable
 from magpie.config.load import ModelPreset, load_tag_prompts
 from magpie.generation.session import Session
@@ -81,7 +81,7 @@ class Asker:
     def _prompt(self, session: Session, mission: Mission, problem: str) -> Prompt | None:
         """Return the prompt, the problem cut to what fits; None if nothing would be left of it."""
         least = MAX_TOKENS if self._form else mission.least_tokens
-        problem = session.template.harmless(problem)
+        problem = session.template.escape_special_tokens(problem)
         most = self._prompts.most_characters
         while True:
             shown = problem if len(problem) <= most else problem[:most] + self._prompts.cut_note
