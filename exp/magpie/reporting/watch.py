@@ -114,10 +114,7 @@ def _of(part: Part, total: int | None, seconds: float, run: RunFile) -> str:
     each = int(run.arguments.get("num_responses") or 1)
     answered = part.done * each + sum(part.responses.values())
     rest = max(total * each - answered, 0)
-    # how many were in flight all the time is not in the files: as many as there may be
-    window = min(run.window or 1, total * each)
-    left = duration(time_left(answered, rest, window, window * seconds)) if answered else "?"
-    return f"{so_far(part.done, total, answered, each)}, {left} left"
+    return f"{so_far(part.done, total, answered, each)}, {time_left(answered, rest, seconds)}"
 
 
 def _total(run: RunFile, runs: list[RunFile]) -> int | None:
