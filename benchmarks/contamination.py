@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 PROJECT = Path(__file__).resolve().parents[1]
 
 from magpie.compute.embedding import Embedder  # noqa: E402
-from magpie.config.load import load_benchmark_list, load_contamination  # noqa: E402
+from magpie.similarity.config import load_benchmark_list, load_contamination  # noqa: E402
 from magpie.similarity.contamination import Detector, Hit, likenesses, nearest  # noqa: E402
 from magpie.similarity.normalize import read  # noqa: E402
 from magpie.similarity.same_problem import compare  # noqa: E402

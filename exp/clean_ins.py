@@ -17,7 +17,7 @@ from typing import Any
 from magpie.cleaning.clean import as_record, clean, raw_text
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.load import load_model
+from magpie.config.model_presets import load_model
 from magpie.generation.session import generate
 from magpie.runs.one_pass import Stream
 from magpie.runs.run import Run

@@ -23,11 +23,11 @@ from magpie.common.console import log, run_program
 from magpie.common.files import write_atomically
 from magpie.common.progress import StageBar
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
-from magpie.config.load import load_benchmark_list, load_contamination
 from magpie.records.reading import encode, open_input
 from magpie.runs.run import Run
 from magpie.runs.stage import begins, open_rows, open_run, output_of
 from magpie.runs.summary import show_summary
+from magpie.similarity.config import load_benchmark_list, load_contamination
 from magpie.similarity.contamination import Detector, Hit, certificate, refuse_canaries
 from magpie.similarity.test_sets import load_benchmarks
 

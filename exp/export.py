@@ -20,7 +20,7 @@ from typing import Any
 
 from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
-from magpie.config.load import load_model
+from magpie.config.model_presets import load_model
 from magpie.export.card import Card, Facts, write_card
 from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata
 from magpie.export.writer import FILE_TYPES, TableWriter, split_of

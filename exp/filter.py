@@ -18,10 +18,10 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.load import load_filter
 from magpie.records.reading import known_keys
 from magpie.runs.one_pass import Stream
 from magpie.runs.stage import output_of, stream
+from magpie.selection.config import load_filter
 from magpie.selection.rules import Filter, key_of
 from magpie.selection.sampling import Selection
 

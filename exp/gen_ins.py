@@ -18,7 +18,8 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.load import PROJECT, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.generation.problems import Maker
 from magpie.generation.session import generate
 from magpie.records.reading import stem_of

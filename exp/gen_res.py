@@ -18,7 +18,8 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.load import load_model, load_response_styles
+from magpie.config.model_presets import load_model
+from magpie.generation.config import load_response_styles
 from magpie.generation.responses import Answerer
 from magpie.generation.session import Template, generate
 from magpie.runs.stage import open_run

@@ -19,7 +19,7 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import MagpieError, printable, run_program
-from magpie.config.load import load_model
+from magpie.config.model_presets import load_model
 from magpie.planning.assumptions import Known, figures_of, model_of
 from magpie.planning.formulas import Plan, Workload, as_json, plan
 from magpie.planning.tables import figures_markdown, markdown, show, show_figures

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from magpie.cli import flags
 from magpie.common.console import run_program
-from magpie.config.load import PROJECT, ModelPreset, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import ModelPreset, load_model
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.hardware import Machine, this_machine
 from magpie.serving.cli import add_layout, layout_of, machine_of, printed, wanted_of

@@ -120,7 +120,7 @@ def by_rules(run: Run, work: Verification, verifier: Verifier, *, overwrite: boo
 
 def with_judge(run: Run, work: Verification, verifier: Verifier, args: argparse.Namespace) -> None:
     """Verify, and ask the model about what rules cannot compare."""
-    from magpie.config.load import load_model
+    from magpie.config.model_presets import load_model
     from magpie.generation.session import generate
     from magpie.tagging.answer_judge import AnswerJudge
 

@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 
 import made_tokenizers
-from magpie.config.load import CONFIGS, ModelPreset, load_response_styles, load_steering
+from magpie.config.load import CONFIGS
+from magpie.config.model_presets import ModelPreset
+from magpie.generation.config import load_response_styles, load_steering
 from magpie.models.chat_template import ChatTemplate
 
 STEPS, BATCH = 150, 8

@@ -14,8 +14,7 @@ import pytest
 
 from magpie.common.console import MagpieError
 from magpie.compute.embedding import Embedder
-from magpie.config.load import load_benchmark_list, load_contamination
-from magpie.config.schemas import NGramRule
+from magpie.similarity.config import NGramRule, load_benchmark_list, load_contamination
 from magpie.similarity.contamination import (
     Detector,
     NGrams,

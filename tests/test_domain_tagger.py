@@ -5,8 +5,8 @@ import pytest
 
 import domains
 from magpie.common.console import MagpieError
-from magpie.config.load import load_domain_cues
 from magpie.domains.classifier import LABELS, DomainTagger, cue_pattern, hashed_words, in_words, named
+from magpie.domains.config import load_domain_cues
 from processor_time import check_takes
 
 CLEAR = {

@@ -16,7 +16,7 @@ import yaml
 
 from conftest import process, program, rows
 from magpie.common.console import MagpieError
-from magpie.config.load import load_model
+from magpie.config.model_presets import load_model
 from magpie.export.card import job_files
 from magpie.export.formats import FORMATS, METADATA, Options, group_of
 from magpie.export.writer import split_of

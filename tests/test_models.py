@@ -19,7 +19,8 @@ import yaml
 import made_tokenizers
 from made_tokenizers import BOS, BROKEN, EOS, FAMILIES, GEMMA_PLAIN, THINK
 from magpie.common.console import MagpieError
-from magpie.config.load import CONFIGS, PROJECT, ModelPreset, load_model
+from magpie.config.load import CONFIGS, PROJECT
+from magpie.config.model_presets import ModelPreset, load_model
 from magpie.generation.steering import Steerer
 from magpie.models import hardware as machine
 from magpie.models.chat_template import ChatTemplate
@@ -327,7 +328,7 @@ def test_a_family_without_a_system_role_says_so_and_what_to_do(load: Load) -> No
 
 
 def test_no_control_task_asks_for_no_system_role(load: Load) -> None:
-    from magpie.config.load import load_steering
+    from magpie.generation.config import load_steering
 
     draws = Steerer(load_steering(), task=None, domains={}, use_templates=False, seed=0)
     assert load("gemma-2").frame(draws.draw(0, 0, None).system).pre_query == f"<bos>{TURN}user\n"
@@ -741,7 +742,7 @@ def test_a_model_in_the_hubs_cache_is_read_as_one_in_a_folder(tmp_path: Path, lo
     (repository / "refs" / "main").write_text("0" * 40)
     model_folder(snapshot, 3.0, config={"model_type": "llama"})
     script = (
-        "import json\nfrom magpie.config.load import ModelPreset\nfrom magpie.models.checkpoint import weights_gb\n"
+        "import json\nfrom magpie.config.model_presets import ModelPreset\nfrom magpie.models.checkpoint import weights_gb\n"
         "from magpie.models.chat_template import ChatTemplate\n"
         "preset = ModelPreset(model='owner/name')\ntemplate = ChatTemplate(preset)\n"
         "print(json.dumps([weights_gb(preset), template.prompt('1 + 1?'), template.stop_token_ids]))"

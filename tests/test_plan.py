@@ -10,9 +10,11 @@ import pytest
 
 from conftest import program
 from magpie.common.console import MagpieError
-from magpie.config.load import PROJECT, load_model, load_planning
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.planning import formulas as planning
 from magpie.planning.assumptions import figures_of, gpus_of_replica, measured, model_of
+from magpie.planning.config import load_planning
 from magpie.planning.formulas import Workload, plan
 from magpie.planning.tables import amount, hours, lines, size
 

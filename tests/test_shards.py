@@ -18,7 +18,8 @@ import pytest
 from conftest import clean_environment, program, rows
 from magpie.cli.flags import shard
 from magpie.compute.embedding import Embedder
-from magpie.config.load import PROJECT, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.domains.classifier import LABELS
 from magpie.reporting.facts import line_of
 from magpie.runs.jobs import finished, run_files

@@ -7,9 +7,10 @@ import json
 import msgspec
 import pytest
 
-from magpie.config.load import load_model, load_tag_prompts
+from magpie.config.model_presets import load_model
 from magpie.models.chat_template import ChatTemplate
 from magpie.records.schema import DIFFICULTIES, DOMAINS, QUALITIES, TASK_CATEGORIES, Record
+from magpie.tagging.config import load_tag_prompts
 from magpie.tagging.missions import ASKED, MISSIONS, question, read_answer, with_tags
 
 LABELS = {

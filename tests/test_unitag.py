@@ -17,7 +17,8 @@ import made_tokenizers
 import unitag
 from conftest import clean_environment, rows
 from magpie.common.console import MagpieError
-from magpie.config.load import PROJECT, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.models.chat_template import ChatTemplate
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 

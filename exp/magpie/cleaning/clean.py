@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from magpie.cleaning.config import load_cleaning
 from magpie.cleaning.leaks import CONCEPT, PRESENTS, bare, broken_explanation_start, leak_start, rules
 from magpie.cleaning.sentences import MATH, Text, find_formulas, read_text
-from magpie.config.load import load_cleaning
 from magpie.text.language import looks_english
 
 TEMPLATE_TOKEN = re.compile(

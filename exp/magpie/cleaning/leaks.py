@@ -6,8 +6,8 @@ import re
 from enum import IntEnum
 from functools import cache
 
+from magpie.cleaning.config import load_cleaning
 from magpie.cleaning.sentences import MATH, Sentence
-from magpie.config.load import load_cleaning
 from magpie.records.schema import ANSWER_TYPES
 
 

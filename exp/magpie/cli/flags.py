@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from magpie.common.console import MagpieError
-from magpie.config.load import Sampling
+from magpie.config.model_presets import Sampling
 from magpie.runs.shards import Shard
 
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from magpie.common.console import MagpieError
 from magpie.compute.embedding import Embedder
-from magpie.config.load import load_domain_cues
-from magpie.config.schemas import DomainCues
+from magpie.domains.config import DomainCues, load_domain_cues
 from magpie.records.schema import DOMAINS
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from magpie.cli.flags import language_of
 from magpie.client.replies import Completion, Refused
 from magpie.common.console import MagpieError
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import ModelPreset, Sampling, load_domain, load_steering
+from magpie.config.model_presets import ModelPreset, Sampling
+from magpie.generation.config import load_domain, load_steering
 from magpie.generation.preflight import DuplicateAlarm, Preflight
 from magpie.generation.session import Session, Template
 from magpie.generation.steering import Steer, Steerer, balanced

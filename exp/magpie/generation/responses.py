@@ -13,7 +13,8 @@ import msgspec
 from magpie.client.chat_prompt import ChatPrompt, Prompt
 from magpie.client.replies import Completion, Refused
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import Sampling, load_response_styles
+from magpie.config.model_presets import Sampling
+from magpie.generation.config import load_response_styles
 from magpie.generation.session import Session
 from magpie.records.reading import Row, read_rows, stem_of
 from magpie.runs.run import Run

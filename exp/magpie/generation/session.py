@@ -15,7 +15,7 @@ from magpie.client.rate_limit import Prices, RateLimits
 from magpie.client.replies import Completion
 from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
-from magpie.config.load import ModelPreset, Sampling
+from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.hardware import this_machine
 from magpie.runs.run import Run

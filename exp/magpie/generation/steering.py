@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from magpie.config.load import Domain, Steering
+from magpie.generation.config import Domain, Steering
 
 
 @dataclass(frozen=True)

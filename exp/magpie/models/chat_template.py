@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from magpie.common.console import MagpieError, printable
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import require_model
 from magpie.models.tokenizer import load_tokenizer, model_file
 from magpie.text.reasoning import CLOSE, OPEN, split_reasoning

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from magpie.common.console import MagpieError, printable
-from magpie.config.load import ModelPreset, load_planning
-from magpie.config.schemas import Assumption
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import needed_gb
+from magpie.planning.config import Assumption, load_planning
 from magpie.runs.jobs import run_files
 from magpie.runs.run_file import RunFile
 from magpie.serving.parallelism import Wanted, described, layout

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from magpie.common.console import MagpieError
-from magpie.config.schemas import PairSettings
+from magpie.preferences.config import PairSettings
 from magpie.text.degeneration import ends_in_loop
 from magpie.text.reasoning import CLOSE, OPEN
 

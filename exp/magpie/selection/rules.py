@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from magpie.common.console import MagpieError
-from magpie.config.schemas import FilterPreset, Rule
+from magpie.selection.config import FilterPreset, Rule
 
 if TYPE_CHECKING:
     pass

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, printable
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import QUANTISED
 from magpie.models.hardware import Machine, this_machine
 from magpie.serving.engine import engine_arguments, has_gpu

@@ -29,7 +29,7 @@ from magpie.common.console import MagpieError, log, printable
 from magpie.common.files import write_atomically
 from magpie.common.progress import waiting_bar
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import is_complete
 from magpie.models.hardware import has_bfloat16, this_machine
 from magpie.serving.engine import engine_arguments, has_gpu

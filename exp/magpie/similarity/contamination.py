@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magpie.common.console import MagpieError
-from magpie.config.schemas import ContaminationRules, NeighbourRule, NGramRule
 from magpie.records.reading import read_rows
+from magpie.similarity.config import ContaminationRules, NeighbourRule, NGramRule
 from magpie.similarity.normalize import Reading, read
 from magpie.similarity.test_sets import Benchmark
 

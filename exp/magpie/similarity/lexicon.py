@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from magpie.config.load import load_likeness
-from magpie.config.schemas import Likeness
+from magpie.similarity.config import Likeness, load_likeness
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from magpie.config.schemas import NumberWords
+from magpie.similarity.config import NumberWords
 
 LONGEST = 12
 """Words of one number at most: "one hundred twenty-three million four hundred fifty-six thousand" has 9."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError, log
-from magpie.config.schemas import BenchmarkEntry, BenchmarkList
 from magpie.records.reading import fingerprint, open_input, read_rows, stem_of
+from magpie.similarity.config import BenchmarkEntry, BenchmarkList
 
 PARQUET, CSV = ".parquet", (".csv", ".tsv")
 FILES = (PARQUET, *CSV, ".jsonl", ".json", ".gz", ".zst")

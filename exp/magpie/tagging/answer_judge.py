@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from magpie.client.client import Completion, Refused
-from magpie.config.load import load_same_answer
 from magpie.generation.session import Session, Template
+from magpie.tagging.config import load_same_answer
 from magpie.text.reasoning import machine_readable
 from magpie.verification.pool import REFERENCE, Judgement
 

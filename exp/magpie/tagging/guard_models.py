@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.records.schema import SAFETIES
 
 MAX_TOKENS = 64

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from magpie.config.schemas import TagPrompts
 from magpie.records.schema import DIFFICULTIES, DOMAIN_TAGS, QUALITIES, TASK_CATEGORIES
+from magpie.tagging.config import TagPrompts
 
 YES_NO = ("yes", "no")
 TOKENS_A_CHARACTER = 4

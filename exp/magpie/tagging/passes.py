@@ -16,7 +16,7 @@ from typing import Any
 
 from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import open_template, with_server
 from magpie.records.reading import InputSummary, Row, read_rows
 from magpie.runs.paths import Paths

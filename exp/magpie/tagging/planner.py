@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError, log
-from magpie.config.load import ModelPreset, load_model
+from magpie.config.model_presets import ModelPreset, load_model
 from magpie.models.hardware import this_machine
 from magpie.records.reading import read_rows
 from magpie.runs.jobs import model_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from magpie.cleaning.clean import as_record, clean, raw_text
 from magpie.client.replies import Completion
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import Session, Template
 from magpie.records.reading import read_rows
 from magpie.runs.paths import Paths

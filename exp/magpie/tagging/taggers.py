@@ -10,8 +10,9 @@ from typing import Any
 from magpie.client.chat_prompt import Prompt
 from magpie.client.replies import Completion, Refused
 from magpie.common.console import printable
-from magpie.config.load import ModelPreset, load_tag_prompts
+from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import Session
+from magpie.tagging.config import load_tag_prompts
 from magpie.tagging.guard_models import FORMS, MAX_TOKENS, guard_form
 from magpie.tagging.missions import CUT, EMPTY, MISSIONS, Mission, question, read_answer, with_tags
 from magpie.text.reasoning import machine_readable
