@@ -22,7 +22,8 @@ from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
 from magpie.common.progress import StageBar
 from magpie.compute.executors import MODEL_CORES, Workers, workers_at
-from magpie.rewards.model import REDUCTIONS, Conversation, RewardModel, Scored, chosen_rewards, conversation, scores_of
+from magpie.rewards.base import REDUCTIONS, Conversation
+from magpie.rewards.model import RewardModel, Scored, chosen_rewards, conversation, scores_of
 from magpie.runs.run import Run
 from magpie.runs.stage import begins, open_rows, open_run
 from magpie.runs.summary import show_summary
