@@ -10,8 +10,8 @@ import msgspec
 from magpie.config.load import config_path, load
 
 
-class LikenessThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When two texts are the same problem; what each number is for is said in `configs/likeness.yaml`."""
+class SimilarityThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Thresholds for two texts to be the same problem; `configs/likeness.yaml` explains each."""
 
     near_words: float
     least_cosine: float
@@ -22,7 +22,7 @@ class LikenessThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class NumberWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Numbers in words, by what they do in a phrase."""
+    """Number words, by their role in a phrase."""
 
     units: dict[str, int]
     tens: dict[str, int]
@@ -33,10 +33,10 @@ class NumberWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     never_parts: list[str]
 
 
-class Likeness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What tells whether two texts are the same problem. Lists of words in lower case; patterns are regular expressions."""
+class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`configs/likeness.yaml`: lists of lower-case words, and patterns as regular expressions."""
 
-    thresholds: LikenessThresholds
+    thresholds: SimilarityThresholds
     latex: dict[str, list[str]]
     unicode: dict[str, str]
     functions: list[str]
@@ -57,13 +57,13 @@ class Likeness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     numbers: NumberWords
 
 
-def load_likeness() -> Likeness:
-    """Return what tells whether two texts are the same problem."""
-    return load(config_path("likeness.yaml"), Likeness)
+def load_similarity() -> SimilarityConfig:
+    """Return the words and thresholds that decide whether two texts are the same problem."""
+    return load(config_path("likeness.yaml"), SimilarityConfig)
 
 
 class BenchmarkEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A test set on the hub; what each key is for is said in `configs/benchmarks.yaml`."""
+    """A test set on the hub; `configs/benchmarks.yaml` explains each key."""
 
     repo: str
     columns: list[str]
@@ -75,7 +75,7 @@ class BenchmarkEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BenchmarkList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/benchmarks.yaml`."""
+    """`configs/benchmarks.yaml`: canary strings, names of problem columns, and the test sets by name."""
 
     canaries: list[str]
     columns: list[str]
@@ -83,7 +83,7 @@ class BenchmarkList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_benchmark_list() -> BenchmarkList:
-    """Return the test sets that are known by name."""
+    """Return the test sets of `configs/benchmarks.yaml`."""
     return load(config_path("benchmarks.yaml"), BenchmarkList)
 
 
@@ -95,8 +95,8 @@ class NGramRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
 
-class LikenessWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What each likeness of two texts adds to the score."""
+class SimilarityWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Weights of the similarities of two texts in the logistic score."""
 
     cosine: float
     numbers: float
@@ -105,22 +105,22 @@ class LikenessWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NeighbourRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the nearest problems by embedding are checked."""
+    """How many nearest neighbours by embedding are checked, and the logistic score that decides."""
 
     count: Annotated[int, msgspec.Meta(ge=1)]
     least_cosine: float
     least_score: Annotated[float, msgspec.Meta(ge=0, le=1)]
     intercept: float
-    weights: LikenessWeights
+    weights: SimilarityWeights
 
 
 class ContaminationRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/contamination.yaml`: when a problem counts as one of a benchmark's."""
+    """`configs/contamination.yaml`: the rules by which a problem counts as one of a benchmark's."""
 
     ngrams: list[NGramRule]
     neighbours: NeighbourRule
 
 
 def load_contamination(path: Path | None = None) -> ContaminationRules:
-    """Return when a problem counts as one of a benchmark's; from the project's own file unless another is named."""
+    """Return the contamination rules of a file (default: `configs/contamination.yaml`)."""
     return load(path or config_path("contamination.yaml"), ContaminationRules)
