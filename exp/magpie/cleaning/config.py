@@ -10,7 +10,7 @@ from magpie.config.load import config_path, load
 
 
 class CleaningLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How short and how long a problem may be, and how much of a sample is looked at; in characters."""
+    """Minimum and maximum length of a problem, and how much of a sample is read; in characters."""
 
     fewest_characters: int
     most_characters: int
@@ -18,7 +18,7 @@ class CleaningLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Asking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Verbs that ask, by what they ask for."""
+    """Verbs of questions, by kind of problem."""
 
     closed: str
     proof: str
@@ -42,7 +42,7 @@ class Cleaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def vocabulary(self) -> frozenset[str]:
-        """The words that make a text mathematics."""
+        """The words of mathematics."""
         return _words(self.mathematics)
 
 
@@ -53,5 +53,5 @@ def _words(text: str) -> frozenset[str]:
 
 @cache
 def load_cleaning() -> Cleaning:
-    """Return how problems are cleaned."""
+    """Return the limits and words for cleaning."""
     return load(config_path("cleaning.yaml"), Cleaning)

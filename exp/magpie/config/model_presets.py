@@ -12,7 +12,7 @@ from magpie.config.load import PROJECT, check, config_path, read_yaml
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Sampling; `max_tokens` in tokens, `top_k` only where a model card asks for it (vLLM servers)."""
+    """Sampling parameters; `max_tokens` in tokens, `top_k` only if a model card asks for it (vLLM servers)."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -21,7 +21,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServerPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The engine's flags (without the leading dashes), and what only a machine without a GPU needs."""
+    """Engine flags (without the leading dashes), and those, with environment variables, for a machine without a GPU."""
 
     flags: dict[str, Any] = {}
     cpu_flags: dict[str, Any] = {}
@@ -29,10 +29,10 @@ class ServerPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What decides how a model can be split and how large its KV cache is, as in its config.json; 0: not known.
+    """The parts of config.json that decide the parallel layout and the size of the KV cache; 0: unknown.
 
-    `kv_values`: numbers that one key-value head of one layer keeps for a token (keys and values: twice the head's size; latent
-    attention: one head of kv_lora_rank + qk_rope_head_dim). `experts`: routed ones; `expert_share`: of all weights.
+    `kv_values`: numbers per token in the cache of one key-value head of one layer (keys and values: twice the head's size;
+    latent attention: one head of kv_lora_rank + qk_rope_head_dim). `experts`: routed ones; `expert_share`: of all weights.
     """
 
     layers: int = 0
@@ -44,14 +44,14 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of `configs/models`, over the family (`configs/families`) that it names.
+    """A file of `configs/models`, merged over the family (`configs/families`) that it names.
 
-    `thinking`: whether the template opens the chain of thought (`forced`), the model does (`free`), or there is none.
-    `folder`: a copy on this machine. `weights_gb`: the weights' size; `memory_gb`: what they need with room to work (default:
-    machine.MEMORY_FACTOR times the weights). `architecture`: for where config.json is not at hand. `least_temperature`: below
-    it the model card warns. `guard`: the form of a guard model's verdicts (guard_models.py). `training_template`: the chat
-    template to train with, where the model's own takes the chain of thought out of an assistant's message. `samples`: how
-    several answers to one problem are sampled, for votes and pairs (a model made to be sampled: as its answers).
+    `thinking`: the template opens the chain of thought (`forced`), the model does (`free`), or there is none. `folder`: a local
+    copy. `weights_gb`: size of the weights; `memory_gb`: memory that they need (default: checkpoint.MEMORY_FACTOR times the
+    weights). `architecture`: used if config.json is not available. `least_temperature`: the model card warns of lower ones.
+    `guard`: the format of a guard model's verdicts (tagging/guard_models.py). `training_template`: the chat template to train
+    with, if the model's own drops the chain of thought from an assistant's message. `samples`: sampling of several responses
+    per problem, for votes and pairs (for a model that is meant to be sampled, the same as `answers`).
     """
 
     model: str
@@ -75,26 +75,26 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def path(self) -> str:
-        """What the engine and the tokenizer load: a folder on this machine, or a hub id."""
+        """The model to load: a local folder or a hub id."""
         return str(PROJECT / "models" / self.embedded) if self.embedded else self.folder or self.model
 
     @property
     def name(self) -> str:
-        """A short name for files."""
+        """The last part of the hub id, for file names."""
         return self.model.rstrip("/").rsplit("/", 1)[-1]
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return both, what stands above first; mappings are merged key by key."""
-    out = dict(below)
-    for key, value in above.items():
+def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` updated with `override`; nested mappings are merged key by key."""
+    out = dict(base)
+    for key, value in override.items():
         inner = out.get(key)
         out[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return out
 
 
 def load_preset(path: Path) -> ModelPreset:
-    """Return a file of `configs/models` with its family's settings below it."""
+    """Return a file of `configs/models`, merged over its family's settings."""
     content = read_yaml(path)
     if isinstance(content, dict) and isinstance(content.get("family"), str):
         content = _merged(read_yaml(config_path("families", f"{content['family']}.yaml")), content)
@@ -102,10 +102,10 @@ def load_preset(path: Path) -> ModelPreset:
 
 
 def load_model(name: str) -> ModelPreset:
-    """Return the preset of a model by its file's name (`smollm2`), its hub id or its folder; a bare one for any other model.
+    """Return the preset of a model by its file's name (`smollm2`), hub id or folder; a default one for any other model.
 
     Raises:
-        MagpieError: a path that does not exist.
+        MagpieError: neither a known name, nor an existing folder, nor a hub id.
     """
     folder = str(Path(name).resolve()) if Path(name).is_dir() else None
     for path in sorted((config_path("models")).glob("*.yaml")):

@@ -10,21 +10,25 @@ from magpie.records.schema import DOMAINS
 
 
 class DomainCues(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/tagging/domains.yaml`: LaTeX command → what it is read as; field → its words, separated by commas."""
+    """`configs/tagging/domains.yaml`: LaTeX command → English words; domain → its cues, separated by commas."""
 
     commands: dict[str, str]
     cues: dict[str, str]
 
 
 def load_domain_cues() -> DomainCues:
-    """Return what tells the field of a problem."""
+    """Return the cues of the domains.
+
+    Raises:
+        MagpieError: a domain is missing or unknown.
+    """
     path = config_path("tagging", "domains.yaml")
     cues = load(path, DomainCues)
     if set(cues.cues) != set(DOMAINS):
-        raise MagpieError(f"{path}: `cues` needs these fields and no others: {', '.join(DOMAINS)}")
+        raise MagpieError(f"{path}: `cues` must have exactly these domains: {', '.join(DOMAINS)}")
     return cues
 
 
 def load_domain_examples() -> dict[str, list[str]]:
-    """Return the problems that the tagger of fields is trained from beside the user's data, by field; `other` holds none."""
+    """Return the problems that the classifier is trained on beside the user's data, by label; `other` are not mathematics."""
     return load(config_path("tagging", "domain_examples.yaml"), dict[str, list[str]])

@@ -10,14 +10,14 @@ from magpie.records.schema import DOMAINS
 
 
 class TaskTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A kind of task, in English."""
+    """A task template, in English."""
 
     id: str
     text: str
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of `configs/domains`: a field of mathematics. `{topic}` in a system prompt is replaced by one of the topics."""
+    """A file of `configs/domains`. `{topic}` in a system prompt is replaced by one of the topics."""
 
     domain: str
     topics: list[str]
@@ -26,21 +26,25 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/prompts/steering.yaml`: system prompts by control task, and how a task template is put."""
+    """`configs/prompts/steering.yaml`: system prompts by control task, and the sentence that holds a task template."""
 
     control_tasks: dict[str, list[str]]
     with_template: str
 
 
 class ResponseStyle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A style of `configs/prompts/responses.yaml`: what is put before and after the problem in the user's turn."""
+    """A style of `configs/prompts/responses.yaml`: the text before and after the problem in the user's turn."""
 
     before: str = ""
     after: str = ""
 
 
 def load_domain(name: str) -> Domain:
-    """Return a field of mathematics."""
+    """Return a domain by its name.
+
+    Raises:
+        MagpieError: it is unknown, or its file names another domain.
+    """
     domain = load(config_path("domains", f"{name}.yaml"), Domain)
     if domain.domain != name or name not in DOMAINS:
         raise MagpieError(f"configs/domains/{name}.yaml: `domain` is '{domain.domain}', expected one of {', '.join(DOMAINS)}")
@@ -53,5 +57,5 @@ def load_steering() -> Steering:
 
 
 def load_response_styles() -> dict[str, ResponseStyle]:
-    """Return what asks for an answer, by style."""
+    """Return the response styles by name."""
     return load(config_path("prompts", "responses.yaml"), dict[str, ResponseStyle])

@@ -1,4 +1,4 @@
-"""What plans assume: `configs/planning.yaml`."""
+"""Assumptions of plans: `configs/planning.yaml`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from magpie.config.load import config_path, load
 
 
 class Assumption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure that plans are made with: its unit, and where it is from."""
+    """A number that plans assume, with its unit and source."""
 
     value: Annotated[float, msgspec.Meta(gt=0)]
     unit: str
@@ -18,19 +18,19 @@ class Assumption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlannedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is assumed of some models, by their hub ids."""
+    """Assumptions about some models, by their hub ids."""
 
     names: list[str]
     assumptions: dict[str, Assumption]
 
 
 class Planning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/planning.yaml`."""
+    """`configs/planning.yaml`: general assumptions, and those about models."""
 
     assumptions: dict[str, Assumption]
     models: list[PlannedModel]
 
 
 def load_planning() -> Planning:
-    """Return what plans assume."""
+    """Return the assumptions of plans."""
     return load(config_path("planning.yaml"), Planning)

@@ -13,7 +13,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class PairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of `configs/pairs`, where each setting is explained; a strategy leaves out those that it has no use for."""
+    """A file of `configs/pairs`, which explains each setting; a strategy omits those that it does not use."""
 
     longest_ratio: Annotated[float, msgspec.Meta(ge=1)]
     least_votes: Annotated[int, msgspec.Meta(ge=2)] = 3
@@ -28,5 +28,5 @@ class PairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_pair_settings(strategy: str, path: Path | None = None) -> PairSettings:
-    """Return the settings of a strategy for pairs, or of a file in their place."""
+    """Return the settings of a pair strategy, or of a file instead."""
     return load(path or config_path("pairs", f"{strategy}.yaml"), PairSettings)

@@ -17,12 +17,12 @@ Operator = (
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A rule of `configs/filters`: what holds for a record that is kept.
+    """A rule of `configs/filters`: a condition on the records that are kept.
 
     `field`: a key, a dotted path (`gen_response_configs.temperature`), or either with `|length` (characters of a text, entries
-    of a list) or `|count` (entries that are not null). `reason`: what a record that the rule drops has as its `drop_reason`.
-    `missing`: what becomes of a record without the field (null, too, unless `value` speaks of null). `made_by`: the stage that
-    adds the field, for the error that says it is missing.
+    of a list) or `|count` (entries that are not null). `reason`: the `drop_reason` of the records that the rule drops.
+    `missing`: the action for a record without the field (or with null, unless `value` names null). `made_by`: the stage that
+    adds the field, named in the error for a missing one.
     """
 
     field: str
@@ -34,13 +34,17 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of `configs/filters`: a record is kept if every rule holds, and dropped for the first that does not."""
+    """A file of `configs/filters`: a record is kept if every rule holds, else dropped for the first that does not."""
 
     rules: list[Rule]
 
 
 def load_filter(name: str) -> FilterPreset:
-    """Return the rules of a file, or of a preset by its name (`sft`)."""
+    """Return the rules of a file, or of a preset by its name (`sft`).
+
+    Raises:
+        MagpieError: there is no such preset, or the file is wrong.
+    """
     path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else config_path("filters", f"{name}.yaml")
     if path.parent == config_path("filters") and not path.exists():
         known = ", ".join(sorted(known.stem for known in path.parent.glob("*.yaml")))

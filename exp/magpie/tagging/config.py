@@ -9,7 +9,7 @@ from magpie.config.load import config_path, load
 
 
 class TagTasks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What each mission of a language model asks, and what the judge of clean_ins.py is asked."""
+    """The task of each mission of a language model, and of the judge of clean_ins.py."""
 
     difficulty: str
     quality: str
@@ -19,9 +19,9 @@ class TagTasks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TagPrompts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/prompts/tags.yaml`: the frame of a question ({task}, {labels}, {shape}, {problem}) and the task of each mission.
+    """`configs/prompts/tags.yaml`: the prompt template ({task}, {labels}, {shape}, {problem}) and the task of each mission.
 
-    A problem of more than `most_characters` is shown up to there, with `cut_note` behind it.
+    A problem is cut at `most_characters`, followed by `cut_note`.
     """
 
     most_characters: int
@@ -31,21 +31,25 @@ class TagPrompts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_tag_prompts() -> TagPrompts:
-    """Return what taggers are asked."""
+    """Return the prompts of taggers.
+
+    Raises:
+        MagpieError: `question` lacks a placeholder.
+    """
     path = config_path("prompts", "tags.yaml")
     prompts = load(path, TagPrompts)
-    if absent := [mark for mark in ("{task}", "{shape}", "{problem}") if mark not in prompts.question]:
-        raise MagpieError(f"{path}: `question` lacks {', '.join(absent)}")
+    if missing := [placeholder for placeholder in ("{task}", "{shape}", "{problem}") if placeholder not in prompts.question]:
+        raise MagpieError(f"{path}: `question` lacks {', '.join(missing)}")
     return prompts
 
 
 class SameAnswerPrompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/prompts/same_answer.yaml`: what a judge of two answers is asked, and characters of the problem at most."""
+    """`configs/prompts/same_answer.yaml`: the prompt of a judge of two answers, and the problem's maximum characters in it."""
 
     question: str
     most_characters: int
 
 
 def load_same_answer() -> SameAnswerPrompt:
-    """Return what a judge of two answers is asked."""
+    """Return the prompt of a judge of two answers."""
     return load(config_path("prompts", "same_answer.yaml"), SameAnswerPrompt)

@@ -12,7 +12,7 @@ from magpie.records.schema import DIFFICULTIES
 
 
 class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/verify/answers.yaml`: words that matter in an answer, and those that do not."""
+    """`configs/verify/answers.yaml`: units, and words of answers by their meaning."""
 
     units: list[list[str]]
     nothing: list[str]
@@ -24,7 +24,7 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of `configs/verify/difficulty.yaml`: a label and the least pass rate that earns it."""
+    """An entry of `configs/verify/difficulty.yaml`: a label and its minimum pass rate."""
 
     label: str
     least: float
@@ -38,7 +38,11 @@ def load_answer_words() -> AnswerWords:
 
 @cache
 def load_difficulty_levels() -> list[DifficultyLevel]:
-    """Return the levels of measured difficulty, easiest first."""
+    """Return the levels of measured difficulty, easiest first.
+
+    Raises:
+        MagpieError: a label is unknown.
+    """
     levels = load(config_path("verify", "difficulty.yaml"), list[DifficultyLevel])
     if unknown := [level.label for level in levels if level.label not in DIFFICULTIES]:
         raise MagpieError(f"configs/verify/difficulty.yaml: no label {unknown[0]!r}; expected one of {', '.join(DIFFICULTIES)}")
