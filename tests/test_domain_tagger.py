@@ -81,7 +81,7 @@ def test_hashed_words_are_the_same_everywhere_and_of_length_one():
 
 def test_broken_weights_are_one_line(tmp_path):
     (tmp_path / "domains.npz").write_text("no weights")
-    with pytest.raises(MagpieError, match="not the weights"):
+    with pytest.raises(MagpieError, match="not weights of the domain classifier"):
         DomainTagger(weights=tmp_path / "domains.npz")
 
 
