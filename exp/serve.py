@@ -4,8 +4,8 @@
     python exp/serve.py deepseek-r1 --dry_run --gpus 8 --gpu_memory 80 --nodes 2
 
 The command finds the server in `MAGPIE_BASE_URL` and `MAGPIE_API_KEY`. Without a command the server runs until Ctrl-C. A server
-that dies is started again, on the same address. Exit code: the command's. With --dry_run nothing starts: the commands are
-printed, for this machine or for a described one, one for each node where there are several.
+that dies is restarted at the same address. Exit code: the command's. With --dry_run nothing starts: the commands are printed,
+for this machine or for a described one, one per node if there are several.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from magpie.serving.server import Server, announced
 
 
 def parse_args() -> argparse.Namespace:
-    """Return the checked command line; what stands behind `--` is the command."""
+    """Return the checked command line; the command follows `--`."""
     parser = flags.Parser(__doc__)
-    parser.add_argument("model", help="a file's name in configs/models (smollm2), a hub id or a folder")
-    parser.add_argument("--log_dir", type=Path, help="where the engine's logs go (default: data/serve_logs/MODEL)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the run; every start hashes its own (default 0)")
+    parser.add_argument("model", help="a name in configs/models (smollm2), a hub id or a folder")
+    parser.add_argument("--log_dir", type=Path, help="folder for the engine's logs (default: data/serve_logs/MODEL)")
     parser.add_argument(
-        "--max_restarts", type=flags.not_negative, default=3, help="starts again in a row if it dies (default 3)"
+        "--seed", type=int, default=0, help="seed of the run, from which every start derives its own (default 0)"
     )
+    parser.add_argument("--max_restarts", type=flags.not_negative, default=3, help="restarts in a row if it dies (default 3)")
+    parser.add_argument("--start_timeout", type=flags.positive, default=3600, help="maximum seconds per start (default 3600)")
     parser.add_argument(
-        "--start_timeout", type=flags.positive, default=3600, help="seconds that a start may take (default 3600)"
+        "--engine_flags", default="", help="further flags for the engine, like --engine_flags='--max-num-seqs 64'"
     )
-    parser.add_argument("--engine_flags", default="", help="more flags for the engine, like --engine_flags='--max-num-seqs 64'")
     parser.add_argument("--replica", type=flags.not_negative, default=0, help="number of this server among several (default 0)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=flags.number(int, least=1, most=65535), help="port to listen on (default: any free one)")
-    parser.add_argument("--url_file", type=Path, help="file to hold the server's URL while it is up")
+    parser.add_argument("--url_file", type=Path, help="file that holds the server's URL while it is up")
     add_replicas(parser)
     add_layout(parser)
     arguments = sys.argv[1:]
@@ -60,12 +60,12 @@ def parse_args() -> argparse.Namespace:
     if args.replicas > 1 and (args.nodes > 1 or args.backend or args.port or args.replica):
         parser.error("--replicas goes without --nodes, --backend, --port and --replica: Ray finds the machines")
     if split < len(arguments) and not args.command:
-        parser.error("nothing stands behind --: give the command to run")
+        parser.error("nothing follows --: give the command to run")
     return args
 
 
 def add_replicas(parser: flags.Parser) -> None:
-    """Several servers."""
+    """Add the flags of several servers."""
     group = parser.add_argument_group("replicas")
     group.add_argument(
         "--replicas",
