@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     if args.task_templates and not args.domain:
         args.domain = list(DOMAINS)
     if len(set(args.domain)) != len(args.domain):
-        parser.error("--domain names a domain twice")
+        parser.error("--domain names one domain twice")
     if args.domain_weights and len(args.domain_weights) != len(args.domain):
         parser.error(f"--domain_weights has {len(args.domain_weights)} numbers for {len(args.domain)} domains")
     return args

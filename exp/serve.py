@@ -82,9 +82,9 @@ def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
     key, wanted = new_key(), wanted_of(args)
     settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout, "api_key": key}
 
-    def make(number: int, host: str, place: Layout | None) -> Server:
-        place = place or layout(preset, this_machine(), wanted)
-        own = {"place": place.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
+    def make(number: int, host: str, found: Layout | None) -> Server:
+        found = found or layout(preset, this_machine(), wanted)
+        own = {"place": found.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
         return Server(preset, log_dir=log_dir.resolve(), **own, **settings)
 
     def decide(machine: Machine) -> Layout:
@@ -105,20 +105,20 @@ def main() -> int:
         machine_of(args)  # a description is for --dry_run alone
         ChatTemplate(preset)
         return with_replicas(preset, args)
-    place = layout_of(preset, args)
+    found = layout_of(preset, args)
     if args.dry_run:
-        print("\n".join(printed(preset, place, args)))
+        print("\n".join(printed(preset, found, args)))
         return 0
     ChatTemplate(preset)  # a model without a usable one is refused before it is loaded
     with (
         Server(
             preset,
             log_dir=args.log_dir or PROJECT / "data" / "serve_logs" / preset.name,
-            place=place.flags(args.node_rank, args.master_addr or "127.0.0.1"),
+            place=found.flags(args.node_rank, args.master_addr or "127.0.0.1"),
             extra_flags=args.engine_flags,
             seed=args.seed,
             replica=args.replica,
-            max_restarts=args.max_restarts if place.commands == 1 else 0,  # the other nodes would not know of it
+            max_restarts=args.max_restarts if found.commands == 1 else 0,  # the other nodes would not know of it
             start_timeout=args.start_timeout,
             host=args.host,
             port=args.port,

@@ -69,9 +69,9 @@ def number(
 
 
 def switch(group: argparse._ActionsContainer, flag: str, help: str, *, default: bool | None = False) -> None:
-    """Add --flag and --no-flag. `help` names the default itself where that is None: neither was given."""
-    told = "" if default is None else f" (default {'on' if default else 'off'})"
-    group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help + told)
+    """Add --flag and --no-flag. `help` itself describes a default of None, which means that neither was given."""
+    shown = "" if default is None else f" (default {'on' if default else 'off'})"
+    group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help + shown)
 
 
 def options_from(args: argparse.Namespace, kind: type[Options]) -> Options:
@@ -142,10 +142,10 @@ def add_sampling(parser: Parser, which: str) -> None:
 
 
 def add_run(parser: Parser) -> None:
-    """Add the flags of every run that can be stopped."""
+    """Add the flags of every resumable run."""
+    parser.set_defaults(shard=None)  # for stages without --shard
     group = parser.add_argument_group("run")
     switch(group, "--overwrite", "start afresh instead of resuming or refusing")
-    parser.set_defaults(shard=None)  # for stages without --shard
     switch(group, "--check", "check the arguments and the files, and stop before a model is needed")
 
 
