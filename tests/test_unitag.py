@@ -114,7 +114,7 @@ def test_an_unreadable_answer_is_asked_for_again_and_then_recorded(tmp_path, tag
     assert bad["input_quality"] is None and bad["quality_explanation"] is None
     assert bad["tag_failures"]["quality"].startswith("not_json: ")
     said = capsys.readouterr().err
-    assert "2 answers could not be read at first" in said
+    assert "2 responses could not be read at first" in said
     assert "failed 1 of 1, 100.0% (not_json 1)" in said
 
 
