@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from magpie.cli.flags import Parser, options_from, switch
-from magpie.config.load import Sampling
+from magpie.config.model_presets import Sampling
 from magpie.generation.session import ModelOptions, SamplingOptions
 
 
