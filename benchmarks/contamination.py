@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 PROJECT = Path(__file__).resolve().parents[1]
 
 from magpie.compute.embedding import Embedder  # noqa: E402
-from magpie.config.load import load_benchmark_list, load_contamination  # noqa: E402
-from magpie.similarity.contamination import Detector, Hit, likenesses, nearest  # noqa: E402
-from magpie.similarity.normalize import read  # noqa: E402
+from magpie.similarity.config import load_benchmark_list, load_contamination  # noqa: E402
+from magpie.similarity.contamination import Detector, Hit, nearest_indices, similarities  # noqa: E402
+from magpie.similarity.normalize import normalize  # noqa: E402
 from magpie.similarity.same_problem import compare  # noqa: E402
 from magpie.similarity.test_sets import load_benchmarks  # noqa: E402
 
@@ -68,25 +68,25 @@ def report(rows: list[dict[str, Any]], hits: list[Hit | None], *, show: bool) ->
 def labelled_pairs(
     rows: list[dict[str, Any]], vectors: np.ndarray, detector: Detector
 ) -> Iterator[tuple[str, dict[str, float], int]]:
-    """Yield (text's id, likenesses, 1 or 0) for texts beside their nearest problems: 1 where they are paraphrased from it."""
+    """Yield (text's id, similarities, 1 or 0) for texts beside their nearest problems: 1 where they are paraphrased from it."""
     rule = load_contamination().neighbours
-    place_of = {(benchmark.name, row): place for place, (benchmark, row) in enumerate(detector.rows)}
+    index_of = {(benchmark.name, row): index for index, (benchmark, row) in enumerate(detector.rows)}
     for row, vector in zip(rows, vectors, strict=True):
-        cosines, reading = detector.vectors @ vector, read(row["instruction"])
+        cosines, problem = detector.vectors @ vector, normalize(row["instruction"])
         if row.get("strength"):
-            place = place_of[row["benchmark"], row["index"]]
-            yield row["id"], likenesses(reading, detector.readings[place], float(cosines[place]), detector.rarity), 1
+            index = index_of[row["benchmark"], row["index"]]
+            yield row["id"], similarities(problem, detector.problems[index], float(cosines[index]), detector.idf), 1
         elif not row["contaminated"]:
-            for place in nearest(cosines, rule):
-                yield row["id"], likenesses(reading, detector.readings[place], float(cosines[place]), detector.rarity), 0
-    for own, reading in enumerate(detector.readings):
+            for index in nearest_indices(cosines, rule):
+                yield row["id"], similarities(problem, detector.problems[index], float(cosines[index]), detector.idf), 0
+    for own, problem in enumerate(detector.problems):
         cosines = detector.vectors @ detector.vectors[own]
         cosines[own] = -1
-        for place in nearest(cosines, rule):
-            other, cosine = detector.readings[place], float(cosines[place])
-            found = likenesses(reading, other, cosine, detector.rarity)
+        for index in nearest_indices(cosines, rule):
+            other, cosine = detector.problems[index], float(cosines[index])
+            found = similarities(problem, other, cosine, detector.idf)
             related = found["words"] > RELATED_WORDS and cosine > RELATED_COSINE
-            if not related and not compare(reading, other, cosine)[0]:
+            if not related and not compare(problem, other, cosine)[0]:
                 yield f"benchmark {own}", found, 0
 
 

@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder  # noqa: E402
 from magpie.records.reading import read_rows  # noqa: E402
 from magpie.similarity.dedup import find_duplicates  # noqa: E402
-from magpie.similarity.same_problem import normalise  # noqa: E402
+from magpie.similarity.normalize import normalize  # noqa: E402
 
 ORIGINAL_COSINE = 0.975
 Pair = tuple[int, int]
@@ -75,7 +75,9 @@ def show_misses(found: set[Pair], rows: list[dict[str, Any]]) -> None:
         for pair in sorted(pairs):
             print(f"\n{what}: {rows[pair[0]]['group']} {rows[pair[1]]['group']}")
             for place in pair:
-                print(f"  {rows[place]['kind']}: {rows[place]['instruction']}\n    {normalise(rows[place]['instruction'])}")
+                print(
+                    f"  {rows[place]['kind']}: {rows[place]['instruction']}\n    {normalize(rows[place]['instruction']).text}"
+                )
 
 
 def main() -> None:

@@ -56,10 +56,17 @@ def planted(count: int, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def ours(vectors: np.ndarray, sample: np.ndarray | None) -> np.ndarray:
-    """This project: the kept one of every vector."""
-    from magpie.similarity.dedup import duplicates_by_vector
+    """This project's search, and its choice of the kept ones; the first vector ranks best."""
+    from magpie.compute.vector_index import Partitions
+    from magpie.similarity.dedup import NEIGHBOURS, keep_best, neighbour_pairs, pair_cosines
 
-    return duplicates_by_vector(vectors, np.arange(len(vectors)), THRESHOLD)[0]
+    everyone = np.arange(len(vectors))
+    cosines, rows = Partitions(vectors).search(vectors, NEIGHBOURS)
+    pairs = neighbour_pairs(everyone, cosines, rows, least=THRESHOLD)
+    del cosines, rows
+    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
+    better, worse = pairs[:, 0], pairs[:, 1]
+    return keep_best(len(vectors), better, worse, pair_cosines(vectors, better, worse), everyone)[0]
 
 
 def raw_faiss(vectors: np.ndarray, sample: np.ndarray | None, neighbours: int = 2) -> np.ndarray:

@@ -25,8 +25,9 @@ from scipy.sparse import csr_matrix, hstack, vstack
 PROJECT = Path(__file__).resolve().parents[1]
 
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder  # noqa: E402
-from magpie.config.load import load_domain, load_domain_examples  # noqa: E402
 from magpie.domains.classifier import LABELS, LEAST_CONFIDENCE, OTHER_DOMAIN, WEIGHTS, DomainFeatures, DomainTagger  # noqa: E402
+from magpie.domains.config import load_domain_examples  # noqa: E402
+from magpie.generation.config import load_domain  # noqa: E402
 from magpie.records.reading import read_rows  # noqa: E402
 from magpie.records.schema import DOMAINS  # noqa: E402
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-from magpie.config.load import load_model  # noqa: E402
+from magpie.config.model_presets import load_model  # noqa: E402
 from magpie.records.reading import encode  # noqa: E402
 from magpie.serving.server import Server  # noqa: E402
 

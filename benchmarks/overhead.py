@@ -22,7 +22,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 
 from magpie.common.seeds import hashed_seed  # noqa: E402
-from magpie.config.load import load_model, load_response_styles  # noqa: E402
+from magpie.config.model_presets import load_model  # noqa: E402
+from magpie.generation.config import load_response_styles  # noqa: E402
 from magpie.models.hardware import this_machine  # noqa: E402
 from magpie.records.reading import encode, read_rows  # noqa: E402
 from magpie.serving.engine import has_gpu  # noqa: E402

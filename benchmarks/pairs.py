@@ -23,8 +23,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-from magpie.config.load import load_pair_settings  # noqa: E402
-from magpie.config.schemas import PairSettings  # noqa: E402
+from magpie.preferences.config import PairSettings, load_pair_settings  # noqa: E402
 from magpie.preferences.pairs import NoPair, PairMaker, Strategy  # noqa: E402
 from magpie.verification.annotate import verified  # noqa: E402
 from magpie.verification.pool import Job, Limits, Verifier  # noqa: E402

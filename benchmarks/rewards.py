@@ -23,7 +23,8 @@ from magpie.compute.batching import by_tokens  # noqa: E402
 from magpie.models import embedded_model as embedded  # noqa: E402
 from magpie.records.reading import read_rows  # noqa: E402
 from magpie.rewards import local as reward_heads  # noqa: E402
-from magpie.rewards.model import Conversation, RewardModel, conversation  # noqa: E402
+from magpie.rewards.base import Conversation  # noqa: E402
+from magpie.rewards.model import RewardModel, conversation  # noqa: E402
 
 IN_ORDER = 8
 """Answers in a batch that is made in the order of the file."""

@@ -1,11 +1,11 @@
-"""Clean problems: cut what leaked after them, drop what is broken, say why.
+"""Clean problems: cut what leaked after them, drop what is broken, give the reason.
 
     python exp/clean_ins.py --input_file data/job/job_ins.jsonl
 
-`instruction` becomes the problem alone, `raw_instruction` is what the model wrote, `defects` lists what was found and
-`answer_type` what the problem asks for (closed, proof, open). A problem that cannot be put right goes into the dropped file
-with `drop_reason`: empty, too_long, not_english, not_math, truncated, unbalanced or too_short. The words and limits that
-decide are in configs/cleaning.yaml.
+`instruction` becomes the problem alone, `raw_instruction` is the model's own text, `defects` lists the defects found and
+`answer_type` the type of answer that the problem asks for (closed, proof, open). A problem that cannot be repaired goes into
+the dropped file with `drop_reason`: empty, too_long, not_english, not_math, truncated, unbalanced or too_short. The words and
+limits that decide are in configs/cleaning.yaml.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 from magpie.cleaning.clean import as_record, clean, raw_text
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.load import load_model
-from magpie.generation.session import generate
+from magpie.config.model_presets import load_model
+from magpie.generation.session import ModelOptions, generate
 from magpie.runs.one_pass import Stream
 from magpie.runs.run import Run
-from magpie.runs.stage import open_rows, open_run, stream
+from magpie.runs.stage import StageOptions, open_rows, open_run, stream
 from magpie.tagging.problem_judge import ProblemJudge, agreement_rows
 
 STAGE, SUFFIX = "clean_ins.py", "_clean"
@@ -33,12 +33,11 @@ def parse_args() -> argparse.Namespace:
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _clean)")
     flags.add_language(parser)
-    parser.add_argument(
+    flags.switch(
+        parser,
         "--judge",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="ask the model of --model_path too whether each problem is complete, self-contained and has one definite answer; "
-        "its verdict is recorded beside that of the rules, which decide (default off)",
+        "also ask the model of --model_path whether each problem is complete, self-contained and has one definite answer; its "
+        "verdict is recorded beside that of the rules, which decide",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of a server that is started for --judge (default 0)")
     flags.add_model(parser, default="none is needed without --judge")
@@ -49,33 +48,38 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def clean_only(args: argparse.Namespace, arguments: dict[str, Any]) -> Run | None:
+def clean_only(options: StageOptions, language: str) -> Run | None:
     """Clean by rules, in one quick pass."""
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
-        cleaned = clean(raw_text(record), language=flags.language_of(args))
+        cleaned = clean(raw_text(record), language=language)
         row = as_record(record, cleaned)
         out.drop(row, cleaned.drop_reason) if cleaned.drop_reason else out.keep(row)
 
-    return stream(STAGE, args, SUFFIX, arguments, work)
+    return stream(STAGE, options, SUFFIX, {"language": language}, work)
 
 
-def clean_and_judge(args: argparse.Namespace, arguments: dict[str, Any]) -> Run | None:
+def clean_and_judge(options: StageOptions, language: str, model_path: str, model: ModelOptions) -> Run | None:
     """Clean by rules, and ask the model too."""
-    preset = load_model(args.model_path)
-    run = open_run(STAGE, args, SUFFIX, arguments | {"judge": preset.model})
-    judge = ProblemJudge(preset, flags.language_of(args))
-    done = generate(run, preset, args, open_rows(run, args.input_file), judge.work, try_template=judge.try_template)
-    if done:
-        for name, said in agreement_rows(run.paths):
-            log.info("%s: %s", name, said)
-    return run if done else None
+    preset = load_model(model_path)
+    run = open_run(STAGE, options, SUFFIX, {"language": language, "judge": preset.model})
+    judge = ProblemJudge(preset, language)
+    items = open_rows(run, options.input_file)
+    if not generate(run, preset, model, options, items, judge.work, try_template=judge.try_template):
+        return None
+    for name, counts in agreement_rows(run.paths):
+        log.info("%s: %s", name, counts)
+    return run
 
 
 def main() -> None:
     """Run the stage."""
     args = parse_args()
-    run = (clean_and_judge if args.judge else clean_only)(args, {"language": args.language})
+    options = flags.options_from(args, StageOptions)
+    if args.judge:
+        run = clean_and_judge(options, args.language, args.model_path, flags.options_from(args, ModelOptions))
+    else:
+        run = clean_only(options, args.language)
     if run:
         log.info("next: python exp/gen_res.py --model_path MODEL --input_file %s", run.paths.output)
 

@@ -1,15 +1,15 @@
-"""Put jobs or shards together into one file.
+"""Concatenate jobs or shards into one file.
 
     python exp/concat.py --inputs data/job_a data/job_b more.jsonl --stage ins_res --output_file data/both/both.jsonl
     python exp/concat.py --shards data/job/job_ins_res.jsonl
 
-An input is a file, or a job's folder: then its file X_STAGE.jsonl is taken (--stage; default: the one finished file that no
-other stage went on from). Every record gets `source`, the name of its job or file, unless it has one. With --ids prefix (the
+An input is a file, or a job's folder: then its file X_STAGE.jsonl is used (--stage; default: the only finished file that no
+other stage has read). Every record gets `source`, the name of its job or file, unless it has one. With --ids prefix (the
 default) ids become SOURCE/ID, and so do those that point to another record (`duplicate_of`, `min_similar_conversation_id`);
-`original_id` keeps what was there. With --ids keep they stay, and an id that two inputs share is refused.
+`original_id` keeps the earlier one. With --ids keep they stay, and an id that two inputs share is refused.
 
---shards FILE puts the shards of FILE together (--shard 1/N … N/N of the stage that makes it): the file, its dropped file and
-its run file become what one worker would have left. A set that is not complete, or of different runs, is refused.
+--shards FILE joins the shards of FILE (--shard 1/N … N/N of the stage that makes it): the file, its dropped file and its run
+file become what one worker would have left. A set that is incomplete, or of different runs, is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from magpie.common.console import log, run_program
 from magpie.common.progress import StageBar
 from magpie.records.reading import checked_rows, fingerprint
 from magpie.runs.merging import Source, join, labelled, refuse_shared_ids
-from magpie.runs.one_pass import Stream
+from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Run
 from magpie.runs.shards import join_shards, shard_set
 from magpie.runs.stage import begins, malformed
@@ -35,16 +35,11 @@ def parse_args() -> argparse.Namespace:
     parser = flags.Parser(__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--inputs", nargs="+", type=Path, metavar="PATH", help="files and job folders, in order")
-    what.add_argument("--shards", type=Path, metavar="FILE", help="the file whose shards are to be put together")
-    parser.add_argument("--output_file", type=Path, help="the file to make (.jsonl), of --inputs")
+    what.add_argument("--shards", type=Path, metavar="FILE", help="the file whose shards are joined")
+    parser.add_argument("--output_file", type=Path, help="the file to write (.jsonl), with --inputs")
     parser.add_argument("--stage", help="which file of a job's folder: the end of its name, like ins_res (default: the last)")
     parser.add_argument("--ids", choices=["prefix", "keep"], default="prefix", help="(default prefix: SOURCE/ID)")
-    parser.add_argument(
-        "--skip_malformed",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="put malformed lines into the dropped file instead of refusing the input (default off)",
-    )
+    flags.add_skip_malformed(parser)
     flags.add_run(parser)
     args = parser.parse_args()
     if args.inputs and not args.output_file:
@@ -54,44 +49,42 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def copy(source: Source, out: Stream, bar: StageBar, args: argparse.Namespace) -> None:
+def copy(source: Source, out: Stream, bar: StageBar, *, skip_malformed: bool, prefix: bool) -> None:
     """Write a source's records."""
-    for row in checked_rows(source.path, skip_malformed=args.skip_malformed):
+    for row in checked_rows(source.path, skip_malformed=skip_malformed):
         if row.record is None:
             record, reason, detail = malformed(row)
             out.drop({"source": source.name} | record, reason, detail)
         else:
-            out.keep(join(row.record, source.name, row.line, prefix=args.ids == "prefix"))
+            out.keep(join(row.record, source.name, row.line, prefix=prefix))
         bar.update(closed=1, dropped=out.dropped)
 
 
-def put_together(args: argparse.Namespace) -> None:
-    """Make the file that the shards are of."""
-    shards = shard_set(args.shards)
-    told = shards.run_file()
-    rows, arguments, inputs = told["counts"]["read"], told["arguments"], told["inputs"]
-    run = Run(told["stage"], args.shards, rows=rows, arguments=arguments, inputs=inputs, input_files=tuple(shards.paths))
-    if shards.is_newer():
-        log.info("a shard has been made again since %s was put together", args.shards)
-        args.overwrite = True
-    if begins(run, overwrite=args.overwrite, check=args.check):
+def put_together(file: Path, *, overwrite: bool, check: bool) -> None:
+    """Write the file that the shards belong to."""
+    shards = shard_set(file)
+    whole = shards.run_file()
+    rows, arguments, inputs = whole.counts.read, whole.arguments, whole.inputs
+    run = Run(whole.stage, file, rows=rows, arguments=arguments, inputs=inputs, input_files=tuple(shards.paths))
+    if not overwrite and shards.is_newer():
+        log.info("a shard has been made again since %s was put together", file)
+        overwrite = True
+    if begins(run, overwrite=overwrite, check=check):
         join_shards(shards)
-        log.info(
-            "%s: %d rows of %d shards, which may be deleted now", args.shards, told["counts"]["written"], len(shards.paths)
-        )
+        log.info("%s: %d rows of %d shards, which may be deleted now", file, whole.counts.written, len(shards.paths))
 
 
 def main() -> None:
     """Run the stage."""
     args = parse_args()
     if args.shards:
-        put_together(args)
+        put_together(args.shards, overwrite=args.overwrite, check=args.check)
     else:
         merge(args)
 
 
 def merge(args: argparse.Namespace) -> None:
-    """Make a file of several jobs or files."""
+    """Write one file from several jobs or files."""
     sources = labelled(args.inputs, args.stage)
     arguments: dict[str, Any] = {"sources": [source.name for source in sources], "ids": args.ids}
     prints = {f"inputs {source.name}": fingerprint(source.path) for source in sources}
@@ -101,9 +94,9 @@ def merge(args: argparse.Namespace) -> None:
         return
     if args.ids == "keep":
         refuse_shared_ids(sources, skip_malformed=args.skip_malformed)
-    with run.stream() as out, StageBar("concat", None, 0) as bar:
+    with open_stream(run) as out, StageBar("concat", None, 0) as bar:
         for source in sources:
-            copy(source, out, bar, args)
+            copy(source, out, bar, skip_malformed=args.skip_malformed, prefix=args.ids == "prefix")
     show_summary(run.stage, run.paths, run.totals)
 
 

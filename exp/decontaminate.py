@@ -1,12 +1,12 @@
-"""Drop the problems that are in a benchmark, and certify what was compared.
+"""Drop the problems that are in a benchmark, and certify the comparison.
 
     python exp/decontaminate.py --input_file data/job/job_ins_res.jsonl --benchmarks math500 aime24 my_tests.csv
 
-X.jsonl → X_decontaminated.jsonl and X_decontaminated_dropped.jsonl. A dropped record says in `contamination` which benchmark
-and which row it is, how that was found and how sure it is. X_decontaminated.certificate.json has the benchmarks with their
-revisions, rows and hits, for the data card; the run file has it too. A benchmark is a file (.jsonl, .json, .csv, .parquet), a
-name of configs/benchmarks.yaml or a hub id. No text of a benchmark is written anywhere: what is dropped for a private one (HLE)
-keeps its id alone. A record with HLE's canary string stops the run.
+X.jsonl → X_decontaminated.jsonl and X_decontaminated_dropped.jsonl. A dropped record names in `contamination` the benchmark
+and its row, the method that found it and the score. X_decontaminated.certificate.json lists the benchmarks with their
+revisions, rows and hits, for the data card; the run file has the same. A benchmark is a file (.jsonl, .json, .csv, .parquet),
+a name in configs/benchmarks.yaml or a hub id. No text of a benchmark is written anywhere: a record dropped for a private one
+(HLE) keeps nothing but its id. A record with HLE's canary string stops the run.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from magpie.common.console import log, run_program
 from magpie.common.files import write_atomically
 from magpie.common.progress import StageBar
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
-from magpie.config.load import load_benchmark_list, load_contamination
 from magpie.records.reading import encode, open_input
 from magpie.runs.run import Run
-from magpie.runs.stage import begins, open_rows, open_run, output_of
+from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
+from magpie.similarity.config import load_benchmark_list, load_contamination
 from magpie.similarity.contamination import Detector, Hit, certificate, refuse_canaries
 from magpie.similarity.test_sets import load_benchmarks
 
 SUFFIX = "_decontaminated"
 BATCH = 256
-"""Records that are held at a time."""
+"""Records compared at a time."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,22 +42,24 @@ def parse_args() -> argparse.Namespace:
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help=f"(default: the input's stem with {SUFFIX})")
     group = parser.add_argument_group("benchmarks")
-    group.add_argument("--benchmarks", nargs="+", required=True, help="files, names of configs/benchmarks.yaml, or hub ids")
+    group.add_argument("--benchmarks", nargs="+", required=True, help="files, names in configs/benchmarks.yaml, or hub ids")
     group.add_argument(
-        "--problem_column", help="the problem's column in files and other hub sets (default: problem, question, …)"
+        "--problem_column", help="column of the problem in files and other hub sets (default: problem, question, …)"
     )
     group.add_argument(
-        "--config", type=Path, help="when a problem counts as a benchmark's (default configs/contamination.yaml)"
+        "--config", type=Path, help="thresholds for a match with a benchmark (default configs/contamination.yaml)"
     )
     group.add_argument("--embedding_model", default=DEFAULT_EMBEDDING_MODEL, help=f"(default {DEFAULT_EMBEDDING_MODEL})")
-    group.add_argument("--embedding_cache", type=Path, help="keeps the vectors (default: embeddings.sqlite beside the output)")
+    group.add_argument(
+        "--embedding_cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite beside the output)"
+    )
     flags.add_run(parser)
     return parser.parse_args()
 
 
-def work(run: Run, args: argparse.Namespace, detector: Detector) -> None:
-    """Keep or drop every record that has not been done yet."""
-    rows = open_rows(run, args.input_file)
+def work(run: Run, input_file: Path, detector: Detector) -> None:
+    """Keep or drop every record that is not finished."""
+    rows = open_rows(run, input_file)
     with StageBar("decontaminate", run.rows, run.closed) as bar:
         while batch := list(itertools.islice(rows, BATCH)):
             hits = detector.find([record["instruction"] or "" for _, record in batch])
@@ -70,7 +72,7 @@ def work(run: Run, args: argparse.Namespace, detector: Detector) -> None:
 
 
 def drop(run: Run, index: int, record: dict[str, Any], hit: Hit) -> None:
-    """Drop a record with the evidence; where its text is a private benchmark's, without the text."""
+    """Drop a record with the evidence; without its text if that is a private benchmark's."""
     detail = f"{hit.benchmark}, row {hit.row}: {hit.method}, {hit.score:.2f}"
     if hit.private:
         record = {"id": record.get("id")}
@@ -82,21 +84,22 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     known, rules = load_benchmark_list(), load_contamination(args.config)
-    open_input(args.input_file).close()  # a wrong path shows before the hub is asked
+    open_input(args.input_file).close()  # a wrong path fails before the hub is asked
     benchmarks = load_benchmarks(args.benchmarks, known, args.problem_column)
     methods = {"embedding_model": args.embedding_model, **msgspec.to_builtins(rules)}
     arguments = {"benchmarks": {one.name: one.fingerprint for one in benchmarks}, **methods}
     files = {f"benchmarks {one.name}": one.path for one in benchmarks if one.path}
-    run = open_run("decontaminate.py", args, SUFFIX, arguments, inputs=files)
+    options = flags.options_from(args, StageOptions)
+    run = open_run("decontaminate.py", options, SUFFIX, arguments, inputs=files)
     refuse_canaries(args.input_file, known.canaries)
     if not begins(run, overwrite=args.overwrite, check=args.check):
         return
-    output = output_of(args, SUFFIX)
+    output = options.output(SUFFIX)
     certificate_file = output.with_suffix(".certificate.json")
     certificate_file.unlink(missing_ok=True)
     embedder = Embedder(args.embedding_model, cache=args.embedding_cache or output.with_name("embeddings.sqlite"))
     with run.session(overwrite=args.overwrite):
-        work(run, args, Detector(benchmarks, rules, embedder.encode))
+        work(run, args.input_file, Detector(benchmarks, rules, embedder.encode))
         run.notes["certificate"] = certificate(benchmarks, run.dropped(), methods)
         write_atomically(certificate_file, [msgspec.json.format(encode(run.notes["certificate"]), indent=1)])
         run.finish()

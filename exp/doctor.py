@@ -1,10 +1,10 @@
-"""Say what this machine can run, and what to do about what it cannot.
+"""Diagnose what this machine can run, with a remedy for what it cannot.
 
     python3 exp/doctor.py
 
-Looks at Python, GPUs and driver, memory, disk, the installed packages against the locks, the embedded model, the login of the
-hub, the servers of MAGPIE_BASE_URL, and at every model of configs/models: whether it fits here and with what settings. Works
-before the set-up; changes nothing, downloads nothing. Each line is ok, note or problem, with a remedy after an arrow.
+Checks Python, GPUs and driver, memory, disk, the installed packages against the locks, the embedded model, the login of the
+hub, the servers of MAGPIE_BASE_URL, and for every model of configs/models if it fits here and with what settings. Works before
+the set-up; changes nothing, downloads nothing. Each line is ok, note or problem, with a remedy after an arrow.
 Exit code: 0, or 1 if there is a problem.
 """
 
@@ -29,13 +29,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         "--problems",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="show only what has a remedy (default off)",
+        help="show only findings with a remedy (default off)",
     )
     return parser.parse_args(arguments)
 
 
 def use_the_set_up() -> None:
-    """Go on in .venv's own Python where it works: what is asked there is what the stages will find."""
+    """Continue in .venv's own Python if it works, so that the findings are those of the stages."""
     python = PROJECT / ".venv" / "bin" / "python"
     if Path(sys.prefix).resolve() == (PROJECT / ".venv").resolve() or not python.exists():
         return

@@ -1,10 +1,10 @@
-"""Write a data set that trainers read.
+"""Write a data set for trainers.
 
     python exp/export.py --format sharegpt --input_file data/job/job_ins_clean_res.jsonl
     python exp/export.py --format messages --input_file data/job/job_ins_clean_res.jsonl --output_folder data/job/job_sft
 
 Formats: `sharegpt` (conversations), `messages` (chat messages), `rlvr` (prompt and verified answer). The chain of thought goes
-into <think>…</think> before the solution (--no-reasoning leaves it out). An answer that did not end by itself
+into <think>…</think> before the solution (--no-reasoning leaves it out). A response that did not end by itself
 (`finish_reason` other than `stop`) is dropped unless --keep_unfinished.
 
 Without --output_folder: one JSON Lines file. With it: a folder that `datasets.load_dataset` reads, Parquet or JSON Lines under
@@ -20,14 +20,14 @@ from typing import Any
 
 from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
-from magpie.config.load import load_model
+from magpie.config.model_presets import load_model
 from magpie.export.card import Card, Facts, write_card
 from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata
 from magpie.export.writer import FILE_TYPES, TableWriter, split_of
 from magpie.records.reading import known_keys
-from magpie.runs.one_pass import Stream
+from magpie.runs.one_pass import Stream, open_folder_stream
 from magpie.runs.run import Run
-from magpie.runs.stage import begins, one_pass, stream, stream_run
+from magpie.runs.stage import StageOptions, begins, one_pass, stream, stream_run
 from magpie.runs.summary import show_summary
 
 DECISIVE = ("format", "reasoning", "keep_unfinished")
@@ -40,35 +40,25 @@ def parse_args() -> argparse.Namespace:
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with the format's name)")
     parser.add_argument("--format", choices=list(FORMATS), default="sharegpt", help="(default sharegpt)")
-    parser.add_argument(
-        "--reasoning",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="put the chain of thought before the solution (default on)",
-    )
-    parser.add_argument(
-        "--keep_unfinished",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="keep answers that were cut or ended in a loop (default off)",
-    )
+    flags.switch(parser, "--reasoning", "put the chain of thought before the solution", default=True)
+    flags.switch(parser, "--keep_unfinished", "keep responses that were cut or ended in a loop")
     group = parser.add_argument_group("data-set folder")
     group.add_argument("--output_folder", type=Path, help="write a data set into this folder instead of one file")
     group.add_argument("--file_type", choices=FILE_TYPES, default="parquet", help="(default parquet)")
     share = flags.number(float, least=0.0, most=0.9)
     group.add_argument("--test_share", type=share, default=0.0, help="share of the rows in the test split (default 0: none)")
     group.add_argument("--seed", type=flags.not_negative, default=0, help="seed of the split (default 0)")
-    group.add_argument("--for_model", help="the model to train: adds its training template where its own drops <think>")
+    group.add_argument("--for_model", help="the model to train: adds its training template if its own drops <think>")
     group.add_argument("--license", default="other", help="the data card's licence, as the hub names it (default other)")
     group.add_argument("--title", help="the data card's title (default: the folder's name)")
     group.add_argument(
         "--push_to_hub", metavar="NAME", help="upload it as owner/name (token: HF_TOKEN or `.venv/bin/hf auth login`)"
     )
-    group.add_argument(
+    flags.switch(
+        group,
         "--private",
-        action=argparse.BooleanOptionalAction,
+        "let only you and your organisation see it on the hub; an existing data set keeps its visibility",
         default=True,
-        help="whether only you and yours see it on the hub (default on; a data set that is there keeps what it has)",
     )
     flags.add_run(parser)
     args = parser.parse_args()
@@ -93,18 +83,18 @@ def to_file(args: argparse.Namespace, options: Options) -> None:
             out.keep_several(row) if isinstance(row, list) else out.keep(row)
 
     arguments = {name: getattr(args, name) for name in DECISIVE}
-    stream(
-        "export.py", args, f"_{args.format}", arguments, work, required=chosen.needs, known=known_keys(tuple(chosen.columns))
-    )
+    known = known_keys(tuple(chosen.columns))
+    stage = flags.options_from(args, StageOptions)
+    stream("export.py", stage, f"_{args.format}", arguments, work, required=chosen.needs, known=known)
 
 
 def open_folder(args: argparse.Namespace) -> Run:
-    """Return the run that makes the folder; what is there and was not made by this program is never replaced."""
+    """Return the run that makes the folder; a folder that this program did not make is never replaced."""
     folder: Path = args.output_folder
     if not folder.name:
         raise MagpieError(f"--output_folder {folder}: name a folder of its own, like data/job/job_sft")
     arguments = {name: getattr(args, name) for name in DECISIVE_OF_FOLDERS}
-    run = stream_run("export.py", args, "", arguments, folder=folder)
+    run = stream_run("export.py", flags.options_from(args, StageOptions), "", arguments, folder=folder)
     if folder.exists() and (not run.paths.run.exists() or args.input_file.resolve().is_relative_to(folder.resolve())):
         raise MagpieError(f"--output_folder {folder} is there, and was not made by export.py. Choose another")
     return run
@@ -114,7 +104,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
     """Write the rows, the card and the training template into the folder."""
     chosen, facts = FORMATS[args.format], Facts()
     columns = chosen.columns | {name: kind for name, kind in METADATA.items() if name not in chosen.columns}
-    with run.stream_folder() as (folder, out):
+    with open_folder_stream(run) as (folder, out):
         with TableWriter(folder, columns, args.file_type) as table:
 
             def work(out: Stream, index: int, record: dict[str, Any]) -> None:
@@ -130,7 +120,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
                 out.kept_elsewhere()
 
             known = known_keys((*chosen.columns, *METADATA))
-            one_pass("export.py", args, out, work, required=chosen.needs, known=known)
+            one_pass("export.py", flags.options_from(args, StageOptions), out, work, required=chosen.needs, known=known)
         if not table.counts:
             raise MagpieError(f"{args.input_file}: no record gives a row ({dict(run.totals.dropped)}). Nothing is written")
         if template:

@@ -3,8 +3,8 @@
     python exp/filter.py --config configs/filters/sft.yaml --input_file data/job/job_ins_res_verified.jsonl
 
 Writes `X_filtered.jsonl`, each kept record unchanged, and `X_filtered_dropped.jsonl` with `drop_reason` and `drop_detail`. The
-rules are data: see the presets in configs/filters. `--balance domain` evens the fields of mathematics, `--top 1000 --by
-instruct_reward` takes the best (shared out evenly over the fields, with both), `--shuffle` mixes the order.
+rules are data: see the presets in configs/filters. `--balance domain` balances the domains, `--top 1000 --by instruct_reward`
+keeps the best (the same number per domain, if both are given), `--shuffle` randomizes the order.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.load import load_filter
 from magpie.records.reading import known_keys
 from magpie.runs.one_pass import Stream
-from magpie.runs.stage import output_of, stream
+from magpie.runs.stage import StageOptions, stream
+from magpie.selection.config import load_filter
 from magpie.selection.rules import Filter, key_of
 from magpie.selection.sampling import Selection
 
@@ -34,21 +34,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--config", required=True, help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished"
     )
-    group = parser.add_argument_group("choice among what passes")
-    group.add_argument("--balance", metavar="FIELD", help="as many of each value of this field (domain, difficulty, …)")
-    group.add_argument("--top", type=flags.positive, metavar="N", help="N records at most (needs --by or --shuffle)")
-    group.add_argument("--by", metavar="FIELD", help="the number that ranks them (default: chance)")
+    group = parser.add_argument_group("selection from what passes")
     group.add_argument(
-        "--ascending", action=argparse.BooleanOptionalAction, default=False, help="the lowest --by first (default: the highest)"
+        "--balance", metavar="FIELD", help="the same number of records per value of this key (domain, difficulty, …)"
     )
-    group.add_argument(
-        "--shuffle", action=argparse.BooleanOptionalAction, default=False, help="write them in a random order (default off)"
-    )
-    group.add_argument("--seed", type=flags.not_negative, default=0, help="seed of what is by chance (default 0)")
+    group.add_argument("--top", type=flags.positive, metavar="N", help="at most N records (needs --by or --shuffle)")
+    group.add_argument("--by", metavar="FIELD", help="the key whose number ranks them (default: random)")
+    flags.switch(group, "--ascending", "rank the lowest --by first")
+    flags.switch(group, "--shuffle", "write them in a random order")
+    group.add_argument("--seed", type=flags.not_negative, default=0, help="seed of the random choices (default 0)")
     flags.add_run(parser)
     args = parser.parse_args()
     if args.top is not None and not (args.by or args.shuffle):
-        parser.error("--top needs --by FIELD (the best) or --shuffle (by chance)")
+        parser.error("--top needs --by FIELD (the best) or --shuffle (at random)")
     if args.by and args.top is None and not args.balance:
         parser.error("--by ranks for --top or --balance, and neither is given")
     return args
@@ -57,6 +55,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the stage."""
     args = parse_args()
+    options = flags.options_from(args, StageOptions)
     preset = load_filter(args.config)
     rules = Filter(preset, f"--config {args.config}")
     choice: dict[str, Any] = {name: getattr(args, name) for name in ("balance", "by", "top", "ascending", "shuffle", "seed")}
@@ -72,7 +71,7 @@ def main() -> None:
             elif not chooses:
                 out.keep_unchanged()
             else:
-                folder = output_of(args, "_filtered").parent
+                folder = options.output("_filtered").parent
                 selection = selection or stack.enter_context(Selection(folder, **choice))
                 selection.add(out, record)
 
@@ -84,7 +83,7 @@ def main() -> None:
 
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
         arguments = {"rules": msgspec.to_builtins(preset.rules), **choice}
-        stream("filter.py", args, "_filtered", arguments, work, known=known_keys(rules.keys + chosen_by), at_end=at_end)
+        stream("filter.py", options, "_filtered", arguments, work, known=known_keys(rules.keys + chosen_by), at_end=at_end)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Find duplicates: the same problem in other layout or words, in one file or in several.
+"""Find duplicates: the same problem in another layout or other words, in one file or in several.
 
     python exp/gen_dis.py --input_file data/job/job_ins_res.jsonl
     python exp/gen_dis.py --input_file X_sharegpt.jsonl --against data/earlier/earlier_sharegpt.jsonl
 
 Reads records, or ShareGPT conversations, and writes each input's `X_distance.jsonl`: the same rows with `duplicate_of` (null:
 this one is kept) and `duplicate_evidence`, and Magpie's `min_neighbor_distance`, `repeat_count` and
-`min_similar_conversation_id`. The kept one of a group is verified, then of better quality, then of higher reward, then has the
-smaller id. The same words with other numbers are another problem. Nothing is dropped here: filter.py does that. With --ray a
-cluster does the work, with the same result. Stopped at any moment, the same command goes on with the embeddings that are there.
+`min_similar_conversation_id`. Kept of a group is the verified one, then the one of better quality, then of higher reward, then
+with the smaller id. The same words with other numbers are another problem. Nothing is dropped here: filter.py does that. With
+--ray a cluster does the work, with the same result. Rerun the same command to resume with the embeddings computed so far.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from magpie.compute.executors import workers_at
 from magpie.compute.index_folder import IndexFolder
 from magpie.runs.one_pass import Stream
 from magpie.runs.run import Run
-from magpie.runs.stage import begins, stream_rows, stream_run
+from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
 from magpie.similarity.compare_files import Compared, compare_files
 
 DISTANCE = 0.05
@@ -41,16 +41,13 @@ def parse_args() -> argparse.Namespace:
         help="one or several files to compare with each other, each with its own output: records with `instruction`, or "
         "ShareGPT conversations; JSON Lines or a JSON array, also .gz or .zst",
     )
-    group.add_argument("--against", type=Path, nargs="+", default=[], help="earlier data sets: kept as they are, not written")
     group.add_argument(
-        "--index", type=Path, help="folder with the kept records of earlier runs; those kept now are added (default: none)"
+        "--against", type=Path, nargs="+", default=[], help="earlier data sets: all their records are kept, none is written"
     )
     group.add_argument(
-        "--skip_malformed",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="put malformed lines into the dropped file instead of refusing the input (default off)",
+        "--index", type=Path, help="folder of the records kept in earlier runs; those kept now are added (default: none)"
     )
+    flags.add_skip_malformed(group)
     parser.add_argument("--output_file", type=Path, help="of a single input (default: the input's stem with _distance)")
     parser.add_argument(
         "--embedding_model",
@@ -58,8 +55,8 @@ def parse_args() -> argparse.Namespace:
         help=f"sentence-transformers model: a folder or a hub id; Magpie's is sentence-transformers/all-mpnet-base-v2 (default "
         f"{DEFAULT_EMBEDDING_MODEL})",
     )
-    parser.add_argument("--device", help="for the embeddings, as torch names it (default: a GPU where there is one)")
-    parser.add_argument("--cache", type=Path, help="file that keeps embeddings (default: embeddings.sqlite beside the output)")
+    parser.add_argument("--device", help="for the embeddings, as torch names it (default: a GPU if there is one)")
+    parser.add_argument("--cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite beside the output)")
     parser.add_argument(
         "--distance_threshold",
         type=flags.number(float, above=0.0, most=4.0),
@@ -72,8 +69,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def runs_of(args: argparse.Namespace) -> list[tuple[argparse.Namespace, Run]]:
-    """Return each input's own arguments and its run, after checking that they fit together."""
+def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
+    """Return each input's own options and its run, after checking that they fit together."""
     files: list[Path] = args.input_file
     if args.output_file and len(files) > 1:
         raise MagpieError("--output_file is for a single --input_file; several get their names from their inputs")
@@ -83,9 +80,10 @@ def runs_of(args: argparse.Namespace) -> list[tuple[argparse.Namespace, Run]]:
     arguments = {name: getattr(args, name) for name in ("embedding_model", "distance_threshold")} | {
         "index": str(args.index) if args.index else None
     }
+    switches = {name: getattr(args, name) for name in ("skip_malformed", "overwrite", "check")}
     found = []
     for path in files:
-        own = argparse.Namespace(**vars(args) | {"input_file": path})
+        own = StageOptions(input_file=path, output_file=args.output_file, shard=None, **switches)
         others = {f"input_file {other.name}": other for other in files if other != path}
         others |= {f"against {other.name}": other for other in args.against}
         found.append((own, stream_run("gen_dis.py", own, "_distance", arguments, inputs=others)))
@@ -94,8 +92,8 @@ def runs_of(args: argparse.Namespace) -> list[tuple[argparse.Namespace, Run]]:
     return found
 
 
-def write(run: Run, own: argparse.Namespace, compared: Compared) -> None:
-    """Write one input's records with what was found."""
+def write(run: Run, own: StageOptions, compared: Compared) -> None:
+    """Write one input's records with their duplicates and distances."""
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
         out.keep(record | compared.of(own.input_file, index))

@@ -1,11 +1,10 @@
-"""Make problems: the model, given its chat template up to where the user speaks, writes them by itself.
+"""Generate problems: given its chat template up to the user's turn, the model writes them by itself.
 
     python exp/gen_ins.py --model_path smollm2 --total_prompts 64 --output_file data/job/job_ins.jsonl
 
 Writes `id`, `instruction`, `pre_query_template`, `target_domain`, `template_id`, `gen_input_configs` and `created`. Ends with
 exactly --total_prompts rows: a sample that is empty, cut off at --max_tokens or refused by the server is replaced and counted.
-With --clean so is one that cleaning drops, and every row has the keys of clean_ins.py.
-Stopped at any moment, the same command goes on.
+With --clean so is one that cleaning drops, and every row has the keys of clean_ins.py. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -18,18 +17,20 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.load import PROJECT, load_model
-from magpie.generation.problems import Maker
-from magpie.generation.session import generate
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
+from magpie.generation.problems import ProblemGenerator, ProblemOptions
+from magpie.generation.session import ModelOptions, SamplingOptions, generate
 from magpie.records.reading import stem_of
 from magpie.records.schema import DOMAINS
 from magpie.runs.run import Run
+from magpie.runs.stage import RunOptions
 
 
 def parse_args() -> argparse.Namespace:
     """Return the checked command line."""
     parser = flags.Parser(__doc__)
-    parser.add_argument("--total_prompts", type=flags.positive, required=True, help="problems to make")
+    parser.add_argument("--total_prompts", type=flags.positive, required=True, help="problems to generate")
     parser.add_argument("--output_file", type=Path, help="(default: data/MODEL_TIME/MODEL_TIME_ins.jsonl)")
     add_steering(parser)
     add_samples(parser)
@@ -41,14 +42,14 @@ def parse_args() -> argparse.Namespace:
     if args.task_templates and not args.domain:
         args.domain = list(DOMAINS)
     if len(set(args.domain)) != len(args.domain):
-        parser.error("--domain names a field twice")
+        parser.error("--domain names one domain twice")
     if args.domain_weights and len(args.domain_weights) != len(args.domain):
-        parser.error(f"--domain_weights has {len(args.domain_weights)} numbers for {len(args.domain)} fields")
+        parser.error(f"--domain_weights has {len(args.domain_weights)} numbers for {len(args.domain)} domains")
     return args
 
 
 def add_steering(parser: flags.Parser) -> None:
-    """What problems are asked for, and how they begin."""
+    """Add the flags of steering: the problems that are asked for, and how they begin."""
     group = parser.add_argument_group("steering")
     group.add_argument(
         "--control_tasks",
@@ -56,53 +57,36 @@ def add_steering(parser: flags.Parser) -> None:
         default="math",
         help="what the system prompt asks for (default math)",
     )
-    group.add_argument("--domain", nargs="+", choices=DOMAINS, default=[], help="fields of mathematics instead")
+    group.add_argument("--domain", nargs="+", choices=DOMAINS, default=[], help="domains of mathematics instead")
     group.add_argument(
         "--domain_weights",
         nargs="+",
         type=flags.number(float, above=0.0),
-        help="a weight for each field of --domain (default: equal)",
+        help="one weight per domain of --domain (default: equal)",
     )
-    group.add_argument(
-        "--task_templates",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="steer with the fields' task templates too; all fields if no --domain is given (default off)",
+    flags.switch(
+        group, "--task_templates", "steer with the domains' task templates too, with all domains if no --domain is given"
     )
     group.add_argument(
         "--first_token_temperature",
         type=flags.number(float, above=0.0, most=2.0),
         help="temperature of the first token alone, for more variety ('flaming tokens'; needs a vLLM server; default off)",
     )
-    group.add_argument(
-        "--ban_markdown",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="no problem begins with a token that opens markdown (needs a vLLM server; default off)",
-    )
+    flags.switch(group, "--ban_markdown", "let no problem begin with a token that opens markdown; needs a vLLM server")
 
 
 def add_samples(parser: flags.Parser) -> None:
-    """How many samples are taken, and which of them count."""
+    """Add the flags of samples: how many are drawn, and which of them count."""
     group = parser.add_argument_group("samples")
     group.add_argument("--preflight", type=flags.not_negative, default=20, help="samples to check first, 0: none (default 20)")
-    group.add_argument(
-        "--max_attempts", type=flags.positive, help="samples at most (default: 10 for each problem, at least 200)"
-    )
-    group.add_argument(
+    group.add_argument("--max_attempts", type=flags.positive, help="maximum samples (default: 10 per problem, at least 200)")
+    flags.switch(
+        group,
         "--clean",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="clean every problem as clean_ins.py does, and go on until --total_prompts clean ones are there, within "
-        "--max_attempts (default off)",
+        "clean every problem as clean_ins.py does, and go on until there are --total_prompts clean ones, within --max_attempts",
     )
     flags.add_language(parser)
-    group.add_argument(
-        "--request_seeds",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="a seed for each request; slows vLLM's sampler (default off)",
-    )
+    flags.switch(group, "--request_seeds", "send a seed with every request; slows vLLM's sampler")
 
 
 def main() -> None:
@@ -111,8 +95,9 @@ def main() -> None:
     preset = load_model(args.model_path)
     job = f"{preset.name}_{datetime.now():%Y%m%d_%H%M%S}"
     output = args.output_file or PROJECT / "data" / job / f"{job}_ins.jsonl"
-    sampling = flags.sampling_of(args, preset.problems)
-    maker = Maker(args, preset, sampling, stem_of(output).removesuffix("_ins"))
+    sampling = flags.options_from(args, SamplingOptions).over(preset.problems)
+    problems = flags.options_from(args, ProblemOptions)
+    generator = ProblemGenerator(problems, preset, sampling, stem_of(output).removesuffix("_ins"))
     arguments = {
         "model_path": preset.model,
         "total_prompts": args.total_prompts,
@@ -134,9 +119,10 @@ def main() -> None:
             )
         },
     }
+    model, options = flags.options_from(args, ModelOptions), flags.options_from(args, RunOptions)
     ours = args.shard.path(output) if args.shard else output
     run = Run("gen_ins.py", ours, rows=args.total_prompts, arguments=arguments, shard=args.shard)
-    if generate(run, preset, args, maker.rows(run), maker.make, try_template=maker.try_template):
+    if generate(run, preset, model, options, generator.rows(run), generator.work, try_template=generator.try_template):
         samples = run.totals.written + run.totals.dropped.total()
         log.info("%d of %d samples (%d%%) are %sproblems", run.rows, samples, 100 * run.rows // samples, "clean " * args.clean)
         log.info("next: python exp/clean_ins.py --input_file %s", ours)

@@ -1,16 +1,16 @@
-"""Make preference pairs of several verified answers to one problem.
+"""Make preference pairs from several verified responses to one problem.
 
     python exp/gen_po_pairs.py --input_file data/job/job_ins_5res_verified.jsonl
 
-Reads what verify.py wrote, with `rewards` of gen_po_rewards.py or without, and writes a row a pair in TRL's explicit-prompt
-conversational preference format: `prompt`, `chosen`, `rejected` (messages; the chain of thought inside <think>…</think>), with
-the problem's `id` and `pair` (from 0), `chosen_index` and `rejected_index` (places in `responses`), answers, scores, votes,
-`vote_margin`, `pair_weight` and `why`. What the record says of the problem stays.
+Reads the output of verify.py, with or without the `rewards` of gen_po_rewards.py, and writes one row per pair in TRL's
+explicit-prompt conversational preference format: `prompt`, `chosen`, `rejected` (messages; the chain of thought inside
+<think>…</think>), with the problem's `id` and `pair` (from 0), `chosen_index` and `rejected_index` (indices into `responses`),
+final answers, scores, votes, `vote_margin`, `pair_weight` and `why`. The record's other keys about the problem stay.
 
 --strategy: `verified` (right against wrong, by `reference_answer` or a clear majority; why: `reference`, `majority`),
-`consensus` (most against least self-consistent answer, weighed by the vote margin), `reward` (best against worst reward).
-Thresholds are in configs/pairs/STRATEGY.yaml. Never in a pair: the same answer on both sides, responses that are cut, loop or
-are empty, lengths too far apart. A problem without a pair goes into the dropped file with its reason.
+`consensus` (most against least self-consistent answer, weighted by the vote margin), `reward` (best against worst reward).
+Thresholds are in configs/pairs/STRATEGY.yaml. Never in a pair: the same final answer on both sides, responses that are cut,
+loop or are empty, lengths too far apart. A problem without a pair goes into the dropped file with its reason.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.load import load_pair_settings
-from magpie.config.schemas import PairSettings
+from magpie.preferences.config import PairSettings, load_pair_settings
 from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
 from magpie.preferences.statistics import Statistics
-from magpie.runs.run import Stream
-from magpie.runs.stage import stream
+from magpie.runs.one_pass import Stream
+from magpie.runs.stage import StageOptions, stream
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,38 +37,34 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _pairs)")
     group = parser.add_argument_group("pairs")
     group.add_argument(
-        "--strategy", choices=STRATEGIES, default="verified", help="how right and wrong are told (default verified)"
+        "--strategy", choices=STRATEGIES, default="verified", help="what makes a response chosen or rejected (default verified)"
     )
     group.add_argument("--settings", type=Path, help="a YAML file in place of configs/pairs/STRATEGY.yaml")
-    group.add_argument("--pairs_per_problem", type=flags.positive, default=1, help="pairs a problem at most (default 1)")
-    group.add_argument(
+    group.add_argument("--pairs_per_problem", type=flags.positive, default=1, help="maximum pairs per problem (default 1)")
+    flags.switch(
+        group,
         "--rejected_without_answer",
-        action=argparse.BooleanOptionalAction,
-        help="let a response without a final answer be the rejected one (default: as the settings say, which is off)",
+        "let a response without a final answer be the rejected one (default: as the settings say, which is off)",
+        default=None,
     )
-    group.add_argument(
-        "--reasoning",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="put the chain of thought before the solution (default on)",
-    )
-    group.add_argument("--seed", type=int, default=0, help="decides between responses that are equally good (default 0)")
+    flags.switch(group, "--reasoning", "put the chain of thought before the solution", default=True)
+    group.add_argument("--seed", type=int, default=0, help="breaks ties between responses that are equally good (default 0)")
     flags.add_run(parser)
     return parser.parse_args()
 
 
-def settings_of(args: argparse.Namespace) -> PairSettings:
-    """Return the strategy's settings with what the command line says over them."""
-    settings = load_pair_settings(args.strategy, args.settings)
-    if args.rejected_without_answer is not None:
-        settings = msgspec.structs.replace(settings, rejected_without_answer=args.rejected_without_answer)
-    return settings
+def settings_of(strategy: str, file: Path | None, *, rejected_without_answer: bool | None) -> PairSettings:
+    """Return the strategy's settings; one that is given on the command line overrides the file's."""
+    settings = load_pair_settings(strategy, file)
+    if rejected_without_answer is None:
+        return settings
+    return msgspec.structs.replace(settings, rejected_without_answer=rejected_without_answer)
 
 
 def main() -> None:
     """Run the stage."""
     args = parse_args()
-    settings = settings_of(args)
+    settings = settings_of(args.strategy, args.settings, rejected_without_answer=args.rejected_without_answer)
     maker = PairMaker(args.strategy, settings, wanted=args.pairs_per_problem, seed=args.seed, reasoning=args.reasoning)
     if args.check and not args.input_file.exists():
         log.info("the arguments are fine; there is no input yet")
@@ -89,7 +84,7 @@ def main() -> None:
 
     run = stream(
         "gen_po_pairs.py",
-        args,
+        flags.options_from(args, StageOptions),
         "_pairs",
         arguments | msgspec.structs.asdict(settings),
         work,

@@ -1,13 +1,13 @@
-"""Score answers with reward models.
+"""Score responses with reward models.
 
     python exp/gen_po_rewards.py --reward_model Skywork/Skywork-Reward-V2-Llama-3.1-8B --input_file data/job/job_5res.jsonl
 
-Reads records with `instruction` and `responses` (or `response`) and writes X_rewards.jsonl with `rewards` (a number an answer,
-null for one that is longer than the model reads), `reward_model`, `rewards_by_model` (each model's own scores, also those of
-earlier runs) and, from process reward models, `step_rewards`. The solution is scored, without the chain of thought. A model is
-a hub id, a folder, or the URL of a server (vllm serve MODEL --runner pooling); several stay in memory together. A record
-without an answer is dropped as `no_response`. With --ray each GPU of a cluster (or each few cores) holds the models and scores
-a part of the answers. Stopped at any moment, the same command goes on.
+Reads records with `instruction` and `responses` (or `response`) and writes X_rewards.jsonl with `rewards` (one number per
+response, null for one that is longer than the model's context), `reward_model`, `rewards_by_model` (each model's own scores,
+also those of earlier runs) and, from process reward models, `step_rewards`. The solution is scored, without the chain of
+thought. A model is a hub id, a folder, or the URL of a server (vllm serve MODEL --runner pooling); several stay in memory
+together. A record without a response is dropped as `no_response`. With --ray each GPU of a cluster (or each few cores) holds
+the models and scores a share of the responses. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
 from magpie.common.progress import StageBar
 from magpie.compute.executors import MODEL_CORES, Workers, workers_at
-from magpie.rewards.model import REDUCTIONS, Conversation, RewardModel, Scored, chosen_rewards, conversation, scores_of
+from magpie.rewards.base import REDUCTIONS, Conversation
+from magpie.rewards.model import RewardModel, Scored, chosen_rewards, conversation, scores_of
 from magpie.runs.run import Run
-from magpie.runs.stage import begins, open_rows, open_run
+from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
 
 WINDOW = 256
-"""Answers that are put in order of length together; a kill costs their scores at most."""
+"""Responses that are sorted by length together; a kill costs at most their scores."""
 Item = tuple[int, dict[str, Any], list[str]]
 
 
@@ -43,22 +44,17 @@ def parse_args() -> argparse.Namespace:
         "--combine",
         choices=["first", "rank"],
         default="first",
-        help="what several models give in `rewards`: the first one's scores, or the mean rank, 0 to 1 (default first)",
+        help="`rewards` of several models: the first one's scores, or the mean rank, 0 to 1 (default first)",
     )
     group.add_argument(
         "--prm_reduce",
         choices=list(REDUCTIONS),
         default="min",
-        help="how a process reward model's scores of steps become one (default min)",
+        help="how a process reward model's step scores become one (default min)",
     )
-    group.add_argument(
-        "--trust_remote_code",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="run the program that comes with a model, where it needs one (default off)",
-    )
-    group.add_argument("--batch_tokens", type=flags.positive, help="tokens in a batch (default 4096; 65536 on a GPU)")
-    group.add_argument("--device", help="as torch names it (default: the GPUs where there are some)")
+    flags.switch(group, "--trust_remote_code", "run the code that comes with a model, if it needs any")
+    group.add_argument("--batch_tokens", type=flags.positive, help="tokens per batch (default 4096; 65536 on a GPU)")
+    group.add_argument("--device", help="as torch names it (default: the GPUs if there are any)")
     flags.add_shard(parser)
     flags.add_ray(parser)
     flags.add_run(parser)
@@ -66,16 +62,16 @@ def parse_args() -> argparse.Namespace:
 
 
 def windows(run: Run, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[list[Item]]:
-    """Yield records with their answers, WINDOW answers together; what has none is dropped on the way."""
+    """Yield records with their responses, WINDOW responses together; a record without any is dropped on the way."""
     window: list[Item] = []
     size = 0
     for index, record in rows:
-        answers = record.get("responses") or ([record["response"]] if record.get("response") else [])
-        if not answers:
+        responses = record.get("responses") or ([record["response"]] if record.get("response") else [])
+        if not responses:
             run.drop(index, record, "no_response")
             continue
-        window.append((index, record, answers))
-        size += len(answers)
+        window.append((index, record, responses))
+        size += len(responses)
         if size >= WINDOW:
             yield window
             window, size = [], 0
@@ -90,20 +86,20 @@ def scored(
     held: dict[int, list[Item]] = {}
 
     def turns() -> Iterator[list[Conversation]]:
-        for place, window in enumerate(rows):
-            held[place] = window
-            yield [conversation(record["instruction"], answer) for _, record, answers in window for answer in answers]
+        for number, window in enumerate(rows):
+            held[number] = window
+            yield [conversation(record["instruction"], each) for _, record, responses in window for each in responses]
 
     work = partial(scores_of, models)
-    for place, found in workers.map(work, turns(), cores=MODEL_CORES, gpu=device != "cpu"):
-        yield from rewarded(held.pop(place), found, combine)
+    for number, found in workers.map(work, turns(), cores=MODEL_CORES, gpu=device != "cpu"):
+        yield from rewarded(held.pop(number), found, combine)
 
 
 def rewarded(window: list[Item], found: list[Scored], combine: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the records of a window with what the models make of their answers."""
+    """Yield the records of a window with the models' scores of their responses."""
     start = 0
-    for index, record, answers in window:
-        part = slice(start, start + len(answers))
+    for index, record, responses in window:
+        part = slice(start, start + len(responses))
         start = part.stop
         own = {each.model: each.rewards[part] for each in found}
         keys: dict[str, Any] = {
@@ -122,25 +118,25 @@ def main() -> None:
     if len(set(args.reward_model)) < len(args.reward_model):
         raise MagpieError("--reward_model names a model twice")
     arguments = {name: getattr(args, name) for name in ("reward_model", "combine", "prm_reduce")}
-    run = open_run("gen_po_rewards.py", args, "_rewards", arguments)
+    run = open_run("gen_po_rewards.py", flags.options_from(args, StageOptions), "_rewards", arguments)
     if not begins(run, overwrite=args.overwrite, check=args.check):
         return
-    options = {name: getattr(args, name) for name in ("trust_remote_code", "device", "batch_tokens", "prm_reduce")}
-    models = [RewardModel(name, **options) for name in args.reward_model]
+    settings = {name: getattr(args, name) for name in ("trust_remote_code", "device", "batch_tokens", "prm_reduce")}
+    models = [RewardModel(name, **settings) for name in args.reward_model]
     served = [model.is_served for model in models]
     if args.ray and any(served) and not all(served):
         raise MagpieError("on a Ray cluster the reward models are folders and hub ids, or all are URLs. Leave out one kind")
-    unread = 0
+    unscored = 0
     with workers_at(None if all(served) else args.ray) as workers, run.session(overwrite=args.overwrite):
         with StageBar("rewards", run.rows, run.closed) as bar:
             rows = windows(run, open_rows(run, args.input_file))
             for index, record in scored(rows, models, args.combine, args.device, workers):
-                unread += record["rewards"].count(None)
+                unscored += record["rewards"].count(None)
                 run.keep(index, record)
                 bar.update(closed=1, dropped=run.totals.dropped.total())
         run.finish()
-    if unread:
-        log.warning("%d answers are longer than the model reads: their reward is null", unread)
+    if unscored:
+        log.warning("%d responses are longer than the model's context: their reward is null", unscored)
     show_summary(run.stage, run.paths, run.totals)
 
 

@@ -1,13 +1,13 @@
-"""Show a job: one page to look at, or a running job's state.
+"""Show a job: one page about it, or the state while it runs.
 
     python exp/report.py data/job
     python exp/report.py data/job --watch
 
-JOB is a job's folder, or its name under data/. Writes JOB/report.html, which needs no network and no script: what became of the
-problems and why, fields, difficulty, lengths, votes, rewards, tokens and time a stage, and samples of records, of pairs and of
-what was left out, with their mathematics. It only reads the job's files.
+JOB is a job's folder, or its name under data/. Writes JOB/report.html, which needs no network and no script: kept and dropped
+problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of records, of
+pairs and of dropped records, with their mathematics. It only reads the job's files.
 
---watch prints instead what a job is doing, from its files alone, again every few seconds until it is done or you press Ctrl-C.
+--watch prints instead what a job is doing, from its files alone, every few seconds until it is done or you press Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def parse_args() -> argparse.Namespace:
     parser = flags.Parser(__doc__)
     parser.add_argument("job", type=Path, metavar="JOB", help="a job's folder, or its name under data/ (or under DATA_DIR)")
     parser.add_argument("--output_file", type=Path, help="the page (default: report.html in the job's folder)")
-    parser.add_argument("--seed", type=int, default=0, help="decides which records are shown (default 0)")
-    parser.add_argument("--watch", action="store_true", help="show a running job's state instead of making a page")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of the records shown (default 0)")
+    parser.add_argument("--watch", action="store_true", help="show a running job's state instead of writing a page")
     seconds = flags.number(float, least=0.2, most=3600.0)
-    parser.add_argument("--every", type=seconds, default=5.0, help="seconds between two looks with --watch (default 5)")
+    parser.add_argument("--every", type=seconds, default=5.0, help="seconds between two updates with --watch (default 5)")
     return parser.parse_args()
 
 
@@ -44,7 +44,7 @@ def folder_of(job: Path) -> Path:
 
 
 def main() -> None:
-    """Make the page, or watch."""
+    """Write the page, or watch."""
     args = parse_args()
     folder = folder_of(args.job)
     if args.watch:

@@ -4,8 +4,8 @@
     python exp/serve.py deepseek-r1 --dry_run --gpus 8 --gpu_memory 80 --nodes 2
 
 The command finds the server in `MAGPIE_BASE_URL` and `MAGPIE_API_KEY`. Without a command the server runs until Ctrl-C. A server
-that dies is started again, on the same address. Exit code: the command's. With --dry_run nothing starts: the commands are
-printed, for this machine or for a described one, one for each node where there are several.
+that dies is restarted at the same address. Exit code: the command's. With --dry_run nothing starts: the commands are printed,
+for this machine or for a described one, one per node if there are several.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from magpie.cli import flags
 from magpie.common.console import run_program
-from magpie.config.load import PROJECT, ModelPreset, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import ModelPreset, load_model
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.hardware import Machine, this_machine
 from magpie.serving.cli import add_layout, layout_of, machine_of, printed, wanted_of
@@ -29,22 +30,22 @@ from magpie.serving.server import Server, announced
 
 
 def parse_args() -> argparse.Namespace:
-    """Return the checked command line; what stands behind `--` is the command."""
+    """Return the checked command line; the command follows `--`."""
     parser = flags.Parser(__doc__)
-    parser.add_argument("model", help="a file's name in configs/models (smollm2), a hub id or a folder")
-    parser.add_argument("--log_dir", type=Path, help="where the engine's logs go (default: data/serve_logs/MODEL)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the run; every start hashes its own (default 0)")
+    parser.add_argument("model", help="a name in configs/models (smollm2), a hub id or a folder")
+    parser.add_argument("--log_dir", type=Path, help="folder for the engine's logs (default: data/serve_logs/MODEL)")
     parser.add_argument(
-        "--max_restarts", type=flags.not_negative, default=3, help="starts again in a row if it dies (default 3)"
+        "--seed", type=int, default=0, help="seed of the run, from which every start derives its own (default 0)"
     )
+    parser.add_argument("--max_restarts", type=flags.not_negative, default=3, help="restarts in a row if it dies (default 3)")
+    parser.add_argument("--start_timeout", type=flags.positive, default=3600, help="maximum seconds per start (default 3600)")
     parser.add_argument(
-        "--start_timeout", type=flags.positive, default=3600, help="seconds that a start may take (default 3600)"
+        "--engine_flags", default="", help="further flags for the engine, like --engine_flags='--max-num-seqs 64'"
     )
-    parser.add_argument("--engine_flags", default="", help="more flags for the engine, like --engine_flags='--max-num-seqs 64'")
     parser.add_argument("--replica", type=flags.not_negative, default=0, help="number of this server among several (default 0)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=flags.number(int, least=1, most=65535), help="port to listen on (default: any free one)")
-    parser.add_argument("--url_file", type=Path, help="file to hold the server's URL while it is up")
+    parser.add_argument("--url_file", type=Path, help="file that holds the server's URL while it is up")
     add_replicas(parser)
     add_layout(parser)
     arguments = sys.argv[1:]
@@ -60,12 +61,12 @@ def parse_args() -> argparse.Namespace:
     if args.replicas > 1 and (args.nodes > 1 or args.backend or args.port or args.replica):
         parser.error("--replicas goes without --nodes, --backend, --port and --replica: Ray finds the machines")
     if split < len(arguments) and not args.command:
-        parser.error("nothing stands behind --: give the command to run")
+        parser.error("nothing follows --: give the command to run")
     return args
 
 
 def add_replicas(parser: flags.Parser) -> None:
-    """Several servers."""
+    """Add the flags of several servers."""
     group = parser.add_argument_group("replicas")
     group.add_argument(
         "--replicas",
@@ -82,9 +83,9 @@ def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
     key, wanted = new_key(), wanted_of(args)
     settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout, "api_key": key}
 
-    def make(number: int, host: str, place: Layout | None) -> Server:
-        place = place or layout(preset, this_machine(), wanted)
-        own = {"place": place.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
+    def make(number: int, host: str, found: Layout | None) -> Server:
+        found = found or layout(preset, this_machine(), wanted)
+        own = {"place": found.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
         return Server(preset, log_dir=log_dir.resolve(), **own, **settings)
 
     def decide(machine: Machine) -> Layout:
@@ -105,20 +106,20 @@ def main() -> int:
         machine_of(args)  # a description is for --dry_run alone
         ChatTemplate(preset)
         return with_replicas(preset, args)
-    place = layout_of(preset, args)
+    found = layout_of(preset, args)
     if args.dry_run:
-        print("\n".join(printed(preset, place, args)))
+        print("\n".join(printed(preset, found, args)))
         return 0
     ChatTemplate(preset)  # a model without a usable one is refused before it is loaded
     with (
         Server(
             preset,
             log_dir=args.log_dir or PROJECT / "data" / "serve_logs" / preset.name,
-            place=place.flags(args.node_rank, args.master_addr or "127.0.0.1"),
+            place=found.flags(args.node_rank, args.master_addr or "127.0.0.1"),
             extra_flags=args.engine_flags,
             seed=args.seed,
             replica=args.replica,
-            max_restarts=args.max_restarts if place.commands == 1 else 0,  # the other nodes would not know of it
+            max_restarts=args.max_restarts if found.commands == 1 else 0,  # the other nodes would not know of it
             start_timeout=args.start_timeout,
             host=args.host,
             port=args.port,

@@ -1,4 +1,4 @@
-"""Tag problems: how difficult, how good, what kind, which field, whether safe, which language, which reward.
+"""Tag problems: difficulty, quality, category, domain, safety, language, reward.
 
     python exp/unitag.py --tag_mission difficulty quality domain --model_path smollm2 --input_file data/job/job_ins.jsonl
 
@@ -10,9 +10,9 @@ Reads records with `instruction` and writes X_tagged.jsonl. The missions, with t
   safety          safety, safety_categories                   by a guard model
   reward          instruct_reward                             by a reward model
   language        language (ISO code)                         by lingua
-`all` does what can be done and says what it leaves out. `tagged_by` has who tagged; what failed stands in `tag_failures` with
-its reason. Tags that are there are kept (--retag: made anew), so the same command with another mission adds it to the output.
-Stopped at any moment, the same command goes on.
+`all` does every mission that can be done and logs those left out. `tagged_by` names the taggers, `tag_failures` has the reason
+of each failure. Existing tags are kept (--retag: replaced), so the same command with another mission adds it to the output.
+Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from pathlib import Path
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
+from magpie.generation.session import ModelOptions
 from magpie.records.reading import check_input
+from magpie.runs.stage import StageOptions
 from magpie.tagging.missions import MISSIONS
 from magpie.tagging.passes import TagRun
-from magpie.tagging.planner import ALL, choose_passes
+from magpie.tagging.planner import ALL, TagOptions, choose_passes
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,22 +41,15 @@ def parse_args() -> argparse.Namespace:
         "--tagger",
         choices=["model", "embedding"],
         default="model",
-        help="what tags `domain`: the language model, or a classifier on embeddings (default model)",
+        help="tagger of `domain`: the language model, or a classifier on embeddings (default model)",
     )
     group.add_argument(
-        "--guard_model", help="what tags `safety`: Qwen3Guard-Gen or Llama-Guard-3 (default: --model_path if it is one)"
+        "--guard_model", help="tagger of `safety`: Qwen3Guard-Gen or Llama-Guard-3 (default: --model_path if it is one)"
     )
     group.add_argument("--guard_url", help="server(s) of --guard_model (default: a server is started here for its pass)")
-    group.add_argument("--reward_model", help="what tags `reward`: a hub id or a folder")
-    group.add_argument(
-        "--trust_remote_code",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="run the code that comes with the reward model (default off)",
-    )
-    group.add_argument(
-        "--retag", action=argparse.BooleanOptionalAction, default=False, help="tag anew what is tagged already (default off)"
-    )
+    group.add_argument("--reward_model", help="tagger of `reward`: a hub id or a folder")
+    flags.switch(group, "--trust_remote_code", "run the code that comes with the reward model")
+    flags.switch(group, "--retag", "replace existing tags")
     group.add_argument("--seed", type=int, default=0, help="seed of a server that is started here (default 0)")
     flags.add_shard(parser)
     flags.add_model(parser, default="the one that wrote the file")
@@ -66,11 +61,12 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     summary = check_input(args.input_file, skip_malformed=args.skip_malformed)
-    passes, left_out = choose_passes(args)
+    model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
+    passes, left_out = choose_passes(flags.options_from(args, TagOptions), model)
     for name, why in left_out.items():
         log.info("left out: %s (%s)", name, why)
     for number, each in enumerate(passes):
-        TagRun(each, args, summary, first=number == 0).work()
+        TagRun(each, options, summary, retag=args.retag, first=number == 0).work()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-r"""Verify responses: their final answers, which of them are equal, and whether they are right.
+r"""Verify responses: extract their final answers, group equal ones, and mark the right ones.
 
     python exp/verify.py --input_file data/job/job_ins_4res.jsonl --choose
 
-Reads records with `response` or `responses` and adds, a value a response, `answers` (the final answer as it is written, or
-null), `answer_states` (`parsed`, `unparsed`, `timed_out`), `answer_groups` (equal answers have one number) and `is_correct`
-(against `reference_answer`; false where there is no answer, null where the comparison timed out or there is no reference); and
-of them all `answer` (the majority's, null on a tie), `agreement` (the largest group's share of the parsed answers), `pass_rate`
-(the share right, without a reference answer that of the majority) with its 95% interval, and `difficulty_measured`. With fewer
-than two parsed answers these are null: one response verifies nothing. Answers are compared by Math-Verify in worker processes
-with limits. --judge asks the server's model about those that rules cannot compare; `answer_judgements` keeps what it said.
---choose makes a member of the majority (where there is a reference answer: a right one) the `response`: the best rewarded, else
+Reads records with `response` or `responses` and adds, with one value per response, `answers` (the final answer as written, or
+null), `answer_states` (`parsed`, `unparsed`, `timed_out`), `answer_groups` (equal answers share a number) and `is_correct`
+(against `reference_answer`; false without an answer, null if the comparison timed out or there is no reference); and for the
+record `answer` (the majority's, null on a tie), `agreement` (the largest group's share of the parsed answers), `pass_rate` (the
+share that is right, without a reference answer that of the majority) with its 95% interval, and `difficulty_measured`. With
+fewer than two parsed answers these are null: one response verifies nothing. Answers are compared by Math-Verify in worker
+processes with limits. --judge asks the server's model about those that rules cannot compare; `answer_judgements` has its
+verdicts. --choose makes a member of the majority (with a reference answer: a right one) the `response`: the best rewarded, else
 the shortest complete one; the lists go into `previous`.
 """
 
@@ -25,7 +25,7 @@ from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.common.progress import StageBar
 from magpie.runs.run import Run
-from magpie.runs.stage import begins, open_rows, open_run
+from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
 from magpie.verification.annotate import job_of, verified, with_response
 from magpie.verification.pool import Job, Judgement, Limits, Verifier
@@ -42,33 +42,22 @@ def parse_args() -> argparse.Namespace:
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _verified)")
     group = parser.add_argument_group("verifying")
-    group.add_argument(
-        "--choose",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="make one of the responses the response (default off)",
-    )
-    group.add_argument(
+    flags.switch(group, "--choose", "make one of the responses the response")
+    flags.switch(
+        group,
         "--keep_unverified",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="with --choose: where there is no majority, choose from all instead of dropping the record (default off)",
+        "with --choose: if there is no majority, choose from all responses instead of dropping the record",
     )
-    group.add_argument(
-        "--judge",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="ask the model of --model_path about answers that rules cannot compare (default off)",
-    )
+    flags.switch(group, "--judge", "ask the model of --model_path about answers that rules cannot compare")
     group.add_argument("--workers", type=flags.positive, default=2, help="worker processes (default 2)")
     group.add_argument(
-        "--time_limit", type=flags.number(float, above=0, most=3600), default=5.0, help="CPU seconds a comparison (default 5)"
+        "--time_limit", type=flags.number(float, above=0, most=3600), default=5.0, help="CPU seconds per comparison (default 5)"
     )
     group.add_argument(
         "--memory_limit",
         type=flags.number(int, least=512),
         default=2048,
-        help="megabytes of address space a worker (default 2048)",
+        help="megabytes of address space per worker (default 2048)",
     )
     flags.add_shard(parser)
     flags.add_model(parser, default="")
@@ -81,29 +70,36 @@ def parse_args() -> argparse.Namespace:
 
 
 class Verification:
-    """The stage's work on a record, and what it counted."""
+    """The stage's work on a record, and its counts.
 
-    def __init__(self, args: argparse.Namespace, run: Run) -> None:
-        self._args, self._run = args, run
+    Args:
+        run: the stage's run.
+        input_file: its input.
+        choose: make one of the responses the response.
+        keep_unverified: with `choose`, choose from all responses if there is no majority.
+    """
+
+    def __init__(self, run: Run, input_file: Path, *, choose: bool, keep_unverified: bool) -> None:
+        self._run, self._input_file, self._choose, self._keep_unverified = run, input_file, choose, keep_unverified
         self.states: Counter[str] = Counter()
 
     def items(self, verifier: Verifier) -> Iterator[Item]:
-        """Yield what is left of the input with its judgements; a record without a response is dropped on the way."""
+        """Yield the unfinished records with their judgements; a record without a response is dropped on the way."""
         for (index, record), judgement in verifier.judge_all(self._jobs()):
             self.states.update(judgement.states)
             yield index, record, judgement
 
     def _jobs(self) -> Iterator[tuple[tuple[int, dict[str, Any]], Job]]:
-        for index, record in open_rows(self._run, self._args.input_file):
+        for index, record in open_rows(self._run, self._input_file):
             if job := job_of(record):
                 yield (index, record), job
             else:
                 self._run.drop(index, record, "no_response")
 
     def finished(self, record: dict[str, Any], judgement: Judgement) -> tuple[dict[str, Any], str]:
-        """Return the record to write, and why to drop it."""
+        """Return the record to write, and why it is dropped (empty: it is kept)."""
         record = verified(record, judgement)
-        return with_response(record, keep_unverified=self._args.keep_unverified) if self._args.choose else (record, "")
+        return with_response(record, keep_unverified=self._keep_unverified) if self._choose else (record, "")
 
 
 def by_rules(run: Run, work: Verification, verifier: Verifier, *, overwrite: bool) -> None:
@@ -119,12 +115,13 @@ def by_rules(run: Run, work: Verification, verifier: Verifier, *, overwrite: boo
 
 
 def with_judge(run: Run, work: Verification, verifier: Verifier, args: argparse.Namespace) -> None:
-    """Verify, and ask the model about what rules cannot compare."""
-    from magpie.config.load import load_model
-    from magpie.generation.session import generate
+    """Verify, and ask the model about answers that rules cannot compare."""
+    from magpie.config.model_presets import load_model
+    from magpie.generation.session import ModelOptions, generate
     from magpie.tagging.answer_judge import AnswerJudge
 
     preset = load_model(args.model_path)
+    model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
     judge = AnswerJudge(preset.model)
 
     async def settle(session: Session, item: Item) -> None:
@@ -140,7 +137,7 @@ def with_judge(run: Run, work: Verification, verifier: Verifier, args: argparse.
     def try_template(template: Template) -> None:
         template.prompt(judge.question(template, "1 + 1?", "2", "two"), thinking=False)
 
-    generate(run, preset, args, work.items(verifier), settle, try_template=try_template)
+    generate(run, preset, model, options, work.items(verifier), settle, try_template=try_template)
 
 
 def main() -> None:
@@ -154,10 +151,11 @@ def main() -> None:
         "memory_limit",
         *(["model_path", "tokenizer"] if args.judge else []),
     ]
-    run = open_run("verify.py", args, "_verified", {name: getattr(args, name) for name in names})
+    options = flags.options_from(args, StageOptions)
+    run = open_run("verify.py", options, "_verified", {name: getattr(args, name) for name in names})
     if not args.judge and not begins(run, overwrite=args.overwrite, check=args.check):
         return
-    work = Verification(args, run)
+    work = Verification(run, args.input_file, choose=args.choose, keep_unverified=args.keep_unverified)
     with Verifier(Limits(args.time_limit, args.memory_limit, args.workers)) as verifier:
         if args.judge:
             with_judge(run, work, verifier, args)

@@ -19,7 +19,8 @@ from unittest import mock
 import pytest
 
 from magpie.common import console
-from magpie.config.load import PROJECT, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.models.hardware import this_machine
 from magpie.serving.server import Server
 

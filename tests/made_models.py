@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 
 import made_tokenizers
-from magpie.config.load import CONFIGS, ModelPreset, load_response_styles, load_steering
+from magpie.config.load import CONFIGS
+from magpie.config.model_presets import ModelPreset
+from magpie.generation.config import load_response_styles, load_steering
 from magpie.models.chat_template import ChatTemplate
 
 STEPS, BATCH = 150, 8
@@ -37,7 +39,9 @@ def texts(template: ChatTemplate) -> list[str]:
             if system is None or number % 3 == 0:
                 frame = template.frame(system)
                 out.append(frame.pre_query + problem + frame.after)
-        out += [template.training_text(f"{style.before}{problem}{style.after}", solution, thought)] * 2
+        frame = template.frame()  # it ends with the tag that opens the chain of thought
+        prompt = f"{frame.pre_query}{style.before}{problem}{style.after}{frame.after}"
+        out += [f"{prompt}{thought}\n</think>\n\n{solution}{made_tokenizers.EOS}"] * 2
     return out
 
 

@@ -13,7 +13,7 @@ from conftest import clean_environment, finished, program, rows
 from magpie.common.console import MagpieError
 from magpie.config.load import PROJECT
 from magpie.records.reading import encode
-from magpie.runs.aligning import model_of, problems_and_model
+from magpie.runs.jobs import model_of, model_of_file
 from scripted_server import Reply, ScriptedServer, completion
 
 
@@ -141,9 +141,9 @@ def test_bad_settings_end_before_a_model_is_loaded(name: str, arguments: list[st
 
 
 def test_which_model_answers_is_told_by_the_records(sums: Path, tmp_path: Path) -> None:
-    assert problems_and_model(sums) == (sums, "HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert model_of_file(sums) == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert model_of({"gen_response_configs": {"output_generator": "a"}, "gen_input_configs": {"input_generator": "b"}}) == "a"
     assert model_of({"gen_input_configs": None}) == ""
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(MagpieError, match="no usable record"):
-        problems_and_model(tmp_path / "empty.jsonl")
+        model_of_file(tmp_path / "empty.jsonl")

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from magpie.client import client as client_module
-from magpie.client import endpoints as endpoints_module
-from magpie.client.client import Client, Completion, Refused
+from magpie.client import endpoint as endpoint_module
+from magpie.client import pool as pool_module
+from magpie.client.address_files import Connection
+from magpie.client.client import Client
+from magpie.client.replies import Completion, Refused, TransientError
 from magpie.common.console import MagpieError
-from magpie.serving.server import Connection
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 SAMPLING = {"temperature": 0.5, "max_tokens": 7}
@@ -55,14 +57,14 @@ def run(
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a client waits for a server that is down takes a twenty-fifth of its time."""
-    monkeypatch.setattr(client_module, "AGAIN_SECONDS", client_module.AGAIN_SECONDS / 25)
-    for name in ("FOLLOW_SECONDS", "PROBE_SECONDS"):
-        monkeypatch.setattr(endpoints_module, name, getattr(endpoints_module, name) / 25)
+    waits = (client_module, "NO_SERVER_SECONDS"), (pool_module, "POLL_SECONDS"), (endpoint_module, "BACK_OFF_SECONDS")
+    for module, name in waits:
+        monkeypatch.setattr(module, name, getattr(module, name) / 25)
 
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_pause", lambda state: 0.01)
+    monkeypatch.setattr(client_module, "_pause", lambda attempts, error: 0.01)
 
 
 @pytest.fixture
@@ -71,8 +73,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
     original = client_module._pause
 
-    def pause(state: object) -> float:
-        taken.append(original(state))
+    def pause(attempts: int, error: TransientError) -> float:
+        taken.append(original(attempts, error))
         return taken[-1] if taken[-1] >= 1 else taken[-1] / 10
 
     monkeypatch.setattr(client_module, "_pause", pause)
@@ -138,7 +140,7 @@ def test_the_key_goes_as_a_bearer_token_or_not_at_all(key: str, sent: str | None
     ],
     ids=lambda reply: f"{reply.status}-{str(reply.body)[:20]}-{reply.reset}-{reply.headers.get('Retry-After', '')[:5]}",
 )
-def test_a_passing_failure_is_tried_again(fault: Reply, pauses: list[float]) -> None:
+def test_a_transient_error_is_retried(fault: Reply, pauses: list[float]) -> None:
     with ScriptedServer(fault) as server:
         started = time.monotonic()
         answer = run(server)[0]
@@ -235,25 +237,25 @@ def test_refusals_in_a_row_end_the_run_after_a_success_too() -> None:
 
 @pytest.mark.parametrize("status", [402, 404])
 def test_a_model_that_is_no_longer_served_ends_the_run(status: int) -> None:
-    with ScriptedServer(Reply(), default=Reply(status)) as server, pytest.raises(MagpieError, match="serves no more"):
+    with ScriptedServer(Reply(), default=Reply(status)) as server, pytest.raises(MagpieError, match="can no longer be used"):
         run(server, requests=10, window=1)
     assert len(server.history) == 2
 
 
 @pytest.mark.parametrize("status", [401, 402, 404])
-def test_one_of_several_that_serves_no_more_is_left_out_and_costs_no_row(
+def test_one_of_several_that_can_no_longer_be_used_is_excluded_and_costs_no_row(
     status: int, short_pauses: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ScriptedServer(Reply(), default=Reply(status, b"no model")) as one, ScriptedServer(default=Reply(delay=0.02)) as two:
         results = run(one, two, requests=40, window=4)
     assert all(isinstance(result, Completion) for result in results)
     assert len(one.history) <= 5 and len(two.history) >= 39, "it was asked again and again"
-    assert caplog.text.count("it is left out") == 1 and one.url in caplog.text and str(status) in caplog.text
+    assert caplog.text.count("it is excluded") == 1 and one.url in caplog.text and str(status) in caplog.text
 
 
-def test_the_last_one_of_several_that_serves_no_more_ends_the_run(short_pauses: None) -> None:
+def test_the_last_one_of_several_that_can_no_longer_be_used_ends_the_run(short_pauses: None) -> None:
     servers = ScriptedServer(Reply(), default=Reply(404)), ScriptedServer(Reply(), Reply(), default=Reply(404))
-    with servers[0], servers[1], pytest.raises(MagpieError, match="serves no more"):
+    with servers[0], servers[1], pytest.raises(MagpieError, match="can no longer be used"):
         run(*servers, requests=40, window=2)
 
 
@@ -282,7 +284,7 @@ def test_a_server_that_goes_and_comes_back_loses_nothing(short_pauses: None) -> 
                 async def outage() -> None:
                     await some_are_done.wait()
                     await asyncio.to_thread(server.stop)
-                    await asyncio.to_thread(wait_for, lambda: any(one.down_since for one in client.endpoints._all))
+                    await asyncio.to_thread(wait_for, lambda: any(one.down_since for one in client.pool._endpoints))
                     assert len(done) < 20, "the server was not down while the run was going on"
                     await asyncio.sleep(0.2)
                     back.set()
@@ -299,7 +301,7 @@ def test_errors_of_a_dying_server_cost_no_attempts(monkeypatch: pytest.MonkeyPat
     failures = 0
     with ScriptedServer(*[Reply(500, b"engine dead")] * 7) as server:
 
-        def pause(state: object) -> float:
+        def pause(attempts: int, error: TransientError) -> float:
             nonlocal failures
             failures += 1
             if failures == 7:  # the server goes away after its seventh failure, and comes back failing as often again
@@ -379,7 +381,7 @@ def test_several_servers_share_the_window_and_the_faster_one_does_more() -> None
         run(slow, fast, requests=60, window=4)
     assert (slow.max_in_flight, fast.max_in_flight) == (4, 4), "every server is kept full"
     assert len(fast.history) > 2 * len(slow.history)
-    assert slow.history, "the slower server was left out"
+    assert slow.history, "the slower server got no work"
 
 
 def test_when_one_of_two_servers_goes_the_other_does_its_work(short_pauses: None) -> None:

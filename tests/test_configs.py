@@ -13,16 +13,12 @@ import yaml
 
 from magpie.common.console import MagpieError
 from magpie.config import load as configs
-from magpie.config.load import (
-    load_domain,
-    load_model,
-    load_pair_settings,
-    load_response_styles,
-    load_steering,
-    load_tag_prompts,
-)
+from magpie.config.model_presets import load_model
+from magpie.generation.config import load_domain, load_response_styles, load_steering
+from magpie.preferences.config import load_pair_settings
 from magpie.preferences.pairs import STRATEGIES
 from magpie.records.schema import DOMAINS
+from magpie.tagging.config import load_tag_prompts
 
 MODELS = sorted(path.stem for path in (configs.CONFIGS / "models").glob("*.yaml"))
 

@@ -1,4 +1,4 @@
-"""Contamination: what is found and what is not, how benchmarks are read, what a certificate says."""
+"""Contamination: what is found and what is not, how benchmarks are normalize, what a certificate says."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ import pytest
 
 from magpie.common.console import MagpieError
 from magpie.compute.embedding import Embedder
-from magpie.config.load import load_benchmark_list, load_contamination
-from magpie.config.schemas import NGramRule
+from magpie.similarity.config import NGramRule, load_benchmark_list, load_contamination
 from magpie.similarity.contamination import (
     Detector,
+    IdfWeights,
     NGrams,
-    Rarity,
     certificate,
-    likenesses,
     logistic,
-    nearest,
+    nearest_indices,
     refuse_canaries,
+    similarities,
 )
-from magpie.similarity.normalize import read
+from magpie.similarity.normalize import normalize
 from magpie.similarity.test_sets import Benchmark, load_benchmarks
 
 PROBLEMS = [
@@ -139,8 +138,8 @@ def test_the_evidence_names_both_texts_and_says_how_but_quotes_nothing(detector)
 def test_long_introductions_shared_by_several_rows_name_the_right_row():
     introduction = "The town of Orrin numbers its houses along a spiral that begins at the well and never meets itself again. "
     rows = [introduction + end for end in ("Which house is ninth from the well?", "Which house is opposite to number 31?")]
-    ngrams = NGrams(NGramRule(4, 0.5, ""), [read(row) for row in rows])
-    assert [ngrams.best(read(row)) for row in rows] == [(0, 1.0), (1, 1.0)]
+    ngrams = NGrams(NGramRule(4, 0.5, ""), [normalize(row) for row in rows])
+    assert [ngrams.best(normalize(row)) for row in rows] == [(0, 1.0), (1, 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -157,9 +156,9 @@ def test_long_introductions_shared_by_several_rows_name_the_right_row():
     ],
 )
 def test_the_share_of_ngrams_is_of_the_shorter_text(text, share, expected):
-    ngrams = NGrams(NGramRule(3, share, ""), [read("apple banana cherry grape melon"), read("walnut")])
-    place, found = ngrams.best(read(text))
-    assert (place, round(found, 6)) == (expected[0], round(expected[1], 6))
+    ngrams = NGrams(NGramRule(3, share, ""), [normalize("apple banana cherry grape melon"), normalize("walnut")])
+    index, found = ngrams.best(normalize(text))
+    assert (index, round(found, 6)) == (expected[0], round(expected[1], 6))
 
 
 @pytest.mark.parametrize(
@@ -173,19 +172,19 @@ def test_the_share_of_ngrams_is_of_the_shorter_text(text, share, expected):
         ("", "", {"numbers": 0.5, "words": 0, "formulas": 1}),
     ],
 )
-def test_likenesses_of_two_texts(a, b, expected):
-    found = likenesses(read(a), read(b), 0.9, Rarity([read(a), read(b)]))
+def test_similarities_of_two_texts(a, b, expected):
+    found = similarities(normalize(a), normalize(b), 0.9, IdfWeights([normalize(a), normalize(b)]))
     assert {name: round(found[name], 4) for name in expected} == expected and found["cosine"] == 0.9
 
 
 def test_a_rare_number_in_common_tells_more_than_a_common_one():
-    rarity = Rarity([read(f"Take {n} and 2.") for n in range(10, 40)])
-    rare = likenesses(read("Take 31 and 5."), read("Take 31 and 2."), 0.9, rarity)["numbers"]
-    common = likenesses(read("Take 31 and 2."), read("Take 77 and 2."), 0.9, rarity)["numbers"]
+    idf = IdfWeights([normalize(f"Take {n} and 2.") for n in range(10, 40)])
+    rare = similarities(normalize("Take 31 and 5."), normalize("Take 31 and 2."), 0.9, idf)["numbers"]
+    common = similarities(normalize("Take 31 and 2."), normalize("Take 77 and 2."), 0.9, idf)["numbers"]
     assert rare > 0.4 > common > 0
 
 
-def test_the_score_rises_with_every_likeness_and_stays_between_0_and_1():
+def test_the_score_rises_with_every_similarity_and_stays_between_0_and_1():
     names = ("cosine", "numbers", "words", "formulas")
     scores = [logistic(dict.fromkeys(names, value), RULES.neighbours) for value in (0.0, 0.3, 0.6, 0.8, 0.95)]
     assert scores == sorted(scores) and 0 <= scores[0] < RULES.neighbours.least_score < scores[-1] <= 1
@@ -194,9 +193,9 @@ def test_the_score_rises_with_every_likeness_and_stays_between_0_and_1():
 
 def test_neighbours_are_the_nearest_and_none_is_too_far():
     cosines = np.array([0.1, 0.9, 0.6, 0.8, 0.7, 0.65, 0.56, 0.54], dtype=np.float32)
-    assert sorted(nearest(cosines, RULES.neighbours)) == [1, 2, 3, 4, 5]
-    assert nearest(cosines[:1], RULES.neighbours) == []
-    assert sorted(nearest(cosines[:3], RULES.neighbours)) == [1, 2]
+    assert sorted(nearest_indices(cosines, RULES.neighbours)) == [1, 2, 3, 4, 5]
+    assert nearest_indices(cosines[:1], RULES.neighbours) == []
+    assert sorted(nearest_indices(cosines[:3], RULES.neighbours)) == [1, 2]
 
 
 # --- reading benchmarks ----------------------------------------------------------------------------------------------
@@ -396,7 +395,7 @@ def test_records_without_a_canary_pass(tmp_path):
     (tmp_path / "in.jsonl").write_text(passing)
     refuse_canaries(tmp_path / "in.jsonl", KNOWN.canaries)
     (tmp_path / "in.jsonl").write_text(passing + json.dumps({"instruction": KNOWN.canaries[0]}) + "\n")
-    with pytest.raises(MagpieError, match=r"in.jsonl, line 3:"):  # it has read those before, to the end
+    with pytest.raises(MagpieError, match=r"in.jsonl, line 3:"):  # it has normalize those before, to the end
         refuse_canaries(tmp_path / "in.jsonl", KNOWN.canaries)
 
 

@@ -16,7 +16,8 @@ import pytest
 import decontaminate
 from conftest import clean_environment, program, rows
 from magpie.common.console import MagpieError
-from magpie.config.load import PROJECT, load_benchmark_list
+from magpie.config.load import PROJECT
+from magpie.similarity.config import load_benchmark_list
 
 SECRET = "A cartographer folds a square map of side 64 cm seven times along its middle. How many square centimetres is it then?"
 SECRET_REWORDED = (

@@ -1,12 +1,12 @@
-"""The tagger of fields without a language model: clear cases, texts that are no mathematics, and what it is made of."""
+"""The domain classifier: clear cases, texts that are no mathematics, and its features."""
 
 import numpy as np
 import pytest
 
 import domains
 from magpie.common.console import MagpieError
-from magpie.config.load import load_domain_cues
-from magpie.domains.classifier import LABELS, DomainTagger, cue_pattern, hashed_words, in_words, named
+from magpie.domains.classifier import LABELS, DomainTagger, cue_pattern, hash_words, label_of, spell_out_latex
+from magpie.domains.config import load_domain_cues
 from processor_time import check_takes
 
 CLEAR = {
@@ -49,8 +49,8 @@ def test_hostile_texts_get_some_field_quickly(tagger):
 
 def test_low_confidence_is_other():
     row = np.full(len(LABELS), 1 / len(LABELS))
-    assert named(row)[0] == "other"
-    assert named(np.eye(len(LABELS))[2]) == ("geometry", 1.0)
+    assert label_of(row)[0] == "other"
+    assert label_of(np.eye(len(LABELS))[2]) == ("geometry", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_low_confidence_is_other():
     ],
 )
 def test_latex_is_read_as_english(text, words):
-    assert " ".join(in_words(text, load_domain_cues()).split()) == words
+    assert " ".join(spell_out_latex(text, load_domain_cues()).split()) == words
 
 
 def test_a_cue_stands_for_what_begins_with_it_and_a_command_for_itself():
@@ -73,7 +73,7 @@ def test_a_cue_stands_for_what_begins_with_it_and_a_command_for_itself():
 
 
 def test_hashed_words_are_the_same_everywhere_and_of_length_one():
-    words = hashed_words(["Find 12 primes below 40", "find 7 PRIMES below 9", ""])
+    words = hash_words(["Find 12 primes below 40", "find 7 PRIMES below 9", ""])
     assert (words[0] != words[1]).nnz == 0
     assert words[0].multiply(words[0]).sum() == pytest.approx(1)
     assert words[2].nnz == 0
@@ -81,7 +81,7 @@ def test_hashed_words_are_the_same_everywhere_and_of_length_one():
 
 def test_broken_weights_are_one_line(tmp_path):
     (tmp_path / "domains.npz").write_text("no weights")
-    with pytest.raises(MagpieError, match="not the weights"):
+    with pytest.raises(MagpieError, match="not weights of the domain classifier"):
         DomainTagger(weights=tmp_path / "domains.npz")
 
 

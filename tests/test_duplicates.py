@@ -14,7 +14,7 @@ from magpie.compute import large_arrays as rooms
 from magpie.compute import vector_index
 from magpie.compute.index_folder import IndexedRecord, IndexFolder
 from magpie.compute.vector_index import Partitions, VectorIndex
-from magpie.similarity.dedup import duplicates_by_vector, find_duplicates, keep_best
+from magpie.similarity.dedup import find_duplicates, keep_best
 
 STORY = (
     "A farmer in the valley has {a} sheep and {b} goats behind the old mill, and every morning he counts them before the bell "
@@ -199,14 +199,6 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path: Path) 
     with pytest.raises(OSError, match=str(tmp_path)) as full:
         rooms.room_for((2**50, 4), "float32", tmp_path)
     assert full.value.errno in (errno.ENOSPC, errno.EFBIG)
-
-
-def test_vectors_alone_are_grouped_too() -> None:
-    vectors, sources = planted(1000)
-    found, cosines = duplicates_by_vector(vectors, np.arange(len(vectors)), 0.97)
-    assert (found[1000:] == sources).all()
-    assert (found[:1000] == np.arange(1000)).all()
-    assert cosines.min() > 0.97
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import yaml
 
 from conftest import process, program, rows
 from magpie.common.console import MagpieError
-from magpie.config.load import load_model
+from magpie.config.model_presets import load_model
 from magpie.export.card import job_files
 from magpie.export.formats import FORMATS, METADATA, Options, group_of
 from magpie.export.writer import split_of
@@ -195,7 +195,7 @@ def test_a_card_without_certificate_says_so(job: Path) -> None:
     (job / "job_ins.run.json").write_text("{broken")
     assert "Not decontaminated" in (export(job, "--format", "messages") / "README.md").read_text()
     runs, certificate = job_files(job / "job_ins_res.jsonl")
-    assert [run["stage"] for run in runs] == ["gen_res.py"] and certificate is None
+    assert [run.stage for run in runs] == ["gen_res.py"] and certificate is None
 
 
 def test_the_same_export_again_is_complete_and_another_is_refused(job: Path) -> None:

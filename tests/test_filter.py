@@ -13,13 +13,12 @@ import pytest
 
 from conftest import program, rows
 from magpie.common.console import MagpieError
-from magpie.config import load as configs
-from magpie.config.load import load_filter
-from magpie.config.schemas import FilterPreset, Rule
+from magpie.config.load import CONFIGS, check
+from magpie.selection.config import FilterPreset, Rule, load_filter
 from magpie.selection.rules import Filter
 from magpie.selection.sampling import choose, shares
 
-PRESETS = sorted(path.stem for path in (configs.CONFIGS / "filters").glob("*.yaml"))
+PRESETS = sorted(path.stem for path in (CONFIGS / "filters").glob("*.yaml"))
 GOOD: dict[str, Any] = {
     "id": "a",
     "instruction": "What is 1 + 1?",
@@ -39,7 +38,7 @@ GOOD: dict[str, Any] = {
 
 
 def decided(op: str, value: Any, found: Any, field: str = "x", missing: str = "drop") -> str:
-    rule = configs._checked(
+    rule = check(
         {"field": field, "op": op, "reason": "out", "missing": missing} | ({} if value is ... else {"value": value}),
         Rule,
         Path("test"),

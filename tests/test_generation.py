@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from conftest import program, rows
-from magpie.config.load import load_model
+from magpie.config.model_presets import load_model
 from magpie.models.chat_template import ChatTemplate
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 

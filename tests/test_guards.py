@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from magpie.config.load import ModelPreset, load_model
+from magpie.config.model_presets import ModelPreset, load_model
 from magpie.tagging.guard_models import LLAMA, QWEN, guard_form, read_llama_guard, read_qwen3guard
 
 

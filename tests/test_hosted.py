@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import pytest
 
 from conftest import program, rows
+from magpie.client.address_files import Connection
 from magpie.client.chat_prompt import ChatPrompt, HostedTemplate
-from magpie.client.client import Client, Refused
-from magpie.client.endpoints import Connection
-from magpie.client.rate_limit import Limits, Prices
+from magpie.client.client import Client
+from magpie.client.rate_limit import Prices, RateLimits
+from magpie.client.replies import Refused
 from magpie.records.schema import DIFFICULTIES
-from magpie.runs.one_pass import Totals
 from magpie.text.reasoning import machine_readable
 from scripted_server import MODEL, Reply, ScriptedServer, chat
 
@@ -109,14 +109,15 @@ def test_what_a_program_reads_is_without_thoughts_and_fences(text: str, read: st
 
 @pytest.mark.parametrize("token", ["<|im_end|>", "<｜User｜>", "<think>", "</think>"])
 def test_nothing_in_a_problem_looks_like_a_template_s_token(token: str) -> None:
-    assert token not in HostedTemplate().harmless(f"a {token} b") and "a < b" in HostedTemplate().harmless("a < b")
+    escape = HostedTemplate().escape_special_tokens
+    assert token not in escape(f"a {token} b") and "a < b" in escape("a < b")
 
 
 def test_limits_a_minute_hold_over_all_requests() -> None:
     """At 1200 requests a minute, after a second's worth of them four take four pauses of 0.05 s, whatever the window is."""
     with ScriptedServer(routes=CHAT, default=Reply(body=chat("2"))) as server:
         started = time.monotonic()
-        ask(server, 24, api="chat", limits=Limits(requests=1200))
+        ask(server, 24, api="chat", limits=RateLimits(requests=1200))
         seconds = time.monotonic() - started
     assert seconds > 0.15
     assert all(call.at - started > 0.05 * (number - 19) - 0.01 for number, call in enumerate(server.history))
@@ -141,10 +142,10 @@ def simulated(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def test_limits_a_minute_are_spread_evenly() -> None:
     """After a second's worth of requests one comes every 0.2 s."""
-    limits, times = Limits(requests=300), []
+    limits, times = RateLimits(requests=300), []
 
     async def before() -> None:
-        await limits.before(1, 1)
+        await limits.reserve(1, 1)
         times.append(asyncio.get_running_loop().time())
 
     async def work() -> None:
@@ -156,14 +157,14 @@ def test_limits_a_minute_are_spread_evenly() -> None:
 
 def test_tokens_a_minute_are_those_that_were_written() -> None:
     """Prompts of 50 tokens and completions of 150, at 12,000 a minute: 200 tokens a second, once the guess is paid for."""
-    limits = Limits(tokens=12_000)
+    limits = RateLimits(tokens=12_000)
 
     async def tokens_in(seconds: float) -> int:
         clock = asyncio.get_running_loop().time
         paid, end = 0, clock() + seconds
         while clock() < end:
-            before = await limits.before(50, 100_000)
-            limits.after(before, 150)
+            before = await limits.reserve(50, 100_000)
+            limits.settle(before, 150)
             paid += 200
         assert before == (1000 if paid == 200 else 150)  # the guess, then the mean of those that have come
         return paid
@@ -178,14 +179,14 @@ def test_tokens_a_minute_are_those_that_were_written() -> None:
 
 def test_what_is_written_beyond_the_mean_is_paid_with_the_next_request() -> None:
     """Each answer is longer than the last: never is more spent than 200 tokens a second, and a second's worth at the start."""
-    limits = Limits(tokens=12_000)
+    limits = RateLimits(tokens=12_000)
 
     async def work() -> list[float]:
         spent, beyond = 0, []
         for length in range(100, 2100, 100):
-            paid = await limits.before(50, 100)
+            paid = await limits.reserve(50, 100)
             beyond.append(spent + 50 - 200 * (1 + asyncio.get_running_loop().time()))
-            limits.after(paid, length)
+            limits.settle(paid, length)
             spent += 50 + length
         return beyond
 
@@ -193,8 +194,7 @@ def test_what_is_written_beyond_the_mean_is_paid_with_the_next_request() -> None
 
 
 def test_a_price_is_for_a_million_tokens() -> None:
-    totals = Totals(prompt_tokens=2_000_000, completion_tokens=500_000)
-    assert Prices(0.55, 2.19).cost(totals) == pytest.approx(2 * 0.55 + 0.5 * 2.19)
+    assert Prices(0.55, 2.19).cost(2_000_000, 500_000) == pytest.approx(2 * 0.55 + 0.5 * 2.19)
 
 
 # --- the programs ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 import serve
 from conftest import program
 from magpie.common.console import MagpieError
-from magpie.config.load import Architecture, ModelPreset, load_model
+from magpie.config.model_presets import Architecture, ModelPreset, load_model
 from magpie.serving import cli as serve_commands
 from magpie.serving.parallelism import Wanted, architecture, described, layout
 

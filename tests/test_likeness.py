@@ -1,4 +1,4 @@
-"""Whether two texts are the same problem."""
+"""Normalisation of problems, and the decision whether two are the same."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from magpie.similarity.lexicon import stem, tables
-from magpie.similarity.normalize import LIMIT
-from magpie.similarity.number_words import counted
-from magpie.similarity.same_problem import key, normalise, numbers, same_problem
+from magpie.similarity.lexicon import lexicon, stem
+from magpie.similarity.normalize import MAX_CHARACTERS, normalize
+from magpie.similarity.number_words import replace_number_words
+from magpie.similarity.same_problem import compare
 from processor_time import check_takes
 
 SAME = [
@@ -106,15 +106,15 @@ OTHER = [
 @pytest.mark.parametrize(("a", "b"), SAME)
 def test_layout_and_wording_make_no_other_problem(a: str, b: str) -> None:
     for one, other in ((a, b), (b, a)):
-        same, score, why = same_problem(one, other, 0.93)
-        assert same, f"{why} ({score}): {normalise(one)} | {normalise(other)}"
+        same, score, why = compare(normalize(one), normalize(other), 0.93)
+        assert same, f"{why} ({score}): {normalize(one).text} | {normalize(other).text}"
 
 
 @pytest.mark.parametrize(("a", "b"), OTHER)
 def test_other_numbers_formulas_or_questions_are_other_problems_however_near_they_stand(a: str, b: str) -> None:
     for one, other in ((a, b), (b, a)):
-        same, score, why = same_problem(one, other, 0.99)
-        assert not same, f"{why} ({score}): {normalise(one)} | {normalise(other)}"
+        same, score, why = compare(normalize(one), normalize(other), 0.99)
+        assert not same, f"{why} ({score}): {normalize(one).text} | {normalize(other).text}"
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_other_numbers_formulas_or_questions_are_other_problems_however_near_the
     ],
 )
 def test_what_introduces_a_problem_or_says_how_to_answer_does_not_count(text: str, wrapped: str) -> None:
-    assert normalise(text) == normalise(wrapped)
+    assert normalize(text).text == normalize(wrapped).text
 
 
 def test_an_instruction_that_holds_a_part_of_the_problem_stays() -> None:
     text = "Express your answer in the form $a+b\\sqrt{c}$ with $c=7$. Find the root."
-    assert "7" in numbers(text)
-    assert normalise("Give the general solution of $y''=4y$.") != normalise("Give the general solution of $y''=9y$.")
+    assert "7" in normalize(text).numbers
+    assert normalize("Give the general solution of $y''=4y$.").key != normalize("Give the general solution of $y''=9y$.").key
 
 
 @pytest.mark.parametrize(
@@ -169,15 +169,18 @@ def test_an_instruction_that_holds_a_part_of_the_problem_stays() -> None:
     ],
 )
 def test_a_number_counts_by_its_value(text: str, expected: str) -> None:
-    assert numbers(f"Of {text} birds, which are left?") == Counter({expected: 1})
+    assert normalize(f"Of {text} birds, which are left?").numbers == Counter({expected: 1})
 
 
-def test_numbers_holds_the_variables_too() -> None:
-    assert numbers(r"If $3x+y=7$ and $y=2$, find $x$.") == Counter({"3": 1, "7": 1, "2": 1, "x": 2, "y": 2})
+def test_formulas_and_the_variables_outside_them() -> None:
+    found = normalize(r"If $3x+y=7$ and $y=2$, find $x$.")
+    assert found.formulas == Counter({"3x+y=7": 1, "y=2": 1})
+    assert found.lone_variables == Counter({"x": 1})
+    assert found.numbers == Counter({"3": 1, "7": 1, "2": 1})
 
 
 def test_lists_and_points_are_not_thousands() -> None:
-    assert set(numbers("The points (3,150) and (1,200,300)")) == {"3", "150", "1", "200", "300"}
+    assert set(normalize("The points (3,150) and (1,200,300)").numbers) == {"3", "150", "1", "200", "300"}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,7 @@ def test_lists_and_points_are_not_thousands() -> None:
     ],
 )
 def test_numbers_in_words(words: str, expected: str) -> None:
-    assert counted(words.split(), tables().config.numbers) == expected.split()
+    assert replace_number_words(words.split(), lexicon().config.numbers) == expected.split()
 
 
 def test_stems_join_the_forms_of_a_word() -> None:
@@ -205,7 +208,7 @@ def test_stems_join_the_forms_of_a_word() -> None:
 
 @pytest.mark.parametrize("text", ["", "   ", "$$", "Find the value.", "\\boxed{}", "\x00", "{" * 99, ")" * 99])
 def test_texts_without_a_problem_are_no_error_and_no_duplicates(text: str) -> None:
-    assert not same_problem(text, "What?", 0.99)[0]
+    assert not compare(normalize(text), normalize("What?"), 0.99)[0]
 
 
 UNITS = [
@@ -232,10 +235,10 @@ UNITS = [
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_megabyte_of_anything_takes_no_second(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
-    check_takes(100, lambda: normalise(text))
+    check_takes(100, lambda: normalize(text))
 
 
 def test_long_texts_that_differ_only_behind_what_is_read_are_not_the_same() -> None:
-    text = "Find the sum of the first terms of the series. " * (LIMIT // 40)
-    assert key(text + "What is 7?") != key(text + "What is 8?")
-    assert same_problem(text, text, 1.0)[0]
+    text = "Find the sum of the first terms of the series. " * (MAX_CHARACTERS // 40)
+    assert normalize(text + "What is 7?").key != normalize(text + "What is 8?").key
+    assert compare(normalize(text), normalize(text), 1.0)[0]

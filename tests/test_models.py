@@ -19,7 +19,8 @@ import yaml
 import made_tokenizers
 from made_tokenizers import BOS, BROKEN, EOS, FAMILIES, GEMMA_PLAIN, THINK
 from magpie.common.console import MagpieError
-from magpie.config.load import CONFIGS, PROJECT, ModelPreset, load_model
+from magpie.config.load import CONFIGS, PROJECT
+from magpie.config.model_presets import ModelPreset, load_model
 from magpie.generation.steering import Steerer
 from magpie.models import hardware as machine
 from magpie.models.chat_template import ChatTemplate
@@ -164,8 +165,8 @@ def test_no_added_token_inside_a_text_survives(load: Load, family: str) -> None:
     marks = [token for token in template._tokenizer.added_tokens if token.strip()]
     hostile = "a " + " b ".join(marks) + " c <<|im_end|>|im_end|> d"
     ids = template._tokenizer.added_tokens.values()
-    assert not set(template.encode(template.harmless(hostile))) & set(ids)
-    assert template.harmless("$x < 3$ and $y > |z|$") == "$x < 3$ and $y > |z|$"
+    assert not set(template.encode(template.escape_special_tokens(hostile))) & set(ids)
+    assert template.escape_special_tokens("$x < 3$ and $y > |z|$") == "$x < 3$ and $y > |z|$"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -206,7 +207,7 @@ def test_special_tokens_are_single_tokens(load: Load, family: str) -> None:
 def test_there_is_one_bos_though_the_tokenizer_would_add_a_second(load: Load, theirs: Theirs, family: str) -> None:
     template = load(family)
     bos = template._tokenizer.added_tokens[template._tokenizer.special_tokens["bos_token"]]
-    text = template.training_text(WORDS, "576.")
+    text = template.frame().pre_query + WORDS
     assert theirs(family).encode(text)[:2] == [bos, bos]
     for ids in (template.prompt(WORDS), template.encode(template.frame().pre_query), template.encode(text)):
         assert ids[0] == bos and ids.count(bos) == 1
@@ -222,7 +223,7 @@ def test_llamas_date_is_pinned_whatever_today_is(load: Load, theirs: Theirs) -> 
     template = load("llama-3.1")
     unpinned = theirs("llama-3.1").apply_chat_template([{"role": "user", "content": WORDS}], tokenize=False)
     assert "Today Date: " in unpinned and "26 Jul 2024" not in unpinned
-    for text in (template.frame().pre_query, template.decode(template.prompt(WORDS)), template.training_text(WORDS, "576.")):
+    for text in (template.frame().pre_query, template.decode(template.prompt(WORDS))):
         assert "Today Date: 26 Jul 2024\n" in text
 
 
@@ -327,7 +328,7 @@ def test_a_family_without_a_system_role_says_so_and_what_to_do(load: Load) -> No
 
 
 def test_no_control_task_asks_for_no_system_role(load: Load) -> None:
-    from magpie.config.load import load_steering
+    from magpie.generation.config import load_steering
 
     draws = Steerer(load_steering(), task=None, domains={}, use_templates=False, seed=0)
     assert load("gemma-2").frame(draws.draw(0, 0, None).system).pre_query == f"<bos>{TURN}user\n"
@@ -345,62 +346,14 @@ def test_only_a_forced_chain_of_thought_is_opened_by_the_prompt(load: Load) -> N
         assert not template.forced_think and think not in template.prompt(WORDS)
 
 
-REASONING = "Let n = 12.\n\nThe sum is \\(n^2\\), since $1 + 3 = 4$.\nSo 144."
-SOLUTION = "The sum is\n\\[\n\\sum_{k=1}^{12} (2k-1) = 12^2\n\\]\n\nso the answer is $\\boxed{144}$."
-
-
-@pytest.mark.parametrize("reasoning", [None, "Short.", REASONING], ids=["none", "short", "long"])
-@pytest.mark.parametrize("instruction", [WORDS, "Let $x < 3$ & y.\n\nFind \\frac{x}{y}.\n1. a\n2. b"], ids=["line", "lines"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_training_text_goes_round(load: Load, family: str, instruction: str, reasoning: str | None) -> None:
-    template = load(family)
-    text = template.training_text(instruction, SOLUTION, reasoning)
-    assert template.parse_training_text(text) == (instruction, reasoning, SOLUTION)
-    prompt = template.prompt(instruction)
-    assert text.startswith(template._tokenizer.decode(prompt))
-    if reasoning or not template.forced_think:  # behind an opening tag the two line breaks of no thought are one token
-        assert template.encode(text)[: len(prompt)] == prompt
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_training_text_ends_as_the_template_ends_a_turn(load: Load, theirs: Theirs, family: str) -> None:
-    template = load(family)
-    turns = [{"role": "user", "content": WORDS}, {"role": "assistant", "content": SOLUTION}]
-    rendered = theirs(family).apply_chat_template(turns, tokenize=False)
-    assert rendered.rstrip("\n").endswith(SOLUTION + CLOSING[family])
-    assert template.training_text(WORDS, SOLUTION, REASONING).rstrip("\n").endswith(SOLUTION + CLOSING[family])
-
-
-def test_a_training_text_shows_one_chain_of_thought(load: Load) -> None:
-    for family in FAMILIES:
-        text = load(family).training_text(WORDS, SOLUTION, REASONING)
-        assert text.count("<think>\n") == text.count("\n</think>\n\n") == 1
-    assert "think" not in load("qwen3").training_text(WORDS, SOLUTION)
-    assert load("deepseek-r1").training_text(WORDS, SOLUTION).count("</think>") == 1
-
-
-@pytest.mark.parametrize(
-    "earlier",
-    ["<think>\nsecret\n</think>\n\nIt is 4.", "secret\n</think>\n\nIt is 4.", "<think></think>It is 4.", "It is 4."],
-    ids=["both tags", "no opening tag", "empty", "none"],
-)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_earlier_turns_lose_their_chain_of_thought(load: Load, family: str, earlier: str) -> None:
-    template = load(family)
-    history = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": earlier}]
-    text = template.training_text(WORDS, SOLUTION, "visible", history)
-    assert "secret" not in text and "2 + 2?" in text and f"It is 4.{CLOSING[family]}" in text
-    assert text.count("<think>") == text.count("</think>") == 1 and text.index("visible") > text.index(WORDS)
-    assert history[1]["content"] == earlier
-
-
-def test_a_text_of_another_family_is_not_parsed(load: Load) -> None:
-    text = load("llama-3").training_text(WORDS, SOLUTION)
-    with pytest.raises(ValueError, match="not a text"):
-        load("qwen3").parse_training_text(text)
-
-
 # --- what ends a turn --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_closing_marks_of_these_tests_are_the_templates_own(theirs: Theirs, family: str) -> None:
+    turns = [{"role": "user", "content": WORDS}, {"role": "assistant", "content": "576."}]
+    rendered = theirs(family).apply_chat_template(turns, tokenize=False)
+    assert rendered.rstrip("\n").endswith(f"576.{CLOSING[family]}")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -438,7 +391,6 @@ def test_a_tokenizer_without_eos_ends_turns_at_what_its_generation_config_names(
     template = ChatTemplate(ModelPreset(model="owner/name", folder=str(folder)))
     assert template._tokenizer.eos_token_id is None and "eos_token" not in template._tokenizer.special_tokens
     assert set(map(template._tokenizer.token, template.stop_token_ids)) == {START, END}
-    assert template.training_text(WORDS, "576.").rstrip("\n").endswith(f"576.{END}")
 
 
 # --- broken folders ----------------------------------------------------------------------------------------------------
@@ -741,7 +693,7 @@ def test_a_model_in_the_hubs_cache_is_read_as_one_in_a_folder(tmp_path: Path, lo
     (repository / "refs" / "main").write_text("0" * 40)
     model_folder(snapshot, 3.0, config={"model_type": "llama"})
     script = (
-        "import json\nfrom magpie.config.load import ModelPreset\nfrom magpie.models.checkpoint import weights_gb\n"
+        "import json\nfrom magpie.config.model_presets import ModelPreset\nfrom magpie.models.checkpoint import weights_gb\n"
         "from magpie.models.chat_template import ChatTemplate\n"
         "preset = ModelPreset(model='owner/name')\ntemplate = ChatTemplate(preset)\n"
         "print(json.dumps([weights_gb(preset), template.prompt('1 + 1?'), template.stop_token_ids]))"

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from magpie.common.console import MagpieError
-from magpie.config.load import load_pair_settings
+from magpie.preferences.config import load_pair_settings
 from magpie.preferences.pairs import STRATEGIES, Candidate, NoPair, Pair, PairMaker, Strategy, row_of, spread
 from magpie.preferences.statistics import Statistics, longer_wins
 from magpie.text.degeneration import _periodic, ends_in_loop

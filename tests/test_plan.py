@@ -10,10 +10,12 @@ import pytest
 
 from conftest import program
 from magpie.common.console import MagpieError
-from magpie.config.load import PROJECT, load_model, load_planning
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.planning import formulas as planning
 from magpie.planning.assumptions import figures_of, gpus_of_replica, measured, model_of
-from magpie.planning.formulas import Order, plan
+from magpie.planning.config import load_planning
+from magpie.planning.formulas import Workload, plan
 from magpie.planning.tables import amount, hours, lines, size
 
 ROUND = {
@@ -43,7 +45,7 @@ ROUND = {
     "dedup_bytes": 6000,
 }
 """Round figures, so that a reader can check every expected value below."""
-ORDER = Order(10_000, num_responses=1, votes=4, missions=2, gpus=8, cores=4, gpu_price=3.0)
+WORKLOAD = Workload(10_000, num_responses=1, votes=4, missions=2, gpus=8, cores=4, gpu_price=3.0)
 
 
 def stage(found: planning.Plan, name: str) -> planning.Stage:
@@ -125,7 +127,7 @@ def test_replicas_for_a_deadline():
 
 
 def test_tokens_and_gpu_hours_of_an_order():
-    found = plan(ORDER, ROUND)
+    found = plan(WORKLOAD, ROUND)
     assert (found.samples, found.rows, found.nodes, found.replicas) == (12_500, 5_000, 1, 1)
     # written: 12,500 x 100, 10,000 x 1,000, 40,000 x 1,000, 20,000 x 100
     written = {"gen_ins": 1.25e6, "gen_res": 10e6, "gen_res, votes": 40e6, "unitag": 2e6}
@@ -135,12 +137,12 @@ def test_tokens_and_gpu_hours_of_an_order():
     assert found.tokens_read == 0.625e6 + 2e6 + 8e6 + 8e6
     # 1,000 tokens/s of 8 GPUs: 53,250 s
     assert found.gpu_hours == pytest.approx(53_250 * 8 / 3600)
-    assert found.money == pytest.approx(53_250 * 8 / 3600 * 3)
+    assert found.cost == pytest.approx(53_250 * 8 / 3600 * 3)
     assert stage(found, "gen_res, votes").hours == pytest.approx(40_000 / 3600)
 
 
 def test_hours_of_the_stages_without_a_model():
-    found = plan(ORDER, ROUND)
+    found = plan(WORKLOAD, ROUND)
     seconds = {
         "clean_ins": 12_500 * 0.001,
         "verify": 40_000 * 0.04 / 4,
@@ -154,7 +156,7 @@ def test_hours_of_the_stages_without_a_model():
 
 
 def test_disk_and_memory_of_an_order():
-    found = plan(ORDER, ROUND)
+    found = plan(WORKLOAD, ROUND)
     assert found.disk == pytest.approx(
         {
             "problems": 0.025,  # 12,500 samples of 1,000 bytes, and the cleaned and dropped ones again
@@ -170,7 +172,7 @@ def test_disk_and_memory_of_an_order():
 
 
 def test_pairs_add_answers_their_verification_and_their_choice():
-    without, found = plan(ORDER, ROUND), plan(Order(10_000, cores=4, pairs=5), ROUND)
+    without, found = plan(WORKLOAD, ROUND), plan(Workload(10_000, cores=4, pairs=5), ROUND)
     assert stage(found, "gen_res, pairs").tokens_written == 50e6
     assert stage(found, "verify").hours * 3600 == pytest.approx(90_000 * 0.04 / 4)
     assert stage(found, "gen_po_pairs").hours * 3600 == pytest.approx(1.0)
@@ -179,19 +181,19 @@ def test_pairs_add_answers_their_verification_and_their_choice():
 
 
 def test_without_votes_the_main_answers_are_verified():
-    found = plan(Order(10_000, num_responses=2, votes=0, missions=0, cores=1), ROUND)
+    found = plan(Workload(10_000, num_responses=2, votes=0, missions=0, cores=1), ROUND)
     assert [one.name for one in found.stages if one.tokens_written] == ["gen_ins", "gen_res"]
     assert stage(found, "verify").hours * 3600 == pytest.approx(20_000 * 0.04)
     assert found.disk["votes and checks"] == pytest.approx(5 * 0.07)
 
 
 def test_nodes_for_a_deadline_keep_it_and_one_less_does_not():
-    order = Order(1_000_000, cores=32, deadline=24)
-    needed = plan(order, ROUND).deadline_nodes
+    workload = Workload(1_000_000, cores=32, deadline=24)
+    needed = plan(workload, ROUND).deadline_nodes
     assert needed is not None
-    assert plan(Order(1_000_000, cores=32, nodes=needed), ROUND).hours <= 24
-    assert plan(Order(1_000_000, cores=32, nodes=needed - 1), ROUND).hours > 24
-    assert plan(Order(1_000_000, cores=1, deadline=10), ROUND).deadline_nodes is None  # verifying alone takes longer
+    assert plan(Workload(1_000_000, cores=32, nodes=needed), ROUND).hours <= 24
+    assert plan(Workload(1_000_000, cores=32, nodes=needed - 1), ROUND).hours > 24
+    assert plan(Workload(1_000_000, cores=1, deadline=10), ROUND).deadline_nodes is None  # verifying alone takes longer
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_nodes_for_a_deadline_keep_it_and_one_less_does_not():
     ids=lambda more: next(iter(more)),
 )
 def test_more_of_anything_costs_more(more):
-    less, found = plan(ORDER, ROUND), plan(planning.Order(**{**vars(ORDER), **more}), ROUND)
+    less, found = plan(WORKLOAD, ROUND), plan(planning.Workload(**{**vars(WORKLOAD), **more}), ROUND)
     assert found.tokens_written > less.tokens_written
     assert found.gpu_hours > less.gpu_hours
     assert found.hours > less.hours
@@ -208,14 +210,14 @@ def test_more_of_anything_costs_more(more):
 
 
 def test_more_nodes_take_less_time_for_the_same_gpu_hours():
-    less, found = plan(ORDER, ROUND), plan(planning.Order(**{**vars(ORDER), "nodes": 4}), ROUND)
+    less, found = plan(WORKLOAD, ROUND), plan(planning.Workload(**{**vars(WORKLOAD), "nodes": 4}), ROUND)
     assert found.hours < less.hours
     assert found.gpu_hours == pytest.approx(less.gpu_hours)
 
 
 def test_a_replica_that_no_node_holds_is_refused():
     with pytest.raises(MagpieError, match="one replica needs 8 GPUs, so 2 nodes of 4; there are 1"):
-        plan(planning.Order(**{**vars(ORDER), "gpus": 4, "nodes": 1}), ROUND)
+        plan(planning.Workload(**{**vars(WORKLOAD), "gpus": 4, "nodes": 1}), ROUND)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -358,6 +360,9 @@ def test_shards_count_once_whether_they_are_put_together_or_not(job):
 def test_a_job_without_anything_finished_is_refused(tmp_path, job):
     with pytest.raises(MagpieError, match="no such folder"):
         measured(tmp_path / "nowhere")
+    with pytest.raises(MagpieError, match="not a job"):
+        measured(tmp_path)
+    (tmp_path / "k_ins.run.json").write_text('{"status": "stopped"}', encoding="utf-8")
     with pytest.raises(MagpieError, match="no finished stage"):
         measured(tmp_path)
     (job / "j_ins.run.json").write_text("{", encoding="utf-8")
@@ -390,7 +395,7 @@ def test_the_table_has_a_column_an_order():
     assert done.returncode == 0, done.stderr
     cells = {row[0].strip(): row[1:] for row in (line.split("│") for line in done.stdout.splitlines()) if len(row) == 3}
     assert [cell.strip() for cell in cells["samples drawn"]] == ["11,287", "1.1 million"]
-    assert {"money", "nodes for 24 hours", "gen_res, votes", "memory of gen_dis.py"} <= cells.keys()
+    assert {"cost", "nodes for 24 hours", "gen_res, votes", "memory of gen_dis.py"} <= cells.keys()
 
 
 @pytest.mark.parametrize(
@@ -434,7 +439,7 @@ def test_numbers_are_written_as_they_are_read():
 
 
 def test_the_brief_table_has_no_line_for_a_stage():
-    labels = [label for label, _ in lines([plan(ORDER, ROUND)], brief=True)]
+    labels = [label for label, _ in lines([plan(WORKLOAD, ROUND)], brief=True)]
     assert "GPU hours" in labels
     assert not [label for label in labels if label.startswith(" ")]
 

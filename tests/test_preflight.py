@@ -41,7 +41,7 @@ def good(number: int) -> str:
 
 def feed(preflight: Preflight, samples: list[str]) -> None:
     for text in samples:
-        preflight.add(preflight.place(), text, "stop", ["<odd>"])
+        preflight.add(preflight.next_number(), text, "stop", ["<odd>"])
 
 
 def test_mostly_bad_samples_stop_the_run_and_are_shown(logged: Kept) -> None:
@@ -61,31 +61,31 @@ def test_up_to_half_bad_passes(bad: int, logged: Kept) -> None:
 
 
 def test_the_same_sample_again_is_bad() -> None:
-    with pytest.raises(MagpieError, match="4 said before"):
+    with pytest.raises(MagpieError, match="4 repeated"):
         feed(Preflight(5), [good(1)] * 5)
 
 
 def test_the_samples_asked_for_first_are_judged_and_not_those_that_came_first(logged: Kept) -> None:
     preflight = Preflight(4)
-    places = [preflight.place() for _ in range(12)]
-    for place in places[4:]:
-        preflight.add(place, "", "stop", [])  # short and early, but asked for later
-    for place in reversed(places[:3]):
-        preflight.add(place, good(place), "stop", [])
+    numbers = [preflight.next_number() for _ in range(12)]
+    for number in numbers[4:]:
+        preflight.add(number, "", "stop", [])  # short and early, but asked for later
+    for number in reversed(numbers[:3]):
+        preflight.add(number, good(number), "stop", [])
     assert not logged.lines
-    preflight.add(places[3], good(3), "stop", [])
+    preflight.add(numbers[3], good(3), "stop", [])
     assert logged.lines == [(logging.INFO, "preflight: 4 of the first 4 samples are fine")]
 
 
 def test_slow_bad_samples_are_waited_for() -> None:
     preflight = Preflight(4)
-    places = [preflight.place() for _ in range(12)]
-    for place in places[4:]:
-        preflight.add(place, good(place), "stop", [])
-    for place in places[:3]:
-        preflight.add(place, "", "stop", [])
+    numbers = [preflight.next_number() for _ in range(12)]
+    for number in numbers[4:]:
+        preflight.add(number, good(number), "stop", [])
+    for number in numbers[:3]:
+        preflight.add(number, "", "stop", [])
     with pytest.raises(MagpieError):
-        preflight.add(places[3], "", "stop", [])
+        preflight.add(numbers[3], "", "stop", [])
 
 
 def test_it_judges_once(logged: Kept) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from conftest import program
-from magpie.reporting.facts import Facts, line_of, read_job, run_files
+from magpie.reporting.facts import Facts, line_of, read_job
 from magpie.reporting.math_html import ATTRIBUTES, ELEMENTS, MathText, mathml, visible
 from magpie.reporting.page import page
 from magpie.reporting.streaming_stats import MOST_LABELS, OTHERS, Labels, Numbers, Reservoir
+from magpie.runs.jobs import run_files
+from magpie.runs.one_pass import open_stream
 from magpie.runs.run import Run
 
 Record = dict[str, Any]
@@ -41,7 +43,7 @@ HOSTILE = [
 def stage(path: Path, name: str, kept: Iterable[Record], dropped: Iterable[tuple[Record, str]] = (), **more: Any) -> None:
     """Write a stage's files as a stage does."""
     run = Run(name, path, rows=0, arguments=more.pop("arguments", {}))
-    with run.stream() as out:
+    with open_stream(run) as out:
         for record in kept:
             out.keep(record)
         for record, reason in dropped:

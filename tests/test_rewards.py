@@ -27,7 +27,8 @@ from made_rewards import (
 from magpie.common.console import MagpieError
 from magpie.compute.batching import by_tokens
 from magpie.config.load import PROJECT
-from magpie.rewards.model import REDUCTIONS, RewardModel, chosen_rewards, conversation, with_steps
+from magpie.rewards.base import REDUCTIONS, with_steps
+from magpie.rewards.model import RewardModel, chosen_rewards, conversation
 
 PAIRS = [
     ("What is 3 times 4?", "3 times 4 is 12."),
@@ -173,7 +174,7 @@ def test_what_is_no_reward_model_is_refused(tmp_path, made):
         RewardModel(str(two)).score(TURNS)
     config = json.loads((two / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
     (two / "config.json").write_text(json.dumps(config))
-    with pytest.raises(MagpieError, match="no reward model"):
+    with pytest.raises(MagpieError, match="not a reward model"):
         RewardModel(str(two)).score(TURNS)
     with pytest.raises(MagpieError, match="cannot be loaded"):
         RewardModel(str(tmp_path / "nothing")).score(TURNS)
@@ -182,7 +183,7 @@ def test_what_is_no_reward_model_is_refused(tmp_path, made):
         (tmp_path / "headless" / file.name).write_bytes(file.read_bytes())
     config = json.loads((two / "config.json").read_text()) | {"architectures": ["LlamaForRewardModelWithGating"]}
     (tmp_path / "headless" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(MagpieError, match="another head"):
+    with pytest.raises(MagpieError, match="does not have ArmoRM's head"):
         RewardModel(str(tmp_path / "headless")).score(TURNS)
 
 

@@ -18,6 +18,7 @@ import pytest
 from magpie.common.console import MagpieError
 from magpie.runs import run as runs
 from magpie.runs.run import Progress, Run
+from magpie.runs.run_file import find_run_file, read_run_file, readable_run_files, write_run_file
 
 PROJECT = Path(__file__).resolve().parents[1]
 ROWS = 6
@@ -545,3 +546,44 @@ def test_a_row_costs_less_than_100_bytes(tmp_path: Path) -> None:
     peaks = [int(finished(start_python(MEMORY, tmp_path / f"{rows}.jsonl", rows))) * 1024 for rows in (1_000, 300_000)]
     assert (peaks[1] - peaks[0]) / 299_000 < 100
     assert (tmp_path / "300000.jsonl").read_bytes().count(b"\n") == 300_000
+
+
+BROKEN = {"cut": b'{"status": "complete"', "not UTF-8": b'{"status": "\xff"}', "another type": b'{"counts": {"read": "many"}}'}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_run_file_is_an_error_with_a_remedy_and_a_warning_where_others_are_of_use(
+    output: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    output.parent.mkdir()
+    path, good, gone = output.with_suffix(".run.json"), output.with_name("good.run.json"), output.with_name("gone.run.json")
+    path.write_bytes(BROKEN[name])
+    good.write_text('{"status": "complete", "later": 1}')
+    for read in (find_run_file, read_run_file):
+        with pytest.raises(MagpieError, match=r"broken .*Do this") as error:
+            read(path, "Do this")
+        assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+    with caplog.at_level("WARNING", "magpie"):
+        assert [run.stem for run in readable_run_files([path, gone, good])] == ["good"]
+    assert [str(path) in message for message in caplog.messages] == [True]
+
+
+def test_a_missing_run_file_is_an_error_only_where_it_is_needed(output: Path) -> None:
+    path = output.with_suffix(".run.json")
+    assert find_run_file(path) is None
+    with pytest.raises(MagpieError, match=r"missing\. Make"):
+        read_run_file(path)
+
+
+def test_a_run_file_that_is_read_and_written_again_stays_the_same(output: Path) -> None:
+    run = new_run(output)
+    run.check()
+    run.notes["window"] = 8
+    run.totals.statistics["cost_in_dollars"] = 0.5
+    with run.session():
+        write(run, 0)
+    path = output.with_suffix(".run.json")
+    before = path.read_bytes()
+    write_run_file(path, read_run_file(path))
+    assert path.read_bytes() == before and b'path"' not in before.replace(b"model_path", b"")
+    assert list(json.loads(before))[-3:] == ["updated", "sessions", "window"]

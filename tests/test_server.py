@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from magpie.common.console import MagpieError
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.serving import server as server_module
 from magpie.serving.server import Server, _free_port
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import is_complete
 from magpie.serving import server
 from magpie.serving.server import Server

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 from conftest import clean_environment, program, rows
+from magpie.cli.flags import shard
 from magpie.compute.embedding import Embedder
-from magpie.config.load import PROJECT, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.domains.classifier import LABELS
-from magpie.reporting.facts import line_of, run_files
-from magpie.runs.jobs import finished
-from magpie.runs.shards import Shard, parse, whole_of
+from magpie.reporting.facts import line_of
+from magpie.runs.jobs import finished, run_files
+from magpie.runs.shards import Shard, whole_of
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 TOKENIZER = load_model("smollm2").path
@@ -38,12 +40,12 @@ def test_the_shards_are_all_the_rows_in_order_and_of_one_size(count: int, of: in
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/", "/4", "-1/4", "1/4/2", "a/b", "1/100000", ""])
 def test_what_is_no_shard_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        parse(text)
+        shard(text)
 
 
 def test_a_shard_s_name_leads_back_to_the_file(tmp_path: Path) -> None:
     whole = tmp_path / "job_ins.jsonl"
-    assert parse("2/4") == Shard(2, 4) and Shard(2, 4).path(whole).name == "job_ins-00002-of-00004.jsonl"
+    assert shard("2/4") == Shard(2, 4) and Shard(2, 4).path(whole).name == "job_ins-00002-of-00004.jsonl"
     assert whole_of(Shard(2, 4).path(whole)) == whole
 
 
@@ -223,6 +225,16 @@ def test_an_incomplete_set_is_refused_and_nothing_is_made(answered: Path, harm: 
     done = program("concat", "--shards", answered)
     assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert not answered.exists() and not answered.with_suffix(".run.json").exists()
+
+
+def test_a_broken_run_file_of_the_whole_is_refused_until_it_may_be_overwritten(answered: Path) -> None:
+    answered.touch()
+    answered.with_suffix(".run.json").write_text("{")
+    done = program("concat", "--shards", answered)
+    assert done.returncode == 2 and "broken" in done.stderr and not answered.stat().st_size
+    done = program("concat", "--shards", answered, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(answered.with_suffix(".run.json").read_text())["counts"]["written"] == len(rows(answered)) > 0
 
 
 def test_no_shards_at_all_is_said(tmp_path: Path) -> None:

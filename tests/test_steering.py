@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from magpie.config.load import Domain, Steering, TaskTemplate, load_domain, load_steering
+from magpie.generation.config import Domain, Steering, TaskTemplate, load_domain, load_steering
 from magpie.generation.steering import Steer, Steerer, balanced
 from magpie.records.schema import DOMAINS
 

@@ -7,10 +7,11 @@ import json
 import msgspec
 import pytest
 
-from magpie.config.load import load_model, load_tag_prompts
+from magpie.config.model_presets import load_model
 from magpie.models.chat_template import ChatTemplate
 from magpie.records.schema import DIFFICULTIES, DOMAINS, QUALITIES, TASK_CATEGORIES, Record
-from magpie.tagging.missions import ASKED, MISSIONS, question, read_answer, with_tags
+from magpie.tagging.config import load_tag_prompts
+from magpie.tagging.missions import ASKED, MISSIONS, question, read_tags, with_tags
 
 LABELS = {
     "difficulty": DIFFICULTIES,
@@ -69,26 +70,26 @@ def test_the_longest_answer_has_fewer_tokens_than_are_allowed(template: ChatTemp
         text = json.dumps(answer, ensure_ascii=False, indent=indent)
         assert len(template.encode(text)) <= mission.most_tokens
         if character.strip():
-            assert read_answer(mission, text).keys() == set(mission.keys)
+            assert read_tags(mission, text).keys() == set(mission.keys)
 
 
 GOOD = '{"intent": "a sum", "knowledge": "\\\\frac{1}{2} }{", "difficulty": "very hard"}'
 
 
 def test_an_answer_is_read() -> None:
-    assert read_answer(MISSIONS["difficulty"], GOOD) == {
+    assert read_tags(MISSIONS["difficulty"], GOOD) == {
         "intent": "a sum",
         "knowledge": r"\frac{1}{2} }{",
         "difficulty": "very hard",
     }
-    assert read_answer(MISSIONS["domain"], ' {"domain":"other", "why": 1}\n') == {"domain": "other"}
+    assert read_tags(MISSIONS["domain"], ' {"domain":"other", "why": 1}\n') == {"domain": "other"}
 
 
 def test_other_labels_come_once_and_without_the_first() -> None:
     text = '{"task_category": "Math", "other_task_category": ["Reasoning", "Math", "Reasoning"]}'
-    assert read_answer(MISSIONS["classification"], text)["other_task_category"] == ["Reasoning"]
+    assert read_tags(MISSIONS["classification"], text)["other_task_category"] == ["Reasoning"]
     text = '{"task_category": "Math", "other_task_category": []}'
-    assert read_answer(MISSIONS["classification"], text)["other_task_category"] == []
+    assert read_tags(MISSIONS["classification"], text)["other_task_category"] == []
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_other_labels_come_once_and_without_the_first() -> None:
 )
 def test_what_is_not_the_answer_asked_for_is_refused_with_its_reason(name: str, text: str, reason: str) -> None:
     with pytest.raises(ValueError) as error:
-        read_answer(MISSIONS[name], text)
+        read_tags(MISSIONS[name], text)
     assert error.value.args[0] == reason
 
 

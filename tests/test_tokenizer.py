@@ -16,7 +16,8 @@ import pytest
 import made_tokenizers
 from made_tokenizers import FAMILIES
 from magpie.common.console import MagpieError
-from magpie.config.load import PROJECT, ModelPreset
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import ModelPreset
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.tokenizer import CONFIG, TEMPLATE, TOKENIZER, Tokenizer, TransformersTokenizer, load_tokenizer
 

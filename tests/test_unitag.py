@@ -17,7 +17,8 @@ import made_tokenizers
 import unitag
 from conftest import clean_environment, rows
 from magpie.common.console import MagpieError
-from magpie.config.load import PROJECT, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.models.chat_template import ChatTemplate
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
@@ -113,7 +114,7 @@ def test_an_unreadable_answer_is_asked_for_again_and_then_recorded(tmp_path, tag
     assert bad["input_quality"] is None and bad["quality_explanation"] is None
     assert bad["tag_failures"]["quality"].startswith("not_json: ")
     said = capsys.readouterr().err
-    assert "2 answers could not be read at first" in said
+    assert "2 responses could not be read at first" in said
     assert "failed 1 of 1, 100.0% (not_json 1)" in said
 
 

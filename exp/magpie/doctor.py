@@ -307,7 +307,7 @@ def _server(url: str, key: str) -> Finding:
 def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
     """Say of each model of configs/models whether it fits here, and with what settings; `cache`: where models are got to."""
     try:
-        from magpie.config import load as presets
+        from magpie.config import model_presets as presets
         from magpie.models.checkpoint import model_folder, needed_gb
         from magpie.models.hardware import this_machine
 

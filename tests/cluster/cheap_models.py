@@ -22,7 +22,8 @@ import numpy as np
 
 from magpie.common.console import run_program
 from magpie.compute import embedding
-from magpie.rewards.model import Conversation, RewardModel
+from magpie.rewards.base import Conversation
+from magpie.rewards.model import RewardModel
 
 CHUNK = 50
 """Texts that are embedded together."""

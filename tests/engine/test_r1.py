@@ -9,7 +9,8 @@ import re
 import pytest
 
 from conftest import clean_environment, finished, rows
-from magpie.config.load import PROJECT, ModelPreset
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import ModelPreset
 from magpie.models.chat_template import ChatTemplate
 
 LAUNCHERS = PROJECT / "scripts"

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 from conftest import clean_environment, finished, process, program, rows
-from magpie.config.load import PROJECT, load_domain, load_model
+from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
+from magpie.generation.config import load_domain
 from magpie.records.schema import DIFFICULTIES, DOMAIN_TAGS, QUALITIES, TASK_CATEGORIES
 from magpie.tagging.missions import ASKED, MISSIONS
 

@@ -1,8 +1,8 @@
-"""Clean problems: cut what leaked after the problem, tell what is broken, say why.
+"""Clean problems: cut what leaked after the problem, detect what is broken, give the reason.
 
-What a model writes is often the problem, then the start of its solution, then template tokens. A text is read sentence by
-sentence (`sentences.py`): once it has asked for something, a sentence that solves or expounds ends the problem. Every check is
-a pure function; the words that it looks for are in `configs/cleaning.yaml`.
+A model often writes the problem, then the start of its solution, then template tokens. A text is read sentence by sentence
+(`sentences.py`): once it has asked for something, a sentence that solves or explains ends the problem. Every check is a pure
+function; the words that it looks for are in `configs/cleaning.yaml`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from magpie.cleaning.config import load_cleaning
 from magpie.cleaning.leaks import CONCEPT, PRESENTS, bare, broken_explanation_start, leak_start, rules
 from magpie.cleaning.sentences import MATH, Text, find_formulas, read_text
-from magpie.config.load import load_cleaning
 from magpie.text.language import looks_english
 
 TEMPLATE_TOKEN = re.compile(
@@ -30,7 +30,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 
 @dataclass
 class Cleaned:
-    """A problem after cleaning: the problem alone, what was found, and why it is dropped (or an empty text)."""
+    """A problem after cleaning: the problem alone, its defects, and why it is dropped (empty: it is kept)."""
 
     text: str
     defects: list[str] = field(default_factory=list)
@@ -38,12 +38,12 @@ class Cleaned:
     answer_type: str | None = None
 
 
-def clean(raw: str, *, language: str | None = "en") -> Cleaned:
-    """Return what is left of a model's text, in time and memory linear in its length.
+def clean(raw: str, *, language: str = "en") -> Cleaned:
+    """Return the problem in a model's text, in time and memory linear in its length.
 
     Args:
-        raw: what the model wrote.
-        language: "en" drops what is surely not English; None drops nothing for its language.
+        raw: the model's text.
+        language: "en" drops what is surely not English; "any" drops nothing for its language.
     """
     limit = load_cleaning().limits.looked_at
     text, defects = raw[:limit].strip(), []
@@ -52,7 +52,7 @@ def clean(raw: str, *, language: str | None = "en") -> Cleaned:
             text = repaired
             defects.append(name)
     problem = read_text(text)
-    found = [name for name, check in CHECKS.items() if (language or name != "not_english") and check(problem)]
+    found = [name for name, check in CHECKS.items() if (language == "en" or name != "not_english") and check(problem)]
     if len(raw) > limit and not set(defects) & {"leak", "template_tokens"}:
         found = sorted({*found, "too_long"}, key=list(CHECKS).index)
     reason = found[0] if found else ""
@@ -63,7 +63,7 @@ def clean(raw: str, *, language: str | None = "en") -> Cleaned:
 
 
 def cut_template_tokens(text: str) -> str:
-    """Return the text up to its first template token, even a malformed one; tokens at the beginning are taken away."""
+    """Return the text up to its first template token, even a malformed one; tokens at the beginning are removed."""
     while mark := TEMPLATE_TOKEN.match(text):
         text = text[mark.end() :].lstrip()
     if not (found := list(TEMPLATE_TOKEN.finditer(text))):
@@ -74,7 +74,7 @@ def cut_template_tokens(text: str) -> str:
 
 
 _DEBRIS = re.compile(r"(?<=[\s.?!)])(?:(?<=[.?!]):)?[\s|}{<>#*_`~%\[-]{1,80}$")
-"""What stands between a problem and the template tokens behind it."""
+"""Debris between a problem and the template tokens behind it."""
 
 
 def strip_heading(text: str) -> str:
@@ -84,7 +84,7 @@ def strip_heading(text: str) -> str:
 
 
 def cut_leak(text: str) -> str:
-    """Return the text up to where its solution, an exposition or another problem begins."""
+    """Return the text up to where its solution, an explanation or another problem begins."""
     problem = read_text(text)
     end = leak_start(problem.sentences)
     if end is None and _ends_open(problem):
@@ -97,7 +97,7 @@ REPAIRS: dict[str, Callable[[str], str]] = {
     "heading": strip_heading,
     "leak": cut_leak,
 }
-"""What is put right, by the defect's name."""
+"""Name of a defect → its repair."""
 
 # --- defects -------------------------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ _ASSISTANT = re.compile(
     r"(?:more (?:details|context|information)|your|the (?:problem|question|statement)|a clear))\b",
     re.IGNORECASE,
 )
-"""What an assistant says that waits for a question."""
+"""Phrases of an assistant that waits for a question."""
 _BRACE = re.compile(r"(?<!\\)[{}]")
 _LETTER_FORMULA = re.compile(r"\d|[=<>+^≤≥≡∑√π∈]|\\[a-zA-Z]{2,}")
 
@@ -174,7 +174,7 @@ def _truncated(problem: Text) -> bool:
 
 
 def _ends_open(problem: Text) -> bool:
-    """Whether the text ends in the middle: a colon, a comma, a word that wants another one."""
+    """Return whether the text breaks off: with a colon, a comma, a word that must be followed by another."""
     end = problem.formulas.masked.rstrip(" \n\t*_\"'”’")
     if end.endswith((":", ",", "(", "[", "=", "+", "-", "–", "—", "\\", "/", "<", "^", "&", "...,")):
         return True
@@ -182,7 +182,7 @@ def _ends_open(problem: Text) -> bool:
 
 
 def _lacks_its_object(problem: Text) -> bool:
-    """Whether it speaks of a figure or table that is not there: nothing drawn, no rows of numbers or formulas after it."""
+    """Return whether a figure or table is mentioned and missing: no drawing, no rows of numbers or formulas after it."""
     mention = _MISSING_THING.search(problem.formulas.masked)
     return bool(mention and not _DRAWN.search(problem.text) and not _ROW.search(problem.formulas.masked, mention.end()))
 
@@ -192,7 +192,7 @@ def _asks_nothing(problem: Text) -> bool:
     return all(PRESENTS.search(words) for words in asking)
 
 
-# the order in which one of several defects decides
+# the first of several defects in this order is the drop reason
 CHECKS: dict[str, Callable[[Text], bool]] = {
     "empty": _empty,
     "too_long": _too_long,
@@ -204,11 +204,11 @@ CHECKS: dict[str, Callable[[Text], bool]] = {
 }
 
 
-# --- what it asks for ----------------------------------------------------------------------------------------------------
+# --- type of the answer --------------------------------------------------------------------------------------------------
 
 
 def answer_type(problem: Text) -> str:
-    """Return what a problem asks for, as far as its words tell: a proof asked for anywhere, else what it asks for first."""
+    """Return the type of answer that a problem's words ask for: a proof if it is asked for anywhere, else the first one."""
     first = ""
     for sentence in problem.sentences:
         words = bare(sentence)
@@ -243,11 +243,11 @@ _EXAMPLES = re.compile(r"\b(?:an|some|give|provide|any|few)\s(?:\w+\s)?(?:exampl
 
 
 def raw_text(record: dict[str, Any]) -> str:
-    """Return what the model wrote."""
+    """Return the model's own text."""
     return str(record.get("raw_instruction") or record["instruction"])
 
 
 def as_record(record: dict[str, Any], cleaned: Cleaned) -> dict[str, Any]:
-    """Return a record with the problem alone; what the model wrote stays in `raw_instruction`."""
+    """Return a record with the problem alone; the model's own text stays in `raw_instruction`."""
     added = {"instruction": cleaned.text, "raw_instruction": raw_text(record), "defects": cleaned.defects}
     return record | added | ({"answer_type": cleaned.answer_type} if cleaned.answer_type else {})

@@ -1,4 +1,4 @@
-"""Where a problem ends and its solution, an exposition or another problem begins, in a text that was read into sentences."""
+"""The end of a problem: where its solution, an explanation or another problem begins, in a text split into sentences."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 from enum import IntEnum
 from functools import cache
 
+from magpie.cleaning.config import load_cleaning
 from magpie.cleaning.sentences import MATH, Sentence
-from magpie.config.load import load_cleaning
 from magpie.records.schema import ANSWER_TYPES
 
 
 def leak_start(sentences: list[Sentence]) -> int | None:
-    """Return where the problem's text ends and its solution, an exposition or another problem begins; None: nowhere.
+    """Return where the problem's text ends and its solution, an explanation or another problem begins; None: nowhere.
 
-    What certainly begins a solution ends the problem there. What may only do so ends it if nothing is asked after it.
+    A sentence that certainly begins a solution ends the problem. One that may begin a solution does so if nothing is asked
+    after it.
     """
     asked, doubtful, level = "", None, Doubt.NONE
     for sentence in sentences:
@@ -33,7 +34,7 @@ def leak_start(sentences: list[Sentence]) -> int | None:
 
 
 def broken_explanation_start(sentences: list[Sentence]) -> int | None:
-    """Return where an explanation begins that stands after a whole question, of a text that breaks off; None: there is none."""
+    """Return where an explanation begins after a complete question, in a text that breaks off; None: there is none."""
     last = max((i for i, sentence in enumerate(sentences) if rules().asks_clearly(bare(sentence))), default=None)
     if last is None or last + 1 == len(sentences) or AWAITS.search(sentences[last].masked):
         return None
@@ -43,21 +44,21 @@ def broken_explanation_start(sentences: list[Sentence]) -> int | None:
 
 
 class Doubt(IntEnum):
-    """How surely a sentence after the question is not the problem's."""
+    """Certainty that a sentence after the question is no part of the problem."""
 
     NONE = 0
-    EXPOUNDS = 1
+    EXPLAINS = 1
     SOLVES = 2
     CERTAIN = 3
 
 
 def bare(sentence: Sentence) -> str:
-    """Return a sentence without what stands before its first word."""
+    """Return a sentence without the marks before its first word."""
     return sentence.masked.lstrip("*_#>\"'“( -")
 
 
 class Rules:
-    """The patterns, made of the words in configs/cleaning.yaml. Each is linear: no repetition inside a repetition."""
+    """Patterns built from the words in configs/cleaning.yaml. Each is linear: no repetition inside a repetition."""
 
     def __init__(self) -> None:
         config = load_cleaning()
@@ -103,23 +104,23 @@ class Rules:
         self._explains = _compiled(rf"\b(?:{_either(config.explains)})\b")
 
     def asks(self, words: str) -> bool:
-        """Whether a sentence asks for something."""
+        """Return whether a sentence asks for something."""
         return bool("?" in words or self._asks.search(words) or self._blank.search(words))
 
     def asks_too(self, words: str) -> bool:
-        """Whether a sentence after the question asks for something more: a blank to fill is no sign of that."""
+        """Return whether a sentence after the question asks for something more; a blank to fill in is no sign of that."""
         return bool("?" in words or self._asks.search(words))
 
     def asks_clearly(self, words: str) -> bool:
-        """Whether a sentence is a question or begins with a verb that asks, and no step of a solution does so."""
+        """Return whether a sentence is a question or begins with a verb that asks, as no step of a solution does."""
         return words.endswith("?") or bool(self._asks_first.match(words))
 
     def belongs(self, words: str) -> bool:
-        """Whether a sentence begins like a note, a condition or a wish of the problem."""
+        """Return whether a sentence begins like a note, a condition or a wish of the problem."""
         return bool(self._keeps.match(words))
 
     def doubt(self, words: str, asked: str) -> Doubt:
-        """Return how surely a sentence is not the problem's any more, after one that `asked`."""
+        """Return how certain it is that a sentence after the one that `asked` is no longer part of the problem."""
         awaits = AWAITS.search(asked) or PRESENTS.search(asked)
         if self._interjection.match(words) or self._answer_heading.match(words) or (self.another.match(words) and not awaits):
             return Doubt.CERTAIN
@@ -138,7 +139,7 @@ class Rules:
         concept = self.kinds["open"].search(asked) or CONCEPT.search(asked)
         states = self._explains.search(words) or (concept and _STATES.search(words))
         if states and not _USER.search(words) and not self._you.search(words):
-            return Doubt.EXPOUNDS
+            return Doubt.EXPLAINS
         return Doubt.NONE
 
 
@@ -147,25 +148,25 @@ _MAIN_CLAUSE = re.compile(
     r"the (?:key|first|following))\b",
     re.IGNORECASE,
 )
-"""How "To solve this, …" goes on."""
+"""Continuations of "To solve this, …"."""
 _CONDITION_SOLVES = re.compile(
     r"(?:given|if|since|when|suppose|assuming|considering|for|a|an|two)\b.{0,600}?\bwe\s(?:\w+ly\s|first\s|now\s)?"
     r"(?:need to|can|start|begin|proceed|have|will|must|use|apply|analyze|know|see|get|obtain|find|note)\b",
     re.IGNORECASE | re.DOTALL,
 )
-"""A sentence that takes the problem's conditions up again and goes on to solve it."""
+"""A sentence that repeats the problem's conditions and goes on to solve it."""
 _PARENTHESIS = re.compile(r"\((?:hint|note|answer|tip)\b", re.IGNORECASE)
-"""A remark that a textbook puts behind its problem."""
+"""A remark that follows a problem in a textbook."""
 _STATES = re.compile(
     r"\b(?:is|are|was|were|has|have|had|can|may|could|will|would|states?|says?|plays?|provides?|describes?|refers?|involves?|"
     r"allows?|asserts?|relates?|helps?|gives?|shows?|means?|forms?|serves?|makes?|uses?|occurs?|arises?|exists?|become|becomes|"
     r"lies?|comes?|includes?|consists?|follows?|tells?|ensures?|offers?|enables?|remains?|began|dates?)\b",
     re.IGNORECASE,
 )
-"""A verb by which a sentence states something: a wish or a condition beside a concept's question has none."""
+"""Verbs that make a sentence a statement; a wish or a condition beside a question about a concept has none."""
 _USER = re.compile(r"\b(?:i|i'm|i've|me|my)\b", re.IGNORECASE)
 AWAITS = re.compile(r":$|\bfollowing\b[^:]{0,200}$")
-"""A question whose object comes in the sentences after it."""
+"""A question whose object follows in later sentences."""
 PRESENTS = re.compile(
     r"\b(?:help|assist|solve)\s(?:me\s)?(?:with\s|to\s)?(?:\w+\s){0,2}(?:an?|this|the|my|some|these|it)\b[^?]{0,60}\b"
     r"(?:problems?|questions?|exercises?|puzzles?|tasks?|homework|assignment)\b[^?:]{0,40}\?$"
@@ -173,7 +174,7 @@ PRESENTS = re.compile(
     r"(?:problem|question|equation|exercise|puzzle)s?\b[^.?:]{0,40}[:.]?$",
     re.IGNORECASE,
 )
-"""What only presents a question that comes in the sentences after it."""
+"""A sentence that only announces a question that follows in later sentences."""
 CONCEPT = re.compile(
     r"^(?:can|could|would|will)\s+(?:you|someone|anyone)\s(?!prove|find|determine|compute|calculate|solve|show)|\bwhy\b|"
     r"\bhow\s+(?:can|could|do|does|did|would|might|this|these|is|are|has|have|should)\b|"
@@ -181,11 +182,11 @@ CONCEPT = re.compile(
     r"main|best)\b|\bwhat\s+(?:\w+\s)?(?:can|could|might|properties|role)\b|\binsights?\b",
     re.IGNORECASE,
 )
-"""What asks for an explanation rather than for an answer."""
+"""A request for an explanation rather than for an answer."""
 
 
 def _asking(verbs: str) -> str:
-    """Return the pattern of a verb where it asks: at the beginning of a sentence or a clause, or wished for."""
+    """Return the pattern of a verb where it asks: at the beginning of a sentence or a clause, or after a wish."""
     return (
         r"(?:^|[,;:.)\]]\s{0,3}[\"“'‘]?|[*_]{1,3}|\b(?:and|then|please|also|or|but|must|should|not|help me|kindly|finally|"
         r"hence|thus|"
@@ -206,5 +207,5 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 @cache
 def rules() -> Rules:
-    """Return the patterns, made once."""
+    """Return the patterns, compiled once."""
     return Rules()

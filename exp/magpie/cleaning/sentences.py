@@ -1,4 +1,4 @@
-"""A problem's text seen as sentences and formulas: what cleaning needs to cut without cutting into a formula.
+"""Sentences and formulas of a problem's text, so that cleaning never cuts into a formula.
 
 One pass with a state machine, so that the time is linear in the length of any text.
 """
@@ -29,12 +29,12 @@ _ABBREVIATION = re.compile(
 
 
 _NUMBER = re.compile(r"\s*\(?\d{1,2}\.")
-"""The number of an item: no sentence by itself."""
+"""The number of a list item, which is no sentence by itself."""
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence: where it stands in the text, and its masked words."""
+    """A sentence: its offsets in the text, and its masked words."""
 
     start: int
     end: int
@@ -43,19 +43,19 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Formulas:
-    """The formulas of a text: `masked` has a MATH for each of their characters; `open_at` where one was left open, or -1."""
+    """Formulas of a text: `masked` has MATH for each of their characters; `open_at` is where one was left open, or -1."""
 
     masked: str
     open_at: int
 
     @property
     def any(self) -> bool:
-        """Whether there is a formula."""
+        """True if there is a formula."""
         return MATH in self.masked
 
 
 def find_formulas(text: str) -> Formulas:
-    """Mask what stands in `$…$`, `$$…$$`, `\\(…\\)`, `\\[…\\]` and environments; a `$` that means money stays."""
+    """Mask the content of `$…$`, `$$…$$`, `\\(…\\)`, `\\[…\\]` and environments; a `$` that means money stays."""
     marks = list(_DELIMITER.finditer(text))
     pieces: list[str] = []
     at, i, open_at = 0, 0, -1
@@ -81,12 +81,12 @@ def _opens(mark: re.Match[str]) -> bool:
 
 
 def _last_places(marks: list[re.Match[str]]) -> dict[str, int]:
-    """Return where each closing token stands last: what has no end is not searched for to the end again and again."""
+    """Return each delimiter's last index, so that a formula without an end is not searched for to the end every time."""
     return {mark[0]: i for i, mark in enumerate(marks)}
 
 
 def _closing(text: str, marks: list[re.Match[str]], i: int, last: dict[str, int]) -> int | None:
-    """Return the index of the opener that closes the formula which `marks[i]` opens, if it is one."""
+    """Return the index of the delimiter that closes the formula that `marks[i]` opens; None if it opens none."""
     opener = marks[i][0]
     if not _opens(marks[i]):
         return None
@@ -99,18 +99,18 @@ def _closing(text: str, marks: list[re.Match[str]], i: int, last: dict[str, int]
             single = opener == "$"
             return None if single and _is_prose(text[marks[i].end() : marks[j].start()]) else j
         if opener == "$" and not other.strip():
-            return None  # no formula in a line goes over an empty line
+            return None  # no inline formula spans an empty line
         if opener in (r"\(", r"\[") and other == opener:
             return None
     return None
 
 
 MOST_TOKENS = 400
-"""Delimiters and commands that one formula may hold."""
+"""Maximum delimiters and commands in one formula."""
 
 
 def _is_prose(content: str) -> bool:
-    """Whether what stands between two `$` is rather words between two sums of money."""
+    """Return whether the text between two `$` is rather words between two sums of money."""
     if not content.strip():
         return True
     words = _WORDS.findall(_TEXT_ARGUMENT.sub(" ", content[:2000]))
@@ -119,13 +119,13 @@ def _is_prose(content: str) -> bool:
 
 
 def _is_money(text: str, mark: re.Match[str]) -> bool:
-    """Whether a `$` that closes nothing stands beside an amount: $5, $.25, 20$."""
+    """Return whether a `$` that closes nothing is next to an amount: $5, $.25, 20$."""
     before, after = text[max(0, mark.start() - 1) : mark.start()], text[mark.end() : mark.end() + 3].lstrip(" .")
     return mark[0].startswith("$") and (after[:1].isdigit() or before.isdigit())
 
 
 def _mask(text: str, start: int, content_end: int, end: int) -> str:
-    """Return a formula's mask; a full stop at its end stays to be seen."""
+    """Return a formula's mask; a full stop at its end stays visible."""
     last = text[start:content_end].rstrip()[-1:]
     return MATH * (end - start - 1) + (last if last in ".?!" else MATH)
 
@@ -141,7 +141,7 @@ class Text:
 
 @lru_cache(maxsize=1)
 def read_text(text: str) -> Text:
-    """Read a text into formulas and sentences; the last one is kept, for what is looked at twice."""
+    """Return a text's formulas and sentences; the last result is cached, for a text that is read twice."""
     formulas = find_formulas(text)
     return Text(text, formulas, split_sentences(formulas.masked))
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from magpie.common.console import MagpieError
-from magpie.config.load import Sampling
-from magpie.runs.shards import parse as parse_shard
+from magpie.runs.shards import Shard
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Options = TypeVar("Options", bound=DataclassInstance)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, and that knows no abbreviations."""
+    """An argument parser with one-line errors and without abbreviations."""
 
     def __init__(self, doc: str) -> None:
         super().__init__(description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Joined(argparse.Action):
-    """A flag that may be given several times: what is given is joined by commas, and takes the default's place."""
+    """A flag that may be repeated: its values are joined by commas and replace the default."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
         """Add a value."""
@@ -63,15 +68,30 @@ def number(
     return parse
 
 
+def switch(group: argparse._ActionsContainer, flag: str, help: str, *, default: bool | None = False) -> None:
+    """Add --flag and --no-flag. `help` itself describes a default of None, which means that neither was given."""
+    shown = "" if default is None else f" (default {'on' if default else 'off'})"
+    group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help + shown)
+
+
+def options_from(args: argparse.Namespace, kind: type[Options]) -> Options:
+    """Return a dataclass filled with the arguments that are named like its fields.
+
+    Raises:
+        AttributeError: the parser has no such argument.
+    """
+    return kind(**{field.name: getattr(args, field.name) for field in dataclasses.fields(kind)})
+
+
 MOST_ROWS = 10**9
 positive = number(int, least=1, most=MOST_ROWS)
 not_negative = number(int, least=0, most=MOST_ROWS)
 
 
 def add_model(parser: Parser, *, default: str | None = None) -> None:
-    """--model_path and what finds its server; `default` says which model is taken if none is named."""
+    """Add --model_path and the flags that find its server; `default` describes the model that is used if none is named."""
     group = parser.add_argument_group("model and server")
-    which = "a file's name in configs/models (smollm2), a hub id or a folder"
+    which = "a name in configs/models (smollm2), a hub id or a folder"
     group.add_argument("--model_path", required=default is None, help=f"{which} (default: {default})" if default else which)
     group.add_argument("--served_model", help="the model's name on the server (default: its hub id)")
     group.add_argument("--tokenizer", help="folder or hub id of the tokenizer (default: the model's own)")
@@ -80,90 +100,89 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
         action=Joined,
         metavar="URL",
         default=os.environ.get("MAGPIE_BASE_URL") or None,
-        help="server(s) to use, separated by commas or given several times, like http://host:8000/v1; @FILE lists them, one a "
-        "line, and is read again when it changes; the key in MAGPIE_API_KEY (default: MAGPIE_BASE_URL, else a server is "
+        help="server(s) to use, separated by commas or given several times, like http://host:8000/v1; @FILE lists them, one "
+        "per line, and is read again when it changes; the key in MAGPIE_API_KEY (default: MAGPIE_BASE_URL, else a server is "
         "started here for this run)",
     )
     group.add_argument(
-        "--max_in_flight", type=positive, default=512, help="requests in flight at most, at each server (default 512)"
+        "--max_in_flight", type=positive, default=512, help="maximum requests in flight per server (default 512)"
     )
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
-    group.add_argument(
-        "--request_timeout", type=positive, default=14400, help="seconds that one request may take (default 14400)"
-    )
+    group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")
     add_hosted(parser)
 
 
 def add_hosted(parser: Parser) -> None:
-    """What a service that belongs to somebody else needs: its interface, its limits, its prices."""
+    """Add the flags of a service run by others: its interface, its limits, its prices."""
     group = parser.add_argument_group("hosted service")
     group.add_argument(
         "--api",
         choices=["auto", "completions", "chat"],
         default="auto",
-        help="which interface of the server: chat needs no tokenizer, and can answer, tag and judge, not make problems "
-        "(default auto: completions where there are some)",
+        help="interface of the server: chat needs no tokenizer, and can respond, tag and judge, but not make problems "
+        "(default auto: completions if the server has them)",
     )
-    group.add_argument("--requests_per_minute", type=positive, help="requests sent a minute at most (default: no limit)")
-    group.add_argument("--tokens_per_minute", type=positive, help="tokens a minute at most, both ways (default: no limit)")
+    group.add_argument("--requests_per_minute", type=positive, help="maximum requests per minute (default: no limit)")
+    group.add_argument("--tokens_per_minute", type=positive, help="maximum tokens per minute, both ways (default: no limit)")
     price = number(float, least=0.0)
-    group.add_argument("--prompt_price", type=price, help="US dollars for a million tokens read (default: no cost is counted)")
-    group.add_argument("--completion_price", type=price, help="US dollars for a million tokens written (default: as above)")
+    group.add_argument("--prompt_price", type=price, help="US dollars per million prompt tokens (default: no cost is counted)")
+    group.add_argument("--completion_price", type=price, help="US dollars per million completion tokens (default: as above)")
 
 
 def add_sampling(parser: Parser, which: str) -> None:
-    """Sampling flags; None means the model's preset for `which` (problems or answers)."""
+    """Add the sampling flags; None means the model's preset for `which` (problems or responses)."""
     group = parser.add_argument_group("sampling")
     preset = f"(default: the model's preset for {which})"
-    group.add_argument("--temperature", type=number(float, least=0.0, most=2.0), help=f"0 is greedy, at most 2 {preset}")
-    group.add_argument("--top_p", type=number(float, above=0.0, most=1.0), help=f"nucleus, above 0, at most 1 {preset}")
-    group.add_argument("--max_tokens", type=positive, help=f"tokens at most {preset}")
+    group.add_argument("--temperature", type=number(float, least=0.0, most=2.0), help=f"0 to 2; 0 is greedy {preset}")
+    group.add_argument(
+        "--top_p", type=number(float, above=0.0, most=1.0), help=f"nucleus sampling, above 0, at most 1 {preset}"
+    )
+    group.add_argument("--max_tokens", type=positive, help=f"maximum tokens {preset}")
     group.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
 
 
 def add_run(parser: Parser) -> None:
-    """Flags of every run that can be stopped."""
+    """Add the flags of every resumable run."""
+    parser.set_defaults(shard=None)  # for stages without --shard
     group = parser.add_argument_group("run")
-    group.add_argument(
-        "--overwrite",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="start afresh instead of going on or refusing (default off)",
-    )
-    group.add_argument(
-        "--check",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="check the arguments and the files, and stop before a model is needed (default off)",
-    )
+    switch(group, "--overwrite", "start afresh instead of resuming or refusing")
+    switch(group, "--check", "check the arguments and the files, and stop before a model is needed")
+
+
+def shard(text: str) -> Shard:
+    """Read `I/N`."""
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_shard(parser: Parser) -> None:
-    """--shard, for stages whose work on a record is expensive."""
+    """Add --shard, for stages whose work on a record is expensive."""
     parser.add_argument(
         "--shard",
-        type=parse_shard,
+        type=shard,
         metavar="I/N",
-        help="do only part I of N of the rows, for several workers on one file; concat.py --shards puts them together "
+        help="do only shard I of N of the rows, for several workers on one file; concat.py --shards joins the shards "
         "(default: all rows)",
     )
 
 
 def add_ray(parser: Parser) -> None:
-    """--ray: who does the work."""
+    """Add --ray, which decides where the work is done."""
     parser.add_argument_group("cluster").add_argument(
         "--ray",
         nargs="?",
         metavar="ADDRESS",
         const=os.environ.get("RAY_ADDRESS") or "new",
         default=os.environ.get("RAY_ADDRESS") or None,
-        help="work on a Ray cluster: the one at HOST:6379, or `auto` for the one on this machine; without an address a new one "
-        "of this machine alone; --ray '' takes none (default: RAY_ADDRESS, else no cluster)",
+        help="use a Ray cluster: the one at HOST:6379, or `auto` for the one on this machine; without an address, a new one "
+        "of this machine alone; --ray '' uses none (default: RAY_ADDRESS, else no cluster)",
     )
 
 
 def add_input(parser: Parser) -> None:
-    """--input_file and what happens to its malformed lines."""
+    """Add --input_file, and --skip_malformed for its malformed lines."""
     group = parser.add_argument_group("input")
     group.add_argument(
         "--input_file",
@@ -171,40 +190,28 @@ def add_input(parser: Parser) -> None:
         type=Path,
         help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`",
     )
-    group.add_argument(
-        "--skip_malformed",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="put malformed lines into the dropped file instead of refusing the input (default off)",
-    )
+    add_skip_malformed(group)
+
+
+def add_skip_malformed(group: argparse._ActionsContainer) -> None:
+    """Add --skip_malformed."""
+    switch(group, "--skip_malformed", "put malformed lines into the dropped file instead of refusing the input")
 
 
 def add_language(parser: Parser) -> None:
-    """--language, of problems."""
+    """Add --language, that of problems."""
     parser.add_argument(
         "--language",
         choices=["en", "any"],
         default="en",
-        help="drop problems that are surely not English, or none (default en)",
+        help="en drops problems that are surely not English, any drops none for their language (default en)",
     )
 
 
-def language_of(args: argparse.Namespace) -> str | None:
-    """Return the language that problems must be in, or None for any."""
-    return None if args.language == "any" else str(args.language)
-
-
-def sampling_of(args: argparse.Namespace, preset: Sampling) -> Sampling:
-    """Return the preset's sampling settings with those of the command line over them."""
-    chosen = {name: getattr(args, name) for name in ("temperature", "top_p", "max_tokens")} | {"top_k": None}
-    settings = {name: getattr(preset, name) if value is None else value for name, value in chosen.items()}
-    return Sampling(**settings)
-
-
 def add_gpu_memory(group: argparse._ArgumentGroup, more: str) -> None:
-    """The memory of a GPU: the same unit in every program."""
+    """Add --gpu_memory, in the same unit in every program."""
     group.add_argument(
         "--gpu_memory",
         type=number(float, above=0.0, most=10_000),
-        help=f"GB of each GPU as its maker counts, which are GiB: 80 for an H100, 141 for an H200 ({more})",
+        help=f"GB per GPU as its maker counts, which are GiB: 80 for an H100, 141 for an H200 ({more})",
     )

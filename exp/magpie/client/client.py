@@ -1,139 +1,77 @@
-"""The client of OpenAI-compatible servers: a bounded window of requests in flight, balanced, tried again with back-off.
+"""A client of OpenAI-compatible servers: a bounded window of requests in flight, balanced over the servers, retried.
 
-Passing failures (429, 5xx, a reset connection, an answer that makes no sense, a server that is being started again) are
-tried again; lasting ones raise `Refused`, for which the caller drops a row. A server that refuses the key or serves no more is
-left out; where it was the last one, or the servers are gone for good, a `MagpieError` ends the run: what is finished is on
-disk, and the same command goes on from there.
+Transient errors (429, 5xx, a reset connection, a malformed reply, a server that is being restarted) are retried with back-off;
+permanent ones raise `Refused`, for which the caller drops a row. A server that refuses the key or no longer serves the model is
+excluded; if it was the last one, or the servers are gone for good, a `MagpieError` ends the run: what is finished is on disk,
+and the same command resumes it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
-from magpie.client import endpoints
+from magpie.client import pool
+from magpie.client.address_files import Connection
 from magpie.client.chat_prompt import ChatPrompt, Prompt
-from magpie.client.endpoints import Api, Connection, Endpoint, Endpoints, keepalive_socket, short
-from magpie.client.rate_limit import Limits
-from magpie.client.throughput import Pace
+from magpie.client.endpoint import Endpoint
+from magpie.client.http_session import one_line, open_session
+from magpie.client.pool import EndpointPool
+from magpie.client.probe import Api
+from magpie.client.rate_limit import RateLimits
+from magpie.client.replies import SERVER_DOWN, Completion, RateLimited, Refused, ServerUnusable, TransientError, read_reply
 from magpie.common.console import MagpieError, again, log, printable
 from magpie.common.progress import Load
-from magpie.text.reasoning import CLOSE, OPEN
 
 if TYPE_CHECKING:
     import aiohttp
 
 MAX_ATTEMPTS = 8
-"""Tries of one request before its row is dropped; waiting for a server that is down, or for its rate limit, is not one."""
+"""Attempts at one request before its row is dropped; waiting for a server that is down, or for a rate limit, is not one."""
 MAX_RATE_LIMITED = 100
 MAX_OUTAGES = 30
-"""A request during which the server has died so often may be what it dies of."""
+"""A request during which a server has died so often may be what it dies of."""
 LONGEST_PAUSE = 60.0
-AGAIN_SECONDS = 1.0
-"""How soon a request that found no server looks for one again."""
-REFUSALS_IN_A_ROW = 20
-"""So many lasting failures without a success between them mean that the settings are wrong, not the rows."""
+NO_SERVER_SECONDS = 1.0
+"""The pause of a request that found no server."""
+MAX_REFUSED_IN_A_ROW = 20
+"""So many permanent errors without a success between them mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
 
 
-class Refused(Exception):
-    """A request that fails for good; `reason` goes into the dropped row."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-
-
-class _Passing(Exception):
-    """A failure that may not be there next time."""
-
-
-class _RateLimited(_Passing):
-    """The server asked for patience; `seconds` of it, if it said."""
-
-    def __init__(self, text: str, seconds: float | None) -> None:
-        super().__init__(text)
-        self.seconds = seconds
-
-
-class _Choice(msgspec.Struct):
-    text: str
-    finish_reason: str | None = None
-    token_ids: list[int] | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Usage | None = None
-
-
-class _Message(msgspec.Struct):
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-
-
-class _Said(msgspec.Struct):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _ChatAnswer(msgspec.Struct):
-    choices: list[_Said]
-    usage: _Usage | None = None
-
-    def plain(self) -> _Answer:
-        """Return it as a completion: the chain of thought in its tags, however the server puts it."""
-        choices = []
-        for said in self.choices:
-            text, thought = said.message.content or "", said.message.reasoning or said.message.reasoning_content
-            if thought:
-                text = f"{OPEN}\n{thought}" + (f"\n{CLOSE}\n\n{text}" if text or said.finish_reason != "length" else "")
-            choices.append(_Choice(text, said.finish_reason))
-        return _Answer(choices, self.usage)
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-_decode_chat = msgspec.json.Decoder(_ChatAnswer).decode
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What a server wrote for one prompt. `token_ids` only where the server returns them (vLLM)."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    token_ids: list[int] | None
-
-
 @dataclass
-class _Tries:
-    """How often one request has been tried, by what came of it."""
+class _Attempts:
+    """The attempts at one request, by their outcome."""
 
     failed: int = 0
-    limited: int = 0
+    rate_limited: int = 0
     outages: int = 0
+    total: int = 0
+    in_outage: bool = False
 
-    def spent(self, state: Any) -> bool:
-        """Count a failure and say whether it was the last one allowed (a `stop` of tenacity's)."""
-        if isinstance(state.outcome.exception(), _RateLimited):
-            self.limited += 1
+    def count_outage(self) -> None:
+        """Count an outage, however often the request finds no server in it; what failed just before was the dying server."""
+        if not self.in_outage:
+            self.in_outage, self.outages, self.failed = True, self.outages + 1, 0
+
+    def count_failure(self, error: TransientError) -> None:
+        """Count a failure.
+
+        Raises:
+            Refused: it was the last attempt.
+        """
+        self.in_outage = False
+        self.total += 1
+        if isinstance(error, RateLimited):
+            self.rate_limited += 1
         else:
             self.failed += 1
-        return self.failed >= MAX_ATTEMPTS or self.limited >= MAX_RATE_LIMITED or self.outages >= MAX_OUTAGES
+        if self.failed >= MAX_ATTEMPTS or self.rate_limited >= MAX_RATE_LIMITED or self.outages >= MAX_OUTAGES:
+            raise Refused("server_error", printable(str(error), 300)) from error
 
 
 class Client:
@@ -141,12 +79,12 @@ class Client:
 
     Args:
         connection: where the servers are, and the key.
-        model: the model's name, to find it among those served.
-        max_in_flight: requests in flight at most, at each server.
+        model: the name under which they serve the model.
+        max_in_flight: requests in flight at most, per server.
         outage: seconds to wait for a server that is down before the run ends.
         timeout: seconds that one request may take.
-        api: which of OpenAI's interfaces to use (`endpoints.Endpoints`).
-        limits: requests and tokens a minute.
+        api: which of OpenAI's interfaces to use.
+        limits: requests and tokens per minute.
     """
 
     def __init__(
@@ -158,57 +96,48 @@ class Client:
         outage: float = 1800.0,
         timeout: float = 7200.0,
         api: Api = "auto",
-        limits: Limits | None = None,
+        limits: RateLimits | None = None,
     ) -> None:
-        self.endpoints = Endpoints(connection, model, api=api, outage=outage, most=max_in_flight)
-        self._key = connection.api_key
-        self._timeout = timeout
-        self._limits = limits or Limits()
-        self.pace = Pace()
-        self._session: aiohttp.ClientSession | None = None
-        self._refusals = 0
-        self._schemas = True
+        self.pool = EndpointPool(connection, model, api=api, outage=outage, window=max_in_flight)
         self.model = model
+        self._api_key, self._timeout = connection.api_key, timeout
+        self._limits = limits or RateLimits()
+        self._http: aiohttp.ClientSession | None = None
+        self._refused_in_a_row = 0
+        self._takes_schemas = True
 
     async def __aenter__(self) -> Client:
-        import aiohttp
-
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=False, socket_factory=keepalive_socket),
-            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=10),
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            json_serialize=lambda value: msgspec.json.encode(value).decode(),
-        )
+        self._http = open_session(self._api_key, self._timeout)
         try:
-            await self.endpoints.open(self._session)
+            await self.pool.open(self._http)
         except BaseException:
-            await self._session.close()
+            await self._http.close()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._session is not None  # noqa: S101
-        await self.endpoints.close()
-        await self._session.close()
+        assert self._http is not None  # noqa: S101
+        await self.pool.close()
+        await self._http.close()
 
     @property
     def is_vllm(self) -> bool:
-        """Whether the servers are vLLM's and take what only vLLM knows."""
-        return self.endpoints.is_vllm
+        """Whether the servers are vLLM and take parameters that only vLLM knows."""
+        return self.pool.info.is_vllm
 
     @property
     def chat(self) -> bool:
-        """Whether prompts go as messages, since the server has no other interface."""
-        return self.endpoints.chat
+        """Whether prompts are sent as messages, since the server has chat completions only."""
+        return self.pool.info.chat
 
     @property
     def context(self) -> int | None:
         """Tokens that the model takes, prompt and completion together; None: not known."""
-        return self.endpoints.context
+        return self.pool.info.context
 
     def load(self) -> Load:
         """Return what the servers are doing now."""
-        return Load(self.endpoints.in_flight, self.endpoints.tokens + int(self.pace.written()), *self.pace.most_seconds())
+        return Load(self.pool.in_flight, self.pool.tokens)
 
     # --- one request ---------------------------------------------------------------------------------------------
 
@@ -216,144 +145,110 @@ class Client:
         """Return a completion of token ids, or of messages. `sampling` is sent as it is.
 
         Raises:
-            Refused: the request fails for good.
-            MagpieError: the run cannot go on.
+            Refused: a permanent error.
+            MagpieError: the run cannot continue.
         """
-        said = {"messages": prompt.messages} if isinstance(prompt, ChatPrompt) else {"prompt": prompt}
-        body = {"model": self.model, **said, **sampling}
+        content = {"messages": prompt.messages} if isinstance(prompt, ChatPrompt) else {"prompt": prompt}
+        body = {"model": self.model, **content, **sampling}
         if self.is_vllm:
-            body |= {"return_token_ids": True}
-        if not self._schemas:
+            body["return_token_ids"] = True
+        if not self._takes_schemas:
             body.pop("response_format", None)
         try:
-            answer = await self._tried(body, len(prompt), sampling.get("max_tokens", 0))
+            completion = await self._send_with_retries(body, len(prompt), sampling.get("max_tokens", 0))
         except Refused as error:
             if "response_format" not in body or "response_format" not in error.detail:
-                self._count_refusal(error)
-            if self._schemas:
-                log.warning("the server knows no JSON schemas (%s): answers are read as they come", error.detail)
-            self._schemas = False
+                self._count_refused(error)
+                raise
+            if self._takes_schemas:
+                log.warning("the server takes no JSON schemas (%s): continuing without them", error.detail)
+            self._takes_schemas = False
             return await self.complete(prompt, sampling)
-        self._refusals = 0
-        choice = answer.choices[0]
-        usage = answer.usage or _Usage()
-        return Completion(
-            choice.text,
-            choice.finish_reason or "unknown",
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            choice.token_ids,
-        )
+        self._refused_in_a_row = 0
+        return completion
 
-    async def _tried(self, body: dict[str, Any], prompt_tokens: int, most_tokens: int) -> _Answer:
-        """Send a request as often as it takes; every time counts against the limits."""
-        import tenacity
-
-        tries = _Tries()
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_Passing), wait=_pause, stop=tries.spent, reraise=True
-        )
-        try:
-            answer: _Answer = await retrying(self._post, body, tries, prompt_tokens, most_tokens)
-        except _Passing as error:
-            raise Refused("server_error", printable(str(error), 300)) from error
-        return answer
-
-    def _count_refusal(self, error: Refused) -> None:
-        self._refusals += 1
-        if self._refusals >= REFUSALS_IN_A_ROW:
-            raise MagpieError(
-                f"{self._refusals} requests in a row were refused ({error}). Check the settings and the server's log"
-            )
-        raise error
-
-    async def _post(self, body: dict[str, Any], tries: _Tries, prompt_tokens: int, most_tokens: int) -> _Answer:
-        """Send a request; that a server is down is nobody's fault and costs no attempt."""
-        waited = False
-        paid = await self._limits.before(prompt_tokens, most_tokens)
+    async def _send_with_retries(self, body: dict[str, Any], prompt_tokens: int, max_tokens: int) -> Completion:
+        """Send a request as often as it takes; every attempt counts against the rate limits."""
+        attempts = _Attempts()
         while True:
-            answer = await self._post_once(body, most_tokens)
-            if answer is not None:
-                self._limits.after(paid, answer.usage.completion_tokens if answer.usage else paid)
-                return answer
-            if not waited:
-                waited = True
-                tries.outages += 1
-                tries.failed = 0  # what failed just before was the server, which died
-            self.endpoints.end_if_down_for_good()
-            await asyncio.sleep(AGAIN_SECONDS)
+            reserved = await self._limits.reserve(prompt_tokens, max_tokens)
+            try:
+                while (completion := await self._send(body)) is None:
+                    attempts.count_outage()
+                    self.pool.raise_if_down_for_good()
+                    await asyncio.sleep(NO_SERVER_SECONDS)
+            except TransientError as error:
+                attempts.count_failure(error)
+                await asyncio.sleep(_pause(attempts.total, error))
+            else:
+                self._limits.settle(reserved, completion.completion_tokens or reserved)
+                return completion
 
-    async def _post_once(self, body: dict[str, Any], most_tokens: int) -> _Answer | None:
-        """Return the answer, or None if no connection was had, or with a server that is left out."""
-        endpoint = await self.endpoints.take()
-        try:
-            with self.pace.request(most_tokens) as request:
-                answer = await self._ask(endpoint, body)
-                if answer is not None and answer.usage:
-                    request.tokens = answer.usage.completion_tokens
-                return answer
-        finally:
-            await self.endpoints.give_back(endpoint)
+    async def _send(self, body: dict[str, Any]) -> Completion | None:
+        """Send a request to one server, once. Return None if that server is down or has been excluded.
 
-    async def _ask(self, endpoint: Endpoint, body: dict[str, Any]) -> _Answer | None:
+        Raises:
+            TransientError, Refused: see `read_reply`.
+            MagpieError: no server can be used any more.
+        """
         import aiohttp
 
-        assert self._session is not None  # noqa: S101
+        endpoint = await self.pool.acquire()
         sent_at = time.monotonic()
         try:
-            if (not endpoint.met or endpoint.down_since is not None) and not await self.endpoints.join(endpoint):
+            if not endpoint.is_ready and not await self.pool.add(endpoint):
                 return None
-            route = "chat/completions" if "messages" in body else "completions"
-            async with self._session.post(f"{endpoint.url}/{route}", json=body) as answer:
-                status, retry_after = answer.status, answer.headers.get("Retry-After")
-                data = await answer.read()
-            if status in (502, 503):  # a gateway whose server is down (504: one that has no patience with a long answer)
-                endpoint.is_down(f"HTTP {status}")
+            status, reply, retry_after = await self._post(endpoint, body)
+            if status in SERVER_DOWN:
+                endpoint.mark_down(f"HTTP {status}")
                 return None
-            endpoint.is_up()
-            return self._judge(endpoint, status, data, retry_after, sent_at)
+            endpoint.mark_up()
+            completion = read_reply(status, reply, retry_after, chat=self.chat)
+            endpoint.succeeded(completion.completion_tokens)
+            return completion
+        except RateLimited:
+            endpoint.rate_limited(sent_at)
+            raise
+        except ServerUnusable as error:
+            self._exclude(endpoint, error)
+            return None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            endpoint.is_down(short(error))
+            endpoint.mark_down(one_line(error))
             return None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            raise _Passing(short(error)) from error
+            raise TransientError(one_line(error)) from error
+        finally:
+            await self.pool.release(endpoint)
 
-    def _judge(self, endpoint: Endpoint, status: int, data: bytes, retry_after: str | None, sent_at: float) -> _Answer | None:
-        if status == 200:
-            try:
-                answer = _decode_chat(data).plain() if self.chat else _decode(data)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise _Passing(f"malformed answer: {error}") from error
-            if not answer.choices:
-                raise _Passing("malformed answer: no choices")
-            endpoint.succeeded(answer.usage.completion_tokens if answer.usage else 0)
-            return answer
-        text = f"HTTP {status}: {data[:300].decode('utf-8', 'replace')}"
-        if status == 429:
-            endpoint.too_many(sent_at)
-            raise _RateLimited(text, _seconds(retry_after))
-        if status >= 500 or status == 408:
-            raise _Passing(text)
-        if status in (401, 402, 403, 404):
-            self._leave_out(endpoint, status, printable(text))
-            return None
-        raise Refused("request_refused", printable(text))
+    async def _post(self, endpoint: Endpoint, body: dict[str, Any]) -> tuple[int, bytes, str | None]:
+        """Return the status, the body and the `Retry-After` of a server's reply."""
+        assert self._http is not None  # noqa: S101
+        route = "chat/completions" if "messages" in body else "completions"
+        async with self._http.post(f"{endpoint.url}/{route}", json=body) as reply:
+            return reply.status, await reply.read(), reply.headers.get("Retry-After")
 
-    def _leave_out(self, endpoint: Endpoint, status: int, text: str) -> None:
-        """Go on without one of several servers: another program may have its port now, or it serves another model."""
-        if status in (402, 404):
-            hint = "" if self.chat else " (a service that has chat completions only: --api chat)"
-            why, cure = f"serves no more ({text})", f"Mend that{hint}"
+    def _exclude(self, endpoint: Endpoint, error: ServerUnusable) -> None:
+        """Continue without one of several servers: another program may have its port now, or it serves another model."""
+        if error.status in (401, 403):
+            why, remedy = f"refuses the key (HTTP {error.status})", "Put the right one into MAGPIE_API_KEY"
         else:
-            why, cure = f"refuses the key (HTTP {status})", "Put the right one into MAGPIE_API_KEY"
+            hint = "" if self.chat else " (a service that has chat completions only: --api chat)"
+            why, remedy = f"can no longer be used ({error})", f"Fix that{hint}"
         why = f"{printable(endpoint.url)} {why}"
-        if not self.endpoints.leave_out(endpoint, why):
-            raise MagpieError(f"{why}. {cure}, then {again()}")
+        if not self.pool.exclude(endpoint, why):
+            raise MagpieError(f"{why}. {remedy}, then {again()}")
+
+    def _count_refused(self, error: Refused) -> None:
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
+            raise MagpieError(
+                f"{self._refused_in_a_row} requests in a row were refused ({error}). Check the settings and the server's log"
+            )
 
     # --- many ----------------------------------------------------------------------------------------------------
 
     async def for_each(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-        """Run `work` on every item, as many at a time as the servers take; the items are drawn as places become free.
+        """Run `work` on every item, as many at once as the servers take; items are drawn only when there is room.
 
         Raises:
             Whatever `work` raises first; the others are cancelled.
@@ -368,10 +263,10 @@ class Client:
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
-                    for _ in range(self.endpoints.places - len(workers)):  # more when a server has come
+                    for _ in range(self.pool.capacity - len(workers)):  # more when a server has been added
                         workers.add(group.create_task(worker()))
                     finished, workers = await asyncio.wait(
-                        workers, timeout=endpoints.FOLLOW_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                        workers, timeout=pool.POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
                     )
                     if finished:  # nothing is left to draw, or one has failed
                         break
@@ -379,24 +274,14 @@ class Client:
             raise _first_leaf(group_error) from None
 
 
+def _pause(attempts: int, error: TransientError) -> float:
+    """Return the seconds to wait before another attempt: as many as the server says, or a random exponential back-off."""
+    if isinstance(error, RateLimited) and error.seconds is not None:
+        return error.seconds
+    return random.uniform(0, min(LONGEST_PAUSE, 0.5 * 2 ** (attempts - 1)))
+
+
 def _first_leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    try:
-        seconds = float(retry_after or "")
-        return min(seconds, LONGEST_PAUSE) if math.isfinite(seconds) and seconds >= 1 else None
-    except ValueError:
-        return None
-
-
-def _pause(state: Any) -> float:
-    import tenacity
-
-    error = state.outcome.exception()
-    if isinstance(error, _RateLimited) and error.seconds is not None:
-        return error.seconds
-    return float(tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE)(state))

@@ -1,4 +1,4 @@
-"""What a person sees: messages, errors and the way a program ends.
+"""Messages, errors, and the way a program ends.
 
 Messages go to the standard error and, where `MAGPIE_LOG` names a file, into that log with a time stamp. What a model
 wrote is shown only through `printable`: a terminal must not obey it.
@@ -17,21 +17,21 @@ from types import FrameType
 
 log = logging.getLogger("magpie")
 file_log = logging.getLogger("magpie-file")
-"""For what the screen shows in another form: it goes to the file of `MAGPIE_LOG` alone."""
+"""Logger for the file of `MAGPIE_LOG` alone: the screen shows the same in another form."""
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
 def again() -> str:
-    """Return how to go on after this program has stopped."""
+    """Return how to resume after this program has stopped."""
     return (
         f"run the same command again{' without --overwrite' if '--overwrite' in sys.argv else ''}: it goes on where it stopped"
     )
 
 
 class MagpieError(Exception):
-    """Something that the user can put right: what happened, where, and what to do about it."""
+    """An error that the user can fix: what happened, where, and what to do about it."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -39,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Return the text with everything that a terminal could obey replaced, cut to `limit` characters."""
+    """Return the text without control characters that a terminal would act on, cut to `limit` characters."""
     if limit is not None and len(text) > limit:
         text = text[:limit].rstrip() + " …"
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text.replace("\t", "    "))

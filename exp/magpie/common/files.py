@@ -30,9 +30,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that takes the place of `path` at the end; nothing is left behind on failure."""
+    """Yield an empty temporary folder that replaces `path` at the end; nothing is left behind on failure."""
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    for stale in (temporary, old):  # of a process that was killed
+    for stale in (temporary, old):  # left by a process that was killed
         shutil.rmtree(stale, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -52,7 +52,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's or a folder's content is on the disk."""
+    """Flush a file's or a folder's content to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -61,7 +61,7 @@ def sync(path: Path) -> None:
 
 
 def write_atomically(path: Path, lines: Iterable[bytes]) -> None:
-    """Write a file of lines."""
+    """Write a file of lines, whole or not at all."""
     with replacing(path) as file:
         for line in lines:
             file.write(line)

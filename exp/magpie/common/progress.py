@@ -6,7 +6,6 @@ On a terminal a stage shows one bar; elsewhere a plain line every `PLAIN_SECONDS
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import threading
 import time
@@ -19,54 +18,24 @@ from magpie.common.console import log, printable
 PLAIN_SECONDS, TERMINAL_SECONDS, LOOK_SECONDS = 30.0, 0.1, 1.0
 
 
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}, {rate_fmt}{postfix}]"
-"""tqdm's own, without its time left."""
-
-
 class Load(NamedTuple):
-    """Requests in flight, tokens written so far, what of them is not done yet estimated; a stage without a server has one
-    record in work at a time. `most` and `last`: see `time_left`.
-    """
+    """What the servers are doing: requests in flight, and the tokens of all that are done."""
 
-    in_flight: int = 1
-    tokens: int = 0
-    most: float = math.inf
-    last: float = math.inf
-
-
-def time_left(done: int, rest: int, in_flight: int, busy: float, most: float = math.inf, last: float = math.inf) -> float:
-    """Return the seconds until `rest` answers are done, `in_flight` of them begun; `busy`: seconds that all took together.
-
-    `most` is what an answer of the greatest length takes, `last` the seconds until all in flight would have that length.
-
-    Those that are done first are the short ones, so `seconds / done * rest` is far too long at first; and since nothing is
-    left to draw at the end, the long ones alone decide then, and it is far too short. So (figures: docs/LOG.md, time left)
-
-    - an answer takes what all have taken, those in flight counted as a quarter done: half would be right if all were of one
-      length, nothing if how long one has gone told nothing about how long it goes on; lengths of answers are between these;
-    - those not begun share the places of those in flight;
-    - of F in flight the last ends after 1 + ln F answers' time if each keeps its speed (the longest of F, memoryless), and
-      after about one if what remains is faster the fewer there are. It is taken as half of the first, which is between.
-    """
-    if not rest:
-        return 0.0
-    in_flight = min(in_flight, rest)
-    waiting = rest - in_flight
-    each = min(busy / (done + in_flight / 4), most)
-    return each * waiting / in_flight + min(each * (1 + math.log(in_flight)) / 2, most if waiting else last)
+    in_flight: int
+    tokens: int
 
 
 class StageBar(contextlib.AbstractContextManager["StageBar"]):
-    """Records, tokens a second, time left and dropped so far, for one stage; `total` may not be known.
+    """The progress of one stage: records, tokens per second, dropped, requests in flight, time left.
 
     It is shown also while no record ends: long chains of thought take many minutes.
 
     Args:
         title: the stage.
-        total, done: records in all, and those that are done already.
-        each: answers a record; more than one are counted one by one.
+        total, done: records in all (None: not known), and those that are done already.
+        each: answers per record; more than one are counted one by one.
         answers: how many are there of records that are not done.
-        load: what the servers are doing.
+        load: returns what the servers are doing; None: the stage uses no server.
     """
 
     def __init__(
@@ -77,7 +46,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
         *,
         each: int = 1,
         answers: int = 0,
-        load: Callable[[], Load] = Load,
+        load: Callable[[], Load] | None = None,
     ) -> None:
         from tqdm import tqdm
 
@@ -89,14 +58,13 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             initial=self._first,
             desc=title,
             unit=" records" if each == 1 else " answers",
-            bar_format=None if total is None else BAR,
             disable=not self._terminal,
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self._load, self._in_flight, self._busy, self._dropped = load, 1, 0.0, 0
+        self._load, self._dropped = load, 0
         self._told = False  # how many were dropped is not known before the first record, in a stage that goes on
-        self._started = self._shown = self._looked_at = time.monotonic()
+        self._started = self._shown = time.monotonic()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._ticker = threading.Thread(target=self._keep_showing, daemon=True)
 
@@ -107,15 +75,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
     def _keep_showing(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
             with self._lock:
-                self._look()
                 self._show()
-
-    def _look(self) -> None:
-        """Add up what is in flight (here alone: at the moment at which one ends there is always one fewer)."""
-        now, in_flight = time.monotonic(), self._load().in_flight
-        self._busy += in_flight * (now - self._looked_at)
-        self._looked_at = now
-        self._in_flight = in_flight or self._in_flight  # while a server is down
 
     @property
     def _answered(self) -> int:
@@ -134,29 +94,25 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             return
         self._shown = now
         seconds = now - self._started
-        tokens = self._load().tokens
-        rates = [f"{tokens / seconds:,.0f} tokens/s"] if tokens else []
-        rates += [f"{self._dropped:,} dropped"] if self._told else []
-        left = self._left()
+        load = self._load() if self._load else None
+        parts = [f"{load.tokens / seconds:,.0f} tokens/s"] if load and load.tokens else []
+        parts += [f"{self._dropped:,} dropped"] if self._told else []
+        parts += [f"{load.in_flight:,} in flight"] if load else []
         if self._terminal:
-            self._bar.set_postfix_str(", ".join([*left, *rates]), refresh=False)
+            self._bar.set_postfix_str(", ".join(parts), refresh=False)
             self._bar.update(self._answered - self._bar.n)
         else:
-            log.info("%s", ", ".join([self._records(), *rates, f"{duration(seconds)} gone", *left]))
+            log.info("%s", ", ".join([self._records(), *parts, f"{duration(seconds)} gone", *self._left(seconds)]))
 
     def _records(self) -> str:
         if self._total is None:
             return f"{self._done:,} records"
         return so_far(self._done, self._total, self._answered, self._each)
 
-    def _left(self) -> list[str]:
+    def _left(self, seconds: float) -> list[str]:
         if self._total is None:
             return []
-        new, rest = self._answered - self._first, self._total * self._each - self._answered
-        known = new and self._busy
-        load = self._load()
-        seconds = time_left(new, rest, self._in_flight, self._busy, load.most, load.last) if known else None
-        return [f"{'?' if seconds is None else duration(seconds)} left"]
+        return [time_left(self._answered - self._first, self._total * self._each - self._answered, seconds)]
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
@@ -169,6 +125,11 @@ def so_far(done: int, total: int, answered: int, each: int) -> str:
     """Return how many records are done, and answers where a record has `each` of several."""
     answers = f", {answered:,} of {total * each:,} answers" if each > 1 else ""
     return f"{done:,} of {total:,} records{answers} ({100 * answered // max(total * each, 1)}%)"
+
+
+def time_left(done: int, rest: int, seconds: float) -> str:
+    """Return how long `rest` takes at the rate at which `done` took `seconds`."""
+    return f"{duration(seconds / done * rest) if done else '?'} left"
 
 
 def duration(seconds: float) -> str:

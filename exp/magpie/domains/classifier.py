@@ -1,8 +1,8 @@
-"""The field of mathematics of a problem, without a language model: its embedding, its words, and a linear classifier.
+"""The domain of a problem without a language model: a linear classifier over its embedding and its words.
 
-What goes in: the embedding of the problem's words (LaTeX commands read as English), which words and commands it holds (hashed),
-and how many cues of each field (configs/tagging/domains.yaml). The weights are in domains.npz; `python
-benchmarks/domains.py --train` makes them, and says how good they are.
+The features are the embedding of the problem (LaTeX commands spelled out in English), its hashed words and commands, and the
+number of cues of each domain (configs/tagging/domains.yaml). `python benchmarks/domains.py --train` makes the weights,
+domains.npz, and measures them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from magpie.common.console import MagpieError
 from magpie.compute.embedding import Embedder
-from magpie.config.load import load_domain_cues
-from magpie.config.schemas import DomainCues
+from magpie.domains.config import DomainCues, load_domain_cues
 from magpie.records.schema import DOMAINS
 
 if TYPE_CHECKING:
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).with_name("domains.npz")
 OTHER_DOMAIN = "other"
-"""No mathematics, or a field that is not clear."""
+"""No mathematics, or no clear domain."""
 LABELS = (*DOMAINS, OTHER_DOMAIN)
 BUCKETS = 4096
-"""Words are hashed into so many columns: the weights hold numbers alone, none of the training data's words."""
+"""Columns of hashed words. Hashing keeps the training data's words out of the weights."""
 LEAST_CONFIDENCE = 0.3
-"""Below this the field is `other`. Measured (docs/LOG.md): under it a field is wrong more often than not."""
-READ = 8_000
-"""Characters of a text that are looked at."""
+"""Below it the domain is `other`. Measured (docs/LOG.md): below it a domain is wrong more often than right."""
+MAX_CHARACTERS = 8_000
+"""Characters of a text that are read."""
 _WORD = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]{2,}|[\^_=<>+/!|]|\d+")
 _LAYOUT = re.compile(
     r"\\(?:mathrm|mathbf|mathit|mathsf|operatorname|text(?:bf|it|rm)?|left|right|q?quad|displaystyle|mathbb|mathcal|[dt]?frac"
@@ -47,21 +46,21 @@ _SYMBOL = re.compile(r"[${}\\_^&~\s]+")
 
 
 class DomainFeatures:
-    """What the classifier sees of a text."""
+    """The features of texts: embeddings, hashed words, cues."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         self._config = load_domain_cues()
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, csr_matrix, np.ndarray]:
-        """Return embeddings (n, dimension), hashed words (n, BUCKETS; rows of length 1) and cues (n, 2 for each field)."""
-        texts = [text[:READ] for text in texts]
-        embeddings = self.embedder.encode([in_words(text, self._config) for text in texts])
-        return embeddings, hashed_words(texts), self._cues(texts)
+        """Return embeddings (n, dimension), hashed words (n, BUCKETS; rows of length 1) and cues (n, 2 per domain)."""
+        texts = [text[:MAX_CHARACTERS] for text in texts]
+        embeddings = self.embedder.encode([spell_out_latex(text, self._config) for text in texts])
+        return embeddings, hash_words(texts), self._cues(texts)
 
     @cached_property
     def _patterns(self) -> list[re.Pattern[str]]:
-        return [cue_pattern(self._config.cues[field]) for field in DOMAINS]
+        return [cue_pattern(self._config.cues[domain]) for domain in DOMAINS]
 
     def _cues(self, texts: Sequence[str]) -> np.ndarray:
         import numpy as np
@@ -72,8 +71,8 @@ class DomainFeatures:
         return np.hstack([np.log1p(counts), counts / (counts.sum(axis=1, keepdims=True) + 1)])
 
 
-def in_words(text: str, config: DomainCues) -> str:
-    """Return a text with its LaTeX read as English as far as that says something about its field."""
+def spell_out_latex(text: str, config: DomainCues) -> str:
+    """Return a text with LaTeX commands as English words, without markup."""
     text = _PRIME.sub(" derivative ", _LAYOUT.sub(" ", text))
     text = _ENVIRONMENT.sub(" ", _MATRIX.sub(" matrix ", text))
     text = _COMMAND.sub(lambda command: f" {config.commands.get(command[1], command[1])} ", text)
@@ -81,7 +80,7 @@ def in_words(text: str, config: DomainCues) -> str:
 
 
 def cue_pattern(cues: str) -> re.Pattern[str]:
-    """Return the pattern of a list of cues: the longest first, each at the start of a word."""
+    """Return the pattern of comma-separated cues: the longest first, each at the start of a word."""
     words = sorted({word.strip() for word in cues.split(", ")} - {""}, key=lambda word: (-len(word), word))
     return re.compile("|".join(_one_cue(word) for word in words))
 
@@ -91,8 +90,8 @@ def _one_cue(word: str) -> str:
     return start + re.escape(word) + (r"(?![a-z])" if word[0] == "\\" and word[-1].isalpha() else "")
 
 
-def hashed_words(texts: Sequence[str]) -> csr_matrix:
-    """Return which words, commands and signs each text holds, hashed; every row has length 1."""
+def hash_words(texts: Sequence[str]) -> csr_matrix:
+    """Return the hashed words, commands and signs of each text, shape (n, BUCKETS), rows of length 1."""
     import numpy as np
     from scipy.sparse import csr_matrix
 
@@ -108,15 +107,18 @@ def hashed_words(texts: Sequence[str]) -> csr_matrix:
 
 
 class DomainTagger:
-    """Says the field of each problem: one of records.DOMAINS, or `other`."""
+    """The domain classifier; its labels are records.schema.DOMAINS and `other`."""
 
     def __init__(self, *, cache: Path | None = None, device: str | None = None, weights: Path = WEIGHTS) -> None:
-        """Read the weights.
+        """Load the weights.
 
         Args:
             cache: file that keeps the embeddings (see `Embedder`).
             device: as torch names it.
-            weights: what `benchmarks/domains.py --train` wrote.
+            weights: written by `benchmarks/domains.py --train`.
+
+        Raises:
+            MagpieError: the weights cannot be read.
         """
         import numpy as np
 
@@ -124,12 +126,12 @@ class DomainTagger:
             with np.load(weights, allow_pickle=False) as stored:
                 self._weights: dict[str, Any] = {name: stored[name] for name in stored.files}
         except (OSError, ValueError) as error:
-            raise MagpieError(f"{weights}: not the weights of the tagger of fields ({error})") from error
+            raise MagpieError(f"{weights}: not weights of the domain classifier ({error})") from error
         self.name = f"embedding:{self._weights['model']}"
         self._features = DomainFeatures(Embedder(str(self._weights["model"]), cache=cache, device=device))
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Return how likely each field is, shape (n, 7), in the order of `LABELS`."""
+        """Return the probability of each label, shape (n, 7), in the order of `LABELS`."""
         import numpy as np
 
         if not texts:
@@ -141,16 +143,15 @@ class DomainTagger:
         return powers / powers.sum(axis=1, keepdims=True)
 
     def tag_with_confidence(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """Return each text's field and how likely it is; `other` where no field reaches LEAST_CONFIDENCE."""
-        found = self.probabilities(texts)
-        return [named(row) for row in found]
+        """Return each text's domain and its probability; `other` if none reaches LEAST_CONFIDENCE."""
+        return [label_of(row) for row in self.probabilities(texts)]
 
     def tag(self, texts: Sequence[str]) -> list[str]:
-        """Return each text's field."""
-        return [field for field, _ in self.tag_with_confidence(texts)]
+        """Return each text's domain."""
+        return [domain for domain, _ in self.tag_with_confidence(texts)]
 
 
-def named(row: np.ndarray) -> tuple[str, float]:
-    """Return the field and the confidence of one row of probabilities."""
+def label_of(row: np.ndarray) -> tuple[str, float]:
+    """Return the label and the confidence of one row of probabilities."""
     best = int(row.argmax())
     return (LABELS[best] if row[best] >= LEAST_CONFIDENCE else OTHER_DOMAIN), float(row[best])

@@ -1,4 +1,4 @@
-"""The data card: a data-set folder's README.md, with the hub's YAML header and what was really counted."""
+"""The data card: a data-set folder's README.md, with the hub's YAML header and counts of the exported records."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from magpie.common.console import log, printable
 from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.writer import card_features
 from magpie.records.reading import stem_of
+from magpie.runs.run_file import ENDING, Counts, RunFile, readable_run_files
 
 LABELS = ("domain", "difficulty", "difficulty_measured", "answer_type", "language", "source", "problem_model", "answer_model")
 MODELS = {"problems": "problem_model", "answers": "answer_model"}
@@ -33,9 +34,9 @@ SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "1
 
 
 class Facts:
-    """What is counted of the exported records while they pass.
+    """Counts of the exported records, taken while they pass.
 
-    Combinations of labels are counted, which are few, and taken apart now and then: one look-up a record.
+    Combinations of labels, which are few, are counted and now and then taken apart: one look-up per record.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Facts:
         self._together.clear()
 
     def counted(self, name: str) -> Counter[Any]:
-        """Return how often each value was there, nulls aside."""
+        """Return the number of occurrences of each value, nulls aside."""
         self._take_apart()
         return self._apart[name]
 
@@ -74,7 +75,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Card:
-    """What a card is made of beside the facts."""
+    """The content of a card beside the facts."""
 
     title: str
     format: str
@@ -86,16 +87,16 @@ class Card:
     template: bool = False
 
 
-def job_files(source: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
     """Return the finished runs that led to a file, the earliest first, and the last decontamination certificate among them.
 
     They are the run files beside it whose output's stem begins the file's own: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
     """
     stem = stem_of(source)
-    runs = [_json(path) for path in _beside(source, stem, ".run.json")]
-    certificates = [_json(path) for path in _beside(source, stem, ".certificate.json")]
+    runs = readable_run_files(_beside(source, stem, ENDING))
+    certificates = [_certificate(path) for path in _beside(source, stem, ".certificate.json")]
     certificates = [certificate for certificate in certificates if certificate.get("benchmarks")]
-    return [run for run in runs if run.get("status") == "complete"], certificates[-1] if certificates else None
+    return [run for run in runs if run.status == "complete"], certificates[-1] if certificates else None
 
 
 def _beside(source: Path, stem: str, ending: str) -> list[Path]:
@@ -107,7 +108,7 @@ def _begins(stem: str, earlier: str) -> bool:
     return stem == earlier or stem.startswith(f"{earlier}_")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _certificate(path: Path) -> dict[str, Any]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -192,23 +193,25 @@ def _models(facts: Facts) -> str:
     return _section("Models", ["wrote the", "model", "rows"], rows) if rows else ""
 
 
-def _sampling(runs: list[dict[str, Any]]) -> str:
+def _sampling(runs: list[RunFile]) -> str:
     rows = []
     for run in runs:
-        arguments = {key: run["arguments"][key] for key in SETTINGS if run["arguments"].get(key) is not None}
+        arguments = {key: run.arguments[key] for key in SETTINGS if run.arguments.get(key) is not None}
         if "temperature" in arguments:
-            if Path(str(arguments.get("model_path"))).is_absolute():  # a folder of whoever made it tells nobody else anything
+            if Path(
+                str(arguments.get("model_path"))
+            ).is_absolute():  # a path of the machine that made it means nothing elsewhere
                 arguments["model_path"] = Path(arguments["model_path"]).name
-            rows.append((run["stage"], ", ".join(f"{key} {value}" for key, value in arguments.items())))
+            rows.append((run.stage, ", ".join(f"{key} {value}" for key, value in arguments.items())))
     return _section("Sampling", ["stage", "settings"], rows) if rows else ""
 
 
-def _stages(runs: list[dict[str, Any]], card: Card) -> str:
-    counts = [(run["stage"], run["counts"]) for run in runs]
+def _stages(runs: list[RunFile], card: Card) -> str:
+    counts = [(run.stage, run.counts) for run in runs]
     written = sum(card.splits.values())
-    counts.append(("export.py", {"read": written + card.dropped.total(), "written": written, "dropped": dict(card.dropped)}))
+    counts.append(("export.py", Counts(written + card.dropped.total(), written, dict(card.dropped))))
     rows = [
-        (stage, f"{n['read']:,}", f"{n['written']:,}", ", ".join(f"{why} {k:,}" for why, k in n["dropped"].items()) or "none")
+        (stage, f"{n.read:,}", f"{n.written:,}", ", ".join(f"{why} {k:,}" for why, k in n.dropped.items()) or "none")
         for stage, n in counts
     ]
     return _section("From the model to this data set", ["stage", "read", "written", "dropped, by reason"], rows)
@@ -230,8 +233,8 @@ def _contamination(certificate: dict[str, Any] | None) -> str:
     rows = [tuple("–" if entry.get(key) is None else entry[key] for key in keys) for entry in certificate["benchmarks"]]
     text = "Problems that are in these test sets were taken out (hits: how many)."
     methods = certificate.get("methods")
-    told = f"\n\nHow they were compared:\n\n```json\n{json.dumps(methods, indent=1)}\n```" if methods else ""
-    return _section("Decontamination", list(keys), rows, text) + told
+    appended = f"\n\nHow they were compared:\n\n```json\n{json.dumps(methods, indent=1)}\n```" if methods else ""
+    return _section("Decontamination", list(keys), rows, text) + appended
 
 
 def _templates(facts: Facts) -> str:

@@ -1,4 +1,4 @@
-"""The formats of exported data sets: what a row is made of, and which records give none.
+"""The formats of exported data sets: the content of a row, and the records that give none.
 
 A column's type is "string", "double", "int64" or "bool"; [type] is a list, {name: type} an object. They are declared, not
 inferred: a column in which every value happens to be null keeps its type.
@@ -32,12 +32,12 @@ METADATA: Columns = {
     "problem_model": "string",
     "answer_model": "string",
 }
-"""What a row of a data-set folder has beside its format's own columns; null where a stage did not say."""
+"""Columns of every format beside its own; null where no stage set them."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What decides how records become rows."""
+    """The options that decide how records become rows."""
 
     reasoning: bool = True
     keep_unfinished: bool = False
@@ -64,19 +64,19 @@ def of_response(record: dict[str, Any], key: str) -> Any:
     """Return a response's own value of a key that is a list where the record has several responses."""
     value, responses = record.get(key), record.get("responses")
     if isinstance(value, list) and responses and record.get("response") in responses:
-        place = responses.index(record["response"])
-        return value[place] if place < len(value) else None
+        index = responses.index(record["response"])
+        return value[index] if index < len(value) else None
     return value
 
 
-def answer_text(record: dict[str, Any], options: Options) -> str:
+def response_text(record: dict[str, Any], options: Options) -> str:
     """Return the response, with its chain of thought before it where there is one and it is wanted."""
     thought = of_response(record, "reasoning") if options.reasoning else None
     return f"{OPEN}\n{thought}\n{CLOSE}\n\n{record['response']}" if thought else str(record["response"])
 
 
-def unfit_answer(record: dict[str, Any], options: Options) -> str:
-    """Return why a record has no answer to learn from, or an empty text."""
+def unfit_response(record: dict[str, Any], options: Options) -> str:
+    """Return the reason why a record has no response to train on, or an empty text."""
     if not record.get("response"):
         if record.get("responses"):
             raise MagpieError(
@@ -90,13 +90,13 @@ def unfit_answer(record: dict[str, Any], options: Options) -> str:
 
 def sharegpt(record: dict[str, Any], options: Options) -> Row:
     """Return a record as a ShareGPT conversation."""
-    turns = [{"from": "human", "value": record["instruction"]}, {"from": "gpt", "value": answer_text(record, options)}]
+    turns = [{"from": "human", "value": record["instruction"]}, {"from": "gpt", "value": response_text(record, options)}]
     return {"conversation_id": record.get("id"), "conversations": turns}
 
 
 def messages(record: dict[str, Any], options: Options) -> Row:
     """Return a record as chat messages."""
-    turns = [user(record), {"role": "assistant", "content": answer_text(record, options)}]
+    turns = [user(record), {"role": "assistant", "content": response_text(record, options)}]
     return {"id": record.get("id"), "messages": turns}
 
 
@@ -127,7 +127,7 @@ FORMATS = {
         about="a conversation a problem: `conversations`, each turn `from` (human, gpt) and `value`",
         columns={"conversation_id": "string", "conversations": [{"from": "string", "value": "string"}]},
         row=sharegpt,
-        refusal=unfit_answer,
+        refusal=unfit_response,
         axolotl={
             "type": "chat_template",
             "field_messages": "conversations",
@@ -139,7 +139,7 @@ FORMATS = {
         about="chat messages a problem: `messages`, each `role` (user, assistant) and `content`",
         columns={"id": "string", "messages": MESSAGES},
         row=messages,
-        refusal=unfit_answer,
+        refusal=unfit_response,
         axolotl={"type": "chat_template", "field_messages": "messages"},
         llama_factory={
             "formatting": "sharegpt",

@@ -1,4 +1,4 @@
-"""A data-set folder to the hub."""
+"""Uploading a data-set folder to the hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats of exported preference data: what a row is made of. Made of the rows of gen_po_pairs.py.
+"""The formats of exported preference data: the content of a row. Their input are the rows of gen_po_pairs.py.
 
 The functions take what those of formats.py take; the chain of thought is in the pairs as gen_po_pairs.py was asked for it.
 Columns are declared as there: "string", "double", "int64" or "bool"; [type] is a list, {name: type} an object.
@@ -24,7 +24,7 @@ EVIDENCE: dict[str, Any] = {
     "chosen_index": "int64",
     "rejected_index": "int64",
 }
-"""What a pair rests on; trainers pass over these columns."""
+"""The evidence for a pair; trainers ignore these columns."""
 
 DPO_COLUMNS: dict[str, Any] = {
     "id": "string",

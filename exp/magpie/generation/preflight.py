@@ -1,4 +1,4 @@
-"""What watches the first samples of a run, and the samples after them."""
+"""Checks of the samples of a run: the first ones for defects, all for duplicates."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from magpie.common.console import MagpieError, log, printable
 from magpie.text.degeneration import sample_defect
 
 MOST_BAD = 0.5
-"""With a right prefix even the smallest model stays under this share of bad samples: docs/LOG.md."""
+"""Share of bad samples under which even the smallest model stays if its prefix is right: docs/LOG.md."""
 SHOWN_CHARACTERS = 160
 REMEMBERED = 100_000
 LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
 
 
 class Preflight:
-    """Checks the first `wanted` samples that were asked for, and stops the run if most of them are bad.
+    """Checks the first `wanted` samples that were requested, and stops the run if most of them are bad.
 
-    They are ordinary samples of the run, so a good preflight costs nothing. Those asked for first are judged, not those that
-    came first: the shortest come first, and empty ones are the shortest.
+    They are ordinary samples of the run, so a good preflight costs nothing. The first ones requested are judged, not the first
+    ones that arrive: the shortest arrive first, and empty ones are the shortest.
     """
 
     def __init__(self, wanted: int) -> None:
-        self._wanted, self._placed = wanted, 0
+        self._wanted, self._requested = wanted, 0
         self._found: dict[int, tuple[str, str]] = {}
 
-    def place(self) -> int:
-        """Return the number of the sample that is about to be asked for."""
-        self._placed += 1
-        return self._placed - 1
+    def next_number(self) -> int:
+        """Return the number of the sample that is about to be requested, from 0."""
+        self._requested += 1
+        return self._requested - 1
 
-    def add(self, place: int, text: str, finish_reason: str, added_tokens: Sequence[str]) -> None:
-        """Take a sample in.
+    def add(self, number: int, text: str, finish_reason: str, added_tokens: Sequence[str]) -> None:
+        """Add a sample.
 
         Raises:
-            MagpieError: it was the last one and most are bad.
+            MagpieError: it was the last one to check, and most are bad.
         """
-        if place >= self._wanted:
+        if number >= self._wanted:
             return
         refused = finish_reason if finish_reason.startswith("refused") else ""
         repeated = bool(text.strip()) and any(text == other for other, _ in self._found.values())
-        defect = refused or ("said before" if repeated else sample_defect(text, finish_reason, added_tokens))
-        self._found[place] = (text, defect)
+        defect = refused or ("repeated" if repeated else sample_defect(text, finish_reason, added_tokens))
+        self._found[number] = (text, defect)
         if len(self._found) == self._wanted:
             self._judge()
 
@@ -53,9 +53,9 @@ class Preflight:
         if bad <= MOST_BAD * self._wanted:
             log.info("preflight: %d of the first %d samples are fine", self._wanted - bad, self._wanted)
             return
-        for place, (text, defect) in sorted(self._found.items()):
+        for number, (text, defect) in sorted(self._found.items()):
             shown = printable(text, SHOWN_CHARACTERS).replace("\n", " ⏎ ")
-            log.error("preflight sample %d [%s]: %s", place + 1, defect or "fine", shown)
+            log.error("preflight sample %d [%s]: %s", number + 1, defect or "fine", shown)
         kinds = ", ".join(f"{count} {defect}" for defect, count in defects.most_common())
         raise MagpieError(
             f"{bad} of the first {self._wanted} samples are bad ({kinds}): the pre-query prefix or the sampling settings do "
@@ -64,7 +64,7 @@ class Preflight:
 
 
 class DuplicateAlarm:
-    """Warns once when many samples are the same: replicas or restarts that share an engine seed."""
+    """Warns once if many samples are the same, as when replicas or restarts share an engine seed."""
 
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
@@ -72,7 +72,7 @@ class DuplicateAlarm:
         self._warned = False
 
     def add(self, text: str) -> None:
-        """Take a sample in; the first 100,000 different ones are remembered."""
+        """Add a sample; the first 100,000 distinct ones are remembered."""
         if not text:
             return
         digest = hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=8).digest()

@@ -1,20 +1,20 @@
-"""Problems: one row at a time, sampled as often as it takes."""
+"""Problems: each row is sampled until it holds a usable one."""
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from magpie.cleaning.clean import as_record, clean
-from magpie.cli.flags import language_of
-from magpie.client.client import Completion, Refused
+from magpie.client.replies import Completion, Refused
 from magpie.common.console import MagpieError
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import ModelPreset, Sampling, load_domain, load_steering
+from magpie.config.model_presets import ModelPreset, Sampling
+from magpie.generation.config import load_domain, load_steering
 from magpie.generation.preflight import DuplicateAlarm, Preflight
 from magpie.generation.session import Session, Template
 from magpie.generation.steering import Steer, Steerer, balanced
@@ -23,39 +23,71 @@ from magpie.runs.run import Run
 MARKDOWN_OPENERS = ("#", "*", "`", "- ", "> ", "|", "---")
 
 
-class Maker:
-    """Makes problems: one row at a time, as often as it takes."""
+@dataclass(frozen=True)
+class ProblemOptions:
+    """Flags of gen_ins.py: steering, samples, the run's seed."""
 
-    def __init__(self, args: argparse.Namespace, preset: ModelPreset, sampling: Sampling, stem: str) -> None:
-        self._args, self._preset, self._sampling, self._stem = args, preset, sampling, stem
-        task = None if args.control_tasks == "none" else args.control_tasks
-        self._domains = {name: load_domain(name) for name in args.domain}
+    total_prompts: int
+    control_tasks: str
+    domain: list[str]
+    domain_weights: list[float] | None
+    task_templates: bool
+    first_token_temperature: float | None
+    ban_markdown: bool
+    preflight: int
+    max_attempts: int | None
+    clean: bool
+    language: str
+    request_seeds: bool
+    seed: int
+
+
+class ProblemGenerator:
+    """Generates problems: one row at a time, with as many samples as it takes.
+
+    Args:
+        options: the stage's flags.
+        preset: the model.
+        sampling: settings of a sample.
+        stem: begins every record's id.
+    """
+
+    def __init__(self, options: ProblemOptions, preset: ModelPreset, sampling: Sampling, stem: str) -> None:
+        self._options, self._preset, self._sampling, self._stem = options, preset, sampling, stem
+        task = None if options.control_tasks == "none" else options.control_tasks
+        self._domains = {name: load_domain(name) for name in options.domain}
         self._steerer = Steerer(
-            load_steering(), task=task, domains=self._domains, use_templates=args.task_templates, seed=args.seed
+            load_steering(), task=task, domains=self._domains, use_templates=options.task_templates, seed=options.seed
         )
         self._attempts = 0
-        self._most_attempts = args.max_attempts or 0
+        self._most_attempts = options.max_attempts or 0
         self._preflight = Preflight(0)
         self._alarm = DuplicateAlarm()
         self._banned: dict[str, int] | None = None
 
     def rows(self, run: Run) -> Iterator[tuple[int, str | None]]:
-        """Yield the rows that are not finished, each with its field."""
-        self._preflight = Preflight(min(self._args.preflight, run.rows - run.closed))
-        self._most_attempts = self._args.max_attempts or max(200, 10 * run.rows)
-        weights = dict(zip(self._args.domain, self._args.domain_weights or [1.0] * len(self._args.domain), strict=True))
-        fields = balanced(weights, self._args.total_prompts) if weights else iter([None] * 0)
-        for row in range(self._args.total_prompts):
-            field = next(fields, None)
+        """Yield the rows that are not finished, each with its domain."""
+        self._preflight = Preflight(min(self._options.preflight, run.rows - run.closed))
+        self._most_attempts = self._options.max_attempts or max(200, 10 * run.rows)
+        weights = dict(
+            zip(self._options.domain, self._options.domain_weights or [1.0] * len(self._options.domain), strict=True)
+        )
+        domains = balanced(weights, self._options.total_prompts) if weights else iter([None] * 0)
+        for row in range(self._options.total_prompts):
+            domain = next(domains, None)
             if not run.is_closed(row):
-                yield row, field
+                yield row, domain
 
     def try_template(self, template: Template) -> None:
         """Render a steered prefix."""
         template.frame(self._steerer.draw(0, 0, next(iter(self._domains), None)).system)
 
-    async def make(self, session: Session, item: tuple[int, str | None]) -> None:
-        """Sample until the row is filled."""
+    async def work(self, session: Session, item: tuple[int, str | None]) -> None:
+        """Sample until the row is filled.
+
+        Raises:
+            MagpieError: the run has taken its maximum of samples.
+        """
         row, domain = item
         attempt = 0
         while not session.run.is_closed(row):
@@ -73,33 +105,35 @@ class Maker:
         steer = self._steerer.draw(row, attempt, domain)
         prefix = session.own_template.frame(steer.system).pre_query
         record = self._record(row, prefix, steer)
-        place = self._preflight.place()
+        number = self._preflight.next_number()
         try:
-            made = await self._sample(session, session.own_template.encode(prefix), hashed_seed(self._args.seed, row, attempt))
+            completion = await self._sample(
+                session, session.own_template.encode(prefix), hashed_seed(self._options.seed, row, attempt)
+            )
         except Refused as error:
-            self._preflight.add(place, "", f"refused: {error.detail}", session.template.added_tokens)
+            self._preflight.add(number, "", f"refused: {error.detail}", session.template.added_tokens)
             session.drop(row, record, error.reason, error.detail, replaced=True)
             return
-        text = made.text.strip()
+        text = completion.text.strip()
         record["instruction"] = text
         self._alarm.add(text)
-        reason = "empty" if not text else "cut_at_max_tokens" if made.finish_reason == "length" else ""
-        if self._args.clean and not reason:
-            cleaned = clean(text, language=language_of(self._args))
+        reason = "empty" if not text else "cut_at_max_tokens" if completion.finish_reason == "length" else ""
+        if self._options.clean and not reason:
+            cleaned = clean(text, language=self._options.language)
             record, reason = as_record(record, cleaned), cleaned.drop_reason
         if reason:
-            session.drop(row, record, reason, completions=[made], replaced=True)
+            session.drop(row, record, reason, completions=[completion], replaced=True)
         else:
-            session.keep(row, record, [made])
-        self._preflight.add(place, text, made.finish_reason, session.template.added_tokens)
+            session.keep(row, record, [completion])
+        self._preflight.add(number, text, completion.finish_reason, session.template.added_tokens)
 
     def _record(self, row: int, prefix: str, steer: Steer) -> dict[str, Any]:
         configs = {
             "input_generator": self._preset.model,
             **msgspec.structs.asdict(self._sampling),
-            "first_token_temperature": self._args.first_token_temperature,
-            "ban_markdown": self._args.ban_markdown,
-            "seed": self._args.seed,
+            "first_token_temperature": self._options.first_token_temperature,
+            "ban_markdown": self._options.ban_markdown,
+            "seed": self._options.seed,
         }
         return {
             "id": f"{self._stem}-{row:06d}",
@@ -115,9 +149,9 @@ class Maker:
         settings = session.server_sampling(self._sampling)
         if session.client.context:
             settings["max_tokens"] = max(1, min(settings["max_tokens"], session.client.context - len(prefix)))
-        if self._args.request_seeds:
+        if self._options.request_seeds:
             settings |= {"seed": seed}
-        if self._args.first_token_temperature is None and not self._args.ban_markdown:
+        if self._options.first_token_temperature is None and not self._options.ban_markdown:
             return await session.client.complete(prefix, settings)
         first = await session.client.complete(prefix, settings | self._first_token_settings(session))
         if first.finish_reason == "stop" or self._sampling.max_tokens == 1 or not first.token_ids:
@@ -134,9 +168,9 @@ class Maker:
                 "--first_token_temperature and --ban_markdown need a vLLM server (token ids come back only there)"
             )
         settings: dict[str, Any] = {"max_tokens": 1}
-        if self._args.first_token_temperature is not None:
-            settings["temperature"] = self._args.first_token_temperature
-        if self._args.ban_markdown:
+        if self._options.first_token_temperature is not None:
+            settings["temperature"] = self._options.first_token_temperature
+        if self._options.ban_markdown:
             if self._banned is None:
                 self._banned = {str(i): -100 for i in session.own_template.ids_starting_with(MARKDOWN_OPENERS)}
             settings["logit_bias"] = self._banned

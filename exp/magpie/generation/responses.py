@@ -1,19 +1,20 @@
-"""Answers: one row at a time, split into chain of thought and solution, marked by how they ended."""
+"""Responses: generated row by row, split into chain of thought and solution, with the reason why they ended."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from magpie.client.chat_prompt import ChatPrompt, Prompt
-from magpie.client.client import Completion, Refused
+from magpie.client.replies import Completion, Refused
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import Sampling, load_response_styles
+from magpie.config.model_presets import Sampling
+from magpie.generation.config import load_response_styles
 from magpie.generation.session import Session
 from magpie.records.reading import Row, read_rows, stem_of
 from magpie.runs.run import Run
@@ -32,8 +33,21 @@ KEYS = (
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One finished answer, or why there is none (`drop_reason`)."""
+class ResponseOptions:
+    """Flags of gen_res.py: the input, its responses, the run's seed."""
+
+    input_file: Path
+    num_responses: int
+    response_style: str
+    system_prompt: str | None
+    retry_length: int | None
+    request_seeds: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """One finished response, or why it is unusable (`drop_reason`)."""
 
     completion: Completion
     reasoning: str | None
@@ -42,37 +56,43 @@ class Answer:
     drop_reason: str = ""
 
 
-def judge(completion: Completion, *, forced_think: bool) -> Answer:
-    """Split a completion and say how it ended."""
+def read_response(completion: Completion, *, forced_think: bool) -> Response:
+    """Split a completion into chain of thought and solution, and classify how it ended."""
     cut = completion.finish_reason == "length"
     finish = "repetition" if ends_in_loop(completion.text, cut=cut) else completion.finish_reason
     reasoning, solution = split_reasoning(completion.text, forced_think=forced_think)
     drop = "truncated_reasoning" if solution is None else "" if solution else "empty_response"
-    return Answer(completion, reasoning, solution or "", finish, drop)
+    return Response(completion, reasoning, solution or "", finish, drop)
 
 
-class Answerer:
-    """Answers rows of the input."""
+class ResponseGenerator:
+    """Generates the responses to the rows of the input.
 
-    def __init__(self, args: argparse.Namespace, model: str, sampling: Sampling) -> None:
-        self._args, self._sampling = args, sampling
-        self._style = load_response_styles()[args.response_style]
+    Args:
+        options: the stage's flags.
+        model: the model's name, for the records.
+        sampling: settings of a response.
+    """
+
+    def __init__(self, options: ResponseOptions, model: str, sampling: Sampling) -> None:
+        self._options, self._sampling = options, sampling
+        self._style = load_response_styles()[options.response_style]
         self._configs = {
             "output_generator": model,
-            "response_style": args.response_style,
-            "system_prompt": args.system_prompt,
+            "response_style": options.response_style,
+            "system_prompt": options.system_prompt,
             **msgspec.structs.asdict(sampling),
-            "retry_length": args.retry_length,
-            "seed": args.seed,
+            "retry_length": options.retry_length,
+            "seed": options.seed,
         }
 
     def rows(self, run: Run) -> Iterator[tuple[int, Row]]:
-        """Yield the input's rows that are not finished, each with its place."""
-        for index, row in enumerate(read_rows(self._args.input_file)):
+        """Yield the input's rows that are not finished, each with its index."""
+        for index, row in enumerate(read_rows(self._options.input_file)):
             if not run.is_closed(index):
                 yield index, row
 
-    async def answer(self, session: Session, item: tuple[int, Row]) -> None:
+    async def work(self, session: Session, item: tuple[int, Row]) -> None:
         """Finish one row."""
         index, row = item
         if row.record is None:
@@ -83,22 +103,22 @@ class Answerer:
             session.drop(index, record, "empty_instruction")
             return
         user = f"{self._style.before}{record['instruction']}{self._style.after}"
-        prompt = session.template.prompt(user, self._args.system_prompt)
+        prompt = session.template.prompt(user, self._options.system_prompt)
         room = (session.client.context or 1 << 62) - len(prompt)
         if room < 1:
             session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the model takes {session.client.context}")
             return
-        places = range(self._args.num_responses)
+        slots = range(self._options.num_responses)
         earlier = session.partials(index)
         async with asyncio.TaskGroup() as group:
-            missing = [place for place in places if place not in earlier]
-            tasks = {place: group.create_task(self._one(session, prompt, room, index, place)) for place in missing}
+            missing = [slot for slot in slots if slot not in earlier]
+            tasks = {slot: group.create_task(self._one(session, prompt, room, index, slot)) for slot in missing}
         think = session.template.forced_think
-        results = [judge(earlier[n], forced_think=think) if n in earlier else tasks[n].result() for n in places]
-        answers = [result for result in results if isinstance(result, Answer)]
+        results = [read_response(earlier[n], forced_think=think) if n in earlier else tasks[n].result() for n in slots]
+        responses = [result for result in results if isinstance(result, Response)]
         refused = [result for result in results if isinstance(result, Refused)]
-        if answers:
-            self._write(session, index, record, answers, lost=len(refused))
+        if responses:
+            self._write(session, index, record, responses, lost=len(refused))
         else:
             session.drop(index, record, refused[0].reason, refused[0].detail)
 
@@ -106,45 +126,45 @@ class Answerer:
         assert row.record is not None  # noqa: S101
         if row.record.get("id") is not None:
             return row.record
-        return {"id": f"{stem_of(self._args.input_file)}-{row.line:06d}"} | row.record
+        return {"id": f"{stem_of(self._options.input_file)}-{row.line:06d}"} | row.record
 
-    async def _one(self, session: Session, prompt: Prompt, room: int, index: int, number: int) -> Answer | Refused:
+    async def _one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
         try:
-            answer = await self._sample(session, prompt, room, index, number)
+            response = await self._sample(session, prompt, room, index, slot)
         except Refused as error:
             return error
-        if self._args.num_responses > 1:  # the others may take hours yet
-            session.keep_partial(index, number, answer.completion)
-        return answer
+        if self._options.num_responses > 1:  # the others may still take hours
+            session.keep_partial(index, slot, response.completion)
+        return response
 
-    async def _sample(self, session: Session, prompt: Prompt, room: int, index: int, number: int) -> Answer:
+    async def _sample(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response:
         settings = session.server_sampling(self._sampling)
         settings["max_tokens"] = min(settings["max_tokens"], room)
-        if self._args.request_seeds:
-            settings |= {"seed": hashed_seed(self._args.seed, index, number)}
+        if self._options.request_seeds:
+            settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
+        think = session.template.forced_think
         completion = await session.client.complete(prompt, settings)
-        answer = judge(completion, forced_think=session.template.forced_think)
-        longer = min(self._args.retry_length or 0, room)
-        if answer.finish_reason != "length" or longer <= settings["max_tokens"]:
-            return answer
+        response = read_response(completion, forced_think=think)
+        limit = min(self._options.retry_length or 0, room)
+        if response.finish_reason != "length" or limit <= settings["max_tokens"]:
+            return response
         try:
-            longer_completion = await self._longer(session, prompt, settings, completion, longer)
+            return read_response(await self._longer(session, prompt, settings, completion, limit), forced_think=think)
         except Refused:
-            return answer
-        return judge(longer_completion, forced_think=session.template.forced_think)
+            return response
 
     async def _longer(
-        self, session: Session, prompt: Prompt, settings: dict[str, Any], cut: Completion, longer: int
+        self, session: Session, prompt: Prompt, settings: dict[str, Any], cut: Completion, limit: int
     ) -> Completion:
-        """Let a cut answer go on where it stopped; where the server gives no token ids, make a longer one anew."""
+        """Continue a cut response up to `limit` tokens; if the server returns no token ids, generate a longer one afresh."""
         if cut.token_ids is None or isinstance(prompt, ChatPrompt):
-            whole = await session.client.complete(prompt, settings | {"max_tokens": longer})
+            whole = await session.client.complete(prompt, settings | {"max_tokens": limit})
             return replace(
                 whole,
                 prompt_tokens=cut.prompt_tokens + whole.prompt_tokens,
                 completion_tokens=cut.completion_tokens + whole.completion_tokens,
             )
-        left = longer - len(cut.token_ids)
+        left = limit - len(cut.token_ids)
         more = await session.client.complete(prompt + cut.token_ids, settings | {"max_tokens": left})
         ids = cut.token_ids + (more.token_ids or [])
         return replace(
@@ -155,10 +175,10 @@ class Answerer:
             token_ids=ids,
         )
 
-    def _write(self, session: Session, index: int, record: dict[str, Any], answers: list[Answer], *, lost: int) -> None:
-        completions = [answer.completion for answer in answers]
-        uncounted = completions if self._args.num_responses == 1 else []  # of several each was counted when it was kept
-        good = [answer for answer in answers if not answer.drop_reason]
+    def _write(self, session: Session, index: int, record: dict[str, Any], responses: list[Response], *, lost: int) -> None:
+        completions = [response.completion for response in responses]
+        uncounted = completions if self._options.num_responses == 1 else []  # each of several was counted when it was kept
+        good = [response for response in responses if not response.drop_reason]
         previous = {key: record[key] for key in KEYS if record.get(key) is not None}
         record = {key: value for key, value in record.items() if key not in KEYS}
         if previous:
@@ -166,19 +186,19 @@ class Answerer:
             record["previous"] = previous | earlier
         if not good:
             raw = {"raw_responses": [c.text for c in completions], "gen_response_configs": self._configs}
-            session.drop(index, record | raw, answers[0].drop_reason, completions=uncounted)
+            session.drop(index, record | raw, responses[0].drop_reason, completions=uncounted)
             return
         prompt_tokens = {"prompt_tokens": completions[0].prompt_tokens}
         lists: dict[str, list[Any]] = {
-            "response": [a.solution for a in good],
-            "reasoning": [a.reasoning for a in good],
-            "finish_reason": [a.finish_reason for a in good],
-            "completion_tokens": [a.completion.completion_tokens for a in good],
+            "response": [each.solution for each in good],
+            "reasoning": [each.reasoning for each in good],
+            "finish_reason": [each.finish_reason for each in good],
+            "completion_tokens": [each.completion.completion_tokens for each in good],
         }
-        if self._args.num_responses == 1:
+        if self._options.num_responses == 1:
             added: dict[str, Any] = {key: values[0] for key, values in lists.items()}
         else:
             added = {"responses": lists.pop("response"), **lists}
-            if lost := lost + len(answers) - len(good):
+            if lost := lost + len(responses) - len(good):
                 added["lost_responses"] = lost
         session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self._configs}, uncounted)

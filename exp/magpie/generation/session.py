@@ -1,37 +1,89 @@
-"""What the generating stages share: from checked arguments to a finished file."""
+"""A stage that asks a model: from its checked arguments, over a server, to its finished file."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
+
 from magpie.client.chat_prompt import HostedTemplate, Prompt
-from magpie.client.client import Client, Completion
-from magpie.client.rate_limit import Limits, Prices
+from magpie.client.client import Client
+from magpie.client.rate_limit import Prices, RateLimits
+from magpie.client.replies import Completion
 from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
-from magpie.config.load import ModelPreset, Sampling
+from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.hardware import this_machine
 from magpie.runs.run import Run
-from magpie.runs.stage import begins, shard_of
+from magpie.runs.stage import RunOptions, begins
 from magpie.runs.summary import show_examples, show_summary
 from magpie.serving.parallelism import layout
 from magpie.serving.server import connect
 
 T = TypeVar("T")
-THINKING_ROOM = 4096
-"""Tokens beside those of an answer that a program reads: nobody keeps a service's model from thinking first."""
+THINKING_TOKENS = 4096
+"""Added to the limit of a response that a program reads: a service's model cannot be kept from thinking first."""
 Template = ChatTemplate | HostedTemplate
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Flags of a model and its server (`cli.flags.add_model`), and the run's seed."""
+
+    served_model: str | None
+    tokenizer: str | None
+    base_url: str | None
+    max_in_flight: int
+    outage: int
+    request_timeout: int
+    api: str
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    prompt_price: float | None
+    completion_price: float | None
+    seed: int
+
+    @property
+    def prices(self) -> Prices | None:
+        """The service's prices, if one was given."""
+        if self.prompt_price is None and self.completion_price is None:
+            return None
+        return Prices(self.prompt_price or 0.0, self.completion_price or 0.0)
+
+    @property
+    def client_settings(self) -> dict[str, Any]:
+        """Settings of `client.Client`."""
+        return {
+            "max_in_flight": self.max_in_flight,
+            "outage": self.outage,
+            "timeout": self.request_timeout,
+            "api": self.api,
+            "limits": RateLimits(self.requests_per_minute, self.tokens_per_minute),
+        }
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """Flags of sampling (`cli.flags.add_sampling`); None means the model's preset."""
+
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+
+    def over(self, preset: Sampling) -> Sampling:
+        """Return the preset's settings with these over them."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return msgspec.structs.replace(preset, **given)
 
 
 @dataclass
 class Session:
-    """What a stage's work on one record needs."""
+    """A run with its server, as the work on one record needs them."""
 
     run: Run
     client: Client
@@ -41,10 +93,10 @@ class Session:
 
     @property
     def own_template(self) -> ChatTemplate:
-        """The model's chat template, for what is written in token ids.
+        """The model's chat template, for prompts in token ids.
 
         Raises:
-            MagpieError: only the server knows it.
+            MagpieError: only the server knows the template.
         """
         return self.template.frame() if isinstance(self.template, HostedTemplate) else self.template
 
@@ -53,15 +105,15 @@ class Session:
         self.run.keep(index, record, **_tokens(completions))
         self._tick(1)
 
-    def keep_partial(self, index: int, place: int, completion: Completion) -> None:
-        """Write one finished answer of a record whose others are missing, and show it in the bar."""
-        answer = {"text": completion.text, "finish_reason": completion.finish_reason, **_tokens([completion])}
-        self.run.keep_partial(index, place, answer, **_tokens([completion]))
+    def keep_partial(self, index: int, slot: int, completion: Completion) -> None:
+        """Write one finished response of a record that still lacks others, and show it in the bar."""
+        response = {"text": completion.text, "finish_reason": completion.finish_reason, **_tokens([completion])}
+        self.run.keep_partial(index, slot, response, **_tokens([completion]))
         self._tick(0)
 
     def partials(self, index: int) -> dict[int, Completion]:
-        """Return what earlier sessions have finished of a record, by place."""
-        return {place: Completion(**answer, token_ids=None) for place, answer in self.run.partials(index).items()}
+        """Return the responses to a record that earlier sessions finished, by slot."""
+        return {slot: Completion(**response, token_ids=None) for slot, response in self.run.partials(index).items()}
 
     def drop(
         self,
@@ -73,37 +125,39 @@ class Session:
         completions: list[Completion] | None = None,
         replaced: bool = False,
     ) -> None:
-        """Write a record to what is left out and show it in the bar."""
+        """Write a record to the dropped file and show it in the bar."""
         completions = completions or []
         self.run.drop(index, record, reason, detail, replaced=replaced, **_tokens(completions))
         self._tick(int(not replaced))
 
     def _tick(self, closed: int) -> None:
         if self.prices:
-            self.run.totals.statistics["cost_in_dollars"] = round(self.prices.cost(self.run.totals), 6)
+            totals = self.run.totals
+            cost = self.prices.cost(totals.prompt_tokens, totals.completion_tokens)
+            totals.statistics["cost_in_dollars"] = round(cost, 6)
         run = self.run
         self.bar.update(closed=closed, dropped=run.totals.dropped.total(), answers=run.partials_there)
 
     def server_sampling(self, sampling: Sampling) -> dict[str, Any]:
-        """Return the request's sampling settings, with the ends of a turn by id where the server knows that."""
+        """Return a request's sampling settings, and what ends the turn."""
         settings: dict[str, Any] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
         }
         if self.client.is_vllm:
-            # Special tokens are shown: one inside a text is a leak that somebody should see.
+            # Special tokens are kept: one inside a text is a leak that cleaning should see.
             settings["skip_special_tokens"] = False
             if sampling.top_k is not None:
                 settings["top_k"] = sampling.top_k
         return settings | self._ends()
 
-    def answer_to_read(
+    def greedy_settings(
         self, prompt: Prompt, max_tokens: int, name: str = "", schema: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return the settings of a request whose answer a program reads: greedy, and held to a JSON schema if there is one."""
+        """Return the settings of a request whose response a program reads, constrained to a JSON schema if one is given."""
         if self.client.chat:
-            max_tokens += THINKING_ROOM
+            max_tokens += THINKING_TOKENS
         if self.client.context:
             max_tokens = max(1, min(max_tokens, self.client.context - len(prompt)))
         settings = {"temperature": 0.0, "max_tokens": max_tokens, **self._ends()}
@@ -113,7 +167,7 @@ class Session:
         return settings | {"response_format": {"type": "json_schema", "json_schema": named}}
 
     def _ends(self) -> dict[str, Any]:
-        """Return what ends a turn: by id where the server knows that."""
+        """Return what ends a turn: token ids for vLLM, else strings."""
         if isinstance(self.template, HostedTemplate):
             return {}
         if self.client.is_vllm:
@@ -131,103 +185,96 @@ def _tokens(completions: list[Completion]) -> dict[str, int]:
 def generate(
     run: Run,
     preset: ModelPreset,
-    args: argparse.Namespace,
+    model: ModelOptions,
+    options: RunOptions,
     items: Iterable[T],
     work: Callable[[Session, T], Awaitable[None]],
     *,
     try_template: Callable[[Template], object],
+    responses: int = 1,
 ) -> bool:
-    """Do a generating stage: check, connect, work on every item, finish, show. Return whether anything was made.
+    """Run a generating stage: check, connect, work on every item, finish, show. Return whether anything was made.
 
     Args:
         run: the stage's run, not yet checked.
         preset: the model.
-        args: the stage's arguments, with those of `flags.add_model` and `flags.add_run`.
-        items: what there is to work on, drawn as places in the window become free.
+        model: where the model is served, and how.
+        options: how to run the stage.
+        items: the items to work on, drawn as slots of the window become free.
         work: finishes one item with `Session.keep` or `Session.drop`.
-        try_template: renders a prompt as `work` will, so that a template that cannot do it is refused before a model is loaded.
+        try_template: renders a prompt as `work` will, so that a template that cannot do so is refused before a model is loaded.
+        responses: responses per record, for the bar.
     """
-    if not begins(run, overwrite=args.overwrite, check=args.check):
+    if not begins(run, overwrite=options.overwrite, check=options.check):
         return False
-    if not args.base_url:
-        layout(preset, this_machine())  # what does not fit is refused before anything is loaded
-    template = open_template(preset, args)
+    if not model.base_url:
+        layout(preset, this_machine())  # a model that does not fit is refused before anything is loaded
+    template = open_template(preset, model)
     try_template(template)
     if preset.pre_query_template is None and isinstance(template, ChatTemplate):
         prefix = template.frame().pre_query
         log.info("pre-query prefix, derived from the tokenizer: %r, token ids %s", prefix, template.encode(prefix))
-    with_server(run, preset, args, template, items, work, overwrite=args.overwrite, try_template=try_template)
+    with_server(run, preset, model, options, template, items, work, try_template=try_template, responses=responses)
     show_examples(run.paths.output)
     show_summary(run.stage, run.paths, run.totals)
     return True
 
 
-def open_template(preset: ModelPreset, args: argparse.Namespace) -> Template:
-    """Return the model's chat template, or what stands for it where only the server knows it (`--api chat`)."""
-    if args.api == "chat":
-        if not args.base_url:
+def open_template(preset: ModelPreset, model: ModelOptions) -> Template:
+    """Return the model's chat template, or its stand-in where only the server knows it (`--api chat`)."""
+    if model.api == "chat":
+        if not model.base_url:
             raise MagpieError("--api chat is for a server of somebody else's. Name it with --base_url (MAGPIE_BASE_URL)")
         return HostedTemplate()
-    return ChatTemplate(preset, args.tokenizer)
+    return ChatTemplate(preset, model.tokenizer)
 
 
 def with_server(
     run: Run,
     preset: ModelPreset,
-    args: argparse.Namespace,
+    model: ModelOptions,
+    options: RunOptions,
     template: Template,
     items: Iterable[T],
     work: Callable[[Session, T], Awaitable[None]],
     *,
-    overwrite: bool,
     try_template: Callable[[Template], object] = lambda _: None,
+    responses: int = 1,
 ) -> None:
-    """Connect to the server(s) of `args`, or start one, work on every item and finish the run's files.
+    """Connect to the server(s) of `model`, or start one, work on every item and finish the run's files; see `generate`.
 
-    `try_template` is called again where the server turns out to have chat completions only.
+    `try_template` is called again if the server turns out to have chat completions only.
     """
-    shard = shard_of(args)
+
+    async def work_on_all(client: Client) -> None:
+        async with client:  # the server has been probed before an earlier run's files are overwritten
+            known = _template_of(client, template, try_template)
+            run.notes["window"] = client.pool.capacity  # maximum requests in flight, for --watch
+            with run.session(overwrite=options.overwrite):
+                with _bar(run, client, responses) as bar:
+                    session = Session(run, client, known, bar, model.prices)
+                    await client.for_each(items, functools.partial(work, session))
+                run.finish()
+            for share in client.pool.shares():
+                log.info("%s", share)
+
     # two shards' own servers must not write the same samples
-    settings: dict[str, Any] = {
-        "log_dir": run.paths.output.parent / "logs",
-        "seed": args.seed,
-        "replica": shard.number if shard else 0,
-    }
-    with connect(preset, args.base_url, **settings) as connection:
-        client = Client(
-            connection,
-            args.served_model or preset.model,
-            max_in_flight=args.max_in_flight,
-            outage=args.outage,
-            timeout=args.request_timeout,
-            api=args.api,
-            limits=Limits(args.requests_per_minute, args.tokens_per_minute),
-        )
-        prices = None
-        if args.prompt_price is not None or args.completion_price is not None:
-            prices = Prices(args.prompt_price or 0.0, args.completion_price or 0.0)
+    replica = options.shard.number if options.shard else 0
+    logs = run.paths.output.parent / "logs"
+    with connect(preset, model.base_url, log_dir=logs, seed=model.seed, replica=replica) as connection:
+        client = Client(connection, model.served_model or preset.model, **model.client_settings)
+        asyncio.run(work_on_all(client))
 
-        async def work_on_all() -> None:
-            async with client:  # the server has been met before anything earlier is overwritten
-                known = template
-                if client.chat and isinstance(template, ChatTemplate):
-                    known = HostedTemplate()
-                    try_template(known)
-                run.notes["window"] = client.endpoints.places  # requests in flight at most, for who watches
-                with run.session(overwrite=overwrite):
-                    bar = StageBar(
-                        run.stage.removesuffix(".py"),
-                        run.rows,
-                        run.closed,
-                        each=getattr(args, "num_responses", 1),
-                        answers=run.partials_there,
-                        load=client.load,
-                    )
-                    with bar:
-                        session = Session(run, client, known, bar, prices)
-                        await client.for_each(items, functools.partial(work, session))
-                    run.finish()
-                for share in client.endpoints.shares():
-                    log.info("%s", share)
 
-        asyncio.run(work_on_all())
+def _template_of(client: Client, template: Template, try_template: Callable[[Template], object]) -> Template:
+    """Return the template that fits the server: one without completions applies its own."""
+    if not client.chat or isinstance(template, HostedTemplate):
+        return template
+    hosted = HostedTemplate()
+    try_template(hosted)
+    return hosted
+
+
+def _bar(run: Run, client: Client, responses: int) -> StageBar:
+    name = run.stage.removesuffix(".py")
+    return StageBar(name, run.rows, run.closed, each=responses, answers=run.partials_there, load=client.load)

@@ -1,4 +1,4 @@
-"""Steering: which system prompt each problem is made under. The same seed steers the same row the same way."""
+"""Steering: the system prompt under which each problem is generated. The same seed steers the same row the same way."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from magpie.config.load import Domain, Steering
+from magpie.generation.config import Domain, Steering
 
 
 @dataclass(frozen=True)
 class Steer:
-    """How one sample is steered: the system prompt (None: the template's own), the field asked for, the task template."""
+    """Steering of one sample: the system prompt (None: the template's own), the requested domain, the task template."""
 
     system: str | None = None
     domain: str | None = None
@@ -19,7 +19,7 @@ class Steer:
 
 
 def balanced(weights: dict[str, float], total: int) -> Iterator[str]:
-    """Yield `total` names so that after every step each has its share to within one (smooth weighted round-robin)."""
+    """Yield `total` names; after every step each has had its share to within one (smooth weighted round-robin)."""
     credit = dict.fromkeys(weights, 0.0)
     whole = sum(weights.values())
     for _ in range(total):
@@ -35,10 +35,10 @@ class Steerer:
     """Draws the steering of a sample.
 
     Args:
-        prompts: what `configs/prompts/steering.yaml` holds.
+        prompts: the content of `configs/prompts/steering.yaml`.
         task: a control task (`math`), or None.
-        domains: fields of mathematics, by name; they take the place of the control task's prompts.
-        use_templates: whether a task template is drawn too.
+        domains: name → domain of mathematics; they replace the control task's prompts.
+        use_templates: draw a task template too.
         seed: the run's seed.
     """
 
@@ -49,7 +49,7 @@ class Steerer:
         self._use_templates, self._seed = use_templates, seed
 
     def draw(self, row: int, attempt: int, domain: str | None) -> Steer:
-        """Return the steering of one attempt at a row, whose field has been decided."""
+        """Return the steering of one attempt at a row of a given domain."""
         draw = random.Random(f"{self._seed}/{row}/{attempt}")
         if domain is None:
             system = draw.choice(self._prompts.control_tasks[self._task]) if self._task else None

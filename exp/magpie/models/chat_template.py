@@ -7,15 +7,14 @@ what stands before the sentinel is the prefix. Two different sentinels must give
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from magpie.common.console import MagpieError, printable
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import require_model
 from magpie.models.tokenizer import load_tokenizer, model_file
-from magpie.text.reasoning import CLOSE, OPEN, split_reasoning
+from magpie.text.reasoning import CLOSE, OPEN
 
 SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
 DATE = "26 Jul 2024"
@@ -82,12 +81,12 @@ class ChatTemplate:
             )
         return found[0]
 
-    def _render(self, messages: list[dict[str, str]], *, ask: bool = True) -> str:
+    def _render(self, messages: list[dict[str, str]]) -> str:
         from jinja2 import TemplateError
 
         wrong = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SyntaxError, MemoryError)
         try:
-            text = self._tokenizer.render(messages, add_generation_prompt=ask, date_string=DATE)
+            text = self._tokenizer.render(messages, add_generation_prompt=True, date_string=DATE)
             if len(text) > MOST_CHARACTERS + sum(len(message["content"]) for message in messages):
                 raise ValueError(f"it writes {len(text):,} characters")
             return text
@@ -118,49 +117,12 @@ class ChatTemplate:
         thinks = set(THINK_TAGS) <= set(self._tokenizer.added_tokens)
         return f"{OPEN}\n\n{CLOSE}\n\n" if thinks and CLOSE not in self.frame().after else ""
 
-    def harmless(self, text: str) -> str:
+    def escape_special_tokens(self, text: str) -> str:
         """Return a text in which no added token is left whole: one inside a problem would end its turn."""
         for token in (*self.added_tokens, *THINK_TAGS):
             if len(token) > 2 and token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
-
-    def training_text(
-        self, instruction: str, solution: str, reasoning: str | None = None, history: Sequence[dict[str, str]] = ()
-    ) -> str:
-        """Return what a trainer sees of a conversation: the prompt, the chain of thought as this model writes it, the solution.
-
-        Args:
-            instruction: the user's words.
-            solution: the visible answer.
-            reasoning: the chain of thought, without its tags.
-            history: earlier turns (`role`, `content`); of an assistant's turn only what follows its chain of thought stays.
-        """
-        earlier = [turn | {"content": _visible(turn)} for turn in history]
-        prompt = self._render([*earlier, {"role": "user", "content": instruction}])
-        if reasoning is None and not self.forced_think:
-            return f"{prompt}{solution}{self.closing}"
-        opening = "" if self.forced_think else f"{THINK_TAGS[0]}\n"
-        return f"{prompt}{opening}{reasoning or ''}\n{THINK_TAGS[1]}\n\n{solution}{self.closing}"
-
-    def parse_training_text(self, text: str) -> tuple[str, str | None, str | None]:
-        """Return (instruction, reasoning, solution) of a conversation of one turn that `training_text` wrote.
-
-        Raises:
-            ValueError: it is not of this template.
-        """
-        frame = self.frame()
-        if not text.startswith(frame.pre_query) or frame.after not in text:
-            raise ValueError(f"not a text of the chat template of {self.source}")
-        instruction, _, answer = text.removeprefix(frame.pre_query).partition(frame.after)
-        answer = answer.removesuffix(self.closing)
-        return (instruction, *split_reasoning(answer, forced_think=self.forced_think))
-
-    @cached_property
-    def closing(self) -> str:
-        """What the template puts behind an assistant's turn: Gemma's is not its eos token."""
-        turns = [{"role": "user", "content": SENTINELS[0]}, {"role": "assistant", "content": SENTINELS[1]}]
-        return self._render(turns, ask=False).rpartition(SENTINELS[1])[2].rstrip()
 
     @cached_property
     def forced_think(self) -> bool:
@@ -201,12 +163,6 @@ class ChatTemplate:
         """Return the ids of all tokens whose text begins, white space aside, with one of the openers."""
         texts = self._tokenizer.decode_each(range(len(self._tokenizer)))
         return [i for i, text in enumerate(texts) if text.lstrip().startswith(openers)]
-
-
-def _visible(turn: dict[str, str]) -> str:
-    if turn["role"] != "assistant":
-        return turn["content"]
-    return split_reasoning(turn["content"])[1] or ""
 
 
 def _system(system: str | None) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.models.hardware import GB
 
 MEMORY_FACTOR = 1.1

@@ -1,1 +1,1 @@
-"""What a run will cost."""
+"""The cost of a job before it is run."""

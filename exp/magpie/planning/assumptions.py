@@ -1,35 +1,29 @@
-"""The figures of a plan: assumed, measured in a job, or set by hand, in this order; each keeps where it is from."""
+"""The figures of a plan: assumed, measured in a job, or set by hand, in this order; each carries its source."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from magpie.common.console import MagpieError, printable
-from magpie.config.load import ModelPreset, load_planning
-from magpie.config.schemas import Assumption
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import needed_gb
+from magpie.planning.config import Assumption, load_planning
+from magpie.runs.jobs import run_files
+from magpie.runs.run_file import RunFile
 from magpie.serving.parallelism import Wanted, described, layout
-
-if TYPE_CHECKING:
-    from magpie.reporting.facts import RunFile
 
 OF_A_MODEL = {
     "answer_tokens": "tokens an answer",
     "tokens_per_second": "tokens written/s a replica",
     "replica_gpus": "GPUs a replica",
 }
-"""What nothing but a model's own entry, a job or --set tells."""
+"""Figures that only a model's own entry, a job or --set can give."""
 SHARES = ("clean_share", "kept_share", "engine_share")
 WHOLE = ("replica_gpus",)
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.run\.json")
 MOST_NODES = 64
-"""Over how many a replica is tried at most; every model of configs/models fits on far fewer."""
+"""Most nodes tried for one replica; every model of configs/models fits on far fewer."""
 Known = dict[str, Assumption]
 
 
@@ -46,14 +40,14 @@ def figures_of(
 
     Args:
         preset: the model.
-        gpus: GPUs a node.
-        nodes: how many nodes there are (None: as many as a replica needs).
+        gpus: GPUs per node.
+        nodes: number of nodes (None: as many as a replica needs).
         gpu_memory: GB of a GPU, as makers count them (None: as the replica was measured).
-        job: a job's folder, whose own figures go before the assumed ones.
-        chosen: NAME=VALUE; these go before all.
+        job: a job's folder, whose own figures override the assumed ones.
+        chosen: NAME=VALUE; these override all.
 
     Raises:
-        MagpieError: an unknown name, a value that none can be, nothing tells a figure, or the model does not fit.
+        MagpieError: an unknown name, an impossible value, a figure without a source, or a model that does not fit.
     """
     chosen = list(chosen)
     planning = load_planning()
@@ -75,7 +69,7 @@ def figures_of(
 
 
 def gpus_of_replica(preset: ModelPreset, gpus: int, nodes: int | None, gpu_memory: float) -> int:
-    """GPUs that a replica holds: those of serve.py's layout; of a replica over several nodes, all GPUs of these.
+    """Return the GPUs that a replica holds: those of serve.py's layout; over several nodes, all GPUs of these.
 
     Raises:
         MagpieError: it does not fit.
@@ -85,7 +79,7 @@ def gpus_of_replica(preset: ModelPreset, gpus: int, nodes: int | None, gpu_memor
 
 
 def _replica(preset: ModelPreset, found: Known, gpus: int, nodes: int | None, gpu_memory: float) -> Known:
-    """Return how many GPUs a replica takes on the described ones: not fewer than its speed was measured on."""
+    """Return the number of described GPUs that a replica takes, at least as many as its speed was measured on."""
     needed = needed_gb(preset, None)
     if needed is None:
         return {}
@@ -128,53 +122,40 @@ def _set_by_hand(chosen: Iterable[str], known: Known) -> Known:
 # --- from a job -------------------------------------------------------------------------------------------------------
 
 
-def run_files(folder: Path) -> list[RunFile]:
-    """Return the run files of a job's finished stages; shards that are put together count once, as the whole.
+def finished_runs(folder: Path) -> list[RunFile]:
+    """Return a job's finished runs by name; shards that have been put together count once, as the whole.
 
     Raises:
-        MagpieError: no such folder, a broken run file, or none that is complete.
+        MagpieError: the folder is not a job, a run file is broken, or no run is complete.
     """
-    from magpie.reporting.facts import RunFile
-
-    if not folder.is_dir():
-        raise MagpieError(f"--job {folder}: no such folder. Name a job's folder")
-    found: list[RunFile] = []
-    for path in sorted(folder.glob("*.run.json")):
-        try:
-            run = msgspec.json.decode(path.read_bytes(), type=RunFile)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise MagpieError(f"{path}: broken ({error}). Make its stage again, or name another job") from error
-        whole = SHARD.sub(".run.json", path.name)
-        put_together = whole != path.name and "shard" in run.arguments and path.with_name(whole).exists()
-        if run.status == "complete" and not put_together:
-            found.append(msgspec.structs.replace(run, path=str(path)))
+    found = [run for run in run_files(folder) if run.status == "complete"]
     if not found:
         raise MagpieError(f"--job {folder}: no finished stage (a complete .run.json) is in it, so nothing is measured")
-    return found
+    return sorted(found, key=lambda run: run.path)
 
 
 def model_of(folder: Path) -> str:
-    """Return the model that a job's problems or answers are by.
+    """Return the model that made a job's problems and responses.
 
     Raises:
         MagpieError: none or several did.
     """
-    named = {str(run.arguments.get("model_path")) for run in run_files(folder) if run.stage in ("gen_ins.py", "gen_res.py")}
+    named = {str(run.arguments.get("model_path")) for run in finished_runs(folder) if run.stage in ("gen_ins.py", "gen_res.py")}
     if len(named) != 1:
-        raise MagpieError(f"--job {folder}: {len(named)} models made its problems and answers. Name one by --model_path")
+        raise MagpieError(f"--job {folder}: {len(named)} models made its problems and responses. Name one by --model_path")
     return named.pop()
 
 
 def measured(folder: Path) -> Known:
-    """Return what a job's run files tell, instead of what is assumed.
+    """Return the figures that a job's run files give, in place of the assumed ones.
 
     `problem_tokens`: tokens written / samples; `clean_share`: clean problems / samples, over gen_ins.py and clean_ins.py;
-    `answer_tokens`: tokens written / answers; `tokens_per_second`: tokens written / seconds of all gen_res.py runs, on the
+    `answer_tokens`: tokens written / responses; `tokens_per_second`: tokens written / seconds of all gen_res.py runs, on the
     servers that the job had, programs included (`engine_share` 1); `kept_share`: of filter.py.
     """
-    runs = run_files(folder)
+    runs = finished_runs(folder)
     problems = [run for run in runs if run.stage == "gen_ins.py" and run.counts.read]
-    answers = [run for run in runs if run.stage == "gen_res.py" and run.counts.read]
+    responses = [run for run in runs if run.stage == "gen_res.py" and run.counts.read]
     found: dict[str, tuple[float, str, list[RunFile]]] = {}
     if problems:
         samples = sum(run.counts.read for run in problems)
@@ -184,15 +165,15 @@ def measured(folder: Path) -> Known:
         share = _share(problems) * (_share(cleaned) if cleaned else 1.0)
         if cleaned or all(run.arguments.get("clean") for run in problems):
             found["clean_share"] = (share, "clean problems a sample", problems + cleaned)
-    if answers:
-        count = sum(run.counts.read * int(run.arguments.get("num_responses") or 1) for run in answers)
-        seconds = sum(run.seconds for run in answers)
-        found["answer_tokens"] = (_tokens(answers, "completion") / count, "tokens an answer", answers)
-        found["answer_prompt_tokens"] = (_tokens(answers, "prompt") / count, "tokens read an answer", answers)
+    if responses:
+        count = sum(run.counts.read * int(run.arguments.get("num_responses") or 1) for run in responses)
+        seconds = sum(run.seconds for run in responses)
+        found["answer_tokens"] = (_tokens(responses, "completion") / count, "tokens an answer", responses)
+        found["answer_prompt_tokens"] = (_tokens(responses, "prompt") / count, "tokens read an answer", responses)
         if seconds:
-            speed = _tokens(answers, "completion") / seconds
-            found["tokens_per_second"] = (speed, "tokens written/s of the job's servers", answers)
-            found["engine_share"] = (1.0, "the speed above is the programs' own", answers)
+            speed = _tokens(responses, "completion") / seconds
+            found["tokens_per_second"] = (speed, "tokens written/s of the job's servers", responses)
+            found["engine_share"] = (1.0, "the speed above is the programs' own", responses)
     kept = [run for run in runs if run.stage == "filter.py" and run.counts.read]
     if kept:
         found["kept_share"] = (_share(kept), "rows of the data set a problem", kept)

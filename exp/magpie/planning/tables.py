@@ -1,4 +1,4 @@
-"""Plans as tables: a column an order, for the screen and for docs/SCALING.md."""
+"""Plans as tables, one column per workload, for the screen and for docs/SCALING.md."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from magpie.planning.assumptions import Known
 from magpie.planning.formulas import Plan
 
 Line = tuple[str, list[str]]
-SET_IN = "  "
-"""Begins the label of a line that explains the one above it."""
+INDENT = "  "
+"""Prefix of the label of a line that explains the one above."""
 
 
 def amount(number: float) -> str:
-    """Return a number as it is read: 30000000000 → `30.0 billion`, 12345 → `12,345`, 0.5 → `0.5`."""
+    """Return a number for people: 30000000000 → `30.0 billion`, 12345 → `12,345`, 0.5 → `0.5`."""
     for size, word in ((1e12, " trillion"), (1e9, " billion"), (1e6, " million")):
         if number >= size:
             return f"{number / size:,.1f}{word}"
@@ -22,7 +22,7 @@ def amount(number: float) -> str:
 
 
 def hours(number: float) -> str:
-    """Return hours as they are read: 0.01 → `36 s`, 0.5 → `30 min`, 3.25 → `3.2 h`, 240 → `240 h (10 days)`."""
+    """Return hours for people: 0.01 → `36 s`, 0.5 → `30 min`, 3.25 → `3.2 h`, 240 → `240 h (10 days)`."""
     if number * 3600 < 59.5:
         return f"{number * 3600:.0f} s" if number * 3600 >= 0.5 else "under 1 s"
     if number * 60 < 59.5:
@@ -32,7 +32,7 @@ def hours(number: float) -> str:
 
 
 def size(gigabytes: float) -> str:
-    """Return GB as they are read: 0.0005 → `0.5 MB`, 1500 → `1.5 TB`."""
+    """Return GB for people: 0.0005 → `0.5 MB`, 1500 → `1.5 TB`."""
     for unit, factor in (("PB", 1e-6), ("TB", 1e-3), ("GB", 1.0), ("MB", 1e3)):
         if gigabytes * factor >= 1 or unit == "MB":
             return f"{gigabytes * factor:,.1f} {unit}"
@@ -40,7 +40,7 @@ def size(gigabytes: float) -> str:
 
 
 def lines(plans: list[Plan], *, brief: bool = False) -> list[Line]:
-    """Return the table's lines: a label and a cell for each plan; `brief`: no line that explains the one above it."""
+    """Return the table's lines: a label and a cell for each plan; `brief` leaves out the lines that explain the one above."""
 
     def line(label: str, cell: Callable[[Plan], str]) -> Line:
         return label, [cell(plan) for plan in plans]
@@ -58,25 +58,25 @@ def lines(plans: list[Plan], *, brief: bool = False) -> list[Line]:
         line("tokens read", lambda plan: amount(plan.tokens_read)),
         line("GPU hours", lambda plan: amount(plan.gpu_hours)),
     ]
-    if first.money is not None:
-        found.append(line("money", lambda plan: amount(plan.money or 0.0)))
+    if first.cost is not None:
+        found.append(line("cost", lambda plan: amount(plan.cost or 0.0)))
     found += [
-        line("on", lambda plan: f"{_many(plan.nodes, 'node')} of {plan.order.gpus} GPUs, {_many(plan.replicas, 'replica')}"),
+        line("on", lambda plan: f"{_many(plan.nodes, 'node')} of {plan.workload.gpus} GPUs, {_many(plan.replicas, 'replica')}"),
         line("hours, one stage after the other", lambda plan: hours(plan.hours)),
         *(
             line(f"  {stage.name}", lambda plan, at=at: hours(plan.stages[at].hours))  # type: ignore[misc]
             for at, stage in enumerate(first.stages)
         ),
     ]
-    if first.order.deadline is not None:
-        found.append(line(f"nodes for {first.order.deadline:g} hours", _deadline))
+    if first.workload.deadline is not None:
+        found.append(line(f"nodes for {first.workload.deadline:g} hours", _deadline))
     found.append(line("disk at most", lambda plan: size(math.fsum(plan.disk.values()))))
     for kind in first.disk:
         if any(plan.disk[kind] for plan in plans):
             found.append(line(f"  {kind}", lambda plan, kind=kind: size(plan.disk[kind])))  # type: ignore[misc]
     for kind in first.memory:
         found.append(line(f"memory of {kind}", lambda plan, kind=kind: size(plan.memory[kind])))  # type: ignore[misc]
-    return [one for one in found if not (brief and one[0].startswith(SET_IN))]
+    return [one for one in found if not (brief and one[0].startswith(INDENT))]
 
 
 def _many(count: int, word: str) -> str:
@@ -91,13 +91,13 @@ def _deadline(plan: Plan) -> str:
 
 def heads(plans: list[Plan]) -> list[str]:
     """Return the table's first line: the problems of each plan."""
-    return ["problems", *(f"{plan.order.problems:,}" for plan in plans)]
+    return ["problems", *(f"{plan.workload.problems:,}" for plan in plans)]
 
 
 def markdown(plans: list[Plan], *, brief: bool = False) -> str:
-    """Return the table in Markdown; lines that explain the one above them are set in."""
+    """Return the table in Markdown; lines that explain the one above are indented."""
     rows = [heads(plans), ["---", *("---:" for _ in plans)]]
-    rows += [[label.replace(SET_IN, "&nbsp;&nbsp;", 1), *cells] for label, cells in lines(plans, brief=brief)]
+    rows += [[label.replace(INDENT, "&nbsp;&nbsp;", 1), *cells] for label, cells in lines(plans, brief=brief)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -114,8 +114,8 @@ def show(plans: list[Plan], title: str, *, brief: bool = False) -> None:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_edge=False)
-    for place, head in enumerate(heads(plans)):
-        table.add_column(head, justify="right" if place else "left", overflow="fold")
+    for index, head in enumerate(heads(plans)):
+        table.add_column(head, justify="right" if index else "left", overflow="fold")
     for label, cells in lines(plans, brief=brief):
         table.add_row(label, *cells)
     Console(highlight=False, markup=False, emoji=False, width=max(100, 36 + 34 * len(plans))).print(table)

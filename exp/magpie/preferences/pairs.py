@@ -1,4 +1,4 @@
-"""Preference pairs: which two of a problem's responses become the chosen and the rejected one, and why a problem gives none."""
+"""Preference pairs: the selection of a chosen and a rejected response from a problem's responses, or the reason for none."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from magpie.common.console import MagpieError
-from magpie.config.schemas import PairSettings
+from magpie.preferences.config import PairSettings
 from magpie.text.degeneration import ends_in_loop
 from magpie.text.reasoning import CLOSE, OPEN
 
 Strategy = Literal["verified", "consensus", "reward"]
 STRATEGIES: tuple[Strategy, ...] = ("verified", "consensus", "reward")
-PER_RESPONSE = (
+PER_RESPONSE_KEYS = (
     *("response", "responses", "reasoning", "finish_reason", "completion_tokens", "previous", "lost_responses"),
     *("answers", "answer_states", "answer_groups", "is_correct", "answer_judgements", "response_index"),
     *("rewards", "rewards_by_model"),
 )
-"""Keys that speak of single responses: the input keeps them, a pair has its two."""
+"""Keys with one entry per response, which a pair does not inherit."""
 UNFINISHED = {"length": "truncated", "repetition": "looping"}
 
 
 class NoPair(Exception):
-    """A problem that gives no pair; `reason` goes into the dropped row."""
+    """Raised for a problem without a pair; `reason` becomes the `drop_reason`."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}")
@@ -35,7 +35,7 @@ class NoPair(Exception):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One response. `text`: all that the model is to write; `unfit`: why it can be on neither side (else empty)."""
+    """One response. `text`: the complete completion to train on; `excluded`: why it is excluded from both sides, or empty."""
 
     index: int
     text: str
@@ -43,16 +43,16 @@ class Candidate:
     group: int | None
     correct: bool | None
     reward: float | None
-    unfit: str
+    excluded: str
     votes: int
-    """How many responses give its answer; 0 where it has none that could be read."""
-    luck: bytes
-    """Decides between equals: the run's seed, the problem's id and the response's index, hashed."""
+    """Number of responses with the same final answer; 0 if it has none that could be extracted."""
+    tie_break: bytes
+    """Tie-break between equals: a hash of the run's seed, the problem's id and the response's index."""
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The candidates of both sides, the preferred first, and what they rest on."""
+    """The candidates of both sides, best first, and the basis of the choice (`why`)."""
 
     chosen: list[Candidate]
     rejected: list[Candidate]
@@ -61,7 +61,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses. `vote_margin`: the difference of their votes, as a share of all votes (null: nobody voted)."""
+    """Two responses. `vote_margin`: the difference of their votes as a share of all votes (None: no votes)."""
 
     chosen: Candidate
     rejected: Candidate
@@ -71,14 +71,14 @@ class Pair:
 
 
 class PairMaker:
-    """Makes the pairs of one record after another.
+    """Makes the pairs of records.
 
     Args:
-        strategy: how right and wrong are told.
+        strategy: how responses are ranked: by verification, consensus or reward.
         settings: its thresholds.
-        wanted: pairs a problem at most.
-        seed: decides between responses that are equally good.
-        reasoning: put the chain of thought before the solution.
+        wanted: maximum number of pairs per problem.
+        seed: of the tie-break.
+        reasoning: include the chain of thought before the solution.
     """
 
     def __init__(
@@ -86,33 +86,33 @@ class PairMaker:
     ) -> None:
         self.settings = settings
         self._strategy, self._wanted, self._seed, self._reasoning = strategy, wanted, seed, reasoning
-        self._sides = {"verified": self._verified, "consensus": self._consensus, "reward": self._rewarded}[strategy]
+        self._sides = {"verified": self._by_verification, "consensus": self._by_consensus, "reward": self._by_reward}[strategy]
 
     def pairs(self, record: dict[str, Any]) -> list[Pair]:
         """Return a record's pairs, the best first.
 
         Raises:
-            NoPair: it gives none.
-            MagpieError: a stage that has to come before was not run.
+            NoPair: it has none.
+            MagpieError: a stage that this strategy needs was not run.
         """
         candidates = self._candidates(record)
         sides = self._sides(record, candidates)
-        fitting = list(self._fitting(sides))
+        valid = list(self._valid_pairs(sides))
         parsed = sum(candidate.group is not None for candidate in candidates)
-        return [self._pair(one, other, sides.why, parsed) for one, other in spread(fitting, self._wanted)]
+        return [self._pair(one, other, sides.why, parsed) for one, other in spread(valid, self._wanted)]
 
     def _pair(self, chosen: Candidate, rejected: Candidate, why: str, parsed: int) -> Pair:
         margin = (chosen.votes - rejected.votes) / parsed if parsed else None
         weight = margin if self._strategy == "consensus" and margin is not None else 1.0
         return Pair(chosen, rejected, why, margin, weight)
 
-    # --- the responses of a record ---------------------------------------------------------------------------------------
+    # --- the candidates of a record --------------------------------------------------------------------------------------
 
     def _candidates(self, record: dict[str, Any]) -> list[Candidate]:
         responses = record.get("responses")
         if not responses:
             raise NoPair("no_responses")
-        _refuse_unprepared(record, self._strategy)
+        _require_stages(record, self._strategy)
         keys = ("reasoning", "finish_reason", "answers", "answer_groups", "is_correct", "rewards")
         lists = [_values(record, key, len(responses)) for key in keys]
         votes = Counter(group for group in lists[3] if group is not None)
@@ -123,21 +123,20 @@ class PairMaker:
             zip(responses, *lists, strict=True)
         ):
             text = f"{OPEN}\n{thought}\n{CLOSE}\n\n{response}" if thought and self._reasoning else response
-            unfit = "repeated" if text in seen else unfitness(response, finish)
+            excluded = "repeated" if text in seen else exclusion_reason(response, finish)
             seen.add(text)
-            luck = hashlib.blake2b(f"{identity}:{index}".encode(), digest_size=8).digest()
-            out.append(
-                Candidate(index, text, answer, group, correct, reward, unfit, votes[group] if group is not None else 0, luck)
-            )
+            tie_break = hashlib.blake2b(f"{identity}:{index}".encode(), digest_size=8).digest()
+            given = votes[group] if group is not None else 0
+            out.append(Candidate(index, text, answer, group, correct, reward, excluded, given, tie_break))
         return out
 
     # --- the strategies --------------------------------------------------------------------------------------------------
 
-    def _verified(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
-        """Right against wrong: by the reference answer where the record has one, else by the vote."""
+    def _by_verification(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
+        """Return right and wrong responses: by the reference answer if the record has one, else by majority vote."""
         if not record.get("reference_answer"):
-            right, wrong = self._voted(candidates)
-            return Sides(self._by_merit(right), _ranked(wrong, self.settings.rejected_by_vote), "majority")
+            right, wrong = self._split_by_vote(candidates)
+            return Sides(self._rank_chosen(right), _ranked(wrong, self.settings.rejected_by_vote), "majority")
         if all(candidate.correct is None for candidate in candidates):
             raise NoPair("not_compared", "no answer could be compared with the reference answer")
         right = [candidate for candidate in candidates if candidate.correct]
@@ -145,24 +144,24 @@ class PairMaker:
         if not right or not wrong:
             raise NoPair("none_wrong" if right else "none_right")
         right, wrong = self._usable(right, wrong)
-        return Sides(self._by_merit(right), _ranked(wrong, self.settings.rejected), "reference")
+        return Sides(self._rank_chosen(right), _ranked(wrong, self.settings.rejected), "reference")
 
-    def _consensus(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
-        """The most against the least self-consistent answer."""
-        right, wrong = self._voted(candidates)
-        by_luck = sorted(right, key=lambda candidate: candidate.luck)
-        return Sides(by_luck, sorted(wrong, key=lambda candidate: (candidate.votes, candidate.luck)), "consensus")
+    def _by_consensus(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
+        """Return the responses with the most and the least consistent answers."""
+        right, wrong = self._split_by_vote(candidates)
+        in_random_order = sorted(right, key=lambda candidate: candidate.tie_break)
+        return Sides(in_random_order, sorted(wrong, key=lambda candidate: (candidate.votes, candidate.tie_break)), "consensus")
 
-    def _rewarded(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
-        """Magpie's rule: the best against the worst reward."""
+    def _by_reward(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
+        """Return the responses with the best and the worst rewards: Magpie's rule."""
         rewarded = [candidate for candidate in candidates if candidate.reward is not None]
         if len(rewarded) < 2:
             raise NoPair("no_rewards")
         good, bad = self._usable(rewarded, rewarded)
-        return Sides(_ranked(good, "tempting"), sorted(bad, key=lambda c: (_reward(c), c.luck)), "reward")
+        return Sides(_ranked(good, "tempting"), sorted(bad, key=lambda c: (_reward(c), c.tie_break)), "reward")
 
-    def _voted(self, candidates: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
-        """Return the usable members of a clear majority, and the usable others."""
+    def _split_by_vote(self, candidates: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+        """Return the usable responses of a clear majority, and the other usable ones."""
         settings = self.settings
         votes = Counter(candidate.group for candidate in candidates if candidate.group is not None)
         cast = votes.total()
@@ -180,14 +179,14 @@ class PairMaker:
         return self._usable(right, [candidate for candidate in candidates if candidate.group != winner])
 
     def _usable(self, chosen: list[Candidate], rejected: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
-        """Return what of both sides may be in a pair."""
+        """Return the usable candidates of both sides."""
 
         def refusal(candidate: Candidate, *, without_answer: bool) -> str:
-            if candidate.unfit:
-                return candidate.unfit
+            if candidate.excluded:
+                return candidate.excluded
             if candidate.answer is None:
                 return "" if without_answer else "no_answer"
-            return "unread_answer" if candidate.group is None else ""  # it may be equal to the other side's
+            return "unread_answer" if candidate.group is None else ""  # it may equal the other side's
 
         sides = []
         for name, side, allowed in (("chosen", chosen, False), ("rejected", rejected, self.settings.rejected_without_answer)):
@@ -198,32 +197,33 @@ class PairMaker:
             sides.append(usable)
         return sides[0], sides[1]
 
-    def _by_merit(self, right: list[Candidate]) -> list[Candidate]:
-        """Sort right ones: the best rewarded first, or the shortest (which also stands in where rewards are missing)."""
-        by_reward = self.settings.chosen == "reward"
-        return sorted(right, key=lambda c: (_last(c), -_reward(c), len(c.text), c.luck) if by_reward else (len(c.text), c.luck))
+    def _rank_chosen(self, right: list[Candidate]) -> list[Candidate]:
+        """Sort right responses: best reward first, or shortest first (also used where rewards are missing)."""
+        if self.settings.chosen == "reward":
+            return sorted(right, key=lambda c: (_unrewarded(c), -_reward(c), len(c.text), c.tie_break))
+        return sorted(right, key=lambda c: (len(c.text), c.tie_break))
 
     # --- both sides together ---------------------------------------------------------------------------------------------
 
-    def _fitting(self, sides: Sides) -> Iterable[tuple[Candidate, Candidate]]:
-        """Return the pairs that may be, the preferred first."""
+    def _valid_pairs(self, sides: Sides) -> Iterable[tuple[Candidate, Candidate]]:
+        """Return the valid pairs, best first."""
         ranked = itertools.product(enumerate(sides.chosen), enumerate(sides.rejected))
         ordered = sorted(ranked, key=lambda both: (both[0][0] + both[1][0], both[0][0]))
         refused: Counter[str] = Counter()
-        fitting = []
+        valid = []
         for (_, chosen), (_, rejected) in ordered:
             if reason := self._mismatch(chosen, rejected):
                 refused[reason] += 1
             else:
-                fitting.append((chosen, rejected))
-        if not fitting:
+                valid.append((chosen, rejected))
+        if not valid:
             raise NoPair(
                 refused.most_common(1)[0][0], ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
             )
-        return fitting
+        return valid
 
     def _mismatch(self, chosen: Candidate, rejected: Candidate) -> str:
-        """Return why two responses make no pair, or an empty text."""
+        """Return why two responses are not a pair, or an empty text."""
         if chosen.answer == rejected.answer or (chosen.group is not None and chosen.group == rejected.group):
             return "same_answer"
         lengths = sorted((len(chosen.text), len(rejected.text)))
@@ -235,10 +235,10 @@ class PairMaker:
         return ""
 
 
-def spread(fitting: Sequence[tuple[Candidate, Candidate]], wanted: int) -> list[tuple[Candidate, Candidate]]:
-    """Return so many of the pairs, the preferred first, each response as seldom as it can be."""
+def spread(valid: Sequence[tuple[Candidate, Candidate]], wanted: int) -> list[tuple[Candidate, Candidate]]:
+    """Return up to `wanted` pairs, best first, reusing each response as seldom as possible."""
     uses: Counter[tuple[str, int]] = Counter()
-    left = list(fitting)
+    left = list(valid)
     out: list[tuple[Candidate, Candidate]] = []
     while left and len(out) < wanted:
         best = min(range(len(left)), key=lambda i: (uses["chosen", left[i][0].index] + uses["rejected", left[i][1].index], i))
@@ -249,8 +249,8 @@ def spread(fitting: Sequence[tuple[Candidate, Candidate]], wanted: int) -> list[
     return out
 
 
-def unfitness(response: str, finish: str | None) -> str:
-    """Return why a response can be in no pair, or an empty text. Without a finish reason it is not known to be cut."""
+def exclusion_reason(response: str, finish: str | None) -> str:
+    """Return why a response is excluded, or an empty text. Without a finish reason it counts as complete."""
     if not response.strip():
         return "empty"
     if finish not in (None, "stop"):
@@ -259,9 +259,9 @@ def unfitness(response: str, finish: str | None) -> str:
 
 
 def row_of(record: dict[str, Any], pair: Pair, number: int) -> dict[str, Any]:
-    """Return a pair as the output has it, in TRL's explicit-prompt conversational format; `number` counts from 0."""
+    """Return the output row of a pair, in TRL's explicit-prompt conversational format; `number` counts from 0."""
     chosen, rejected = pair.chosen, pair.rejected
-    return {key: value for key, value in record.items() if key not in PER_RESPONSE} | {
+    return {key: value for key, value in record.items() if key not in PER_RESPONSE_KEYS} | {
         "pair": number,
         "prompt": [{"role": "user", "content": record["instruction"]}],
         "chosen": [{"role": "assistant", "content": chosen.text}],
@@ -280,21 +280,26 @@ def row_of(record: dict[str, Any], pair: Pair, number: int) -> dict[str, Any]:
     }
 
 
-def _refuse_unprepared(record: dict[str, Any], strategy: Strategy) -> None:
-    """Tell a file that a stage was left out for from a record of which a stage could say nothing."""
-    named = f"the record {record.get('id')!r}"
+def _require_stages(record: dict[str, Any], strategy: Strategy) -> None:
+    """Check that verification and, if needed, rewards are there.
+
+    Raises:
+        MagpieError: the stage was not run on the file.
+        NoPair: it was, but could not verify the record.
+    """
+    name = f"the record {record.get('id')!r}"
     if "answer_groups" not in record:
-        raise MagpieError(f"{named} has no `answer_groups`: run exp/verify.py on the file before")
+        raise MagpieError(f"{name} has no `answer_groups`: run exp/verify.py on the file before")
     if strategy == "reward" and "rewards" not in record:
         raise MagpieError(
-            f"{named} has no `rewards`: run exp/gen_po_rewards.py on the file before, or choose another --strategy"
+            f"{name} has no `rewards`: run exp/gen_po_rewards.py on the file before, or choose another --strategy"
         )
     if record["answer_groups"] is None:
         raise NoPair("not_verified")
 
 
 def _values(record: dict[str, Any], key: str, count: int) -> list[Any]:
-    """Return a key's value for each response."""
+    """Return a key's values, one per response."""
     values = record.get(key)
     if values is None:
         return [None] * count
@@ -307,15 +312,15 @@ def _reward(candidate: Candidate) -> float:
     return candidate.reward if candidate.reward is not None else 0.0
 
 
-def _last(candidate: Candidate) -> bool:
-    """Sort those without a reward behind the others."""
+def _unrewarded(candidate: Candidate) -> bool:
+    """Return a sort key that places candidates without a reward last."""
     return candidate.reward is None
 
 
-def _ranked(wrong: list[Candidate], how: str) -> list[Candidate]:
-    """Sort wrong ones: the most tempting (best rewarded, most often given) or the least (most seldom given, worst rewarded)."""
+def _ranked(candidates: list[Candidate], how: str) -> list[Candidate]:
+    """Sort candidates: `tempting` (hard negatives first: best reward, most votes) or `least` (fewest votes, worst reward)."""
     keys: dict[str, Callable[[Candidate], Any]] = {
-        "tempting": lambda c: (_last(c), -_reward(c), -c.votes, c.luck),
-        "least": lambda c: (c.votes, _last(c), _reward(c), c.luck),
+        "tempting": lambda c: (_unrewarded(c), -_reward(c), -c.votes, c.tie_break),
+        "least": lambda c: (c.votes, _unrewarded(c), _reward(c), c.tie_break),
     }
-    return sorted(wrong, key=keys[how])
+    return sorted(candidates, key=keys[how])

@@ -1,4 +1,4 @@
-"""What the pairs of a data set are like: margins, lengths, how many are right against wrong, whether length gives them away."""
+"""Statistics of pairs: margins, lengths, shares of right against wrong, and length bias."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from magpie.preferences.pairs import Pair
 
 STANDARD_ERRORS = 2.0
-"""A share that is so far from a half is not put down to chance."""
+"""Standard errors that a share must differ from a half by to count as bias."""
 
 
 @dataclass
 class Statistics:
-    """Sums over pairs; memory does not grow with them."""
+    """Running sums over pairs, in constant memory."""
 
     pairs: int = 0
     why: Counter[str] = field(default_factory=Counter)
@@ -25,7 +25,7 @@ class Statistics:
     longer_wins: float = 0.0
     vote_margins: list[float] = field(default_factory=lambda: [0.0, 0.0])
     reward_margins: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    """Number and sum."""
+    """Number and sum, as in `vote_margins`."""
 
     def add(self, pair: Pair) -> None:
         """Count a pair."""
@@ -43,7 +43,7 @@ class Statistics:
             _count(self.reward_margins, chosen.reward - rejected.reward)
 
     def figures(self) -> dict[str, Any]:
-        """Return the figures by name; those that nothing is known of are left out."""
+        """Return the statistics by name, without those that have no data."""
         if not self.pairs:
             return {}
         found: dict[str, Any] = {"pairs_by": _listed(self.why)}
@@ -60,7 +60,7 @@ class Statistics:
         return found
 
     def length_bias(self, limit: float) -> str:
-        """Return a warning where the length tells the chosen more often than `limit` and than chance allows; else empty."""
+        """Return a warning if length predicts the chosen one in a share above `limit` and above chance, else an empty text."""
         if not self.pairs:
             return ""
         longer = self.longer_wins / self.pairs

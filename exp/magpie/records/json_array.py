@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
-
-if TYPE_CHECKING:
-    pass
-
+from typing import BinaryIO
 
 _PIECE = re.compile(rb'"(?:[^"\\]+|\\.)*+"|[\[\]{},"]', re.DOTALL)
 
 
-def _elements(stream: BinaryIO) -> Iterator[bytes]:
+def elements(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the bytes of each element of the JSON array in a stream.
 
     Raises:
-        ValueError: it has no end, or something stands behind it.
+        ValueError: the array has no end, or is followed by something.
     """
     buffer, depth, start, at, first = b"", 0, 0, 0, True
     while chunk := stream.read(max(1 << 20, len(buffer))):
         buffer, at, start = buffer[start:] + chunk, at - start, 0
-        while (found := _PIECE.search(buffer, at)) and (piece := found[0]) != b'"':  # else: a text goes on in the next chunk
+        while (found := _PIECE.search(buffer, at)) and (
+            piece := found[0]
+        ) != b'"':  # else: a string continues in the next chunk
             at = found.end()
             if piece in b"[{":
                 depth += 1

@@ -1,4 +1,4 @@
-"""The record: every key with its type, reading, validating and writing.
+"""Reading and validating files of records.
 
 A data file is JSON Lines, UTF-8, one object a line. Reading also takes a JSON array (the older data sets), and either of
 them compressed with gzip (`.gz`) or zstd (`.zst`). Everything is read as a stream: memory does not grow with the file.
@@ -19,9 +19,9 @@ import msgspec
 import xxhash
 
 from magpie.common.console import MagpieError
-from magpie.records.json_array import _elements
+from magpie.records.json_array import elements
 from magpie.records.schema import Record
-from magpie.records.zstd import _ZstdFile
+from magpie.records.zstd import ZstdFile
 
 if TYPE_CHECKING:
     pass
@@ -36,31 +36,33 @@ class Row(msgspec.Struct, frozen=True):
     record: dict[str, Any] | None
     problem: str = ""
     data: bytes = b""
-    """The row as it stands in the file."""
+    """The row's bytes in the file."""
 
     @property
     def raw(self) -> str:
-        """The row's text, as far as the dropped file keeps it."""
+        """The row's text, cut to what the dropped file keeps."""
         return self.data[:RAW_TEXT_LIMIT].decode("utf-8", "replace")
 
 
 Keys = tuple[str, ...] | None
-"""The keys that a row must have; None: it is no record, and may have any keys of any type."""
+"""Keys that a row must have; None: it is no record, and may have any keys of any type."""
 Decode = Callable[[bytes], Any]
 _decode_line: Decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
 
 
 def known_keys(further: tuple[str, ...] = ()) -> Decode:
-    """Return what decodes a row to the keys of `Record` and some others alone, checking types on the way: for stages that only
-    look at records, or make something else of them. Two thirds of the time; what is skipped must only be JSON.
+    """Return a decoder of rows to the keys of `Record` and `further` alone, which checks types on the way.
+
+    For stages that only read records, or make something else of them: it takes two thirds of the time. Skipped keys need only
+    be valid JSON.
     """
     hints = get_type_hints(Record) | {key: Any for key in further if key not in Record.__annotations__}
     decode = msgspec.json.Decoder(TypedDict("Known", hints, total=False)).decode  # type: ignore[operator]
 
     def decode_known(data: bytes) -> Any:
         if not data.isascii():
-            str(data, "utf-8")  # texts that are skipped are not looked at
+            str(data, "utf-8")  # skipped texts are not validated by the decoder
         return decode(data)
 
     return decode_known
@@ -71,7 +73,7 @@ def _type_problem(error: msgspec.ValidationError) -> str:
 
 
 def _validate(value: Any, required: Keys, *, typed: bool) -> str:
-    """Return what is wrong with a decoded record, or an empty text; `typed`: its keys are known to have their types."""
+    """Return the fault of a decoded record, or an empty text; `typed` skips the check of types, done already."""
     if not isinstance(value, dict):
         return f"expected an object, got {type(value).__name__}"
     if required is None:
@@ -92,12 +94,12 @@ def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
     if path.suffix == ".gz":
         return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
     if path.suffix == ".zst":
-        return cast("BinaryIO", _ZstdFile(raw))
+        return cast("BinaryIO", ZstdFile(raw))
     return raw
 
 
 def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending: str = "") -> Row:
-    """Return the row that a line or an element of an array holds; `ending` says what is wrong with where it ends."""
+    """Return the row of a line or of an array's element; `ending` is the fault of its end, if any."""
     try:
         value = known(data) if known else _decode_line(data)
     except msgspec.ValidationError as error:
@@ -112,7 +114,7 @@ def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending:
 def _array_rows(stream: BinaryIO, required: Keys, known: Decode | None, path: Path) -> Iterator[Row]:
     number = 0
     try:
-        for number, element in enumerate(_elements(stream), 1):
+        for number, element in enumerate(elements(stream), 1):
             yield _row(number, element.strip(), required, known)
     except ValueError as error:
         raise MagpieError(
@@ -156,7 +158,7 @@ def _compression_errors(path: Path) -> tuple[type[Exception], ...]:
 
 
 def open_input(path: Path) -> io.BufferedReader:
-    """Open an input file, or raise a `MagpieError` that says what is wrong with its path."""
+    """Open an input file, or raise a `MagpieError` that names the fault of its path."""
     if not path.exists():
         raise MagpieError(f"{path}: no such file. Check --input_file")
     if path.is_dir():
@@ -166,7 +168,7 @@ def open_input(path: Path) -> io.BufferedReader:
 
 @dataclass(frozen=True)
 class InputSummary:
-    """What one pass over an input told: rows, malformed ones among them, and the file's fingerprint."""
+    """The result of one pass over an input: its rows, the malformed ones among them, and the file's fingerprint."""
 
     rows: int
     malformed: int
@@ -174,7 +176,7 @@ class InputSummary:
 
 
 def check_input(path: Path, *, skip_malformed: bool, required: Keys = ("instruction",)) -> InputSummary:
-    """Read the whole input once, before anything expensive is started, in about 16 bytes of memory a record.
+    """Read the whole input once, before anything expensive is started, in about 16 bytes of memory per record.
 
     Raises:
         MagpieError: see `checked_rows`.
@@ -189,7 +191,7 @@ def check_input(path: Path, *, skip_malformed: bool, required: Keys = ("instruct
 def checked_rows(
     path: Path, *, skip_malformed: bool, required: Keys = ("instruction",), known: Decode | None = None
 ) -> Iterator[Row]:
-    """Yield a file's rows, and check them as they pass; some errors show at the end only.
+    """Yield a file's rows, and check them on the way; some errors are raised at the end only.
 
     Raises:
         MagpieError: the file is missing, empty, has a malformed row (unless `skip_malformed`) or an id twice.
@@ -223,7 +225,7 @@ def fingerprint(path: Path) -> str:
 
 
 def identity_of(record: dict[str, Any]) -> int:
-    """Return 64 bits that tell ids apart, the text "7" and the number 7 too; good in this process only.
+    """Return a hash of 64 bits of a record's id, the text "7" and the number 7 apart; valid in this process only.
 
     The pairs of one problem have its id: there the pair's number counts too.
     """

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 DOMAINS = ("algebra", "calculus", "geometry", "statistics", "number_theory", "discrete")
 DOMAIN_TAGS = (*DOMAINS, "other")
-"""What `domain` may say a problem is; `target_domain` is one of DOMAINS."""
+"""Labels of `domain`; those of `target_domain` are DOMAINS."""
 ANSWER_TYPES = ("closed", "proof", "open")
-"""What a problem asks for: one definite answer, a proof, or neither. Only closed ones can be verified."""
+"""The kind of answer that a problem asks for: one definite answer, a proof, or neither. Only closed ones can be verified."""
 DIFFICULTIES = ("very easy", "easy", "medium", "hard", "very hard")
 QUALITIES = ("very poor", "poor", "average", "good", "excellent")
 TASK_CATEGORIES = (
@@ -92,7 +92,7 @@ class Record(TypedDict, total=False):
     source: str | None
     original_id: str | int | None
     step_rewards: dict[str, list[list[float] | None]] | None
-    # gen_po_pairs.py: a row a pair; the first three are texts in some older data sets
+    # gen_po_pairs.py: one row per pair; the first three are texts in some older data sets
     pair: int | None
     prompt: str | list[dict[str, Any]] | None
     chosen: str | list[dict[str, Any]] | None

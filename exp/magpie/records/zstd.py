@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import zstandard
 
 
-class _ZstdFile(io.RawIOBase):
+class ZstdFile(io.RawIOBase):
     """A zstd file of one or several frames; unlike zstandard's reader, a frame without its end is an error."""
 
     def __init__(self, raw: BinaryIO) -> None:
@@ -20,9 +20,11 @@ class _ZstdFile(io.RawIOBase):
         self._input = self._output = b""
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, target: Any) -> int:
+        """Fill `target` with decompressed bytes, and return their number; 0 at the end."""
         while not self._output:
             data = self._input or self._raw.read(1 << 17)
             if not data:

@@ -1,1 +1,1 @@
-"""What a job looks like: facts, the HTML page, --watch, plots, notebooks."""
+"""Views of a job: facts, the HTML page, --watch, plots, notebooks."""

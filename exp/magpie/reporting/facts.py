@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from magpie.common.console import MagpieError, log
-from magpie.records.reading import known_keys, read_rows, stem_of
+from magpie.records.reading import known_keys, read_rows
+from magpie.reporting.samples import SHORT_CHARACTERS, Record, Sample, content_of, listed, pair_sample, sample_of
 from magpie.reporting.streaming_stats import Labels, Numbers, Reservoir
-from magpie.runs.shards import whole_of
+from magpie.runs.jobs import run_files
+from magpie.runs.run_file import RunFile
 from magpie.verification.votes import is_verified
 
 STEPS = {
@@ -28,14 +27,12 @@ STEPS = {
     "gen_po_rewards.py": "rewarded",
     "filter.py": "kept",
 }
-"""Stages whose outputs are records, and what can be said of a record after each of them."""
+"""Stages whose outputs are records → the state of a record after each of them."""
 EXPECTED = ("generated", "clean", "answered", "verified", "unique", "decontaminated", "kept")
 LABELS = ("answer_type", "input_quality", "task_category", "language", "safety")
 HARDNESS = ("difficulty", "difficulty_measured")
-"""A model's opinion of how hard a problem is, and how often it was solved."""
+"""Difficulty in a model's opinion, and by how often the problem was solved."""
 SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 24, 12, 2, 30, 8
-TEXT_CHARACTERS, SHORT_CHARACTERS = 4000, 400
-"""What is shown of a text, and of a small one (an answer, a label)."""
 
 _LENGTHS = [0, *(base * 10**power for power in range(1, 7) for base in (1, 2, 5))]
 _SHARES = [share / 10 for share in range(11)]
@@ -52,59 +49,12 @@ NUMBERS: dict[str, list[float] | list[int] | None] = {
     "chosen, characters": _LENGTHS,
     "rejected, characters": _LENGTHS,
 }
-Record = dict[str, Any]
 _decode = known_keys(("raw", "line"))
-
-
-class Counts(msgspec.Struct):
-    """What a stage counted."""
-
-    read: int = 0
-    written: int = 0
-    dropped: dict[str, int] = {}
-
-
-class RunFile(msgspec.Struct):
-    """What a report reads of a run file; what an older one has not is empty."""
-
-    status: str = ""
-    stage: str = ""
-    arguments: dict[str, Any] = {}
-    counts: Counts = msgspec.field(default_factory=Counts)
-    tokens: dict[str, int] = {}
-    seconds: float = 0.0
-    tokens_per_second: float = 0.0
-    statistics: dict[str, Any] = {}
-    certificate: dict[str, Any] = {}
-    updated: str = ""
-    sessions: list[dict[str, float]] = []
-    window: int = 0
-    path: str = ""
-
-    @property
-    def stem(self) -> str:
-        """The output's name without its endings."""
-        return Path(self.path).name.removesuffix(".run.json")
-
-    @property
-    def shard(self) -> str:
-        """Which shard of a file it is, like 1/4; empty: none."""
-        return str(self.arguments.get("shard") or "")
-
-    @property
-    def output(self) -> Path:
-        """The output, if it is a file."""
-        return Path(self.path).with_name(f"{self.stem}.jsonl")
-
-    @property
-    def dropped(self) -> Path:
-        """What was left out."""
-        return Path(self.path).with_name(f"{self.stem}_dropped.jsonl")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the funnel: read = count + reasons + marked. What is marked stays in the files, what has a reason does not."""
+    """A step of the funnel: read = count + reasons + marked. Marked records stay in the files, those with a reason do not."""
 
     name: str
     run: RunFile
@@ -114,25 +64,16 @@ class Step:
     marked: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A record as it is shown: its labels, and its texts, each with how long it really is."""
-
-    title: str
-    labels: list[tuple[str, str]]
-    texts: list[tuple[str, str, int]]
-
-
 @dataclass
 class Facts:
-    """What is counted of one file of records."""
+    """Counts of one file of records."""
 
     seed: int
     records: int = 0
     unreadable: int = 0
     labels: dict[str, Labels] = field(default_factory=lambda: defaultdict(Labels))
     grid: dict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: defaultdict(Counter))
-    """Fields against a key that says how hard a problem is."""
+    """Key of `HARDNESS` → counts of (domain, its label)."""
     numbers: dict[str, Numbers] = field(default_factory=dict)
     samples: Reservoir[Sample] = field(init=False)
 
@@ -140,7 +81,7 @@ class Facts:
         self.samples = Reservoir(SAMPLES, self.seed)
 
     def number(self, name: str, value: Any) -> None:
-        """Count a number; null is not known, and does not count."""
+        """Count a number; null is unknown, and is not counted."""
         if value is not None:
             if name not in self.numbers:
                 self.numbers[name] = Numbers(NUMBERS.get(name), self.seed)
@@ -164,24 +105,24 @@ class Facts:
             ("reward of the problem", "instruct_reward"),
         ):
             self.number(name, record.get(key))
-        self._add_answers(record)
+        self._add_responses(record)
         self.add_rewards(record)
         self.samples.offer(lambda: sample_of(record))
 
-    def _add_answers(self, record: Record) -> None:
+    def _add_responses(self, record: Record) -> None:
         before = record.get("previous") or {}
-        answers = before if isinstance(before.get("responses"), list) else record  # one was chosen: all are counted
-        for text in _listed(answers.get("responses") or answers.get("response")):
+        sampled = before if isinstance(before.get("responses"), list) else record  # one was chosen: all are counted
+        for text in listed(sampled.get("responses") or sampled.get("response")):
             self.number("solution, characters", len(text) if isinstance(text, str) else None)
-        for text in _listed(answers.get("reasoning")):
+        for text in listed(sampled.get("reasoning")):
             self.number("chain of thought, characters", len(text) if isinstance(text, str) else None)
-        for tokens in _listed(answers.get("completion_tokens")):
+        for tokens in listed(sampled.get("completion_tokens")):
             self.number("answer, tokens", tokens)
-        for reason in _listed(answers.get("finish_reason")):
+        for reason in listed(sampled.get("finish_reason")):
             self.labels["finish_reason"].count(reason)
 
     def add_rewards(self, record: Record) -> None:
-        """Count the rewards of a record's answers."""
+        """Count the rewards of a record's responses."""
         rewards = record.get("rewards_by_model") or {
             record.get("reward_model") or "a model that is not named": record.get("rewards")
         }
@@ -203,7 +144,7 @@ class Facts:
 
 @dataclass
 class Report:
-    """All that a report shows of a job."""
+    """The content of a job's report."""
 
     name: str
     runs: list[RunFile]
@@ -213,37 +154,11 @@ class Report:
     missing: list[str]
     facts: Facts | None
     source: str
-    """The file that `facts` is of: the last one before anything was filtered."""
+    """Name of the file that `facts` describes: the last one before anything was filtered."""
     kept: Facts | None
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
-
-
-def run_files(folder: Path) -> list[RunFile]:
-    """Return a job's runs in the order in which they began, whatever their state is.
-
-    Raises:
-        MagpieError: there is none, so the folder is not a job.
-    """
-    if not folder.is_dir():
-        raise MagpieError(f"{folder}: no such folder. Name a job under data/, or its folder")
-    found = []
-    for path in sorted(folder.glob("*.run.json")):
-        try:
-            run = msgspec.json.decode(path.read_bytes(), type=RunFile)
-        except FileNotFoundError:
-            continue  # a stage that was stopped took it away just now
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("%s: not readable (%s), so it is left out", path, error)
-            continue
-        run.path = str(path)
-        found.append(run)
-    if not found:
-        raise MagpieError(f"{folder}: this folder is not a job: no stage has a .run.json in it")
-    whole = {run.stem for run in found if run.status == "complete"}
-    found = [run for run in found if not (run.shard and stem_of(whole_of(run.output)) in whole)]
-    return sorted(found, key=lambda run: run.sessions[0].get("started", 0.0) if run.sessions else 0.0)
 
 
 def line_of(runs: list[RunFile]) -> list[RunFile]:
@@ -259,7 +174,7 @@ def line_of(runs: list[RunFile]) -> list[RunFile]:
 
 
 def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
-    """Yield a file's records; what cannot be read is counted."""
+    """Yield a file's records; unreadable rows are counted."""
     if not path.exists():
         return
     for row in read_rows(path, (), _decode):
@@ -289,7 +204,7 @@ def _step(run: RunFile) -> Step:
 
 
 def _verified(record: Record) -> bool:
-    """Whether a record's answer is right by its reference answer or, without one, has a clear vote behind it."""
+    """Return whether a record's answer equals its reference answer or, without one, has a clear majority."""
     if not record.get("reference_answer"):
         return is_verified(record)
     verdicts, chosen = record.get("is_correct") or [], record.get("response_index")
@@ -297,8 +212,8 @@ def _verified(record: Record) -> bool:
 
 
 def read_job(folder: Path, seed: int = 0) -> Report:
-    """Read all that a report shows."""
-    runs = run_files(folder)
+    """Return the content of a job's report."""
+    runs = run_files(folder, skip_broken=True)
     line = line_of(runs)
     before = [run for run in line if run.stage != "filter.py"]
     source = before[-1] if before else None
@@ -348,72 +263,3 @@ def _dropped(runs: list[RunFile], seed: int) -> dict[str, list[Sample]]:
             if reason in found:
                 found[reason].offer(lambda record=record: sample_of(record, short=True))  # type: ignore[misc]
     return {reason: samples.kept for reason, samples in found.items()}
-
-
-# --- what is shown of a record ---------------------------------------------------------------------------------------
-
-SHOWN_LABELS = (
-    *("answer", "reference_answer", "answer_chosen", "answer_rejected", "agreement", "pass_rate", "vote_margin", "why"),
-    *("score_chosen", "score_rejected", "domain", "target_domain", "difficulty", "difficulty_measured", "input_quality"),
-    *(
-        "language",
-        "safety",
-        "answer_type",
-        "finish_reason",
-        "min_neighbor_distance",
-        "duplicate_of",
-        "drop_reason",
-        "drop_detail",
-    ),
-)
-
-
-def sample_of(record: Record, *, short: bool = False) -> Sample:
-    """Return a record as it is shown; `short`: with less of it, and without answers."""
-    texts = [("problem", record.get("instruction") or record.get("raw") or content_of(record.get("prompt")))]
-    if not short:
-        texts += [("chain of thought", _first(record.get("reasoning")))]
-        texts += [_solution(record)]
-    return _sample(record, texts, TEXT_CHARACTERS // 2 if short else TEXT_CHARACTERS)
-
-
-def pair_sample(record: Record) -> Sample:
-    """Return a preference pair as it is shown."""
-    texts = [("problem", content_of(record.get("prompt")) or record.get("instruction") or "")]
-    texts += [(side, content_of(record.get(side))) for side in ("chosen", "rejected")]
-    return _sample(record, texts, TEXT_CHARACTERS)
-
-
-def content_of(messages: Any) -> str:
-    """Return the last message's text; some older data sets have the text itself."""
-    if isinstance(messages, str):
-        return messages
-    last = messages[-1] if messages else {}
-    return str(last.get("content") or "")
-
-
-def _sample(record: Record, texts: list[tuple[str, Any]], limit: int) -> Sample:
-    labels = [
-        (name.replace("_", " "), _short(record[name])) for name in SHOWN_LABELS if record.get(name) not in (None, "", [], {})
-    ]
-    shown = [(name, text[:limit], len(text)) for name, text in texts if isinstance(text, str) and text]
-    return Sample(_short(record.get("id")), labels, shown)
-
-
-def _short(value: Any) -> str:
-    text = f"{value:.3g}" if isinstance(value, float) else ", ".join(map(str, _listed(value)))
-    return text if len(text) <= SHORT_CHARACTERS else text[:SHORT_CHARACTERS] + " …"
-
-
-def _solution(record: Record) -> tuple[str, Any]:
-    if record.get("response") or not record.get("responses"):
-        return "solution", record.get("response")
-    return f"solution, the first of {len(record['responses'])}", record["responses"][0]
-
-
-def _first(value: Any) -> Any:
-    return (value[0] if value else None) if isinstance(value, list) else value
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else [one for one in value if one is not None] if isinstance(value, list) else [value]

@@ -42,9 +42,9 @@ ATTRIBUTES = {
     "scriptlevel": "[0-3]",
     "notation": "box|circle|updiagonalstrike|downdiagonalstrike|updiagonalstrike downdiagonalstrike",
 }
-"""What may be said of an element, and the values that it may have; anything else is left out (colours, links, styles, …)."""
+"""Attributes that an element may have, with their values; all others are removed (colours, links, styles, …)."""
 MACROS = re.compile(r"\\(newcommand|renewcommand|def|let|require|href|style|class|cssId|input|include)(?![a-zA-Z])")
-"""What could grow without end, or is no mathematics: such a formula is shown as written."""
+"""Commands that could expand without end, or are no mathematics: such a formula is shown as written."""
 
 _ENVIRONMENTS = "align|equation|gather|multline|cases|aligned|array|pmatrix|bmatrix|vmatrix|matrix"
 _BRACES = r"\{(?:[^{}$\n]|\{(?:[^{}$\n]|\{[^{}$\n]*\})*\})*\}"
@@ -62,12 +62,12 @@ _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _OUTER = re.compile(r"\\(begin|end)\{(align|gather|multline|equation)\*?\}")
 """Environments that may not stand inside a displayed formula; each has one that may."""
 _UNSAFE_IN_MARKDOWN = re.compile(r"[`$#]|(?<!\\)%|\\(unicode|bbox|mmlToken|toggle|color|char|verb)(?![a-zA-Z])")
-"""What viewers could read as the end of a formula, and commands of MathJax that `mathml` may know as something else."""
+"""Text that viewers could read as the end of a formula, and commands of MathJax that `mathml` may know as something else."""
 _UNKNOWN_COMMAND = re.compile(r"\\[a-zA-Z]")
 
 
 class _Refused(Exception):
-    """A formula has what is not written into a page."""
+    """A formula that must not be written into a page."""
 
 
 class MathText:
@@ -77,7 +77,7 @@ class MathText:
         self._bytes_left, self._seconds_left = most_bytes, most_seconds
         self._available = importlib.util.find_spec("latex2mathml") is not None
         self.shown = self.raw = 0
-        """How many formulas were converted, and how many are shown as written."""
+        """Numbers of formulas converted, and shown as written."""
 
     def html(self, text: str) -> str:
         """Return a text as HTML that has nothing but text and MathML in it."""
@@ -140,7 +140,7 @@ def _as_code(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text in which what cannot be seen can: control characters, marks that turn the direction of writing, …"""
+    """Return a text with the invisible made visible: control characters, marks that turn the direction of writing, …"""
     text = text.replace("\r\n", "\n").replace("\t", "    ")
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
@@ -188,8 +188,8 @@ def _written(element: Element, depth: int) -> Iterator[str]:
     text = visible(html.unescape(element.text or ""))  # the converter writes some characters as references
     if _UNKNOWN_COMMAND.search(text):
         raise _Refused(text)
-    told = "".join(f' {name}="{value}"' for name, value in element.attrib.items() if _allowed(name, value))
-    yield f"<{tag}{told}>{html.escape(text)}"
+    attributes = "".join(f' {name}="{value}"' for name, value in element.attrib.items() if _allowed(name, value))
+    yield f"<{tag}{attributes}>{html.escape(text)}"
     for child in element:
         yield from _written(child, depth + 1)
     yield f"</{tag}>"

@@ -1,4 +1,4 @@
-"""What demo_production.ipynb needs: launchers run in a cell, one server for all of them, records with their mathematics.
+"""Helpers of demo_production.ipynb: launchers run in a cell, one server for all of them, records with their mathematics.
 
 `python -m magpie.reporting.notebook demo_production.ipynb` runs a notebook and keeps its outputs in it
 """
@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from magpie.config.load import PROJECT
 from magpie.records.reading import read_rows
-from magpie.reporting.facts import Sample, pair_sample, sample_of
 from magpie.reporting.math_html import formulas, markdown
+from magpie.reporting.samples import Sample, pair_sample, sample_of
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -28,10 +28,10 @@ Record = dict[str, Any]
 PYTHON = PROJECT / ".venv" / "bin" / "python"
 TEXT_CHARACTERS = 1200
 PANEL = ("╭", "│", "╰")
-"""How the lines of the examples begin that stages print: a notebook shows records itself."""
+"""Beginnings of the lines of examples that stages print: a notebook shows records itself."""
 ENDING_SECONDS = 60.0
 TELL = 'env | grep ^MAGPIE_; echo; exec cat >"/dev/null"'
-"""What the server is held for: it tells its address, and ends when its standard input does, which is when the notebook ends."""
+"""Command that holds the server: it prints the server's address, and ends with its standard input, so with the notebook."""
 
 _servers: list[subprocess.Popen[str]] = []
 
@@ -40,17 +40,17 @@ def run(*command: object, **settings: object) -> None:
     """Run a launcher (*.sh) or a program (*.py) as a terminal does in the project's folder, with settings in its environment.
 
     Raises:
-        RuntimeError: it failed; what it said stands above.
+        RuntimeError: it failed; its output stands above.
     """
     words = [str(word) for word in command]
-    told = {name: str(value) for name, value in settings.items()}
+    environment = {name: str(value) for name, value in settings.items()}
     shell = "bash" if words[0].endswith(".sh") else "python"
-    line = shlex.join([*(f"{name}={value}" for name, value in told.items()), shell, *words])
+    line = shlex.join([*(f"{name}={value}" for name, value in environment.items()), shell, *words])
     print("$", short(line))
     process = subprocess.Popen(  # noqa: S603 - the user's own settings
         [shell if shell == "bash" else str(PYTHON), *words],
         cwd=PROJECT,
-        env=os.environ | told,
+        env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -97,17 +97,17 @@ def serve(model: str, log_dir: Path) -> None:
     The server ends with `end_server` or with the notebook, however that ends.
 
     Raises:
-        RuntimeError: it did not start; the message has the end of what it said.
+        RuntimeError: it did not start; the message has the end of its output.
     """
     if os.environ.get("MAGPIE_BASE_URL"):
         print("the server in use:", os.environ["MAGPIE_BASE_URL"])
         return
     end_server()  # the cell is run again
     log_dir.mkdir(parents=True, exist_ok=True)
-    said = log_dir / "serve.log"
-    print(f"loading {model}; what it says: {short(str(said))}", flush=True)
+    output = log_dir / "serve.log"
+    print(f"loading {model}; what it says: {short(str(output))}", flush=True)
     started = time.monotonic()
-    with said.open("w") as log:
+    with output.open("w") as log:
         process = subprocess.Popen(  # noqa: S603 - the user's own model
             [str(PYTHON), "exp/serve.py", model, "--log_dir", str(log_dir), "--", "sh", "-c", TELL],
             cwd=PROJECT,
@@ -117,18 +117,18 @@ def serve(model: str, log_dir: Path) -> None:
             text=True,
             start_new_session=True,
         )
-    told = {}
+    address = {}
     try:
         for line in iter(cast("IO[str]", process.stdout).readline, "\n"):
             if not line:
-                raise RuntimeError(f"no server: {short(said.read_text()[-1000:])}")
+                raise RuntimeError(f"no server: {short(output.read_text()[-1000:])}")
             name, _, value = line.strip().partition("=")
-            told[name] = value
+            address[name] = value
     except BaseException:
         stop(process)
         raise
     _servers.append(process)
-    os.environ |= told
+    os.environ |= address
     print(f"the server is up after {time.monotonic() - started:.0f} s")
 
 

@@ -1,4 +1,4 @@
-"""A job's report as one page of HTML: no script, no network, nothing of what models wrote as markup."""
+"""A job's report as one page of HTML: no script, no network, no markup of what models wrote."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from markupsafe import Markup
 
 from magpie.common.progress import duration
 from magpie.records.schema import ANSWER_TYPES, DIFFICULTIES, DOMAIN_TAGS, QUALITIES, SAFETIES
-from magpie.reporting.facts import Report, RunFile
+from magpie.reporting.facts import Report
 from magpie.reporting.math_html import MathText, visible
 from magpie.reporting.streaming_stats import Numbers
+from magpie.runs.run_file import RunFile
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MATH_BYTES, MATH_SECONDS = 1_500_000, 20.0
-"""What formulas may take of the page, and of the time to make it; the rest is shown as LaTeX."""
+"""Limits of formulas: their share of the page, and of the time to make it; the rest is shown as LaTeX."""
 ORDER = (*DIFFICULTIES, *reversed(QUALITIES), *ANSWER_TYPES, *SAFETIES, *DOMAIN_TAGS)
 MOST_ROWS = 15
 Share = tuple[str, int, float]
@@ -83,7 +84,7 @@ def grid(counts: Counter[tuple[str, str]]) -> tuple[list[str], list[tuple[str, l
 
 
 def tokens_of(runs: list[RunFile]) -> int:
-    """Return how many tokens were written in all."""
+    """Return the number of tokens written in all."""
     return sum(run.tokens.get("completion", 0) for run in runs)
 
 

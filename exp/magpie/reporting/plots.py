@@ -11,8 +11,10 @@ import msgspec
 
 from magpie.records.reading import read_rows
 from magpie.records.schema import DIFFICULTIES, QUALITIES
-from magpie.reporting.facts import Step, line_of, run_files, steps_of
-from magpie.runs.run import Paths
+from magpie.reporting.facts import Step, line_of, steps_of
+from magpie.runs.jobs import run_files
+from magpie.runs.paths import Paths
+from magpie.runs.run_file import read_run_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +46,7 @@ def lengths(records: Records, by: str | None = None) -> Figure:
 def labels(records: Records, rows: str, columns: str) -> Figure:
     """Plot how many records have each pair of two labels."""
     counts = Counter((_label(record, rows), _label(record, columns)) for record in records)
-    down, across = (sorted({pair[place] for pair in counts}, key=_place) for place in (0, 1))
+    down, across = (sorted({pair[side] for pair in counts}, key=_rank) for side in (0, 1))
     figure, (axes,) = _axes(1)
     if not counts:
         axes.set(title=f"{rows} × {columns}: no records")
@@ -76,7 +78,7 @@ def distances(records: Records) -> Figure:
 
 
 def votes(records: Records) -> Figure:
-    """Plot how many answers of a problem could be read, and how far those agree."""
+    """Plot the readable answers per problem, and their agreement."""
     figure, (left, right) = _axes(2)
     asked = max((len(record.get("answer_groups") or ()) for record in records), default=0)
     readable = [sum(group is not None for group in record.get("answer_groups") or ()) for record in records]
@@ -89,14 +91,14 @@ def votes(records: Records) -> Figure:
 
 
 def funnel(job: Path) -> Figure:
-    """Plot what became of a job's problems: how many are left after each stage, and why the others are not."""
-    steps = steps_of(line_of(run_files(job)))
+    """Plot the problems left after each stage of a job, and why the others are not."""
+    steps = steps_of(line_of(run_files(job, skip_broken=True)))
     figure, (axes,) = _axes(1)
     figure.set_size_inches(11, 0.45 * len(steps) + 1.2)
     names, left = [step.name for step in steps], [step.count for step in steps]
     axes.barh(names, left, color="tab:green")
     drawn = axes.barh(names, [sum(step.marked.values()) for step in steps], left=left, color="tab:green", alpha=0.25)
-    axes.bar_label(drawn, [_told(step) for step in steps], padding=4, fontsize=9)
+    axes.bar_label(drawn, [_summary(step) for step in steps], padding=4, fontsize=9)
     axes.invert_yaxis()
     axes.set(
         title="records left after each stage (pale: only marked)", xlim=(0, 2 * max((step.read for step in steps), default=1))
@@ -104,34 +106,34 @@ def funnel(job: Path) -> Figure:
     return figure
 
 
-def _told(step: Step) -> str:
-    """Return a step's count and why the others are not in it."""
+def _summary(step: Step) -> str:
+    """Return a step's count, and the reasons of the others."""
     parts = (("left out", step.reasons), ("marked", step.marked))
     words = [f"{how}: " + ", ".join(f"{why} {count}" for why, count in counts.items()) for how, counts in parts if counts]
     return f"{step.count}   {'; '.join(words)}"[:120]
 
 
 def counts(output: Path) -> dict[str, Any]:
-    """Return what a stage read, wrote and dropped by reason, from the run file beside its output."""
-    found: dict[str, Any] = msgspec.json.decode(Paths.beside(output).run.read_bytes())["counts"]
+    """Return the numbers of records that a stage read, wrote and dropped by reason, from the run file beside its output."""
+    found: dict[str, Any] = msgspec.to_builtins(read_run_file(Paths.beside(output).run).counts)
     return found
 
 
 def removed(output: Path) -> Figure:
     """Plot what a stage kept and what each of its reasons removed."""
-    told = counts(output)
-    bars = {"kept": told["written"], **dict(sorted(told["dropped"].items(), key=lambda item: -item[1]))}
+    found = counts(output)
+    bars = {"kept": found["written"], **dict(sorted(found["dropped"].items(), key=lambda item: -item[1]))}
     figure, (axes,) = _axes(1)
     drawn = axes.barh(list(bars), list(bars.values()), color=["tab:green", *["tab:red"] * (len(bars) - 1)])
     axes.bar_label(drawn)
     axes.invert_yaxis()
     axes.locator_params(axis="x", integer=True)
-    axes.set(title=f"of {told['read']} records", xlabel="records")
+    axes.set(title=f"of {found['read']} records", xlabel="records")
     return figure
 
 
-def _place(label: str) -> tuple[int, str]:
-    """Return what sorts labels: those with an order in it, others by the alphabet."""
+def _rank(label: str) -> tuple[int, str]:
+    """Return a sorting key of labels: those with an order first, others by the alphabet."""
     order = (*DIFFICULTIES, *QUALITIES)
     return (order.index(label) if label in order else len(order)), label
 

@@ -18,7 +18,7 @@ Bar = tuple[str, int]
 
 
 class Reservoir(Generic[Thing]):
-    """A sample of a stream, every thing with the same chance."""
+    """A uniform sample of a stream."""
 
     def __init__(self, size: int, seed: int) -> None:
         self._size, self._random = size, random.Random(seed)
@@ -30,8 +30,8 @@ class Reservoir(Generic[Thing]):
         self.seen += 1
         if len(self.kept) < self._size:
             self.kept.append(make())
-        elif (place := self._random.randrange(self.seen)) < self._size:
-            self.kept[place] = make()
+        elif (slot := self._random.randrange(self.seen)) < self._size:
+            self.kept[slot] = make()
 
 
 class Labels(Counter[str]):
@@ -85,18 +85,18 @@ class Numbers:
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
     def bars(self) -> list[Bar]:
-        """Return bars, empty ones at both ends left out: where each begins, and its count."""
+        """Return the bars without empty ones at both ends: the lower edge of each, and its count."""
         edges, counts = self._edges, self._bars
         if not edges:
             edges, counts = self._drawn()
-        used = [place for place, count in enumerate(counts) if count]
+        used = [index for index, count in enumerate(counts) if count]
         return [(f"{edges[i]:,.6g}", counts[i]) for i in range(used[0], used[-1] + 1)] if used else []
 
     def _drawn(self) -> tuple[list[float], list[int]]:
         low, high = self.quantile(0.005), self.quantile(0.995)
         step = _round_step((high - low) / DRAWN_BARS)
         first, last = math.floor(low / step), math.floor(high / step)
-        edges = [step * place for place in range(first, last + 2)]
+        edges = [step * index for index in range(first, last + 2)]
         counts = [0] * (last - first + 1)
         for value in self._sample.kept:
             counts[min(max(math.floor(value / step) - first, 0), len(counts) - 1)] += 1

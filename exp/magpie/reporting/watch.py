@@ -1,4 +1,4 @@
-"""What a running job is doing, read from its files alone: `.run.json`, `.part` and `job.log`."""
+"""The progress of a running job, read from its files alone: `.run.json`, `.part` and `job.log`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from magpie.common.console import MagpieError, printable
 from magpie.common.progress import duration, so_far, time_left
-from magpie.reporting.facts import RunFile, run_files
-from magpie.runs.shards import parse
+from magpie.runs.jobs import run_files
+from magpie.runs.part_file import PartLine, State, whole_lines
+from magpie.runs.run_file import RunFile
+from magpie.runs.shards import Shard
 
 ENDINGS = ("The job is done", "The data set is done", "The pairs are done", "No pair:", "No record passes the filter")
-"""What the launchers write last into job.log."""
+"""The launchers' last lines in job.log."""
 STOPPED = (": interrupted (", ": error: ")
 LOG_BYTES = 8000
 
 
 @dataclass
 class Part:
-    """What was read of a growing `.part` file so far; only whole lines count."""
+    """What was read of a growing `.part` file so far."""
 
     offset: int = 0
     kept: int = 0
     dropped: int = 0
     replaced: int = 0
     tokens: int = 0
-    answers: dict[int, int] = field(default_factory=dict)
-    """How many there are of a record whose others are missing."""
+    responses: dict[int, int] = field(default_factory=dict)
+    """Index → finished responses, of the records that have only some of them."""
 
     def read_on(self, path: Path) -> None:
         """Read what was appended."""
@@ -38,27 +38,22 @@ class Part:
             if path.stat().st_size < self.offset:
                 self.__init__()  # type: ignore[misc] # made anew (--overwrite)
             file.seek(self.offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self.offset += len(line)
-                self._count(line)
+            for length, line in whole_lines(file):
+                self.offset += length
+                if line is not None:
+                    self._count(line)
 
-    def _count(self, line: bytes) -> None:
-        try:
-            entry = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+    def _count(self, line: PartLine) -> None:
+        self.tokens += line.completion_tokens
+        if line.state is State.PARTIAL:
+            self.responses[line.index] = self.responses.get(line.index, 0) + 1
             return
-        self.tokens += entry.completion_tokens
-        if entry.state == "partial":
-            self.answers[entry.index] = self.answers.get(entry.index, 0) + 1
-            return
-        self.kept += entry.state == "kept"
-        self.dropped += entry.state != "kept"
-        if entry.state == "replaced":
+        self.kept += line.state is State.KEPT
+        self.dropped += line.state is not State.KEPT
+        if line.state is State.REPLACED:
             self.replaced += 1
         else:
-            self.answers.pop(entry.index, None)
+            self.responses.pop(line.index, None)
 
     @property
     def done(self) -> int:
@@ -66,20 +61,8 @@ class Part:
         return self.kept + self.dropped - self.replaced
 
 
-class _Line(msgspec.Struct, array_like=True):
-    """The beginning of a line of a `.part` file; its record is skipped."""
-
-    index: int
-    state: str
-    prompt_tokens: int
-    completion_tokens: int
-
-
-_decode = msgspec.json.Decoder(_Line).decode
-
-
 class Watch:
-    """A job that is looked at again and again."""
+    """A job whose state is read again and again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -88,7 +71,7 @@ class Watch:
     def look(self) -> tuple[list[str], bool]:
         """Return a line a stage and the log's last line, and whether it is done, or stopped."""
         try:
-            runs = run_files(self._folder)
+            runs = run_files(self._folder, skip_broken=True)
         except MagpieError:
             if not self._folder.is_dir() or not (self._folder / "job.log").exists():
                 raise
@@ -114,11 +97,11 @@ class Watch:
         except FileNotFoundError:
             return printable(f"{name}: {run.status}")
         seconds = _seconds(run, running=held(path))
-        told = [_of(part, _total(run, runs), seconds, run), f"{part.dropped:,} dropped"]
+        state = [_of(part, _total(run, runs), seconds, run), f"{part.dropped:,} dropped"]
         if part.tokens and seconds:
-            told.append(f"{part.tokens / seconds:,.0f} tokens/s")
-        told.append(f"{duration(seconds)} gone" if held(path) else f"not running here, last written {duration(since)} ago")
-        return printable(f"{name}: {', '.join(told)}")
+            state.append(f"{part.tokens / seconds:,.0f} tokens/s")
+        state.append(f"{duration(seconds)} gone" if held(path) else f"not running here, last written {duration(since)} ago")
+        return printable(f"{name}: {', '.join(state)}")
 
 
 def _part(run: RunFile) -> Path:
@@ -129,31 +112,28 @@ def _of(part: Part, total: int | None, seconds: float, run: RunFile) -> str:
     if not total:
         return f"{part.done:,} records"
     each = int(run.arguments.get("num_responses") or 1)
-    answered = part.done * each + sum(part.answers.values())
+    answered = part.done * each + sum(part.responses.values())
     rest = max(total * each - answered, 0)
-    # how many were in flight all the time is not in the files: as many as there may be
-    window = min(run.window or 1, total * each)
-    left = duration(time_left(answered, rest, window, window * seconds)) if answered else "?"
-    return f"{so_far(part.done, total, answered, each)}, {left} left"
+    return f"{so_far(part.done, total, answered, each)}, {time_left(answered, rest, seconds)}"
 
 
 def _total(run: RunFile, runs: list[RunFile]) -> int | None:
-    """Return how many records a stage has to do: as many as it was asked for, or as its input's stage wrote."""
+    """Return the number of records of a stage: as many as it was asked for, or as its input's stage wrote."""
     total = run.arguments.get("total_prompts")
     if total is None:
         before = [one for one in runs if one.status == "complete" and run.stem.startswith(f"{one.stem}_")]
         total = max(before, key=lambda one: len(one.stem)).counts.written if before else None
-    return len(parse(run.shard).rows(int(total))) if total and run.shard else total
+    return len(Shard.parse(run.shard).rows(int(total))) if total and run.shard else total
 
 
 def _seconds(run: RunFile, *, running: bool) -> float:
-    """Return how long a stage has run, over all its sessions."""
+    """Return the seconds that a stage has run, over all its sessions."""
     now = time.time() if running else None
-    return sum((session.get("ended") or now or session["started"]) - session["started"] for session in run.sessions)
+    return sum((session.ended or now or session.started) - session.started for session in run.sessions)
 
 
 def held(part: Path) -> bool:
-    """Whether a process on this machine works on a `.part` file. Looking does not disturb it, as trying its lock would."""
+    """Return whether a process on this machine works on a `.part` file; unlike trying its lock, this does not disturb it."""
     try:
         inode = part.stat().st_ino
         locks = Path("/proc/locks").read_text(encoding="ascii")

@@ -1,60 +1,30 @@
-"""Rewards: what reward models think of answers.
+"""Rewards of responses from reward models.
 
 Four kinds, told apart by the model's own configuration:
-- sequence classifiers with one label (Skywork-Reward-V2 and the like): the logit behind the last token;
-- ArmoRM and its like: many objectives, mixed by a gate that sees the problem; read from the weights, so that the program which
-  comes with the model is not needed (it does not load with this transformers);
-- process reward models (Qwen2.5-Math-PRM): how likely each step is right; read from the weights too;
+- sequence classifiers with one label (Skywork-Reward-V2 and the like): the logit at the last token;
+- ArmoRM and similar models: many objectives, mixed by a gate that sees the problem; read from the weights, so that the model's
+  remote code is not needed (it does not load with this version of transformers);
+- process reward models (Qwen2.5-Math-PRM): the probability that each step is right; read from the weights too;
 - any of them behind a server's URL (vLLM with `--runner pooling`).
-A model with a program of its own that is none of these runs only where --trust_remote_code allows that.
+A model with remote code that is none of these runs only with --trust_remote_code.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from magpie.common.console import MagpieError
-
-Conversation = list[dict[str, str]]
-"""Messages, each with `role` and `content`; the last is the answer that is scored."""
-Steps = list[float]
-"""The scores of an answer: one for each step by a process reward model, else a single one."""
-
-REDUCTIONS: dict[str, Callable[[Steps], float]] = {
-    "min": min,
-    "product": math.prod,
-    "last": lambda steps: steps[-1],
-    "mean": lambda steps: sum(steps) / len(steps),
-}
-"""How the scores of steps become one. A chain is as good as its weakest step: `min` (Lightman et al., 2305.20050, and the
-Qwen2.5-Math-PRM report, 2501.07301, compare it with `product` and `last`)."""
-STEP_TOKEN = "<extra_0>"  # noqa: S105
-"""What Qwen2.5-Math-PRM reads behind each step."""
-STEP_SYSTEM_PROMPT = "Please reason step by step, and put your final answer within \\boxed{}."
-"""The system prompt that Qwen2.5-Math-PRM was trained with (its model card)."""
-_BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
-
-
-class Scorer(Protocol):
-    """What a kind of reward model brings."""
-
-    name: str
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether each step has a score."""
-
-    def steps(self, conversations: Sequence[Conversation]) -> list[Steps | None]:
-        """Return the scores of each conversation, or None where it is longer than the model reads."""
+from magpie.rewards.base import REDUCTIONS, Conversation, Scorer, Steps
+from magpie.rewards.local import load
+from magpie.rewards.remote import ServedModel
 
 
 class RewardModel:
-    """Scores answers; the model is loaded at the first one, and a copy that is sent to another process loads it there."""
+    """A reward model, loaded at first use; a copy that is sent to another process loads it again there."""
 
     def __init__(
         self,
@@ -65,14 +35,14 @@ class RewardModel:
         batch_tokens: int | None = None,
         prm_reduce: str = "min",
     ) -> None:
-        """Name the model.
+        """Name the model without loading it.
 
         Args:
             name: hub id, folder, or URL of a server (http://host:8000/v1).
-            trust_remote_code: run the program that comes with the model, where it needs one.
-            device: as torch names it (default: the GPUs where there are some).
-            batch_tokens: tokens in a batch, padding counted.
-            prm_reduce: how the scores of steps become one: min, product, last or mean.
+            trust_remote_code: run the model's remote code, where it needs that.
+            device: as torch names it (default: all GPUs, or the CPU if there are none).
+            batch_tokens: tokens in a batch, including padding.
+            prm_reduce: reduction of step scores to one reward: min, product, last or mean.
         """
         self._name = str(Path(name).resolve()) if Path(name).is_dir() else name
         self._reduction = prm_reduce
@@ -84,19 +54,15 @@ class RewardModel:
 
     @property
     def is_served(self) -> bool:
-        """Whether it is behind a server's URL."""
+        """True if the model is behind a server's URL."""
         return self._name.startswith(("http://", "https://"))
 
     @property
     def _scorer(self) -> Scorer:
         if self._loaded is None:
             if self.is_served:
-                from magpie.rewards.remote import ServedModel
-
                 self._loaded = ServedModel(self._name)
             else:
-                from magpie.rewards.local import load
-
                 self._loaded = load(
                     self._name, trust_remote_code=self._trust, device=self._device, batch_tokens=self._batch_tokens
                 )
@@ -104,39 +70,44 @@ class RewardModel:
 
     @property
     def name(self) -> str:
-        """What records call the model: its hub id, its folder's name, or what the server calls it."""
+        """The model's name in records: its hub id, its folder's name, or the name that the server gives."""
         return self._scorer.name
 
     @property
     def has_steps(self) -> bool:
-        """Whether it is a process reward model."""
+        """True for a process reward model."""
         return self._scorer.has_steps
 
     def steps(self, conversations: Sequence[Conversation]) -> list[Steps | None]:
-        """Return each answer's scores, one a step; None where it is longer than the model reads."""
+        """Return each response's scores, one per step; None where it exceeds the model's context.
+
+        Raises:
+            ValueError: a conversation does not end with the assistant's turn.
+            MagpieError: a score is not finite.
+        """
         for conversation in conversations:
             if not conversation or conversation[-1].get("role") != "assistant":
-                raise ValueError("a conversation ends with the assistant's answer")
+                raise ValueError("a conversation must end with the assistant's turn")
         found = self._scorer.steps(conversations)
         for scores in found:
             if scores is not None and not all(math.isfinite(score) for score in scores):
                 raise MagpieError(
-                    f"{self.name} gives scores that are no numbers. Check its weights, or try it on another device"
+                    f"{self.name} gives scores that are not finite. Check its weights, or try it on another device"
                 )
         return found
 
     def reduce(self, steps: Steps | None) -> float | None:
-        """Return one score for an answer's steps."""
+        """Return the reward of a response from its step scores."""
         return None if steps is None else REDUCTIONS[self._reduction](steps)
 
     def score(self, conversations: Sequence[Conversation]) -> list[float | None]:
-        """Return each answer's reward; None where it is longer than the model reads."""
+        """Return each response's reward; None where it exceeds the model's context."""
         return [self.reduce(steps) for steps in self.steps(conversations)]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a reward model makes of several answers."""
+    """One reward model's scores of several responses."""
 
     model: str
     has_steps: bool
@@ -145,7 +116,7 @@ class Scored:
 
 
 def scores_of(models: Sequence[RewardModel], conversations: Sequence[Conversation]) -> list[Scored]:
-    """Return what each model makes of the same answers.
+    """Return each model's scores of the same responses.
 
     Raises:
         MagpieError: two of the models have the same name.
@@ -160,26 +131,17 @@ def scores_of(models: Sequence[RewardModel], conversations: Sequence[Conversatio
 
 
 def conversation(instruction: str, response: str) -> Conversation:
-    """Return a problem and its answer as messages."""
+    """Return a problem and a response as messages."""
     return [{"role": "user", "content": instruction}, {"role": "assistant", "content": response}]
 
 
-def with_steps(turns: Conversation) -> Conversation:
-    """Return a conversation as a process reward model reads it: a mark behind each step, steps parted by blank lines."""
-    shown = [turn | {"content": turn["content"].replace(STEP_TOKEN, " ")} for turn in turns]
-    steps = [step for step in _BLANK_LINE.split(shown[-1]["content"].strip()) if step.strip()] or [""]
-    shown[-1] = shown[-1] | {"content": "".join(f"{step}{STEP_TOKEN}" for step in steps)}
-    system = [] if shown[0]["role"] == "system" else [{"role": "system", "content": STEP_SYSTEM_PROMPT}]
-    return system + shown
-
-
 def chosen_rewards(by_model: dict[str, list[float | None]], combine: str) -> list[float | None]:
-    """Return the rewards that pairs are made by.
+    """Return the rewards that rank responses for pairs.
 
     Args:
-        by_model: each model's scores of the same answers.
-        combine: `first` (the first model's scores), or `rank` (the mean over the models of the share of the other answers
-            that an answer beats; a tie counts half): models' scales are not alike, their orders can be compared.
+        by_model: each model's scores of the same responses.
+        combine: `first` (the first model's scores), or `rank` (the mean over the models of the share of the other responses
+            that a response beats; a tie counts half): the models' scales differ, their rankings are comparable.
     """
     scores = list(by_model.values())
     if combine == "first" or len(scores) == 1:
@@ -197,12 +159,3 @@ def _ranks(scores: list[float | None]) -> list[float | None]:
         return beaten / (len(known) - 1) if len(known) > 1 else 0.5
 
     return [None if score is None else rank(score) for score in scores]
-
-
-def loading_error(name: str, error: Exception) -> MagpieError:
-    """Return the line for a model that cannot be loaded."""
-    lines: list[Any] = str(error).splitlines() or [type(error).__name__]
-    return MagpieError(
-        f"the reward model {name!r} cannot be loaded ({lines[0]}). Name a folder, a hub id that this machine can reach, or the "
-        "URL of a server (http://host:8000/v1)"
-    )

@@ -1,6 +1,8 @@
-"""A job's folder: which of its files is meant, and which model made it.
+"""A job's folder: its runs, its files, and the model that made them.
 
-`python -m magpie.runs.jobs data/job` prints the job's model, its problems' file and its answers' file, a line each.
+`python -m magpie.runs.jobs SOURCE` prints what the launchers need to know, a line each: the model, the problems' file and, of
+a job, the file of its responses. SOURCE is the folder of a finished main job, or a file of problems, whose first record names
+the model (else that line is empty).
 """
 
 from __future__ import annotations
@@ -9,10 +11,43 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.common.console import MagpieError, run_program
-from magpie.records.reading import stem_of
+from magpie.records.reading import read_rows, stem_of
+from magpie.runs.run_file import ENDING, RunFile, read_run_file, readable_run_files
+from magpie.runs.shards import whole_of
+
+
+def run_files(folder: Path, *, skip_broken: bool = False) -> list[RunFile]:
+    """Return a job's runs in the order in which they began, whatever their state; no shards that have been put together.
+
+    Raises:
+        MagpieError: the folder is not a job, or a run file is broken (`skip_broken`: that is a warning).
+    """
+    if not folder.is_dir():
+        raise MagpieError(f"{folder}: no such folder. Name a job under data/, or its folder")
+    paths = sorted(folder.glob(f"*{ENDING}"))
+    runs = list(readable_run_files(paths)) if skip_broken else [read_run_file(path) for path in paths]
+    if not runs:
+        raise MagpieError(f"{folder}: this folder is not a job: no stage has a .run.json in it")
+    whole = {run.stem for run in runs if run.status == "complete"}
+    runs = [run for run in runs if not (run.shard and stem_of(whole_of(run.output)) in whole)]
+    return sorted(runs, key=lambda run: run.sessions[0].started if run.sessions else 0.0)
+
+
+def finished(folder: Path) -> dict[Path, RunFile]:
+    """Return a job's finished record files with their run files: neither what was exported nor shards.
+
+    Raises:
+        MagpieError: there is none, so the folder is not a job.
+    """
+    found = {
+        run.output: run
+        for run in run_files(folder)
+        if run.status == "complete" and run.stage != "export.py" and not run.shard and run.output.exists()
+    }
+    if not found:
+        raise MagpieError(f"{folder}: this folder is not a job: no finished stage (.jsonl with its .run.json) is in it")
+    return found
 
 
 def job_file(folder: Path, stage: str | None) -> Path:
@@ -34,49 +69,26 @@ def job_file(folder: Path, stage: str | None) -> Path:
     return ends[0]
 
 
-def finished(folder: Path) -> dict[Path, dict[str, Any]]:
-    """Return a job's finished record files with their run files' content: neither what was exported nor shards.
-
-    Raises:
-        MagpieError: there is none, so the folder is not a job.
-    """
-    if not folder.is_dir():
-        raise MagpieError(f"{folder}: no such folder. Name a job under data/, or its folder")
-    found = {}
-    for run_file in sorted(folder.glob("*.run.json")):
-        output = run_file.with_name(run_file.name.removesuffix(".run.json") + ".jsonl")
-        try:
-            run = msgspec.json.decode(run_file.read_bytes(), type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise MagpieError(f"{run_file}: broken ({error}). Make its stage again, or name a file") from error
-        of_records = run.get("stage") != "export.py" and "shard" not in (run.get("arguments") or {})
-        if output.exists() and run.get("status") == "complete" and of_records:
-            found[output] = run
-    if not found:
-        raise MagpieError(f"{folder}: this folder is not a job: no finished stage (.jsonl with its .run.json) is in it")
-    return found
-
-
 def main_files(folder: Path) -> tuple[str, Path, Path]:
-    """Return the model of a finished main job, the file of its problems as they were answered, and that of its answers.
+    """Return the model of a finished main job, the file of its problems as they were answered, and that of its responses.
 
     Raises:
-        MagpieError: the folder is not a job, or the job has no answers yet.
+        MagpieError: the folder is not a job, or the job has no responses yet.
     """
     answered = {
         path: run
         for path, run in finished(folder).items()
-        if run["stage"] == "gen_res.py" and run["arguments"].get("num_responses") == 1 and stem_of(path).endswith("_res")
+        if run.stage == "gen_res.py" and run.arguments.get("num_responses") == 1 and stem_of(path).endswith("_res")
     }
     if len(answered) != 1:
         raise MagpieError(
-            f"{folder}: {len(answered)} files of answers (…_res.jsonl) are in it, and one is needed. Finish the main job"
+            f"{folder}: {len(answered)} files of responses (…_res.jsonl) are in it, and one is needed. Finish the main job"
         )
-    [(answers, run)] = answered.items()
-    problems = answers.with_name(f"{stem_of(answers).removesuffix('_res')}.jsonl")
+    [(responses, run)] = answered.items()
+    problems = responses.with_name(f"{stem_of(responses).removesuffix('_res')}.jsonl")
     if not problems.exists():
-        raise MagpieError(f"{problems}: the problems of {answers.name} are gone. Put them back, or name another job")
-    return run["arguments"]["model_path"], problems, answers
+        raise MagpieError(f"{problems}: the problems of {responses.name} are gone. Put them back, or name another job")
+    return run.arguments["model_path"], problems, responses
 
 
 def model_of(record: dict[str, Any]) -> str:
@@ -85,10 +97,24 @@ def model_of(record: dict[str, Any]) -> str:
     return str(answered.get("output_generator") or asked.get("input_generator") or "")
 
 
+def model_of_file(path: Path) -> str:
+    """Return the model that a file's first record names, or an empty text.
+
+    Raises:
+        MagpieError: there is no such file, or no record in it.
+    """
+    for row in read_rows(path):
+        if row.record is not None:
+            return model_of(row.record)
+    raise MagpieError(f"{path}: no usable record in it. Name a job, or a file with `instruction`")
+
+
 def main() -> None:
-    """Print what scripts/sft.sh needs to know of a job."""
-    print("\n".join(map(str, main_files(Path(sys.argv[1])))))
+    """Print the model and the files, a line each."""
+    source = Path(sys.argv[1])
+    lines = main_files(source) if source.is_dir() else (model_of_file(source), source)
+    print(*lines, sep="\n")
 
 
 if __name__ == "__main__":
-    run_program("sft", main)
+    run_program("jobs", main)

@@ -1,4 +1,4 @@
-"""Merging jobs and shards: which file of a job, what a source is called, ids that stay unique."""
+"""Merging jobs and shards: the file of a job, the names of sources, ids that stay unique."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ POINTERS = ("duplicate_of", "min_similar_conversation_id")
 
 @dataclass(frozen=True)
 class Source:
-    """An input: the file, and what its records are told apart by."""
+    """An input: the file, and the name that its records are marked with."""
 
     name: str
     path: Path
 
 
 def labelled(paths: list[Path], stage: str | None) -> list[Source]:
-    """Return the inputs with names that differ: the job's or the file's, with its folder where two are the same.
+    """Return the inputs with distinct names: the job's or the file's, with its folder where two are the same.
 
     Raises:
         MagpieError: no such file, a folder that is not a job, the same file twice.
@@ -45,7 +45,7 @@ def labelled(paths: list[Path], stage: str | None) -> list[Source]:
     sources = [Source(name if counts[name] == 1 else f"{file.resolve().parent.name}.{name}", file) for file, name in files]
     shared = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
     if shared:
-        raise MagpieError(f"two inputs are called {shared[0]}: rename a file or its folder, for records are told apart by it")
+        raise MagpieError(f"two inputs are called {shared[0]}: rename a file or its folder, for records are marked with it")
     return sources
 
 
@@ -72,7 +72,7 @@ def join(record: dict[str, Any], source: str, line: int, *, prefix: bool) -> dic
 
 
 def refuse_shared_ids(sources: list[Source], *, skip_malformed: bool) -> None:
-    """Raise a MagpieError where two sources have an id in common: 8 bytes of memory a record."""
+    """Raise a MagpieError where two sources have an id in common: 8 bytes of memory per record."""
     import numpy as np
 
     hashes = []

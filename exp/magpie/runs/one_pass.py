@@ -1,57 +1,43 @@
-"""What a stage that is done in one pass writes to, and what every run counts."""
+"""Stages that are done in one quick pass: all their files appear together at the end, or none does.
+
+Nothing is kept of a pass that was stopped, and nothing is lost of what was there before it.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
+from magpie.common.files import replacing, replacing_folder, write_atomically
 from magpie.records.reading import Row, encode
+from magpie.runs.part_file import PartFile
+from magpie.runs.run import Run, Totals, dropped_row
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-@dataclass
-class Totals:
-    """What was counted: of the whole run, over all its sessions."""
-
-    dropped: Counter[str] = field(default_factory=Counter)
-    """Rows of the dropped file by reason."""
-    written: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-    rows: int | None = None
-    """Rows of the output, where a record may give several (or the output's rows are no records)."""
-    statistics: dict[str, Any] = field(default_factory=dict)
-    """What a stage tells of its output beside the counts, by name."""
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Completion tokens a second of running time."""
-        return self.completion_tokens / self.seconds if self.seconds else 0.0
-
-
 class Stream:
-    """The two files of a stage that is done in one pass, written in input order."""
+    """The two files of a stage that is done in one pass, output and dropped, written in input order."""
 
     def __init__(self, output: BinaryIO | None, dropped: BinaryIO, totals: Totals) -> None:
         self._output, self._dropped, self._totals = output, dropped, totals
         self.row = Row(0, None)
-        """The input's row that is being worked on."""
+        """The current row of the input."""
 
     def keep(self, record: dict[str, Any]) -> None:
         """Write a finished record."""
         self.keep_line(encode(record))
 
     def keep_unchanged(self) -> None:
-        """Write the row that is being worked on as it stands in the input."""
+        """Write the current row as it stands in the input."""
         self.keep_line(self.unchanged())
 
     def unchanged(self) -> bytes:
-        """Return the row that is being worked on as one line, without its end."""
+        """Return the current row as one line, without its end."""
         line = self.row.data.strip()
         return encode(_decode(line)) if b"\n" in line or b"\r" in line else line  # an element of an array may be indented
 
@@ -63,14 +49,14 @@ class Stream:
         self._totals.written += 1
 
     def keep_several(self, rows: list[dict[str, Any]]) -> None:
-        """Write the rows that one record gives; the record counts once as written."""
+        """Write the rows of one record, which counts once as written."""
         for row in rows:
             self.keep_line(encode(row))
         self._totals.written += 1 - len(rows)
         self._totals.rows = (self._totals.rows or 0) + len(rows)
 
     def note(self, statistics: dict[str, Any]) -> None:
-        """Put a stage's own figures into the summary and the run file."""
+        """Add a stage's own figures to the summary and the run file."""
         self._totals.statistics.update(statistics)
 
     def kept_elsewhere(self) -> None:
@@ -88,9 +74,9 @@ class Stream:
         return self._totals.dropped.total()
 
     def drop_unchanged(self, reason: str, detail: str = "") -> None:
-        """Write the row that is being worked on, all its keys, to what is left out."""
+        """Write the current row with all its keys to the dropped file."""
         line = self.unchanged()
-        if b"drop_" in line:  # it may have been dropped before
+        if b"drop_" in line:  # the keys may be there already, of an earlier drop
             self.drop(_decode(line), reason, detail)
             return
         added = {"drop_reason": reason} | ({"drop_detail": detail} if detail else {})
@@ -98,12 +84,39 @@ class Stream:
         self._totals.dropped[reason] += 1
 
     def drop(self, record: dict[str, Any], reason: str, detail: str = "") -> None:
-        """Write a record to what is left out."""
+        """Write a record to the dropped file."""
         self._dropped.write(encode(dropped_row(record, reason, detail)))
         self._dropped.write(b"\n")
         self._totals.dropped[reason] += 1
 
 
-def dropped_row(record: dict[str, Any], reason: str, detail: str = "") -> dict[str, Any]:
-    """Return a record as the dropped file has it."""
-    return record | {"drop_reason": reason} | ({"drop_detail": detail} if detail else {})
+@contextmanager
+def open_stream(run: Run) -> Iterator[Stream]:
+    """Yield the stream of a run in one pass into a file."""
+    with _all_or_nothing(run), replacing(run.paths.output) as output, replacing(run.paths.dropped) as dropped:
+        yield Stream(output, dropped, run.totals)
+
+
+@contextmanager
+def open_folder_stream(run: Run) -> Iterator[tuple[Path, Stream]]:
+    """Yield the folder to fill, and the stream for what is dropped, of a run in one pass into a folder."""
+    with _all_or_nothing(run), replacing(run.paths.dropped) as dropped, replacing_folder(run.paths.output) as folder:
+        yield folder, Stream(None, dropped, run.totals)
+
+
+@contextmanager
+def _all_or_nothing(run: Run) -> Iterator[None]:
+    """Hold the run's `.part` file, and put the run file back if the pass fails."""
+    paths = run.paths
+    with PartFile.open(paths.part):
+        earlier = paths.run.read_bytes() if paths.run.exists() else None
+        run.begin_session()
+        try:
+            yield
+        except BaseException:
+            paths.run.unlink() if earlier is None else write_atomically(paths.run, [earlier.rstrip(b"\n")])
+            raise
+        else:
+            run.end_session("complete")
+        finally:
+            paths.part.unlink(missing_ok=True)

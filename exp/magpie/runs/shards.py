@@ -1,25 +1,24 @@
-"""Shards: several workers on one file, each on its own rows. Put together, they are what one worker would have made.
+"""Shards: several workers on one file, each on its own rows. Together they are what one worker would have made.
 
 Shard I of N of `out.jsonl` is `out-0000I-of-0000N.jsonl`, with a `.part`, a run file and a dropped file of its own. It holds
-consecutive rows, so that ids, fields and seeds are the same whatever N is, and the shards one after the other are the whole.
+consecutive rows, so that ids, domains and seeds are the same whatever N is, and the shards one after the other are the whole.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from magpie.common.console import MagpieError
 from magpie.common.files import write_atomically
-from magpie.records.reading import encode, stem_of
+from magpie.records.reading import stem_of
+from magpie.runs.run_file import ENDING, Counts, RunFile, find_run_file, read_run_file, write_run_file
 
 NAME = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl")
 MOST = 99_999
@@ -32,37 +31,34 @@ class Shard:
     number: int
     of: int
 
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Return the shard that `I/N` names.
+
+        Raises:
+            ValueError: the text names none.
+        """
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST):
+            raise ValueError(f"{text!r} is no shard: give I/N, like 1/4 … 4/4")
+        return cls(int(number), int(of))
+
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
     def rows(self, count: int) -> range:
-        """Return its rows of a file of `count` rows."""
+        """Return the shard's rows of a file of `count` rows."""
         return range(count * (self.number - 1) // self.of, count * self.number // self.of)
 
     def path(self, whole: Path) -> Path:
-        """Return the shard's name of an output file."""
+        """Return the shard's file of an output file."""
         return whole.with_name(f"{stem_of(whole)}-{self.number:05d}-of-{self.of:05d}.jsonl")
 
 
-def parse(text: str) -> Shard:
-    """Read `I/N` (for argparse)."""
-    number, slash, of = text.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST):
-        raise argparse.ArgumentTypeError(f"{text!r} is no shard: give I/N, like 1/4 … 4/4")
-    return Shard(int(number), int(of))
-
-
 def is_shard(path: Path) -> bool:
-    """Whether a file is one stage's shard, as its run file says (a later stage's output of a shard is a file of its own)."""
-    return "shard" in (told_of(path).get("arguments") or {})
-
-
-def told_of(path: Path) -> dict[str, Any]:
-    """Return what a file's run file tells; nothing, where there is none that can be read."""
-    try:
-        return msgspec.json.decode(path.with_suffix(".run.json").read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return {}
+    """Return whether a file is one stage's shard, as its run file says (a later stage's output of a shard is none)."""
+    run = find_run_file(path.with_suffix(ENDING))
+    return run is not None and bool(run.shard)
 
 
 def whole_of(path: Path) -> Path:
@@ -72,40 +68,44 @@ def whole_of(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """All the shards of a file, in order, and what their run files tell."""
+    """All the shards of a file, in order, with their run files."""
 
     whole: Path
     paths: list[Path]
-    runs: list[dict[str, Any]]
+    runs: list[RunFile]
 
     def is_newer(self) -> bool:
-        """Whether the whole has been put together before, and a shard has been made again since."""
-        before = told_of(self.whole).get("shards")
-        return before is not None and before != [run["updated"] for run in self.runs]
+        """Return whether a shard has been made again since the whole was put together."""
+        before = find_run_file(self.whole.with_suffix(ENDING))
+        return before is not None and bool(before.shards) and before.shards != self._updated
 
-    def run_file(self) -> dict[str, Any]:
+    @property
+    def _updated(self) -> list[str]:
+        return [run.updated for run in self.runs]
+
+    def run_file(self) -> RunFile:
         """Return the run file that one worker would have left: counts, tokens and seconds added up."""
         first = self.runs[0]
-        counts: Counter[str] = Counter()
-        costs = [run["statistics"]["cost_in_dollars"] for run in self.runs if "cost_in_dollars" in run.get("statistics", {})]
+        costs = [run.statistics["cost_in_dollars"] for run in self.runs if "cost_in_dollars" in run.statistics]
         tokens: Counter[str] = Counter()
         dropped: Counter[str] = Counter()
         for run in self.runs:
-            counts.update({key: run["counts"][key] for key in ("read", "written")})
-            dropped.update(run["counts"]["dropped"])
-            tokens.update(run["tokens"])
-        seconds = round(sum(run["seconds"] for run in self.runs), 1)
-        return first | {
-            "arguments": {key: value for key, value in first["arguments"].items() if key != "shard"},
-            "counts": {**counts, "dropped": dict(dropped.most_common())},
-            "tokens": dict(tokens),
-            "seconds": seconds,
-            "tokens_per_second": round(tokens["completion"] / seconds, 1) if seconds else 0.0,
-            "sessions": [session for run in self.runs for session in run["sessions"]],
-            "updated": max(run["updated"] for run in self.runs),
-            **({"statistics": first.get("statistics", {}) | {"cost_in_dollars": round(sum(costs), 6)}} if costs else {}),
-            "shards": [run["updated"] for run in self.runs],
-        }
+            dropped.update(run.counts.dropped)
+            tokens.update(run.tokens)
+        read, written = (sum(getattr(run.counts, key) for run in self.runs) for key in ("read", "written"))
+        seconds = round(sum(run.seconds for run in self.runs), 1)
+        return msgspec.structs.replace(
+            first,
+            arguments={key: value for key, value in first.arguments.items() if key != "shard"},
+            counts=Counts(read, written, dict(dropped.most_common())),
+            statistics=first.statistics | ({"cost_in_dollars": round(sum(costs), 6)} if costs else {}),
+            tokens=dict(tokens),
+            seconds=seconds,
+            tokens_per_second=round(tokens["completion"] / seconds, 1) if seconds else 0.0,
+            updated=max(self._updated),
+            sessions=[session for run in self.runs for session in run.sessions],
+            shards=self._updated,
+        )
 
 
 def shard_set(whole: Path) -> ShardSet:
@@ -133,27 +133,24 @@ def shard_set(whole: Path) -> ShardSet:
         )
     runs = [_finished_run(path, Shard(number, of)) for number, path in enumerate(paths, 1)]
     for path, run in zip(paths, runs, strict=True):
-        _refuse_unlike(paths[0], runs[0], path, run)
+        _refuse_different(paths[0], runs[0], path, run)
     return ShardSet(whole, paths, runs)
 
 
-def _finished_run(path: Path, shard: Shard) -> dict[str, Any]:
-    run = told_of(path)
-    if not run:
-        run_file = path.with_suffix(".run.json")
-        raise MagpieError(f"{run_file}: missing or broken. Make the shard again with --shard {shard} --overwrite")
-    if run.get("status") != "complete" or (run.get("arguments") or {}).get("shard") != str(shard):
+def _finished_run(path: Path, shard: Shard) -> RunFile:
+    run = read_run_file(path.with_suffix(ENDING), f"Make the shard again with --shard {shard} --overwrite")
+    if run.status != "complete" or run.shard != str(shard):
         raise MagpieError(f"{path}: its run file is not of the finished shard {shard}. Make it again with --overwrite")
     return run
 
 
-def _refuse_unlike(one: Path, first: dict[str, Any], other: Path, run: dict[str, Any]) -> None:
-    for what in ("stage", "arguments", "inputs"):
-        before, after = first[what], run[what]
-        if what == "arguments":
+def _refuse_different(one: Path, first: RunFile, other: Path, run: RunFile) -> None:
+    for key in ("stage", "arguments", "inputs"):
+        before, after = getattr(first, key), getattr(run, key)
+        if key == "arguments":
             before, after = ({k: v for k, v in values.items() if k != "shard"} for values in (before, after))
         if before != after:
-            raise MagpieError(f"{one.name} and {other.name} are of different runs: their {what} differ. Make one of them again")
+            raise MagpieError(f"{one.name} and {other.name} are of different runs: their {key} differ. Make one of them again")
 
 
 def join_shards(shards: ShardSet) -> None:
@@ -163,12 +160,12 @@ def join_shards(shards: ShardSet) -> None:
         MagpieError: a shard's file is not as long as its run file says.
     """
     whole = shards.whole
-    counts = [run["counts"] for run in shards.runs]
-    dropped = zip(map(_dropped, shards.paths), (sum(count["dropped"].values()) for count in counts), strict=True)
-    kept = zip(shards.paths, (count["written"] for count in counts), strict=True)
+    counts = [run.counts for run in shards.runs]
+    dropped = zip(map(_dropped, shards.paths), (sum(count.dropped.values()) for count in counts), strict=True)
+    kept = zip(shards.paths, (count.written for count in counts), strict=True)
     write_atomically(_dropped(whole), itertools.chain.from_iterable(_lines(*each) for each in dropped))
     write_atomically(whole, itertools.chain.from_iterable(_lines(*each) for each in kept))
-    write_atomically(whole.with_suffix(".run.json"), [msgspec.json.format(encode(shards.run_file()), indent=1)])
+    write_run_file(whole.with_suffix(ENDING), shards.run_file())
 
 
 def _dropped(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What is printed at a stage's end: a table of its run, and the first finished records."""
+"""The end of a stage on the screen: a table of its run, and the first finished records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import msgspec
 
 from magpie.common.console import file_log, printable
 from magpie.common.progress import duration
-from magpie.runs.run import Paths, Totals
+from magpie.runs.paths import Paths
+from magpie.runs.run import Totals
 
 EXAMPLES = 3
 EXAMPLE_CHARACTERS = 600
@@ -49,7 +50,7 @@ def show_summary(stage: str, paths: Paths, totals: Totals, more: Iterable[tuple[
 
 
 def show_examples(path: Path) -> None:
-    """Print the first finished records of an output: the problem, and the answer's beginning if there is one."""
+    """Print the first finished records of an output: the problem, and the beginning of the response if there is one."""
     from rich import box
     from rich.console import Console, Group
     from rich.panel import Panel
@@ -60,11 +61,11 @@ def show_examples(path: Path) -> None:
         for line in itertools.islice(lines, EXAMPLES):
             record = msgspec.json.decode(line)
             parts = [Text(printable(record["instruction"], EXAMPLE_CHARACTERS), style="bold")]
-            if answer := _first_answer(record):
-                parts += [Text(""), Text(printable(answer, EXAMPLE_CHARACTERS))]
+            if response := _first_response(record):
+                parts += [Text(""), Text(printable(response, EXAMPLE_CHARACTERS))]
             console.print(Panel(Group(*parts), title=Text(printable(str(record["id"]))), box=box.ROUNDED))
 
 
-def _first_answer(record: dict[str, Any]) -> str:
+def _first_response(record: dict[str, Any]) -> str:
     responses = record.get("responses") or [record.get("response")]
     return responses[0] or ""

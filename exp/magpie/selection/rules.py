@@ -1,40 +1,32 @@
-"""Filters: the rules of `configs/filters` as a decision on a record, and the choice among the records that pass them."""
+"""Filter rules of `configs/filters`, as a decision on a record."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from magpie.common.console import MagpieError
-from magpie.config.schemas import FilterPreset, Rule
+from magpie.selection.config import FilterPreset, Rule
 
-if TYPE_CHECKING:
-    pass
-
-MOST_LABELS = 1000
-"""Different values that a field may have to be balanced by."""
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "at_least": operator.ge,
     "at_most": operator.le,
     "above": operator.gt,
     "below": operator.lt,
 }
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
 Read = Callable[[dict[str, Any]], Any]
 Check = tuple[Rule, str, Read | None, Callable[[Any], bool], bool]
-"""A rule, its field's key, how the field is read where it is more than a key, the test, and whether it takes null."""
+"""A rule, its field, the field's reader (None: a plain key), the test, and True if the test takes null."""
 
 
 class Filter:
-    """The rules of a preset, ready to be asked about records.
+    """The compiled rules of a preset.
 
     Raises:
-        MagpieError: a rule's value does not go with its operator; `name` says where the rules are from.
+        MagpieError: a rule's value does not fit its operator; `name` is the origin of the rules.
     """
 
     def __init__(self, preset: FilterPreset, name: str) -> None:
@@ -43,17 +35,21 @@ class Filter:
             raise MagpieError(f"{name}: no rules in it")
         self._checks = [self._check(rule, number) for number, rule in enumerate(preset.rules, 1)]
         self.keys = tuple(key_of(rule.field) for rule in preset.rules)
-        """The keys of a record that the rules look at."""
+        """The keys of a record that the rules read."""
 
     def _check(self, rule: Rule, number: int) -> Check:
         try:
-            read = _reader(rule.field)
-            return rule, rule.field, None if key_of(rule.field) == rule.field else read, _test(rule), _speaks_of_null(rule)
+            read = field_reader(rule.field)
+            return rule, rule.field, None if key_of(rule.field) == rule.field else read, _test(rule), _names_null(rule)
         except ValueError as error:
             raise MagpieError(f"{self._name}, rule {number} ({rule.field} {rule.op}): {error}") from error
 
     def drop_reason(self, record: dict[str, Any]) -> tuple[str, str]:
-        """Return why a record is dropped and the detail, or two empty texts."""
+        """Return the reason and the detail of a drop, or two empty texts for a record that is kept.
+
+        Raises:
+            MagpieError: a field is missing or has a type that the operator does not take.
+        """
         for rule, key, read, holds, takes_null in self._checks:
             try:
                 value = read(record) if read else record.get(key, msgspec.UNSET)
@@ -61,10 +57,10 @@ class Filter:
                     if rule.missing != "keep":
                         return self._missing(rule, record)
                 elif not holds(value):
-                    return rule.reason, f"{rule.field} is {_short(value)}; {_words(rule)}"
+                    return rule.reason, f"{rule.field} is {short_json(value)}; {_words(rule)}"
             except TypeError:
                 raise MagpieError(
-                    f"{self._name}: the rule '{rule.reason}' ({rule.field} {rule.op}) does not go with what the record "
+                    f"{self._name}: the rule '{rule.reason}' ({rule.field} {rule.op}) does not fit what the record "
                     f"{record.get('id')!r} has in `{rule.field.partition('|')[0]}`. Change the rule"
                 ) from None
         return "", ""
@@ -82,12 +78,16 @@ class Filter:
 
 
 def key_of(field: str) -> str:
-    """Return the key of a record that a rule's field is in."""
+    """Return the key of a record that holds a rule's field."""
     return field.partition("|")[0].partition(".")[0]
 
 
-def _reader(field: str) -> Read:
-    """Return what reads a rule's field from a record: UNSET where it is not there."""
+def field_reader(field: str) -> Read:
+    """Return a function that reads a field from a record, or gives UNSET.
+
+    Raises:
+        ValueError: the field is malformed.
+    """
     path, _, form = field.partition("|")
     if not all(keys := path.split(".")):
         raise ValueError("the field's name is not a key or a dotted path")
@@ -118,7 +118,11 @@ def _reader(field: str) -> Read:
 
 
 def _test(rule: Rule) -> Callable[[Any], bool]:
-    """Return what tells whether a value satisfies a rule; a TypeError says that the operator cannot take the value."""
+    """Return the test of a rule; it raises TypeError for a value that the operator does not take.
+
+    Raises:
+        ValueError: the rule's value does not fit its operator.
+    """
     value, op = rule.value, rule.op
     if op == "exists":
         if value is not msgspec.UNSET or rule.missing == "keep":
@@ -138,11 +142,11 @@ def _test(rule: Rule) -> Callable[[Any], bool]:
 
 
 def _ordered(compare: Callable[[Any, Any], bool], limit: Any) -> Callable[[Any], bool]:
-    if not _is_number(limit):
+    if not is_number(limit):
         raise ValueError("`value` must be a number")
 
     def holds(found: Any) -> bool:
-        if not _is_number(found):
+        if not is_number(found):
             raise TypeError
         return compare(found, limit)
 
@@ -183,22 +187,24 @@ def _containing(part: Any, *, wanted: bool) -> Callable[[Any], bool]:
 
 
 def _same(found: Any, value: Any) -> bool:
-    """Whether two JSON values are equal; true is not 1."""
+    """Return True if two JSON values are equal; true is not 1."""
     return bool(found == value) and isinstance(found, bool) == isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return True for a JSON number; true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _speaks_of_null(rule: Rule) -> bool:
+def _names_null(rule: Rule) -> bool:
     return rule.value is None or (isinstance(rule.value, list) and None in rule.value)
 
 
-def _short(value: Any) -> str:
+def short_json(value: Any) -> str:
+    """Return a value as JSON of at most 60 characters, for messages."""
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _words(rule: Rule) -> str:
-    return f"the rule: {rule.op} {_short(rule.value)}"
+    return f"the rule: {rule.op} {short_json(rule.value)}"

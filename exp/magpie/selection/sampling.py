@@ -1,4 +1,4 @@
-"""Which of the kept records are chosen: the best, balanced shares, a shuffled order."""
+"""The choice among kept records: the best, balanced shares, a shuffled order."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ import msgspec
 
 from magpie.common.console import MagpieError, log
 from magpie.runs.one_pass import Stream
-from magpie.selection.rules import MOST_LABELS, _decode, _is_number, _reader, _short
+from magpie.selection.rules import field_reader, is_number, short_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-
-# --- the choice among what passes ------------------------------------------------------------------------------------
+MAX_LABELS = 1000
+"""Distinct values that a balanced field may have."""
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Selection:
-    """Records that passed the rules, held in a temporary file until it is known which are chosen.
+    """Records that passed the rules, spooled to a temporary file until the choice is made.
 
-    Memory: some 40 bytes a record. Use it as a context manager.
+    Memory: about 40 bytes per record. Use it as a context manager.
 
     Args:
-        folder: where the temporary file is (it has no name, and vanishes with the process).
-        balance: the field whose values are evened, if any.
-        by: the number that decides who is chosen, the highest first unless `ascending`; chance (`seed`) where none is given.
-        top: how many are chosen at most.
-        shuffle: whether the chosen ones are written in a random order.
+        folder: of the temporary file, which is unlinked.
+        balance: the field whose values are balanced, if any.
+        by: the number to rank by, highest first unless `ascending`; at random (`seed`) if there is none.
+        top: maximum number of chosen records.
+        shuffle: write the chosen ones in a random order.
     """
 
     def __init__(
@@ -42,8 +43,8 @@ class Selection:
         self._shuffle, self._seed = shuffle, seed
         self._groups, self._scores, self._ends = array("i"), array("d"), array("q", [0])
         self._labels: dict[Any, int] = {}
-        self._read_group = _reader(balance) if balance else None
-        self._read_score = _reader(by) if by else None
+        self._read_group = field_reader(balance) if balance else None
+        self._read_score = field_reader(by) if by else None
         self._spool = tempfile.TemporaryFile(dir=folder, buffering=1 << 20)  # noqa: SIM115
 
     def __enter__(self) -> Selection:
@@ -53,7 +54,11 @@ class Selection:
         self._spool.close()
 
     def add(self, out: Stream, record: dict[str, Any]) -> None:
-        """Take the record that the stream is at, or drop it where it has no value to be chosen by."""
+        """Spool the stream's current record, or drop it if it lacks the value to balance or rank by.
+
+        Raises:
+            MagpieError: the value is not a label, or not a number.
+        """
         group, score = 0, 0.0
         if self._read_group:
             label = self._read_group(record)
@@ -66,8 +71,10 @@ class Selection:
             if value is None or value is msgspec.UNSET:
                 out.drop_unchanged(f"no_{self._by}", "it cannot be ranked")
                 return
-            if not _is_number(value):
-                raise MagpieError(f"--by {self._by}: the record {record.get('id')!r} has {_short(value)} there, not a number")
+            if not is_number(value):
+                raise MagpieError(
+                    f"--by {self._by}: the record {record.get('id')!r} has {short_json(value)} there, not a number"
+                )
             score = float(value)
         line = out.unchanged()
         self._spool.write(line)
@@ -77,10 +84,12 @@ class Selection:
 
     def _group(self, label: Any, record: dict[str, Any]) -> int:
         if isinstance(label, (list, dict)):
-            raise MagpieError(f"--balance {self._balance}: the record {record.get('id')!r} has {_short(label)}, not a label")
-        if label not in self._labels and len(self._labels) == MOST_LABELS:
             raise MagpieError(
-                f"--balance {self._balance}: more than {MOST_LABELS} different values. Choose a label, like domain"
+                f"--balance {self._balance}: the record {record.get('id')!r} has {short_json(label)}, not a label"
+            )
+        if label not in self._labels and len(self._labels) == MAX_LABELS:
+            raise MagpieError(
+                f"--balance {self._balance}: more than {MAX_LABELS} different values. Choose a label, like domain"
             )
         return self._labels.setdefault(label, len(self._labels))
 
@@ -98,9 +107,9 @@ class Selection:
             order = np.random.default_rng([self._seed, 1]).permutation(len(groups))
         self._spool.flush()
         reason = "not_in_top" if self._top is not None else "balanced"
-        for place in order:
-            line = os.pread(self._spool.fileno(), int(ends[place + 1] - ends[place]), int(ends[place]))
-            if chosen[place]:
+        for index in order:
+            line = os.pread(self._spool.fileno(), int(ends[index + 1] - ends[index]), int(ends[index]))
+            if chosen[index]:
                 out.keep_line(line)
             else:
                 out.drop(_decode(line), reason)
@@ -110,14 +119,14 @@ class Selection:
 
 
 def choose(groups: np.ndarray, scores: np.ndarray | None, *, balance: bool, top: int | None, seed: int) -> np.ndarray:
-    """Return which records are chosen, as truth values.
+    """Return a boolean mask of the chosen records.
 
     Args:
-        groups: a number a record, of the value that is balanced.
-        scores: the lowest first, the earlier record first among equals; None: by chance.
-        balance: as many of each group: of all as many as the smallest has, or `top` shared out as evenly as they allow.
-        top: how many at most.
-        seed: of the chance.
+        groups: the balanced value of each record, as an index.
+        scores: lowest first, ties by position; None: at random.
+        balance: take the same number from each group: the size of the smallest, or an even share of `top`.
+        top: maximum number of chosen records.
+        seed: of the random order.
     """
     import numpy as np
 
@@ -131,13 +140,13 @@ def choose(groups: np.ndarray, scores: np.ndarray | None, *, balance: bool, top:
     quotas = np.full(len(sizes), sizes.min()) if top is None else shares(sizes, top)
     by_group = rank[np.argsort(groups[rank], kind="stable")]
     starts = np.cumsum(sizes) - sizes
-    place = np.empty(total, dtype=np.int64)
-    place[by_group] = np.arange(total) - np.repeat(starts, sizes)
-    return place < quotas[groups]
+    rank_in_group = np.empty(total, dtype=np.int64)
+    rank_in_group[by_group] = np.arange(total) - np.repeat(starts, sizes)
+    return rank_in_group < quotas[groups]
 
 
 def shares(sizes: np.ndarray, total: int) -> np.ndarray:
-    """Share a total out over groups, as evenly as their sizes allow; what cannot be even goes to the first."""
+    """Return how many to take from each group: as even as their sizes allow; the first groups get the remainder."""
     import numpy as np
 
     quotas = np.zeros_like(sizes)

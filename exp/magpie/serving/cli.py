@@ -1,4 +1,4 @@
-"""How exp/serve.py is told to lay a model out, and the commands that it prints instead of running them (--dry_run)."""
+"""Flags of exp/serve.py for a model's layout, and the commands that it prints instead of running them (--dry_run)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, printable
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import QUANTISED
 from magpie.models.hardware import Machine, this_machine
 from magpie.serving.engine import engine_arguments, has_gpu
@@ -17,11 +17,11 @@ from magpie.serving.parallelism import RAY_PORT, Layout, Wanted, described, layo
 
 DRY_PORT = 8000
 REPLICA_HOST = "ITS_NODE"
-"""What is printed where a real start takes any free port, and a replica the address of the node that Ray has chosen."""
+"""Printed in place of the free port of a real start, and of the address of the node that Ray chooses for a replica."""
 
 
 def add_layout(parser: flags.Parser) -> None:
-    """How the model is split and held, and over what."""
+    """Add the flags of the layout: how the model is split, and over which machines."""
     group = parser.add_argument_group("layout")
     group.add_argument(
         "--tensor_parallel",
@@ -34,40 +34,36 @@ def add_layout(parser: flags.Parser) -> None:
     group.add_argument(
         "--data_parallel", type=flags.positive, default=1, help="copies behind one address, for throughput (default 1)"
     )
-    group.add_argument(
+    flags.switch(
+        group,
         "--expert_parallel",
-        action=argparse.BooleanOptionalAction,
-        help="spread a mixture's experts over all GPUs (default: on for models with experts on several GPUs)",
+        "spread a mixture's experts over all GPUs (default: on for models with experts on several GPUs)",
+        default=None,
     )
     group.add_argument(
         "--quantization",
         type=quantization,
-        help=f"hold a bfloat16 model's weights in fewer bits: {', '.join(QUANTISED)} (default: as the model's files are)",
+        help=f"quantise a bfloat16 model's weights: {', '.join(QUANTISED)} (default: as in the model's files)",
     )
     group.add_argument("--kv_cache_dtype", help="type of the KV cache, like fp8 (default: the model's own)")
     group.add_argument("--max_model_len", type=flags.positive, help="tokens of context (default: the preset's)")
     group = parser.add_argument_group("several nodes")
-    group.add_argument("--nodes", type=flags.positive, default=1, help="nodes that there are, each like this one (default 1)")
+    group.add_argument("--nodes", type=flags.positive, default=1, help="available nodes, each like this one (default 1)")
     group.add_argument(
         "--backend",
         choices=["mp", "ray"],
-        help="mp: this program is started on every node; ray: on the first one of a Ray cluster (default mp)",
+        help="mp: start this program on every node; ray: on the first one of a Ray cluster (default mp)",
     )
     group.add_argument("--node_rank", type=flags.not_negative, default=0, help="number of this node, for mp (default 0)")
     group.add_argument("--master_addr", help="address of the first node, for mp")
     group = parser.add_argument_group("dry run")
-    group.add_argument(
-        "--dry_run",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="print the commands and start nothing (default off)",
-    )
-    group.add_argument("--gpus", type=flags.positive, help="GPUs of a node of the described machine (default: this machine)")
+    flags.switch(group, "--dry_run", "print the commands and start nothing")
+    group.add_argument("--gpus", type=flags.positive, help="GPUs per node of the described machine (default: this machine)")
     flags.add_gpu_memory(group, "of the described machine")
 
 
 def quantization(text: str) -> str:
-    """Return the name of a quantisation that the engine does by itself: an argparse type."""
+    """Return the name of a quantisation that the engine can apply while loading, as an argparse type."""
     if text not in QUANTISED:
         raise argparse.ArgumentTypeError(
             f"the engine cannot quantise a model to {text!r} while it loads it, only to {', '.join(QUANTISED)}. One that is "
@@ -77,8 +73,8 @@ def quantization(text: str) -> str:
 
 
 def wanted_of(args: argparse.Namespace) -> Wanted:
-    """Return what the command line asks for."""
-    return Wanted(**{name: getattr(args, name) for name in Wanted.__dataclass_fields__})
+    """Return the layout that the command line asks for."""
+    return flags.options_from(args, Wanted)
 
 
 def machine_of(args: argparse.Namespace) -> Machine:
@@ -97,7 +93,7 @@ def machine_of(args: argparse.Namespace) -> Machine:
 
 
 def layout_of(preset: ModelPreset, args: argparse.Namespace) -> Layout:
-    """Return the layout that the command line asks for, and say what it holds.
+    """Return the layout for the command line, and log its capacity.
 
     Raises:
         MagpieError: it does not fit, or this node has no part in it.
@@ -163,7 +159,7 @@ def printed(preset: ModelPreset, found: Layout, args: argparse.Namespace) -> Ite
 
 
 def _replicas(found: Layout, args: argparse.Namespace) -> str:
-    """Return the comment on how many replicas there are and what each gets."""
+    """Return the comment on the number of replicas and the GPUs of each."""
     gpus = len(machine_of(args).gpus)
     if not gpus:
         return f"# {args.replicas} replicas on a Ray cluster without GPUs, one CPU each"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 
 
 def has_gpu() -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from magpie.common.console import MagpieError, log
-from magpie.config.load import Architecture, ModelPreset
+from magpie.config.model_presets import Architecture, ModelPreset
 from magpie.models.checkpoint import model_config, needed_gb, weights_gb_held
 from magpie.models.hardware import GB, Gpu, Machine
 

@@ -24,12 +24,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from magpie.client.endpoints import Connection, addresses
+from magpie.client.address_files import Connection, parse_addresses
 from magpie.common.console import MagpieError, log, printable
 from magpie.common.files import write_atomically
 from magpie.common.progress import waiting_bar
 from magpie.common.seeds import hashed_seed
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import is_complete
 from magpie.models.hardware import has_bfloat16, this_machine
 from magpie.serving.engine import engine_arguments, has_gpu
@@ -334,9 +334,9 @@ def announced(server: Server, path: Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def connect(preset: ModelPreset, base_url: str | None, **settings: Any) -> Iterator[Connection]:
-    """Yield how to reach the server(s) at `base_url` (`endpoints.addresses`), or one started here for as long as this lasts."""
+    """Yield how to reach the server(s) at `base_url` (`parse_addresses`), or one started here for as long as this lasts."""
     if base_url:
-        urls, files = addresses(base_url)
+        urls, files = parse_addresses(base_url)
         yield Connection(urls, os.environ.get("MAGPIE_API_KEY", "").strip(), _serve_program_gone, files)
         return
     with Server(preset, **settings) as server:

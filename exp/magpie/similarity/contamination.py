@@ -1,8 +1,8 @@
-"""Contamination: whether a problem is one of a benchmark's, which one, and how that was found.
+"""Contamination: problems that are in a benchmark, which one, and by what method they were found.
 
-First by n-grams of the normalised text, then by the nearest problems of the benchmarks by embedding, each of which is checked
-for being the same problem: how like are the embeddings, the numbers, the words, the formulas? The limits and weights are in
-`configs/contamination.yaml`. No text of a benchmark leaves this module.
+First by n-grams of the normalised text, then by the benchmarks' nearest problems by embedding, each scored by the similarity of
+embeddings, numbers, words and formulas. The limits and weights are in `configs/contamination.yaml`. No text of a benchmark
+leaves this module.
 """
 
 from __future__ import annotations
@@ -15,34 +15,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magpie.common.console import MagpieError
-from magpie.config.schemas import ContaminationRules, NeighbourRule, NGramRule
 from magpie.records.reading import read_rows
-from magpie.similarity.normalize import Reading, read
+from magpie.similarity.config import ContaminationRules, NeighbourRule, NGramRule
+from magpie.similarity.normalize import NormalizedProblem, normalize
 from magpie.similarity.test_sets import Benchmark
 
 if TYPE_CHECKING:
     import numpy as np
 
-_read = read.__wrapped__
-"""Without its cache: a text comes once, and memory must not grow with the input."""
-MOST_SIMILARITIES = 1 << 22
-"""Similarities that are held at a time, 4 bytes each."""
+MAX_COSINES = 1 << 22
+"""Cosines that are in memory at a time, 4 bytes each."""
 
-FEW_SYMBOLS = 5
-"""So many symbols more or less are no other formula."""
+SYMBOL_TOLERANCE = 5
+"""Added to both counts of symbols, so that a few more or fewer hardly matter."""
 PROSE = frozenset(["'", "percent", ",", "(", ")", "[", "]"])
-"""Symbols that stand in sentences: a farmers' market, 20% off."""
+"""Symbols that occur in prose: a farmers' market, 20% off."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """The problem of a benchmark that a text is.
+    """The problem of a benchmark that matches a text.
 
     Attributes:
-        row: its number in the benchmark, from 0; `row_id`: the benchmark's own id of it.
+        row: its index in the benchmark, from 0; `row_id`: the benchmark's own id.
         method: `exact`, `8-gram`, … or `embedding`.
-        score: the share of n-grams that both have, or the logistic score of the likenesses; 0 to 1.
-        likenesses: what the score of an embedding's neighbour is made of.
+        score: the share of common n-grams, or the logistic score of the similarities; 0 to 1.
+        similarities: the components of a logistic score, by name.
     """
 
     benchmark: str
@@ -50,180 +48,180 @@ class Hit:
     row_id: str | int | None
     method: str
     score: float
-    likenesses: dict[str, float] = field(default_factory=dict)
+    similarities: dict[str, float] = field(default_factory=dict)
     private: bool = False
 
     def evidence(self, record_id: str | int | None) -> dict[str, Any]:
         """Return the record's key `contamination`."""
         found = {"benchmark": self.benchmark, "row": self.row, "row_id": self.row_id, "record_id": record_id}
         found |= {"method": self.method, "score": round(self.score, 4)}
-        return found | {name: round(value, 4) for name, value in self.likenesses.items()}
+        return found | {name: round(value, 4) for name, value in self.similarities.items()}
 
 
 class Detector:
-    """Finds the problems of benchmarks among texts. The benchmarks are read and embedded once, when it is made."""
+    """Finds problems of benchmarks among texts. The benchmarks are normalised and embedded once, at construction."""
 
     def __init__(
         self, benchmarks: list[Benchmark], rules: ContaminationRules, encode_texts: Callable[[list[str]], np.ndarray]
     ) -> None:
-        """Read and embed the benchmarks.
+        """Normalise and embed the benchmarks.
 
         Args:
-            benchmarks: with at least one problem together.
+            benchmarks: at least one problem among them.
             rules: `configs/contamination.yaml`.
             encode_texts: texts → unit vectors, float32, shape (n, dimension).
         """
         rows = [(benchmark, row) for benchmark in benchmarks for row, text in enumerate(benchmark.texts) if text]
-        self.rows, self._rules, self._encode = rows, rules, encode_texts  # rows with a problem: their index is a "place"
-        self.readings = [_read(benchmark.texts[row]) for benchmark, row in rows]
-        self._places = {reading.key: place for place, reading in reversed(list(enumerate(self.readings))) if reading.key}
-        self._ngrams = [NGrams(rule, self.readings) for rule in rules.ngrams]
-        self.rarity = Rarity(self.readings)
+        self.rows, self._rules, self._encode = rows, rules, encode_texts
+        self.problems = [normalize(benchmark.texts[row]) for benchmark, row in rows]
+        self._indices = {problem.key: index for index, problem in reversed(list(enumerate(self.problems))) if problem.key}
+        self._ngrams = [NGrams(rule, self.problems) for rule in rules.ngrams]
+        self.idf = IdfWeights(self.problems)
         self.vectors = encode_texts([benchmark.texts[row] for benchmark, row in rows])
 
     def find(self, texts: list[str]) -> list[Hit | None]:
-        """Return which problem of a benchmark each text is, or None."""
-        readings = [_read(text) for text in texts]
-        hits = [self._verbatim(reading) for reading in readings]
+        """Return the matching problem of a benchmark for each text, or None."""
+        problems = [normalize(text) for text in texts]
+        hits = [self._by_text(problem) for problem in problems]
         left = [index for index, hit in enumerate(hits) if hit is None and texts[index].strip()]
         if left:
             vectors = self._encode([texts[index] for index in left])
-            for index, hit in zip(left, self._nearest([readings[index] for index in left], vectors), strict=True):
+            for index, hit in zip(left, self._by_embedding([problems[index] for index in left], vectors), strict=True):
                 hits[index] = hit
         return hits
 
-    def _hit(self, place: int, method: str, score: float, likenesses: dict[str, float] | None = None) -> Hit:
-        benchmark, row = self.rows[place]
-        return Hit(benchmark.name, row, benchmark.ids[row], method, score, likenesses or {}, benchmark.private)
+    def _hit(self, index: int, method: str, score: float, similarities: dict[str, float] | None = None) -> Hit:
+        benchmark, row = self.rows[index]
+        return Hit(benchmark.name, row, benchmark.ids[row], method, score, similarities or {}, benchmark.private)
 
-    def _verbatim(self, reading: Reading) -> Hit | None:
-        """Return the problem with the same text, or with most of the same n-grams."""
-        if reading.key in self._places:
-            return self._hit(self._places[reading.key], "exact", 1.0)
+    def _by_text(self, problem: NormalizedProblem) -> Hit | None:
+        """Return the problem with the same normalised text, or with the largest share of common n-grams."""
+        if problem.key in self._indices:
+            return self._hit(self._indices[problem.key], "exact", 1.0)
         for ngrams in self._ngrams:
-            place, share = ngrams.best(reading)
-            if place is not None:
-                return self._hit(place, f"{ngrams.rule.size}-gram", share)
+            index, share = ngrams.best(problem)
+            if index is not None:
+                return self._hit(index, f"{ngrams.rule.size}-gram", share)
         return None
 
-    def _nearest(self, readings: list[Reading], vectors: np.ndarray) -> Iterator[Hit | None]:
-        """Yield for each text the problem among its nearest neighbours that it is, or None."""
-        step = max(1, MOST_SIMILARITIES // len(self.rows))
-        for start in range(0, len(readings), step):
-            similarities = vectors[start : start + step] @ self.vectors.T
-            for reading, cosines in zip(readings[start : start + step], similarities, strict=True):
-                yield self._same(reading, cosines)
+    def _by_embedding(self, problems: list[NormalizedProblem], vectors: np.ndarray) -> Iterator[Hit | None]:
+        """Yield for each text the matching problem among its nearest neighbours, or None."""
+        step = max(1, MAX_COSINES // len(self.rows))
+        for start in range(0, len(problems), step):
+            block = vectors[start : start + step] @ self.vectors.T
+            for problem, cosines in zip(problems[start : start + step], block, strict=True):
+                yield self._same(problem, cosines)
 
-    def _same(self, reading: Reading, cosines: np.ndarray) -> Hit | None:
+    def _same(self, problem: NormalizedProblem, cosines: np.ndarray) -> Hit | None:
         rule = self._rules.neighbours
         best: Hit | None = None
-        for place in nearest(cosines, rule):
-            found = likenesses(reading, self.readings[place], float(cosines[place]), self.rarity)
+        for index in nearest_indices(cosines, rule):
+            found = similarities(problem, self.problems[index], float(cosines[index]), self.idf)
             score = logistic(found, rule)
             if score >= rule.least_score and (best is None or score > best.score):
-                best = self._hit(place, "embedding", score, found)
+                best = self._hit(index, "embedding", score, found)
         return best
 
 
-def nearest(cosines: np.ndarray, rule: NeighbourRule) -> list[int]:
-    """Return the places of the nearest problems, at most `count`, none below `least_cosine`."""
+def nearest_indices(cosines: np.ndarray, rule: NeighbourRule) -> list[int]:
+    """Return the indices of the nearest problems, at most `count`, none below `least_cosine`."""
     import numpy as np
 
     count = min(rule.count, len(cosines))
-    places = np.argpartition(cosines, -count)[-count:]
-    return [int(place) for place in places if cosines[place] >= rule.least_cosine]
+    indices = np.argpartition(cosines, -count)[-count:]
+    return [int(index) for index in indices if cosines[index] >= rule.least_cosine]
 
 
 class NGrams:
-    """The n-grams of the benchmarks' problems, 12 bytes each: sorted hashes with the place of their problem."""
+    """The n-grams of the benchmarks' problems, 12 bytes each: sorted hashes, each with the index of its problem."""
 
-    def __init__(self, rule: NGramRule, readings: list[Reading]) -> None:
+    def __init__(self, rule: NGramRule, problems: list[NormalizedProblem]) -> None:
         import numpy as np
 
         self.rule = rule
-        found = [self._hashes(reading) for reading in readings]
+        found = [self._hashes(problem) for problem in problems]
         self._counts = np.array([len(hashes) for hashes in found])
         hashes = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
         order = np.argsort(hashes, kind="stable")
         self._hashes_sorted = hashes[order]
-        self._places = np.repeat(np.arange(len(found), dtype=np.int32), self._counts)[order]
+        self._indices = np.repeat(np.arange(len(found), dtype=np.int32), self._counts)[order]
 
-    def _hashes(self, reading: Reading) -> np.ndarray:
-        """Return a hash for each different n-gram; they hold within one process."""
+    def _hashes(self, problem: NormalizedProblem) -> np.ndarray:
+        """Return the hash of each distinct n-gram; valid within one process."""
         import numpy as np
 
-        tokens, size = reading.text.split(), self.rule.size
+        tokens, size = problem.text.split(), self.rule.size
         return np.array(list({hash(tuple(tokens[i : i + size])) for i in range(len(tokens) - size + 1)}), dtype=np.int64)
 
-    def best(self, reading: Reading) -> tuple[int | None, float]:
-        """Return the place of the problem with the largest share of common n-grams and the share; None: too small."""
+    def best(self, problem: NormalizedProblem) -> tuple[int | None, float]:
+        """Return the index of the problem with the largest share of common n-grams, or None below the rule's, and the share."""
         import numpy as np
 
-        hashes = self._hashes(reading)
+        hashes = self._hashes(problem)
         first, last = (np.searchsorted(self._hashes_sorted, hashes, side=side) for side in ("left", "right"))
-        places = [self._places[a:b] for a, b in zip(first, last, strict=True) if a < b]
-        if not places:
+        indices = [self._indices[a:b] for a, b in zip(first, last, strict=True) if a < b]
+        if not indices:
             return None, 0.0
-        unique, common = np.unique(np.concatenate(places), return_counts=True)
+        unique, common = np.unique(np.concatenate(indices), return_counts=True)
         shares = common / np.minimum(self._counts[unique], len(hashes))
         best = int(np.argmax(shares))
         return (int(unique[best]) if shares[best] >= self.rule.share else None), float(shares[best])
 
 
-class Rarity:
-    """How much a word or a number tells: the logarithm of how seldom the benchmarks' problems have it, and 1."""
+class IdfWeights:
+    """Smoothed inverse document frequencies of words and numbers in the benchmarks' problems."""
 
-    def __init__(self, readings: list[Reading]) -> None:
-        self._most = math.log(len(readings) + 1) + 1
-        held = (Counter(word for one in readings for word in one.words), Counter(n for one in readings for n in one.numbers))
-        self._words, self._numbers = ({key: self._most - math.log(n + 1) for key, n in counts.items()} for counts in held)
+    def __init__(self, problems: list[NormalizedProblem]) -> None:
+        self._maximum = math.log(len(problems) + 1) + 1
+        held = (Counter(word for one in problems for word in one.words), Counter(n for one in problems for n in one.numbers))
+        self._words, self._numbers = ({key: self._maximum - math.log(n + 1) for key, n in counts.items()} for counts in held)
 
     def words(self, words: Iterable[str]) -> float:
-        """Return how much the words tell together."""
-        return sum(self._words.get(word, self._most) for word in words)
+        """Return the total weight of words."""
+        return sum(self._words.get(word, self._maximum) for word in words)
 
     def numbers(self, numbers: Iterable[str]) -> float:
-        """Return how much the numbers tell together."""
-        return sum(self._numbers.get(number, self._most) for number in numbers)
+        """Return the total weight of numbers."""
+        return sum(self._numbers.get(number, self._maximum) for number in numbers)
 
 
-def likenesses(a: Reading, b: Reading, cosine: float, rarity: Rarity) -> dict[str, float]:
-    """Return how like two problems are: `cosine` of their embeddings, `numbers`, `words` and `formulas`, 0 to 1.
+def similarities(a: NormalizedProblem, b: NormalizedProblem, cosine: float, idf: IdfWeights) -> dict[str, float]:
+    """Return the similarities of two problems: `cosine` of their embeddings, `numbers`, `words` and `formulas`, 0 to 1.
 
-    `numbers`: the share of their numbers that both have, weighted by rarity (a number in words, "one", may be missing);
-    0.5 where neither has any. `words`: what they have in common over what the poorer text has, weighted alike. `formulas`: the
-    share of symbols and variables that both have, counted, as if a few more were the same: "at most" may stand for one.
+    `numbers`: the share of common numbers, weighted by IDF (an optional number, "one", may be missing); 0.5 if neither has
+    any. `words`: the weight of common words over that of the text with less. `formulas`: the share of common symbols and
+    variables, by count, smoothed by SYMBOL_TOLERANCE: "at most" may replace a symbol.
     """
     numbers = a.numbers.keys() | b.numbers.keys()
-    both = (a.numbers.keys() | a.soft) & (b.numbers.keys() | b.soft)
-    words = min(rarity.words(a.words), rarity.words(b.words))
+    both = (a.numbers.keys() | a.optional_numbers) & (b.numbers.keys() | b.optional_numbers)
+    words = min(idf.words(a.words), idf.words(b.words))
     symbols_a, symbols_b = (_formula_symbols(one) for one in (a, b))
     symbols = (symbols_a | symbols_b).total()
     return {
         "cosine": cosine,
-        "numbers": rarity.numbers(numbers & both) / rarity.numbers(numbers) if numbers else 0.5,
-        "words": rarity.words(a.words.keys() & b.words.keys()) / words if words else 0.0,
-        "formulas": (FEW_SYMBOLS + (symbols_a & symbols_b).total()) / (FEW_SYMBOLS + symbols),
+        "numbers": idf.numbers(numbers & both) / idf.numbers(numbers) if numbers else 0.5,
+        "words": idf.words(a.words.keys() & b.words.keys()) / words if words else 0.0,
+        "formulas": (SYMBOL_TOLERANCE + (symbols_a & symbols_b).total()) / (SYMBOL_TOLERANCE + symbols),
     }
 
 
-def _formula_symbols(reading: Reading) -> Counter[str]:
-    """Return the symbols and variables of a problem with how often each is used, without what prose has too."""
-    tokens = (token for token in reading.text.split() if token in reading.symbols or (len(token) == 1 and token.isalpha()))
+def _formula_symbols(problem: NormalizedProblem) -> Counter[str]:
+    """Return the counts of a problem's symbols and variables, without those of prose."""
+    tokens = (token for token in problem.text.split() if token in problem.symbols or (len(token) == 1 and token.isalpha()))
     return Counter(token for token in tokens if token not in PROSE)
 
 
 def logistic(found: Mapping[str, float], rule: NeighbourRule) -> float:
-    """Return the score that likenesses make together, 0 to 1."""
+    """Return the logistic score of similarities, 0 to 1."""
     total = rule.intercept + sum(getattr(rule.weights, name) * value for name, value in found.items())
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, total))))
 
 
 def refuse_canaries(path: Path, canaries: list[str]) -> None:
-    """Read a data file once and stop at a record that holds the canary string of a benchmark.
+    """Refuse a data file with a record that holds the canary string of a benchmark.
 
     Raises:
-        MagpieError: with the line.
+        MagpieError: names the line.
     """
     marks = [mark.lower().encode() for mark in canaries]
     for row in read_rows(path, None):
@@ -231,15 +229,15 @@ def refuse_canaries(path: Path, canaries: list[str]) -> None:
         if any(mark in text for mark in marks):
             raise MagpieError(
                 f"{path}, line {row.line}: the record holds the canary string of a benchmark that must never be trained on "
-                "(configs/benchmarks.yaml, canaries). Find out how it came there, and take out what came with it"
+                "(configs/benchmarks.yaml, canaries). Find out how it got there, and remove what came with it"
             )
 
 
 def certificate(benchmarks: list[Benchmark], dropped: Iterable[dict[str, Any]], methods: dict[str, Any]) -> dict[str, Any]:
-    """Return what a data card says: which benchmarks, how they were compared, and what was found.
+    """Return the certificate for a data card: the benchmarks, the methods and the hits.
 
     Args:
-        benchmarks: all that were compared.
+        benchmarks: all that the data was compared with.
         dropped: the run's dropped rows; those without `contamination` (malformed ones) do not count.
         methods: the rules and the embedding model.
     """

@@ -1,4 +1,4 @@
-"""What `configs/likeness.yaml` knows of words and symbols, ready to be looked up."""
+"""The words and symbols of `configs/likeness.yaml` as lookup tables."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from magpie.config.load import load_likeness
-from magpie.config.schemas import Likeness
+from magpie.similarity.config import SimilarityConfig, load_similarity
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """The configuration, turned into what is looked up a piece."""
+class Lexicon:
+    """Lookup lexicon and compiled patterns, made from the configuration."""
 
     commands: dict[str, str]
     characters: dict[int, str]
@@ -25,19 +24,19 @@ class Vocabulary:
     introductions: re.Pattern[str]
     meta: frozenset[str]
     phrases: re.Pattern[str]
-    config: Likeness
+    config: SimilarityConfig
 
 
 @cache
-def tables() -> Vocabulary:
-    """Return what `configs/likeness.yaml` holds, ready for use."""
-    config = load_likeness()
+def lexicon() -> Lexicon:
+    """Return the lookup tables of `configs/likeness.yaml`."""
+    config = load_similarity()
     tail = r"[^.?!\n\d\\=^<>+{}]{0,150}"
     formats = "|".join(f"(?:{pattern}){tail}" for pattern in config.answer_formats)
     rounding = "|".join(f"(?:{pattern})" for pattern in config.rounding)
     neutral = frozenset(config.instructions) | frozenset(config.stop_words)
     characters = {ord(c): to for to, these in config.unicode.items() for c in these}
-    return Vocabulary(
+    return Lexicon(
         commands={command: to for to, these in config.latex.items() for command in these},
         characters=characters,
         functions=frozenset(config.functions),
@@ -54,7 +53,7 @@ def tables() -> Vocabulary:
 
 
 def stem(word: str) -> str:
-    """Return a word without its usual endings: what is left need not be a word."""
+    """Return a word without its inflectional endings; the stem need not be a word."""
     word = word.partition("'")[0]
     if len(word) < 4:
         return word

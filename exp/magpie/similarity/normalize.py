@@ -1,9 +1,8 @@
-"""A problem's text as it is compared: its tokens in one writing, whatever the layout, LaTeX or Unicode they came in.
+"""Normalisation of a problem's text: a canonical token sequence, independent of markup.
 
-`read` brings `$…$` and `\\(…\\)`, `\\dfrac{1}{2}`, `½`, `1/2`, `0.5` and "one half" to one form, drops what only introduces a
-problem or says how to answer, and sorts what is left into numbers, symbols and words. What it knows of words and symbols is
-in `configs/likeness.yaml`. Everything is linear in the text's length; of a very long text only the beginning is read, and
-the rest counts by its hash.
+`normalize` maps `$…$` and `\\(…\\)`, `\\dfrac{1}{2}`, `½`, `1/2`, `0.5` and "one half" to one form, drops introductions and
+answer instructions, and sorts the rest into numbers, symbols and words. The words and symbols are in `configs/likeness.yaml`.
+Everything is linear in the text's length; of a very long text only the beginning is parsed, and the rest enters as a hash.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
-from magpie.similarity.lexicon import stem, tables
-from magpie.similarity.tokenizer import pieces_of
+from magpie.similarity.lexicon import lexicon, stem
+from magpie.similarity.tokenizer import tokenize
 
-LIMIT = 20_000
-"""Characters that are read. A problem has hundreds, the longest of OlympiadBench 4,000."""
+MAX_CHARACTERS = 20_000
+"""Characters that are parsed. A problem has hundreds, the longest of OlympiadBench 4,000."""
 
 _SUPERSCRIPTS = str.maketrans(dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni", strict=True)))
 _SUBSCRIPTS = str.maketrans(dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ", "0123456789+-ni", strict=True)))
@@ -43,47 +41,52 @@ _MATHS = re.compile(r"[\d\\=^<>+{}_$]")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What of a problem is compared.
+class NormalizedProblem:
+    """A problem as it is compared with others.
 
-    `key`: all that counts, in order, without spaces; `text`: the same to read. `runs`: its formulas; `figures`: the numbers
-    that stand alone, in order; `letters`: the variables that stand alone; `symbols`: operators and functions in the formulas.
-    `numbers`: how often each number stands anywhere;
-    `soft`: numbers that a rewording may bring or lose ("first", "one"); `spelled`: small ones that stand there in words only
-    ("the two cars"). `words`: stems of the words that say something.
+    Attributes:
+        key: all content tokens in order, without spaces: equal keys are the same problem.
+        text: the same, separated by spaces.
+        formulas: runs of numbers, symbols and variables, without spaces, with their counts.
+        lone_numbers: numbers outside formulas, in order.
+        lone_variables: variables outside formulas, with their counts.
+        symbols: operators and functions.
+        numbers: all numbers, with their counts.
+        optional_numbers: numbers that a paraphrase may add or omit ("first", "one").
+        spelled_numbers: small numbers that occur in words only ("the two cars").
+        words: stems of the content words, with their counts.
     """
 
     key: str
     text: str
-    runs: Counter[str]
-    figures: tuple[str, ...]
-    letters: Counter[str]
+    formulas: Counter[str]
+    lone_numbers: tuple[str, ...]
+    lone_variables: Counter[str]
     symbols: frozenset[str]
     numbers: Counter[str]
-    soft: frozenset[str]
-    spelled: frozenset[str]
+    optional_numbers: frozenset[str]
+    spelled_numbers: frozenset[str]
     words: Counter[str]
 
 
-@lru_cache(maxsize=65_536)
-def read(text: str) -> Reading:
-    """Return what of a problem's text is compared."""
-    plain = _plain(text[:LIMIT])
+def normalize(text: str) -> NormalizedProblem:
+    """Return the normalised form of a problem's text."""
+    plain = _plain_text(text[:MAX_CHARACTERS])
     digits = frozenset(_DIGITS.findall(plain))
-    tokens = pieces_of(_problem_alone(plain))
+    tokens = tokenize(_strip_framing(plain))
     if len(tokens) < 3:
-        tokens = pieces_of(plain)
-    if len(text) > LIMIT:
-        tokens.append("rest" + hashlib.blake2b(text[LIMIT:].encode("utf-8", "replace"), digest_size=16).hexdigest())
-    return _sorted(tokens, digits)
+        tokens = tokenize(plain)
+    if len(text) > MAX_CHARACTERS:
+        tokens.append("rest" + hashlib.blake2b(text[MAX_CHARACTERS:].encode("utf-8", "replace"), digest_size=16).hexdigest())
+    return _classify(tokens, digits)
 
 
-# --- layout -------------------------------------------------------------------------------------------------------
+# --- markup -------------------------------------------------------------------------------------------------------
 
 
-def _plain(text: str) -> str:
+def _plain_text(text: str) -> str:
     """Return the text in lower case with LaTeX commands and Unicode symbols in plain characters."""
-    known = tables()
+    known = lexicon()
     text = _FORMULA_END.sub(r"\1\n", _THIN_SPACE.sub("", text))
     text = _POWER.sub("^", text).replace("**", "")
     text = _RAISED.sub(lambda found: "^{" + found[0].translate(_SUPERSCRIPTS) + "}", text)
@@ -91,7 +94,7 @@ def _plain(text: str) -> str:
     text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found[0]).replace("⁄", "/") + " ", text)
     text = text.translate(known.characters)
     text = unicodedata.normalize("NFKC", text)
-    text = "".join(_spelled(c) if ord(c) > 127 else c for c in text)
+    text = "".join(_ascii_name(c) if ord(c) > 127 else c for c in text)
     text = _ENVIRONMENT.sub(" ", text).replace("{}", "")
     text = _COMMAND.sub(lambda found: _command(found[1], known.commands), text)
     if not text.isupper():
@@ -102,8 +105,8 @@ def _plain(text: str) -> str:
     return _HYPHEN.sub(" ", text)
 
 
-def _spelled(character: str) -> str:
-    """Return a character outside ASCII as it counts: Greek letters by name, marks and odd spaces not at all."""
+def _ascii_name(character: str) -> str:
+    """Return the replacement of a character outside ASCII: the name of a Greek letter, a space or nothing for odd spaces."""
     category = unicodedata.category(character)
     if category in ("Cf", "Zs", "Cc"):
         return " " if category != "Cf" else ""
@@ -118,13 +121,13 @@ def _command(name: str, commands: dict[str, str]) -> str:
         symbol = commands[name]
         return f"\\{symbol} " if symbol in ("frac", "binom", "choose") else f" {symbol} "
     if name in ("(", ")", "[", "]") or not name.isalnum():
-        return " "  # delimiters of formulas, spacing, line ends, set braces, a dollar
+        return " "  # formula delimiters, spacing, line ends, set braces, a dollar
     return f" {name} "
 
 
-def _problem_alone(plain: str) -> str:
-    """Return the text without what introduces the problem and what says how to write the answer."""
-    known = tables()
+def _strip_framing(plain: str) -> str:
+    """Return the text without introductions and answer instructions."""
+    known = lexicon()
     for _ in range(3):
         found = known.introductions.match(plain)
         if not found or not found.end():
@@ -143,94 +146,94 @@ def _problem_alone(plain: str) -> str:
 
 
 def _is_chatter(sentence: str) -> bool:
-    """Whether a sentence speaks only of asking and answering."""
+    """Return True if a sentence is only about asking and answering."""
     return (
-        len(sentence) < 200 and not _MATHS.search(sentence) and all(word in tables().meta for word in _WORD.findall(sentence))
+        len(sentence) < 200 and not _MATHS.search(sentence) and all(word in lexicon().meta for word in _WORD.findall(sentence))
     )
 
 
-# --- what the tokens are ------------------------------------------------------------------------------------------
+# --- kinds of tokens ----------------------------------------------------------------------------------------------
 
 
 def _is_variable(tokens: list[str], at: int) -> bool:
-    """Whether a single letter is a variable: `a` and `i` only beside a number or an operator."""
+    """Return True if a single letter is a variable: `a` and `i` only beside a number or an operator."""
     if tokens[at] not in ("A", "I"):
         return True
     near = tokens[max(at - 1, 0) : at] + tokens[at + 1 : at + 2]
-    return any(piece in ("+", "-", "^", "=", "/", "<", ">", "<=", ">=") for piece in near) or (
+    return any(token in ("+", "-", "^", "=", "/", "<", ">", "<=", ">=") for token in near) or (
         at > 0 and tokens[at - 1].isdigit() and tokens[at] == "I"
     )
 
 
-def _kind(pieces: list[str], at: int) -> str:
-    piece, known = pieces[at], tables()
-    if piece in (",", "in"):
+def _kind(tokens: list[str], at: int) -> str:
+    token, known = tokens[at], lexicon()
+    if token in (",", "in"):
         return "stop"
-    if piece[0] == "~":
-        return "soft"
-    if piece[0].isdigit():
+    if token[0] == "~":
+        return "optional"
+    if token[0].isdigit():
         return "number"
-    if piece in known.names or not piece[0].isalpha():
+    if token in known.names or not token[0].isalpha():
         return "symbol"
-    if piece.isupper():
-        return "variable" if _is_variable(pieces, at) else "stop"
-    return "stop" if piece.partition("'")[0] in known.neutral else "word"
+    if token.isupper():
+        return "variable" if _is_variable(tokens, at) else "stop"
+    return "stop" if token.partition("'")[0] in known.neutral else "word"
 
 
-def _labelled(pieces: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield (kind, piece): words as stems, variables in lower case; stops are what formulas end at, and count for nothing."""
-    known = tables()
-    for at, piece in enumerate(pieces):
-        kind = _kind(pieces, at)
+def _with_kinds(tokens: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (kind, token): words as stems, variables in lower case; a stop ends a formula and is not compared."""
+    known = lexicon()
+    for at, token in enumerate(tokens):
+        kind = _kind(tokens, at)
         if kind == "word":
-            root = piece if piece in known.unstemmed else stem(piece)
-            yield kind, known.synonyms.get(piece) or known.synonyms.get(root) or root
+            root = token if token in known.unstemmed else stem(token)
+            yield kind, known.synonyms.get(token) or known.synonyms.get(root) or root
         else:
-            yield kind, piece.lower()
+            yield kind, token.lower()
 
 
-def _runs(labelled: list[tuple[str, str]]) -> Iterator[list[str]]:
-    """Yield the stretches of numbers, symbols and variables."""
-    run: list[str] = []
-    for kind, piece in [*labelled, ("stop", "")]:
+def _formulas(with_kinds: list[tuple[str, str]]) -> Iterator[list[str]]:
+    """Yield the formulas: maximal runs of numbers, symbols and variables."""
+    formula: list[str] = []
+    for kind, token in [*with_kinds, ("stop", "")]:
         if kind in ("number", "symbol", "variable"):
-            run.append(piece)
-        elif run:
-            yield [part for part in run if part not in "()"] if run.count("(") != run.count(")") else run
-            run = []
+            formula.append(token)
+        elif formula:
+            yield [token for token in formula if token not in "()"] if formula.count("(") != formula.count(")") else formula
+            formula = []
 
 
-def _sorted(pieces: list[str], digits: frozenset[str]) -> Reading:
-    labelled = list(_labelled(pieces))
-    counted = [piece for kind, piece in labelled if kind != "stop"]
-    numbers = Counter(piece for kind, piece in labelled if kind == "number")
-    runs, figures, letters = Counter[str](), [], Counter[str]()
-    for run in _runs(labelled):
-        if all(piece[0].isdigit() for piece in run):
-            figures += run
-        elif len(run) == 1 and run[0].isalpha():
-            letters.update(run)
-        elif any(piece.isalnum() for piece in run):
-            runs[_compact(run)] += 1
-    return Reading(
-        key=_compact(counted),
-        text=" ".join(counted),
-        runs=runs,
-        figures=tuple(figures),
-        letters=letters,
-        symbols=frozenset(piece for kind, piece in labelled if kind == "symbol"),
+def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
+    with_kinds = list(_with_kinds(tokens))
+    content = [token for kind, token in with_kinds if kind != "stop"]
+    numbers = Counter(token for kind, token in with_kinds if kind == "number")
+    formulas, lone_numbers, lone_variables = Counter[str](), [], Counter[str]()
+    for formula in _formulas(with_kinds):
+        if all(token[0].isdigit() for token in formula):
+            lone_numbers += formula
+        elif len(formula) == 1 and formula[0].isalpha():
+            lone_variables.update(formula)
+        elif any(token.isalnum() for token in formula):
+            formulas[_compact(formula)] += 1
+    return NormalizedProblem(
+        key=_compact(content),
+        text=" ".join(content),
+        formulas=formulas,
+        lone_numbers=tuple(lone_numbers),
+        lone_variables=lone_variables,
+        symbols=frozenset(token for kind, token in with_kinds if kind == "symbol"),
         numbers=numbers,
-        soft=frozenset(piece[1:] for kind, piece in labelled if kind == "soft"),
-        spelled=frozenset(number for number in numbers if number in _SMALL and number not in digits),
-        words=Counter(piece for kind, piece in labelled if kind == "word"),
+        optional_numbers=frozenset(token[1:] for kind, token in with_kinds if kind == "optional"),
+        spelled_numbers=frozenset(number for number in numbers if number in _SMALL and number not in digits),
+        words=Counter(token for kind, token in with_kinds if kind == "word"),
     )
 
 
 def _compact(tokens: Iterable[str]) -> str:
     """Return the tokens without spaces, except between two numbers."""
     parts: list[str] = []
-    for piece in tokens:
-        if parts and parts[-1][-1].isdigit() and piece[0].isdigit():
+    for token in tokens:
+        if parts and parts[-1][-1].isdigit() and token[0].isdigit():
             parts.append(" ")
-        parts.append(piece)
+        parts.append(token)
     return "".join(parts)

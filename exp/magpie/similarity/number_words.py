@@ -4,54 +4,54 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from magpie.config.schemas import NumberWords
+from magpie.similarity.config import NumberWords
 
-LONGEST = 12
-"""Words of one number at most: "one hundred twenty-three million four hundred fifty-six thousand" has 9."""
+MAX_WORDS = 12
+"""Maximum number of words in one number: "one hundred twenty-three million four hundred fifty-six thousand" has 9."""
 
 
-def counted(pieces: list[str], words: NumberWords) -> list[str]:
-    """Return the words of a text with numbers as digits; `~2` stands for a number that a rewording may bring or lose."""
+def replace_number_words(tokens: list[str], words: NumberWords) -> list[str]:
+    """Return the tokens with number words as digits; `~2` is a number that a paraphrase may add or omit."""
     found: list[str] = []
     at = 0
-    while at < len(pieces):
-        piece = pieces[at]
-        length = _length(pieces, at, words)
+    while at < len(tokens):
+        token = tokens[at]
+        length = _length(tokens, at, words)
         if length:
-            value = _value(pieces[at : at + length], words)
-            found.append("~1" if pieces[at : at + length] == ["one"] else str(value))
+            value = _value(tokens[at : at + length], words)
+            found.append("~1" if tokens[at : at + length] == ["one"] else str(value))
             at += length
             continue
         at += 1
-        if piece in words.multiples:
-            found += [str(words.multiples[piece]), "times"]
-        elif piece in words.fractions or piece in words.ordinals:
-            _append_part(found, piece, words)
+        if token in words.multiples:
+            found += [str(words.multiples[token]), "times"]
+        elif token in words.fractions or token in words.ordinals:
+            _append_fraction(found, token, words)
         else:
-            found.append(piece)
+            found.append(token)
     return found
 
 
-def _append_part(found: list[str], piece: str, words: NumberWords) -> None:
-    """Append "thirds", "half" or "third": with the number before it a fraction, else a number that may be lost."""
+def _append_fraction(found: list[str], token: str, words: NumberWords) -> None:
+    """Append "thirds", "half" or "third": a fraction after a number, else an optional number."""
     before = found[-1].lstrip("~") if found else ""
-    parts = words.fractions.get(piece)
-    if parts and before.isdigit():
-        found[-1] = f"{before}/{parts}"
-    elif parts:
-        found.append(f"1/{parts}" if piece in ("half", "quarter") else f"~1/{parts}")
-    elif found and found[-1] == "~1" and piece not in words.never_parts:
-        found[-1] = f"1/{words.ordinals[piece]}"
+    denominator = words.fractions.get(token)
+    if denominator and before.isdigit():
+        found[-1] = f"{before}/{denominator}"
+    elif denominator:
+        found.append(f"1/{denominator}" if token in ("half", "quarter") else f"~1/{denominator}")
+    elif found and found[-1] == "~1" and token not in words.never_parts:
+        found[-1] = f"1/{words.ordinals[token]}"
     else:
-        found.append(f"~{words.ordinals[piece]}")
+        found.append(f"~{words.ordinals[token]}")
 
 
-def _length(pieces: list[str], at: int, words: NumberWords) -> int:
-    """Return how many words the number takes that begins here; 0: none does."""
+def _length(tokens: list[str], at: int, words: NumberWords) -> int:
+    """Return the length in tokens of the number that starts at `at`, or 0."""
     before, end = "", at
-    while end < min(len(pieces), at + LONGEST):
-        kind = _kind(pieces[end], words)
-        following = _kind(pieces[end + 1], words) if end + 1 < len(pieces) else ""
+    while end < min(len(tokens), at + MAX_WORDS):
+        kind = _kind(tokens[end], words)
+        following = _kind(tokens[end + 1], words) if end + 1 < len(tokens) else ""
         fits = {
             "unit": before in ("", "ten", "scale"),
             "teen": before in ("", "scale"),
@@ -66,32 +66,32 @@ def _length(pieces: list[str], at: int, words: NumberWords) -> int:
     return end - at
 
 
-def _kind(piece: str, words: NumberWords) -> str:
-    if piece in words.units:
-        return "unit" if 0 < words.units[piece] < 10 else "teen"
-    if piece in words.tens:
+def _kind(token: str, words: NumberWords) -> str:
+    if token in words.units:
+        return "unit" if 0 < words.units[token] < 10 else "teen"
+    if token in words.tens:
         return "ten"
-    if piece in words.scales:
+    if token in words.scales:
         return "scale"
-    if piece == "and":
+    if token == "and":
         return "and"
-    return "digits" if piece[:1].isdigit() and "/" not in piece and len(piece) <= 30 else ""
+    return "digits" if token[:1].isdigit() and "/" not in token and len(token) <= 30 else ""
 
 
-def _value(pieces: list[str], words: NumberWords) -> Fraction:
-    """Return the value of a number in words."""
+def _value(tokens: list[str], words: NumberWords) -> Fraction:
+    """Return the value of the tokens of one number."""
     total, current = Fraction(0), Fraction(0)
-    for piece in pieces:
-        scale = words.scales.get(piece)
+    for token in tokens:
+        scale = words.scales.get(token)
         if scale and scale < 1000:
             current = (current or Fraction(1)) * scale
         elif scale:
             total, current = total + (current or Fraction(1)) * scale, Fraction(0)
-        elif piece != "and":
-            current += words.units.get(piece) or words.tens.get(piece) or (Fraction(piece) if piece[0].isdigit() else 0)
+        elif token != "and":
+            current += words.units.get(token) or words.tens.get(token) or (Fraction(token) if token[0].isdigit() else 0)
     return total + current
 
 
-def may_be_lost(number: str) -> bool:
-    """Whether a rewording can bring or lose a number that is written so: small ones ("second", "both"), and "a third"."""
+def is_optional(number: str) -> bool:
+    """Return True for numbers that a paraphrase may add or omit: small ones ("second", "both"), and "a third"."""
     return len(number) == 1 or number in ("10", "100") or number.startswith("1/")

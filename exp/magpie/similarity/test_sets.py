@@ -1,7 +1,6 @@
-"""Benchmarks: the test sets that a data set must not hold, read from files or from the Hugging Face hub.
+"""Benchmarks: the test sets that a data set must not contain, read from files or from the Hugging Face hub.
 
-What is read stays in memory: no text of a benchmark is written anywhere. A row is known by the benchmark's name and its
-number, which counts from 0 in the order of the file.
+Their texts stay in memory and are never written. A row is identified by the benchmark's name and its index in the file, from 0.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError, log
-from magpie.config.schemas import BenchmarkEntry, BenchmarkList
 from magpie.records.reading import fingerprint, open_input, read_rows, stem_of
+from magpie.similarity.config import BenchmarkEntry, BenchmarkList
 
 PARQUET, CSV = ".parquet", (".csv", ".tsv")
 FILES = (PARQUET, *CSV, ".jsonl", ".json", ".gz", ".zst")
 ID_COLUMNS = ("id", "unique_id")
 BATCH = 1024
-"""Rows of a Parquet file or a hub data set that are held at a time beside the texts."""
+"""Rows of a Parquet file that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class Benchmark:
     Attributes:
         source: the file's name, or the hub data set with its split.
         revision: of a hub data set: the commit; of a file: the hash of its bytes.
-        fingerprint: a hash of the problems, which the embeddings and a run's identity hang on.
-        texts: one a row, empty where the row has no problem.
-        ids: the benchmark's own ids, None where it has none.
+        fingerprint: a hash of the problems; part of a run's identity.
+        texts: one per row, empty where the row has no problem.
+        ids: the benchmark's own ids, or None.
         private: the problems must not be copied anywhere.
         path: the file, or None.
     """
@@ -58,15 +57,15 @@ class Benchmark:
 
 
 def load_benchmarks(names: list[str], known: BenchmarkList, column: str | None = None) -> list[Benchmark]:
-    """Read what --benchmarks names: files, names of `configs/benchmarks.yaml` or hub ids.
+    """Read the benchmarks of --benchmarks: files, names of `configs/benchmarks.yaml` or hub ids.
 
     Args:
         names: as the user wrote them.
         known: `configs/benchmarks.yaml`.
-        column: the column of the problem, where a benchmark has no entry (default: the first of `known.columns` that is there).
+        column: the problem's column of a benchmark without an entry (default: the first of `known.columns` that exists).
 
     Raises:
-        MagpieError: there is no such benchmark, it cannot be read, is empty or has no such column; or two have one name.
+        MagpieError: a benchmark does not exist, cannot be read, is empty or lacks the column, or two have the same name.
     """
     found = [_load(name, known, column) for name in names]
     for benchmark in found:
@@ -80,9 +79,9 @@ def _load(name: str, known: BenchmarkList, column: str | None) -> Benchmark:
     columns = [column] if column else known.columns
     if path.exists():
         return _from_file(path, columns, known.canaries)
-    entry = known.benchmarks.get(_plain(name))
+    entry = known.benchmarks.get(_canonical_name(name))
     if entry:
-        return _from_hub(_plain(name), entry, known.canaries)
+        return _from_hub(_canonical_name(name), entry, known.canaries)
     if name.count("/") == 1 and not name.endswith(FILES) and not name.startswith((".", "~", "/")):
         by_repo = {entry.repo.lower(): (known_name, entry) for known_name, entry in known.benchmarks.items()}
         short, entry = by_repo.get(name.lower(), (name, BenchmarkEntry(repo=name, columns=columns)))
@@ -93,8 +92,8 @@ def _load(name: str, known: BenchmarkList, column: str | None) -> Benchmark:
     )
 
 
-def _plain(name: str) -> str:
-    """Return a name as `configs/benchmarks.yaml` has it: `MATH-500` → `math500`."""
+def _canonical_name(name: str) -> str:
+    """Return a name in the form of `configs/benchmarks.yaml`: `MATH-500` → `math500`."""
     return "".join(c for c in name.lower() if c.isalnum())
 
 
@@ -157,7 +156,7 @@ def _from_hub(name: str, entry: BenchmarkEntry, canaries: list[str]) -> Benchmar
 
 
 def _newest(repo: str) -> str | None:
-    """Return the newest commit of a hub data set, or None where the hub does not tell; loading then says why."""
+    """Return the newest commit of a hub data set, or None if the hub cannot be asked; loading then fails with the reason."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -189,7 +188,7 @@ def _hub_rows(name: str, entry: BenchmarkEntry, config: str | None, revision: st
         raise MagpieError(
             f"--benchmarks {name}: {' '.join(str(error).split())[:300]}. Give it an entry in configs/benchmarks.yaml"
         ) from error
-    _choose(f"{entry.repo} ({entry.split})", entry.columns, rows.column_names)
+    _problem_column(f"{entry.repo} ({entry.split})", entry.columns, rows.column_names)
     yield from rows.select_columns(
         [column for column in rows.column_names if column in (*entry.columns, *ID_COLUMNS, "canary")]
     )
@@ -198,9 +197,13 @@ def _hub_rows(name: str, entry: BenchmarkEntry, config: str | None, revision: st
 # --- both ----------------------------------------------------------------------------------------------------------
 
 
-def _choose(source: str, columns: list[str], there: Iterable[str]) -> str:
-    """Return the first of the columns that is there."""
-    names = [name for name in there if isinstance(name, str)]
+def _problem_column(source: str, columns: list[str], existing: Iterable[str]) -> str:
+    """Return the first of `columns` that exists.
+
+    Raises:
+        MagpieError: none does.
+    """
+    names = [name for name in existing if isinstance(name, str)]
     for column in columns:
         if column in names:
             return column
@@ -213,16 +216,16 @@ def _choose(source: str, columns: list[str], there: Iterable[str]) -> str:
 def _texts(
     rows: Iterable[dict[str, Any]], source: str, columns: list[str], canaries: list[str]
 ) -> tuple[list[str], list[str | int | None], bool]:
-    """Return the problems (in the first of `columns` that is there), the benchmark's own ids, and whether it has a canary.
+    """Return the problems (from the first of `columns` that exists), the benchmark's own ids, and whether it has a canary.
 
     Raises:
-        MagpieError: there are no rows, no such column or no texts in it.
+        MagpieError: there are no rows, none of the columns, or no texts.
     """
     texts: list[str] = []
     ids: list[str | int | None] = []
     marked, column = False, ""
     for row in rows:
-        column = column or _choose(source, columns, row)
+        column = column or _problem_column(source, columns, row)
         value = row.get(column)
         texts.append(value.strip() if isinstance(value, str) else "")
         ids.append(next((row[key] for key in ID_COLUMNS if isinstance(row.get(key), str | int)), None))

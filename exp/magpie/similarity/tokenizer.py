@@ -1,4 +1,4 @@
-"""The pieces of a plain text: words, numbers and symbols, with fractions, braces and brackets brought to one writing."""
+"""Tokens of a plain text: words, numbers and symbols, with fractions, braces and brackets in a canonical form."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from magpie.similarity.lexicon import tables
-from magpie.similarity.number_words import counted
+from magpie.similarity.lexicon import lexicon
+from magpie.similarity.number_words import replace_number_words
 
-DEPTH = 50
-"""Brackets deeper than this are not taken apart."""
-_PIECE = re.compile(
+MAX_DEPTH = 50
+"""Brackets nested deeper than this are left as they are."""
+_TOKEN = re.compile(
     r"\d+(?:\.\d+)?|(?<![\w.])\.\d+|\\frac|\\binom|\\choose|[^\W\d_]+(?:'(?:s|t|re|ve|ll|d|m)\b)?|"
     r"<=>|=>|->|<=|>=|!=|\+-|\.\.\.|(?<=[\w)}])!(?!=)|[-+/=<>^_|()\[\]{}',;:]|[.?](?=\s|$)"
 )
@@ -21,14 +21,15 @@ _RELATIONS = frozenset(["=", "<", ">", "<=", ">=", "!=", "in", "->", "=>", "<=>"
 _ADDITIVE = frozenset(["+", "-", "+-", ","]) | _RELATIONS
 
 
-def pieces_of(plain: str) -> list[str]:
-    """Return the tokens, with fractions and brackets in one writing."""
-    return _without_lone_brackets(_joined(_fractions(counted(_grouped(_PIECE.findall(plain)), tables().config.numbers))))
+def tokenize(plain: str) -> list[str]:
+    """Return the tokens of a plain text, with fractions and brackets in a canonical form."""
+    tokens = replace_number_words(_resolve_braces(_TOKEN.findall(plain)), lexicon().config.numbers)
+    return _without_redundant_brackets(_merge_letters(_normalize_numbers(tokens)))
 
 
 @dataclass
 class _Frame:
-    """An open bracket: what stands in it so far, which one it is, its role, and the arguments that commands in it wait for."""
+    """An open bracket: its tokens so far, the bracket, its role, and the roles of arguments that commands still expect."""
 
     items: list[str]
     bracket: str
@@ -37,59 +38,59 @@ class _Frame:
 
 
 _ARGUMENTS = {"\\frac": ["den", "num"], "\\binom": ["lower", "upper"]}
-"""The roles of the arguments, the next one last."""
+"""The roles of a command's arguments, the next one last."""
 
 
-def _grouped(tokens: list[str]) -> list[str]:
-    """Return the tokens with `\\frac{a}{b}` as `a / b` and braces gone, round brackets in their place where they matter."""
+def _resolve_braces(tokens: list[str]) -> list[str]:
+    """Return the tokens without braces: `\\frac{a}{b}` as `a / b`, round brackets where they matter."""
     frames = [_Frame([], "", "")]
-    for piece in tokens:
+    for token in tokens:
         top = frames[-1]
-        if piece in _ARGUMENTS:
-            top.waiting += _ARGUMENTS[piece]
-        elif piece == "{":
-            if len(frames) < DEPTH:
+        if token in _ARGUMENTS:
+            top.waiting += _ARGUMENTS[token]
+        elif token == "{":
+            if len(frames) < MAX_DEPTH:
                 frames.append(_Frame([], "{", top.waiting.pop() if top.waiting else _role(top.items)))
-        elif piece == "}":
+        elif token == "}":
             if top.bracket == "{":
                 _close(frames[-2].items, frames.pop())
         elif top.waiting:
-            _bare_argument(top, piece)
+            _add_bare_argument(top, token)
         else:
-            top.items.append(piece)
+            top.items.append(token)
     while len(frames) > 1:
         frame = frames.pop()
         frames[-1].items += frame.items
     return frames[0].items
 
 
-def _bare_argument(frame: _Frame, piece: str) -> None:
-    """Take an argument without braces: of `\\frac12` each digit is one."""
-    pieces = list(piece) if piece.isdigit() else [piece]
-    while pieces and frame.waiting:
-        _close(frame.items, _Frame([pieces.pop(0)], "{", frame.waiting.pop()))
-    if pieces:
-        frame.items.append("".join(pieces))
+def _add_bare_argument(frame: _Frame, token: str) -> None:
+    """Add an argument without braces; each digit of `\\frac12` is one."""
+    tokens = list(token) if token.isdigit() else [token]
+    while tokens and frame.waiting:
+        _close(frame.items, _Frame([tokens.pop(0)], "{", frame.waiting.pop()))
+    if tokens:
+        frame.items.append("".join(tokens))
 
 
 def _role(items: list[str]) -> str:
     if items and items[-1] in ("^", "_"):
         return "power"
-    return "function" if items and items[-1] in tables().functions else ""
+    return "function" if items and items[-1] in lexicon().functions else ""
 
 
 def _close(items: list[str], frame: _Frame) -> None:
-    """Append a closed group to what stands around it, in round brackets where leaving them out would change its meaning."""
+    """Append a closed group to the enclosing items, in round brackets where the meaning needs them."""
     inside, role = frame.items, frame.role
     if "\\choose" in inside:
-        inside = ["binom", *(piece for piece in inside if piece != "\\choose")]
+        inside = ["binom", *(token for token in inside if token != "\\choose")]
     signed = len(inside) == 2 and inside[0] in ("+", "-")
-    primes = bool(inside) and all(piece == "'" for piece in inside)
+    primes = bool(inside) and all(token == "'" for token in inside)
     if primes and items and items[-1] == "^":
         items.pop()
     bracketed = len(inside) > 1 and not primes
     if role in ("num", "function", "upper", "lower"):
-        bracketed = bracketed and not signed and any(piece in _ADDITIVE for piece in inside)
+        bracketed = bracketed and not signed and any(token in _ADDITIVE for token in inside)
     elif role == "power":
         bracketed = bracketed and not signed
     elif role != "den":
@@ -100,85 +101,85 @@ def _close(items: list[str], frame: _Frame) -> None:
     items += ["(", *inside, ")"] if bracketed else inside
 
 
-def _fractions(tokens: list[str]) -> list[str]:
+def _normalize_numbers(tokens: list[str]) -> list[str]:
     """Return the tokens with `1 / 2` as one number, decimals as fractions, and `2 1/2` as 5/2."""
     found: list[str] = []
     at = 0
     while at < len(tokens):
-        piece = tokens[at]
-        if piece[0] == "." and piece[1:].isdigit():
-            piece = "0" + piece
+        token = tokens[at]
+        if token[0] == "." and token[1:].isdigit():
+            token = "0" + token
         if (
-            piece.isdigit()
+            token.isdigit()
             and tokens[at + 1 : at + 2] == ["/"]
             and at + 2 < len(tokens)
             and tokens[at + 2].isdigit()
             and not (found and found[-1] in ("^", "/"))
         ):
-            piece, at = f"{piece}/{tokens[at + 2]}", at + 2
-        elif "." in piece and piece[0].isdigit() and len(piece) <= 30:
-            piece = str(Fraction(piece))
-        elif piece.isdigit():
-            piece = piece.lstrip("0") or "0"
-        if found and _is_mixed(found, piece):
-            found[-1] = str(int(found[-1]) + Fraction(piece))
+            token, at = f"{token}/{tokens[at + 2]}", at + 2
+        elif "." in token and token[0].isdigit() and len(token) <= 30:
+            token = str(Fraction(token))
+        elif token.isdigit():
+            token = token.lstrip("0") or "0"
+        if found and _is_mixed_number(found, token):
+            found[-1] = str(int(found[-1]) + Fraction(token))
         else:
-            found.append(piece)
+            found.append(token)
         at += 1
     return found
 
 
-def _is_mixed(found: list[str], piece: str) -> bool:
-    if "/" not in piece or not piece[0].isdigit() or not found[-1].isdigit() or len(found[-1]) + len(piece) > 30:
+def _is_mixed_number(found: list[str], token: str) -> bool:
+    if "/" not in token or not token[0].isdigit() or not found[-1].isdigit() or len(found[-1]) + len(token) > 30:
         return False
-    above, below = map(int, piece.split("/"))
+    above, below = map(int, token.split("/"))
     return 0 < above < below and not (len(found) > 1 and found[-2] in ("^", "/"))
 
 
-def _joined(pieces: list[str]) -> list[str]:
-    """Return the pieces with letters that stand side by side as one (`A B C` is `ABC`); `,` stands for every stop."""
+def _merge_letters(tokens: list[str]) -> list[str]:
+    """Return the tokens with adjacent letters merged (`A B C` is `ABC`) and every punctuation mark as `,`."""
     found: list[str] = []
     letters = False
-    for at, piece in enumerate(pieces):
-        letter = len(piece) == 1 and piece.isalpha()
-        following = pieces[at + 1] if at + 1 < len(pieces) else ""
+    for at, token in enumerate(tokens):
+        letter = len(token) == 1 and token.isalpha()
+        following = tokens[at + 1] if at + 1 < len(tokens) else ""
         if letter and letters:
-            found[-1] += piece.upper()
-        elif piece in _STOPS:
+            found[-1] += token.upper()
+        elif token in _STOPS:
             found.append(",")
-        elif not (piece == "_" or (piece == "!" and found and _is_word(found[-1])) or (piece in "/^" and _is_word(following))):
-            found.append(piece.upper() if letter else piece)
+        elif not (token == "_" or (token == "!" and found and _is_word(found[-1])) or (token in "/^" and _is_word(following))):
+            found.append(token.upper() if letter else token)
         letters = letter
     return found
 
 
-def _is_word(piece: str) -> bool:
-    """Whether a piece is a word and no name in a formula: `5!` and `1/x` are formulas, `wow!` and `miles/hour` are not."""
-    return len(piece) > 1 and piece.islower() and piece.isalpha() and piece not in tables().names
+def _is_word(token: str) -> bool:
+    """Return True for a word of prose: `5!` and `1/x` are formulas, `wow!` and `miles/hour` are not."""
+    return len(token) > 1 and token.islower() and token.isalpha() and token not in lexicon().names
 
 
-def _without_lone_brackets(pieces: list[str]) -> list[str]:
-    """Return the pieces without round brackets that change nothing: around one piece, or around a product."""
+def _without_redundant_brackets(tokens: list[str]) -> list[str]:
+    """Return the tokens without redundant round brackets: around one token, or around a product."""
     frames = [_Frame([], "", "")]
-    for at, piece in enumerate(pieces):
-        if piece == "(" and len(frames) < DEPTH:
+    for at, token in enumerate(tokens):
+        if token == "(" and len(frames) < MAX_DEPTH:
             frames.append(_Frame([], "(", _role(frames[-1].items)))
-        elif piece == ")" and len(frames) > 1:
+        elif token == ")" and len(frames) > 1:
             frame = frames.pop()
-            before, after = frames[-1].items[-1:], pieces[at + 1 : at + 2]
-            bound = any(piece in _BINDING for piece in before) or (bool(after) and after[0] in _BINDING - {"/"})
-            bare = len(frame.items) <= 1 or _is_bare(frame, bound=bound)
+            before, after = frames[-1].items[-1:], tokens[at + 1 : at + 2]
+            bound = any(token in _BINDING for token in before) or (bool(after) and after[0] in _BINDING - {"/"})
+            bare = len(frame.items) <= 1 or _is_redundant(frame, bound=bound)
             frames[-1].items += frame.items if bare else ["(", *frame.items, ")"]
         else:
-            frames[-1].items.append(piece)
+            frames[-1].items.append(token)
     while len(frames) > 1:
         frame = frames.pop()
         frames[-1].items += ["(", *frame.items]
     return frames[0].items
 
 
-def _is_bare(frame: _Frame, *, bound: bool) -> bool:
-    """Whether brackets can be left out: around a sign in a power, or a product that nothing beside it takes as a whole."""
+def _is_redundant(frame: _Frame, *, bound: bool) -> bool:
+    """Return True if brackets can be dropped: around a sign in a power, or a product that no neighbouring operator binds."""
     if frame.role == "power":
         return len(frame.items) == 2 and frame.items[0] in ("+", "-")
-    return not bound and not any(piece in _ADDITIVE for piece in frame.items)
+    return not bound and not any(token in _ADDITIVE for token in frame.items)

@@ -1,4 +1,4 @@
-"""A language model asked whether two answers are the same: an opinion, in both orders, recorded as one."""
+"""A language model's opinion on whether two final answers are equal, asked in both orders and recorded as an opinion."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from magpie.client.client import Completion, Refused
-from magpie.config.load import load_same_answer
 from magpie.generation.session import Session, Template
+from magpie.tagging.config import load_same_answer
 from magpie.text.reasoning import machine_readable
 from magpie.verification.pool import REFERENCE, Judgement
 
@@ -21,43 +21,43 @@ SCHEMA = {
     "additionalProperties": False,
 }
 MOST_TOKENS, MOST_PAIRS = 64, 16
-"""Tokens of an answer (it has about 10), and pairs of a record that are asked about at most."""
+"""Maximum tokens of a verdict (it has about 10), and maximum pairs per record that are asked about."""
 
 
-class _Said(msgspec.Struct):
+class _Verdict(msgspec.Struct):
     verdict: str
 
 
 class AnswerJudge:
-    """Asks the server's model about the pairs of answers that rules could not compare."""
+    """Asks the server's model about the pairs of final answers that rules could not compare."""
 
     def __init__(self, model: str) -> None:
         self._model = model
         self._prompt = load_same_answer()
 
     def question(self, template: Template, problem: str, one: str, other: str) -> str:
-        """Return what the model is asked."""
+        """Return the question about a pair of final answers."""
         most = self._prompt.most_characters
         shown = {"problem": problem[:most], "one": one[: most // 4], "other": other[: most // 4]}
-        return self._prompt.question.format(**{name: template.harmless(text) for name, text in shown.items()})
+        return self._prompt.question.format(**{name: template.escape_special_tokens(text) for name, text in shown.items()})
 
     async def settle(
         self, session: Session, record: dict[str, Any], judgement: Judgement
     ) -> tuple[list[dict[str, Any]], list[Completion]]:
-        """Ask about every doubt, change the judgement by what is the same, and return the opinions and what they cost."""
+        """Ask about every doubt, update the judgement with what is equal, and return the opinions and their completions."""
         pairs = judgement.doubts[:MOST_PAIRS]
         texts = [(judgement.answers[i] or "", self._text(j, record, judgement)) for i, j in pairs]
         asked = [self._ask(session, record["instruction"], one, other) for a, b in texts for one, other in ((a, b), (b, a))]
-        said = await asyncio.gather(*asked)
+        replies = await asyncio.gather(*asked)
         opinions = []
         for k, (i, j) in enumerate(pairs):
-            verdicts = [said[2 * k][0], said[2 * k + 1][0]]
+            verdicts = [replies[2 * k][0], replies[2 * k + 1][0]]
             verdict = verdicts[0] if verdicts[0] == verdicts[1] else UNDECIDED
             against = "reference_answer" if j == REFERENCE else j
             opinions.append({"response": i, "against": against, "verdict": verdict, "orders": verdicts, "model": self._model})
             if verdict == SAME:
                 _merge(judgement, i, j)
-        return opinions, [completion for _, completion in said if completion is not None]
+        return opinions, [completion for _, completion in replies if completion is not None]
 
     @staticmethod
     def _text(j: int, record: dict[str, Any], judgement: Judgement) -> str:
@@ -68,19 +68,19 @@ class AnswerJudge:
         prompt = session.template.prompt(self.question(session.template, problem, one, other), thinking=False)
         if session.client.context and len(prompt) + MOST_TOKENS > session.client.context:
             return "prompt_too_long", None
-        settings = session.answer_to_read(prompt, MOST_TOKENS, "same_answer", SCHEMA)
+        settings = session.greedy_settings(prompt, MOST_TOKENS, "same_answer", SCHEMA)
         try:
             completion = await session.client.complete(prompt, settings)
         except Refused as error:
             return error.reason, None
         try:
-            return msgspec.json.decode(machine_readable(completion.text), type=_Said).verdict, completion
+            return msgspec.json.decode(machine_readable(completion.text), type=_Verdict).verdict, completion
         except (msgspec.DecodeError, UnicodeDecodeError):
             return "unreadable", completion
 
 
 def _merge(judgement: Judgement, i: int, j: int) -> None:
-    """Take response i's answer for the same as j's (or the reference's), and so that of its whole group."""
+    """Treat the final answer of response i, and of its whole group, as equal to that of j (or to the reference answer)."""
     group = judgement.groups[i]
     members = [i] if group is None else [k for k, g in enumerate(judgement.groups) if g == group]
     if j == REFERENCE:

@@ -1,6 +1,6 @@
-"""Guard models: each has been trained to write its verdict in a form of its own, which is read here.
+"""Guard models: each is trained to write its verdict in its own format, which is parsed here.
 
-Their chat templates hold the whole policy: a guard is given the problem as a user's message and nothing else.
+Their chat templates hold the whole policy: a guard gets the problem as a user's message and nothing else.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from magpie.config.load import ModelPreset
+from magpie.config.model_presets import ModelPreset
 from magpie.records.schema import SAFETIES
 
 MAX_TOKENS = 64
-"""A verdict with all its categories takes fewer."""
+"""Maximum tokens of a verdict; one with all its categories takes fewer."""
 NO_VERDICT = "no_verdict"
 QWEN = (
     *("Violent", "Non-violent Illegal Acts", "Sexual Content or Sexual Acts", "PII", "Suicide & Self-Harm", "Unethical Acts"),
@@ -46,7 +46,7 @@ def _tags(safety: str, categories: list[str]) -> dict[str, Any]:
 
 
 def read_qwen3guard(text: str) -> dict[str, Any]:
-    """Read `Safety: Unsafe`, newline, `Categories: Violent, PII`."""
+    """Parse `Safety: Unsafe`, newline, `Categories: Violent, PII`."""
     found = re.match(r"\s*Safety:\s*(\w+)[^\S\n]*\n\s*Categories:([^\n]*)", text)
     if found is None or (safety := found[1].lower()) not in SAFETIES:
         raise ValueError(NO_VERDICT, text)
@@ -57,7 +57,7 @@ def read_qwen3guard(text: str) -> dict[str, Any]:
 
 
 def read_llama_guard(text: str) -> dict[str, Any]:
-    """Read `safe`, or `unsafe`, newline, `S1,S10`."""
+    """Parse `safe`, or `unsafe`, newline, `S1,S10`."""
     lines = text.split()
     if lines == ["safe"]:
         return _tags("safe", [])
@@ -68,11 +68,11 @@ def read_llama_guard(text: str) -> dict[str, Any]:
 
 
 FORMS: dict[str, Callable[[str], dict[str, Any]]] = {"qwen3guard": read_qwen3guard, "llama-guard-3": read_llama_guard}
-"""Form of the verdict → what reads it: the tags, or a ValueError with reason and detail."""
+"""Format of the verdict → its parser, which returns the tags or raises ValueError(reason, detail)."""
 
 
 def guard_form(preset: ModelPreset) -> str | None:
-    """Return the form of a guard model's verdicts, from its preset or its name. None: no guard that is known."""
+    """Return the format of a guard model's verdicts, from its preset or its name; None if it is no known guard."""
     if preset.guard:
         return preset.guard
     name = preset.name.lower()

@@ -1,7 +1,7 @@
-"""What tags are: a table of missions, and for those that a language model does its prompt, its JSON schema and its reading.
+"""Missions: a table of them, and for those of a language model the prompt, the JSON schema and the parser of its response.
 
 A mission is one question about a record. It writes all its keys, or a reason under `tag_failures`: never a silent null.
-Labels come from records/schema.py: the prompt, the schema that the server holds the model to and the check of its answer agree.
+Labels come from records/schema.py, so the prompt, the schema that constrains the model and the check of its response agree.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from magpie.config.schemas import TagPrompts
 from magpie.records.schema import DIFFICULTIES, DOMAIN_TAGS, QUALITIES, TASK_CATEGORIES
+from magpie.tagging.config import TagPrompts
 
 YES_NO = ("yes", "no")
-TOKENS_A_CHARACTER = 4
-"""Tokens that one character of an answer may take: an emoji is four bytes, and so at most four tokens."""
+TOKENS_PER_CHARACTER = 4
+"""Maximum tokens per character of a response: an emoji is four bytes, and so at most four tokens."""
 SPARE_TOKENS = 200
-"""Tokens for keys, labels, quotes and white space: the longest answer without texts has 60."""
+"""Tokens for keys, labels, quotes and white space: the longest response without texts has 60."""
 NOT_JSON, WRONG_ANSWER, CUT, EMPTY = "not_json", "wrong_answer", "cut", "empty_instruction"
 
 
 @dataclass(frozen=True)
 class Field:
-    """A key that a language model fills in: one of `labels`, up to `several` of them, or a text of `characters` at most."""
+    """A key that a language model fills in: one of `labels`, up to `several` of them, or a text of at most `characters`."""
 
     key: str
     labels: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Field:
 
     @property
     def shape(self) -> str:
-        """The key's part of what the prompt asks for."""
+        """The key's part of the shape that the prompt asks for."""
         if self.several:
             return f'"{self.key}": a list of up to {self.several} other labels, or []'
         return f'"{self.key}": one of the labels' if self.labels else f'"{self.key}": a text'
@@ -50,7 +50,7 @@ class Field:
         """Return the checked value.
 
         Raises:
-            ValueError: it is not what the schema asks for.
+            ValueError: the value does not follow the schema.
         """
         if self.several:
             labels = list(value) if isinstance(value, list) else [None]
@@ -64,7 +64,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Mission:
-    """One question about a record; `fields` where a language model answers it, in the order in which it does."""
+    """One question about a record; `fields` if a language model is asked, in the order in which it fills them in."""
 
     name: str
     keys: tuple[str, ...]
@@ -72,7 +72,7 @@ class Mission:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The JSON schema of an answer."""
+        """The JSON schema of a response."""
         return {
             "type": "object",
             "properties": {field.key: field.schema for field in self.fields},
@@ -82,21 +82,21 @@ class Mission:
 
     @property
     def most_tokens(self) -> int:
-        """More tokens than the longest answer that the schema allows."""
-        return SPARE_TOKENS + TOKENS_A_CHARACTER * sum(field.characters for field in self.fields)
+        """More tokens than the longest response that the schema allows."""
+        return SPARE_TOKENS + TOKENS_PER_CHARACTER * sum(field.characters for field in self.fields)
 
     @property
     def least_tokens(self) -> int:
-        """Tokens for an answer in plain English, however long the texts: what a prompt must leave free."""
+        """Tokens of a response in plain English with the longest texts, which a prompt must leave free."""
         return SPARE_TOKENS + sum(field.characters for field in self.fields)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that it chooses from."""
+        """The labels to choose from."""
         return next((field.labels for field in self.fields if field.labels), ())
 
     def missing(self, record: dict[str, Any]) -> bool:
-        """Whether a record lacks this mission's tags."""
+        """Return whether a record lacks this mission's tags."""
         return any(record.get(key) is None for key in self.keys)
 
 
@@ -107,7 +107,7 @@ def _asked(name: str, *fields: Field) -> Mission:
 MISSIONS = {
     mission.name: mission
     for mission in (
-        # what is explained comes before what is judged, so that the judgement follows from it
+        # explanations come before labels, so that the label follows from the explanation
         _asked(
             "difficulty",
             Field("intent", characters=240),
@@ -131,13 +131,13 @@ JUDGE = _asked(
     Field("self_contained", YES_NO),
     Field("definite_answer", YES_NO),
 )
-"""What clean_ins.py --judge asks about a problem."""
+"""The questions of clean_ins.py --judge about a problem."""
 ASKED = tuple(name for name, mission in MISSIONS.items() if mission.fields)
-"""Missions that a language model does."""
+"""Missions for a language model."""
 
 
 def question(mission: Mission, prompts: TagPrompts, problem: str) -> str:
-    """Return what the tagger is asked. The problem goes in last: it may hold anything, also our own marks."""
+    """Return the question for the tagger. The problem is inserted last: it may hold anything, even our own placeholders."""
     shape = "{" + ", ".join(field.shape for field in mission.fields) + "}"
     words = {
         "task": getattr(prompts.missions, mission.name),
@@ -152,11 +152,11 @@ def question(mission: Mission, prompts: TagPrompts, problem: str) -> str:
     return f"{before}{problem}{after}"
 
 
-def read_answer(mission: Mission, text: str) -> dict[str, Any]:
-    """Return the tags of a language model's answer.
+def read_tags(mission: Mission, text: str) -> dict[str, Any]:
+    """Return the tags in a language model's response.
 
     Raises:
-        ValueError: (reason, detail): it is not the JSON that was asked for.
+        ValueError: (reason, detail): it is not the JSON that was requested.
     """
     try:
         found = msgspec.json.decode(text)
@@ -174,15 +174,15 @@ def read_answer(mission: Mission, text: str) -> dict[str, Any]:
 
 
 def with_tags(record: dict[str, Any], results: dict[str, dict[str, Any] | str], taggers: dict[str, str]) -> dict[str, Any]:
-    """Return a record with what its missions gave: tags, or the reason why there are none.
+    """Return a record with the results of its missions: tags, or the reason why there are none.
 
     Args:
-        record: as it was; what it holds of other missions stays.
+        record: the record; its tags of other missions stay.
         results: mission → its tags, or a reason.
-        taggers: mission → who tagged.
+        taggers: mission → name of its tagger.
     """
     failures = {name: why for name, why in (record.get("tag_failures") or {}).items() if name not in results}
-    tagged_by = {name: who for name, who in (record.get("tagged_by") or {}).items() if name not in results}
+    tagged_by = {name: tagger for name, tagger in (record.get("tagged_by") or {}).items() if name not in results}
     added: dict[str, Any] = {}
     for name, result in results.items():
         if isinstance(result, str):

@@ -1,54 +1,55 @@
-"""Passes of the tagger: which missions go together, what they keep of earlier ones, and how a pass goes over the file.
+"""Passes of the tagger: missions that run together, the tags they keep from earlier passes, and one pass over the file.
 
-A pass is a run that can be stopped, with one server or none. What is complete already stays: a pass for other missions than the
-output's reads the tags that are there and puts the file in its place when it is done, so that nothing is tagged twice.
+A pass is a resumable run, with one server or none. Finished tags stay: a pass for other missions than the output's reads the
+existing tags and replaces the file when it is done, so that nothing is tagged twice.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
-from magpie.config.load import ModelPreset
-from magpie.generation.session import open_template, with_server
+from magpie.config.model_presets import ModelPreset
+from magpie.generation.session import ModelOptions, open_template, with_server
 from magpie.records.reading import InputSummary, Row, read_rows
-from magpie.runs.run import Paths, Run
-from magpie.runs.stage import begins, malformed, output_of
+from magpie.runs.paths import Paths
+from magpie.runs.run import Run
+from magpie.runs.run_file import find_run_file
+from magpie.runs.stage import StageOptions, begins, malformed
 from magpie.runs.summary import show_summary
 from magpie.tagging.missions import MISSIONS, with_tags
 from magpie.tagging.taggers import Item, LocalTagger, ServerTagger, tag_empty, tag_here
 
 STAGE = "unitag.py"
 BATCH = 64
-"""Records that a tagger on this machine gets at once while a server works on earlier ones."""
+"""Records per batch of a tagger on this machine while a server works on earlier ones."""
 BATCH_ALONE = 1024
-"""The same where there is no server to wait for: a reward model sorts them by length."""
+"""The same without a server to wait for: a reward model sorts them by length."""
 
 
 @dataclass
 class Pass:
-    """Missions that go over the file together: mission → who tags; the server's model, and who needs none."""
+    """Missions of one pass over the file."""
 
     taggers: dict[str, str]
+    """Mission → name of its tagger."""
+    model: ModelOptions
+    """Where this pass finds its server."""
     preset: ModelPreset | None = None
     """The model of the server that does the missions that are not in `local`."""
-    args: argparse.Namespace = field(default_factory=argparse.Namespace)
-    """The stage's arguments, with where this pass finds its server."""
     local: dict[str, LocalTagger] = field(default_factory=dict)
+    """Mission → its tagger, for those without a server."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What the output that is there holds: mission → who tagged. None: there is no output to add to."""
+    """Tags in the existing output: mission → name of its tagger. None: there is no output to add to."""
 
     done: dict[str, str] | None
     finished: bool = False
@@ -58,70 +59,76 @@ class Earlier:
 
 def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
     """Return what earlier passes over the same input have put into the output."""
-    try:
-        told = msgspec.json.decode(paths.run.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
+    remedy = "Choose another --output_file, or --overwrite"
+    run = find_run_file(paths.run, remedy) if paths.output.exists() else None
+    if run is None or run.stage != STAGE or run.inputs.get("input_file") != fingerprint:
         return Earlier(None)
-    arguments = told.get("arguments") or {}
-    ours = told.get("stage") == STAGE and (told.get("inputs") or {}).get("input_file") == fingerprint
-    if not (ours and paths.output.exists() and {"tag_mission", "done_before"} <= arguments.keys()):
+    if not {"tag_mission", "done_before"} <= run.arguments.keys():
         return Earlier(None)
-    finished = told.get("status") == "complete"
-    done = arguments["done_before"] | (arguments["tag_mission"] if finished else {})
+    finished = run.status == "complete"
+    done = run.arguments["done_before"] | (run.arguments["tag_mission"] if finished else {})
     return Earlier(done, finished, finished and paths.part.exists())
 
 
 class TagRun:
-    """One pass over the input, as a run that can be stopped."""
+    """One pass over the input, as a resumable run.
 
-    def __init__(self, each: Pass, args: argparse.Namespace, summary: InputSummary, *, first: bool) -> None:
-        self._pass, self._args = each, args
-        self._overwrite = args.overwrite and first
-        output = output_of(args, "_tagged")
+    Args:
+        each: the pass.
+        options: the input, and how to run the stage.
+        summary: of the checked input.
+        retag: tag afresh what is tagged already.
+        first: the pass is the first one, to which --overwrite applies.
+    """
+
+    def __init__(self, each: Pass, options: StageOptions, summary: InputSummary, *, retag: bool, first: bool) -> None:
+        self._pass, self._options, self._retag = each, options, retag
+        self._overwrite = options.overwrite and first
+        output = options.output("_tagged")
         paths = Paths.beside(output)
         self._earlier = Earlier(None) if self._overwrite else earlier_passes(paths, summary.fingerprint)
         done = self._earlier.done or {}
-        self._missions = [name for name in each.taggers if args.retag or name not in done]
+        self._missions = [name for name in each.taggers if retag or name not in done]
         arguments = {
             "tag_mission": {name: each.taggers[name] for name in self._missions},
-            "done_before": {name: who for name, who in done.items() if name not in self._missions},
-            "retag": args.retag,
+            "done_before": {name: tagger for name, tagger in done.items() if name not in self._missions},
+            "retag": retag,
         }
         inputs = {"input_file": summary.fingerprint}
-        sources = (args.input_file,)
+        sources = (options.input_file,)
         self.run = Run(
-            STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=sources, shard=args.shard
+            STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=sources, shard=options.shard
         )
 
     def work(self) -> None:
-        """Do the pass, unless its missions are in the output already."""
+        """Run the pass, unless its missions are in the output already."""
         if not self._missions:
             log.info("%s has these already: %s", self.run.paths.output, ", ".join(self._pass.taggers))
             return
         adding = self._earlier.finished
-        if not begins(self.run, overwrite=self._overwrite or adding, check=self._args.check):
+        if not begins(self.run, overwrite=self._overwrite or adding, check=self._options.check):
             return
         if adding and self._earlier.stale_part:
             self.run.paths.part.unlink(missing_ok=True)
-        again = 0
-        if self._pass.preset and any(self._asked(record) for record in self._records()):
-            again = self._with_server(self._pass.preset)
+        retries = 0
+        if self._pass.preset and any(self._for_server(record) for record in self._records()):
+            retries = self._with_server(self._pass.preset)
         else:
-            self._alone()
+            self._without_server()
         more = tag_rows(self.run.paths.output, self._missions)
-        if again:
-            more.append(("asked again", f"{again:,} answers could not be read at first"))
+        if retries:
+            more.append(("asked again", f"{retries:,} responses could not be read at first"))
         show_summary(self.run.stage, self.run.paths, self.run.totals, more)
 
     def _with_server(self, preset: ModelPreset) -> int:
-        args = self._pass.args
-        template = open_template(preset, args)
+        model = self._pass.model
+        template = open_template(preset, model)
         tagger = ServerTagger(preset, self._pass.taggers)
-        items = self._items(BATCH)
-        with_server(self.run, preset, args, template, items, tagger.work, overwrite=self._overwrite)
-        return tagger.again
+        options = replace(self._options, overwrite=self._overwrite)
+        with_server(self.run, preset, model, options, template, self._items(BATCH), tagger.work)
+        return tagger.retries
 
-    def _alone(self) -> None:
+    def _without_server(self) -> None:
         with self.run.session(overwrite=self._overwrite):
             with StageBar("unitag", self.run.rows, self.run.closed) as bar:
                 for item in self._items(BATCH_ALONE):
@@ -132,10 +139,10 @@ class TagRun:
     # --- the records ---------------------------------------------------------------------------------------------
 
     def _wanted(self, name: str, record: dict[str, Any]) -> bool:
-        return name in self._missions and (self._args.retag or MISSIONS[name].missing(record))
+        return name in self._missions and (self._retag or MISSIONS[name].missing(record))
 
-    def _asked(self, record: dict[str, Any]) -> list[str]:
-        """Return what the server is to do with a record."""
+    def _for_server(self, record: dict[str, Any]) -> list[str]:
+        """Return a record's missions for the server."""
         return [name for name in self._missions if name not in self._pass.local and self._wanted(name, record)]
 
     def _items(self, size: int) -> Iterator[Item]:
@@ -145,11 +152,11 @@ class TagRun:
                 tag_empty(item, [name for name in self._missions if self._wanted(name, item.record)])
             tag_here(batch, self._pass.local, self._wanted)
             for item in batch:
-                item.asked = [name for name in self._asked(item.record) if name not in item.results]
+                item.asked = [name for name in self._for_server(item.record) if name not in item.results]
                 yield item
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield what is not finished, as the output has it where there is one; malformed rows are dropped on the way."""
+        """Yield the unfinished records, as the output has them if there is one; malformed rows are dropped on the way."""
         tagged = self._tagged()
         for index, row in self._own():
             record = row.record and self._same(row.record, next(tagged, None))
@@ -167,13 +174,13 @@ class TagRun:
                 yield self._same(row.record, next(tagged, None))
 
     def _own(self) -> Iterator[tuple[int, Row]]:
-        """Yield the rows of the input that are this run's: of a shard its own."""
-        for index, row in enumerate(read_rows(self._args.input_file)):
+        """Yield the rows of the input that are this run's; for a shard, its own."""
+        for index, row in enumerate(read_rows(self._options.input_file)):
             if index in self.run.indices:
                 yield index, row
 
     def _tagged(self) -> Iterator[dict[str, Any] | None]:
-        """Yield the records of the output that is there, which has every record of the input that is not malformed."""
+        """Yield the records of the existing output, which has every record of the input that is not malformed."""
         if self._earlier.done is not None:
             for row in read_rows(self.run.paths.output):
                 yield row.record
@@ -183,7 +190,7 @@ class TagRun:
             return record
         if tagged is None or (tagged.get("id"), tagged["instruction"]) != (record.get("id"), record["instruction"]):
             raise MagpieError(
-                f"{self.run.paths.output} no longer has the records of {self._args.input_file}. Use --overwrite to tag them "
+                f"{self.run.paths.output} no longer has the records of {self._options.input_file}. Use --overwrite to tag them "
                 "afresh, or another --output_file"
             )
         return tagged
@@ -193,10 +200,10 @@ class TagRun:
 
 
 def tag_rows(path: Path, missions: list[str]) -> list[tuple[str, str]]:
-    """Return what a tagged file holds, as rows of the summary: labels, failures, fields against those asked for."""
+    """Return the rows of the summary of a tagged file: labels, failures, domains against those requested."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     failed: dict[str, Counter[str]] = defaultdict(Counter)
-    fields: dict[str, Counter[str]] = defaultdict(Counter)
+    domains: dict[str, Counter[str]] = defaultdict(Counter)
     rewards: list[float] = []
     for row in read_rows(path):
         record = row.record or {}
@@ -208,13 +215,13 @@ def tag_rows(path: Path, missions: list[str]) -> list[tuple[str, str]]:
             else:
                 found[name][record[_label_key(name)]] += 1
         if "domain" in missions and record.get("target_domain") and record.get("domain"):
-            fields[record["target_domain"]][record["domain"]] += 1
+            domains[record["target_domain"]][record["domain"]] += 1
     rows = []
     for name in missions:
-        said = _rewards(rewards) if name == "reward" else _counts(found[name])
-        rows.append((name, "; ".join(part for part in (said, _failures(failed[name], len(rewards), found[name])) if part)))
+        tags = _rewards(rewards) if name == "reward" else _counts(found[name])
+        rows.append((name, "; ".join(part for part in (tags, _failures(failed[name], len(rewards), found[name])) if part)))
         if name == "domain":
-            rows += [(f"  {asked} was asked for", _counts(got)) for asked, got in sorted(fields.items())]
+            rows += [(f"  {asked} was asked for", _counts(got)) for asked, got in sorted(domains.items())]
     return rows
 
 
@@ -233,7 +240,7 @@ def _rewards(rewards: list[float]) -> str:
 
 
 def _failures(failed: Counter[str], rewarded: int, found: Counter[str]) -> str:
-    """Return how many got no tag, with their share: of a language model's missions, the rate of answers without a reading."""
+    """Return how many records got no tag, with their share: for a language model, the rate of unreadable responses."""
     total = failed.total() + (found.total() or rewarded)
     why = f" ({_counts(failed)})" if failed else ""
     return f"failed {failed.total():,} of {total:,}, {failed.total() / max(total, 1):.1%}{why}"

@@ -1,15 +1,16 @@
-"""Who does which mission, in which pass, and what this machine or this file leaves out."""
+"""Plan of the passes: a tagger and a pass for each mission, and the missions that this machine or this file rules out."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError, log
-from magpie.config.load import ModelPreset, load_model
+from magpie.config.model_presets import ModelPreset, load_model
+from magpie.generation.session import ModelOptions
 from magpie.models.hardware import this_machine
 from magpie.records.reading import read_rows
 from magpie.runs.jobs import model_of
@@ -23,20 +24,34 @@ ALL = "all"
 EMBEDDING, DETECTOR = "all-MiniLM-L6-v2", "lingua"
 
 
+@dataclass(frozen=True)
+class TagOptions:
+    """Flags of unitag.py that decide which mission is done by which tagger."""
+
+    input_file: Path
+    tag_mission: list[str]
+    tagger: str
+    model_path: str | None
+    guard_model: str | None
+    guard_url: str | None
+    reward_model: str | None
+    trust_remote_code: bool
+
+
 class _NotPossible(Exception):
     """A mission cannot be done here; says why, and what to do about it."""
 
 
-def choose_passes(args: argparse.Namespace) -> tuple[list[Pass], dict[str, str]]:
-    """Return the passes over the file, and what `all` leaves out, with the reason.
+def choose_passes(options: TagOptions, model: ModelOptions) -> tuple[list[Pass], dict[str, str]]:
+    """Return the passes over the file, and the missions that `all` leaves out, each with the reason.
 
     Raises:
         MagpieError: a mission that was named cannot be done.
     """
-    everything = ALL in args.tag_mission
-    names = list(MISSIONS) if everything else [name for name in MISSIONS if name in args.tag_mission]
-    first = next((row.record for row in read_rows(args.input_file) if row.record is not None), {})
-    choice = _Choice(args, first)
+    everything = ALL in options.tag_mission
+    names = list(MISSIONS) if everything else [name for name in MISSIONS if name in options.tag_mission]
+    first = next((row.record for row in read_rows(options.input_file) if row.record is not None), {})
+    choice = _Choice(options, model, first)
     left_out: dict[str, str] = {}
     for name in names:
         try:
@@ -51,10 +66,10 @@ def choose_passes(args: argparse.Namespace) -> tuple[list[Pass], dict[str, str]]
 class _Choice:
     """Collects missions into at most three passes: the reward model, the language model with what needs no model, the guard."""
 
-    def __init__(self, args: argparse.Namespace, first: dict[str, Any]) -> None:
-        self._args, self._first = args, first
-        self._main, self._guard, self._reward = Pass({}, args=args), Pass({}, args=args), Pass({}, args=args)
-        self._model = args.model_path or model_of(first)
+    def __init__(self, options: TagOptions, model: ModelOptions, first: dict[str, Any]) -> None:
+        self._options, self._first = options, first
+        self._main, self._guard, self._reward = Pass({}, model), Pass({}, model), Pass({}, model)
+        self._model_path = options.model_path or model_of(first)
         self._refused = ""
 
     def passes(self) -> list[Pass]:
@@ -66,7 +81,7 @@ class _Choice:
         if name == "language":
             self._main.taggers[name] = DETECTOR
             self._main.local[name] = tag_languages
-        elif name == "domain" and self._args.tagger == "embedding":
+        elif name == "domain" and self._options.tagger == "embedding":
             self._main.taggers[name] = EMBEDDING
             self._main.local[name] = _Late(domain_tagger)
         elif name in ASKED:
@@ -87,21 +102,21 @@ class _Choice:
             raise
 
     def _loaded_language_model(self) -> ModelPreset:
-        if not self._model:
+        if not self._model_path:
             raise _NotPossible("no language model: the file does not say which model wrote it. Name one with --model_path")
-        preset = load_model(self._model)
+        preset = load_model(self._model_path)
         if guard_form(preset):
             raise _NotPossible(
                 f"{preset.model} is a guard model and does nothing but safety. Name a language model with --model_path"
             )
-        self._check_fit(preset, self._args.base_url)
-        if not self._args.model_path:
+        self._check_fit(preset, self._main.model)
+        if not self._options.model_path:
             log.info("the tagger is the model that wrote the file: %s", preset.model)
         return preset
 
     def _add_guard(self, name: str) -> None:
-        given = self._args.guard_model
-        named: str | None = given or self._model
+        given = self._options.guard_model
+        named: str | None = given or self._model_path
         preset = load_model(named) if named else None
         form = guard_form(preset) if preset else None
         if preset is None or (form is None and not given):
@@ -109,22 +124,23 @@ class _Choice:
         if form is None:
             raise _NotPossible(f"{preset.model} is no guard model whose verdicts can be read (Qwen3Guard-Gen, Llama-Guard-3)")
         if given:
-            where = {"base_url": self._args.guard_url, "served_model": None, "tokenizer": None, "api": "auto"}
-            self._guard.args = argparse.Namespace(**vars(self._args) | where)
-        self._check_fit(preset, self._guard.args.base_url)
+            self._guard.model = replace(
+                self._guard.model, base_url=self._options.guard_url, served_model=None, tokenizer=None, api="auto"
+            )
+        self._check_fit(preset, self._guard.model)
         self._guard.preset, self._guard.taggers = preset, {name: preset.model}
 
     def _add_reward(self, name: str) -> None:
-        model = self._args.reward_model
+        model = self._options.reward_model
         if not model:
             raise _NotPossible("no reward model given. Name one with --reward_model")
         if not self._first.get("response"):
             raise _NotPossible("it needs records with one `response`, and these have none")
         self._reward.taggers[name] = str(Path(model).name) if Path(model).is_dir() else model
-        self._reward.local[name] = _Late(lambda: reward_tagger(model, trust_remote_code=self._args.trust_remote_code))
+        self._reward.local[name] = _Late(lambda: reward_tagger(model, trust_remote_code=self._options.trust_remote_code))
 
-    def _check_fit(self, preset: ModelPreset, base_url: str | None) -> None:
-        if not base_url:
+    def _check_fit(self, preset: ModelPreset, model: ModelOptions) -> None:
+        if not model.base_url:
             try:
                 layout(preset, this_machine())
             except MagpieError as error:
@@ -132,7 +148,7 @@ class _Choice:
 
 
 class _Late:
-    """A tagger that is loaded when its first records come."""
+    """A tagger that is loaded when its first records arrive."""
 
     def __init__(self, load: Callable[[], LocalTagger]) -> None:
         self._load = cache(load)

@@ -1,4 +1,4 @@
-"""What a model thinks of problems that rules have cleaned: its verdict stands beside theirs, and decides nothing."""
+"""A model's opinion of problems that rules have cleaned: its verdict is recorded beside theirs, and decides nothing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from magpie.cleaning.clean import as_record, clean, raw_text
-from magpie.client.client import Completion
-from magpie.config.load import ModelPreset
+from magpie.client.replies import Completion
+from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import Session, Template
 from magpie.records.reading import read_rows
-from magpie.runs.run import Paths
+from magpie.runs.paths import Paths
 from magpie.tagging.missions import EMPTY, JUDGE
 from magpie.tagging.taggers import Asker
 
@@ -22,7 +22,7 @@ QUESTIONS = ("complete", "self_contained", "definite_answer")
 class ProblemJudge:
     """Cleans a record by rules, asks the model about what is left, and keeps or drops it as the rules say."""
 
-    def __init__(self, preset: ModelPreset, language: str | None) -> None:
+    def __init__(self, preset: ModelPreset, language: str) -> None:
         self._asker, self._model, self._language = Asker(preset), preset.model, language
 
     def try_template(self, template: Template) -> None:
@@ -34,8 +34,8 @@ class ProblemJudge:
         index, record = item
         cleaned = clean(raw_text(record), language=self._language)
         completions: list[Completion] = []
-        said = await self._asker.ask(session, JUDGE, cleaned.text, completions) if cleaned.drop_reason != "empty" else EMPTY
-        verdict = {"failure": said} if isinstance(said, str) else {**said, "model": self._model}
+        result = await self._asker.ask(session, JUDGE, cleaned.text, completions) if cleaned.drop_reason != "empty" else EMPTY
+        verdict = {"failure": result} if isinstance(result, str) else {**result, "model": self._model}
         row = as_record(record, cleaned) | {"judge_verdict": verdict}
         if cleaned.drop_reason:
             session.drop(index, row, cleaned.drop_reason, completions=completions)
@@ -44,11 +44,11 @@ class ProblemJudge:
 
 
 def agreement_rows(paths: Paths) -> list[tuple[str, str]]:
-    """Return how rules and judge agree, as rows of the summary."""
-    return [(f"judge on {name}", _said(path)) for name, path in (("kept", paths.output), ("dropped", paths.dropped))]
+    """Return the agreement of rules and judge, as rows of the summary."""
+    return [(f"judge on {name}", _counts(path)) for name, path in (("kept", paths.output), ("dropped", paths.dropped))]
 
 
-def _said(path: Path) -> str:
+def _counts(path: Path) -> str:
     counts = Counter(kind for verdict in _verdicts(path) for kind in _kinds(verdict))
     return ", ".join(f"{kind} {count:,}" for kind, count in counts.most_common()) or "nothing"
 

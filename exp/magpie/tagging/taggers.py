@@ -1,4 +1,4 @@
-"""Who tags: a language model or a guard model through the server, or something that needs no server."""
+"""Taggers: a language model or a guard model behind the server, or something that needs no server."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from magpie.client.chat_prompt import Prompt
-from magpie.client.client import Completion, Refused
+from magpie.client.replies import Completion, Refused
 from magpie.common.console import printable
-from magpie.config.load import ModelPreset, load_tag_prompts
+from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import Session
+from magpie.tagging.config import load_tag_prompts
 from magpie.tagging.guard_models import FORMS, MAX_TOKENS, guard_form
-from magpie.tagging.missions import CUT, EMPTY, MISSIONS, Mission, question, read_answer, with_tags
+from magpie.tagging.missions import CUT, EMPTY, MISSIONS, Mission, question, read_tags, with_tags
 from magpie.text.reasoning import machine_readable
 
 Result = dict[str, Any] | str
 """A mission's tags, or the reason why there are none."""
 LocalTagger = Callable[[Sequence[dict[str, Any]]], list[Result]]
 ATTEMPTS, RETRY_TEMPERATURE = 3, 0.7
-"""An answer that cannot be read is asked for again, no longer greedily."""
+"""Requests per mission; an unreadable response is sampled afresh, no longer greedily."""
 SHORTEST_PROBLEM = 200
-"""Characters of a problem below which nothing can be told of it."""
+"""Characters of a problem below which it is not worth tagging."""
 DETAIL = 160
 
 
 @dataclass
 class Item:
-    """A record on its way: what its missions gave so far, and those that the server has still to do."""
+    """A record in progress: the results of its missions so far, and the missions left for the server (`asked`)."""
 
     index: int
     record: dict[str, Any]
@@ -40,15 +41,15 @@ class Item:
 
 
 class Asker:
-    """Asks a model about a problem under a mission's schema, and again if its answer cannot be read."""
+    """Asks a model about a problem under a mission's schema, and again if its response cannot be read."""
 
     def __init__(self, preset: ModelPreset) -> None:
         self._prompts, self._form = load_tag_prompts(), guard_form(preset)
-        self.again = 0
-        """Answers that could not be read and were asked for again."""
+        self.retries = 0
+        """Requests for a response in place of an unreadable one."""
 
     async def ask(self, session: Session, mission: Mission, problem: str, completions: list[Completion]) -> Result:
-        """Return what the model says, or why there is nothing; `completions` gets what it wrote."""
+        """Return the tags, or the reason why there are none; the model's completions are appended to `completions`."""
         prompt = self._prompt(session, mission, problem)
         if prompt is None:
             return "prompt_too_long"
@@ -56,7 +57,7 @@ class Asker:
         why = ""
         for attempt in range(ATTEMPTS):
             if attempt:
-                self.again += 1
+                self.retries += 1
                 settings["temperature"] = RETRY_TEMPERATURE
             try:
                 completion = await session.client.complete(prompt, settings)
@@ -71,17 +72,17 @@ class Asker:
         return why
 
     def _read(self, mission: Mission, text: str) -> dict[str, Any]:
-        return FORMS[self._form](text) if self._form else read_answer(mission, text)
+        return FORMS[self._form](text) if self._form else read_tags(mission, text)
 
     def _settings(self, session: Session, mission: Mission, prompt: Prompt) -> dict[str, Any]:
         if self._form:
-            return session.answer_to_read(prompt, MAX_TOKENS)
-        return session.answer_to_read(prompt, mission.most_tokens, mission.name, mission.schema)
+            return session.greedy_settings(prompt, MAX_TOKENS)
+        return session.greedy_settings(prompt, mission.most_tokens, mission.name, mission.schema)
 
     def _prompt(self, session: Session, mission: Mission, problem: str) -> Prompt | None:
-        """Return the prompt, the problem cut to what fits; None if nothing would be left of it."""
+        """Return the prompt, with the problem cut to what fits; None if too little of it would be left."""
         least = MAX_TOKENS if self._form else mission.least_tokens
-        problem = session.template.harmless(problem)
+        problem = session.template.escape_special_tokens(problem)
         most = self._prompts.most_characters
         while True:
             shown = problem if len(problem) <= most else problem[:most] + self._prompts.cut_note
@@ -96,15 +97,15 @@ class Asker:
 
 
 class ServerTagger:
-    """Does a record's missions through the server, all at once."""
+    """Does all missions of a record through the server, concurrently."""
 
     def __init__(self, preset: ModelPreset, taggers: dict[str, str]) -> None:
         self._taggers, self._asker = taggers, Asker(preset)
 
     @property
-    def again(self) -> int:
-        """Answers that could not be read and were asked for again."""
-        return self._asker.again
+    def retries(self) -> int:
+        """Requests for a response in place of an unreadable one."""
+        return self._asker.retries
 
     async def work(self, session: Session, item: Item) -> None:
         """Finish one record."""
@@ -134,7 +135,7 @@ def tag_languages(records: Sequence[dict[str, Any]]) -> list[Result]:
 
 
 def domain_tagger() -> LocalTagger:
-    """Return what tags the field of mathematics by the problems' embeddings."""
+    """Return a tagger of the domain by the problems' embeddings."""
     from magpie.domains.classifier import DomainTagger
 
     tagger = DomainTagger()
@@ -142,7 +143,7 @@ def domain_tagger() -> LocalTagger:
 
 
 def reward_tagger(model: str, *, trust_remote_code: bool) -> LocalTagger:
-    """Return what scores problem and response with a reward model; a record needs exactly one response."""
+    """Return a tagger that scores problem and response with a reward model; a record needs exactly one response."""
     from magpie.rewards.model import RewardModel
 
     scorer = RewardModel(model, trust_remote_code=trust_remote_code)
@@ -164,7 +165,7 @@ def _reward(score: float | None) -> Result:
 
 
 def tag_here(items: list[Item], missions: dict[str, LocalTagger], wanted: Callable[[str, dict[str, Any]], bool]) -> None:
-    """Do the missions that need no server, all the records of a batch at once."""
+    """Do the missions that need no server, each for the whole batch at once."""
     for name, tagger in missions.items():
         batch = [item for item in items if wanted(name, item.record) and name not in item.results]
         for item, result in zip(batch, tagger([item.record for item in batch]) if batch else [], strict=True):
@@ -172,6 +173,6 @@ def tag_here(items: list[Item], missions: dict[str, LocalTagger], wanted: Callab
 
 
 def tag_empty(item: Item, wanted: list[str]) -> None:
-    """Say of a record without a problem that nothing can be tagged."""
+    """Give each mission of a record without a problem its reason."""
     if not item.record["instruction"].strip():
         item.results |= dict.fromkeys(wanted, EMPTY)

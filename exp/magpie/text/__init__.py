@@ -1,1 +1,1 @@
-"""What a generated text alone tells: its chain of thought, loops, its language."""
+"""Properties of a generated text alone: its chain of thought, loops, its language."""

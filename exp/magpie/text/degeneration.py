@@ -1,4 +1,4 @@
-"""What can be told from a generated text alone: a loop, a sample that a wrong prefix would give."""
+"""Signs of a degenerate text: a loop, or a sample that a wrong prefix would give."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Collection
 from magpie.text.language import looks_english
 
 LOOP_WINDOW, LOOP_LENGTH, LOOP_REPEATS = 4000, 200, 6
-"""A loop: the text ends in at least 200 characters that repeat one unit at least 6 times; the last 4,000 are looked at."""
+"""A loop: the text ends in at least 200 characters that repeat one unit at least 6 times; only the last 4,000 are examined."""
 LOOP_SIGN = 30
-"""The last 30 characters of a loop stand in it before, one unit earlier: where they do not, there is none."""
+"""The last 30 characters of a loop also occur one unit earlier; where they do not, there is no loop."""
 LEAKED_TOKEN = re.compile(
     r"<\|[^|<>\s]{1,60}\|>|<｜[^｜<>]{1,60}｜>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</?s>|<begin_of_|<eot_id>|"
     r"^(?:user|assistant|system)\s*\n",
@@ -19,13 +19,13 @@ LEAKED_TOKEN = re.compile(
 
 
 def ends_in_loop(text: str, *, cut: bool = False) -> bool:
-    """Whether a text ends in the same unit again and again. Of a text that was `cut`, numbers in the unit may change."""
+    """Return whether a text ends in one unit repeated; in a text that was `cut`, numbers in the unit may change."""
     tail = text[-LOOP_WINDOW:]
     return _periodic(tail) or (cut and _periodic(re.sub(r"\d+", "0", tail)))
 
 
 def _periodic(text: str) -> bool:
-    """Whether an end of the text has at least `LOOP_LENGTH` characters and a period that fits `LOOP_REPEATS` times.
+    """Return whether an end of the text has at least `LOOP_LENGTH` characters and a period that fits `LOOP_REPEATS` times.
 
     The prefix function (Knuth, Morris, Pratt) of the reversed text gives the least period of every one of its ends.
     """
@@ -45,7 +45,7 @@ def _periodic(text: str) -> bool:
 
 
 def sample_defect(text: str, finish_reason: str, added_tokens: Collection[str]) -> str:
-    """Return what shows that a problem is junk (the mark of a wrong prefix), or an empty text."""
+    """Return the reason why a sample is junk, as a wrong prefix gives, or an empty text."""
     if not text.strip():
         return "empty"
     if LEAKED_TOKEN.search(text) or any(token in text for token in added_tokens if len(token) > 3):

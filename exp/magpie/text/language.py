@@ -8,7 +8,7 @@ from typing import Any
 
 FORMULA = re.compile(r"\$\$.{0,2000}?\$\$|\$[^$\n]{0,500}\$|\\\(.{0,500}?\\\)|\\\[.{0,2000}?\\\]|\\[a-zA-Z]+", re.DOTALL)
 FEWEST_WORDS, LEAST_ENGLISH = 20, 0.1
-"""Below 20 words outside formulas a detector of languages says little; above, under 0.1 is not English."""
+"""Below 20 words outside formulas a language detector is unreliable; above, under 0.1 is not English."""
 
 ENGLISH = frozenset(
     {
@@ -52,7 +52,7 @@ ENGLISH = frozenset(
     }
 )
 SURELY_ENGLISH = 0.15
-"""Words that no other language has as its own; so many of them need no detector, which is slow and errs on short texts."""
+"""Words of English alone; with so many of them no detector is needed, which is slow and errs on short texts."""
 NO_WORDS = "zxx"
 """ISO 639-2's code of a text without linguistic content: formulas alone."""
 LANGUAGE_CHARACTERS = 4000
@@ -63,11 +63,11 @@ LANGUAGES = (
     *("Swedish", "Romanian", "Danish", "Finnish", "Bulgarian", "Slovak", "Hebrew", "Thai", "Hindi", "Bengali", "Croatian"),
     "Bokmal",
 )
-"""What the tagging of languages chooses from: with all 75 of lingua's a problem of a few words is Latin, Ganda or Tagalog."""
+"""Languages that tagging chooses from: with all 75 of lingua's a problem of a few words is Latin, Ganda or Tagalog."""
 
 
 def looks_english(text: str) -> bool:
-    """Whether a text may be English: too few words to tell count as English."""
+    """Return whether a text may be English; with too few words to tell, it may."""
     words = FORMULA.sub(" ", text)
     letters = [c for c in words if c.isalpha()]
     if letters and sum(c.isascii() for c in letters) < 0.5 * len(letters):

@@ -26,6 +26,6 @@ def split_reasoning(text: str, *, forced_think: bool = False) -> tuple[str | Non
 
 
 def machine_readable(text: str) -> str:
-    """Return what a program is to read of a model's text: without its chain of thought, and out of a block of code."""
-    said = split_reasoning(text)[1] or ""
-    return said.removeprefix("```json").removeprefix("```").removesuffix("```").strip()
+    """Return the machine-readable part of a model's text: without its chain of thought and the fences of a code block."""
+    solution = split_reasoning(text)[1] or ""
+    return solution.removeprefix("```json").removeprefix("```").removesuffix("```").strip()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
-from magpie.config.load import load_answer_words
+from magpie.verification.config import load_answer_words
 from magpie.verification.extract import braced, trimmed
 
 LONGEST, DEEPEST = 1500, 15

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from magpie.config.load import load_difficulty_levels
+from magpie.verification.config import load_difficulty_levels
 from magpie.verification.pool import Judgement
 
 FEWEST_ANSWERS, FEWEST_TO_VERIFY, LEAST_AGREEMENT = 2, 3, 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from magpie.config.load import load_answer_words
+from magpie.verification.config import load_answer_words
 from magpie.verification.normalize import AND, TEXT
 
 WORD = re.compile(r"[a-zA-Z]+")

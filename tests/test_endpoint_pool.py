@@ -16,9 +16,12 @@ import pytest
 from conftest import program, rows
 from magpie.cli.flags import Parser, add_model
 from magpie.client import client as client_module
-from magpie.client import endpoints as endpoints_module
-from magpie.client.client import Client, Refused
-from magpie.client.endpoints import Connection, Endpoint, addresses, listed
+from magpie.client import endpoint as endpoint_module
+from magpie.client import pool as pool_module
+from magpie.client.address_files import Connection, parse_addresses, read_addresses
+from magpie.client.client import Client
+from magpie.client.endpoint import Endpoint
+from magpie.client.replies import Refused
 from magpie.common.console import MagpieError
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 from test_client import at_last
@@ -26,16 +29,16 @@ from test_client import at_last
 SAMPLING = {"temperature": 0.5, "max_tokens": 7}
 
 
-PROBE_SECONDS = endpoints_module.PROBE_SECONDS
+BACK_OFF_SECONDS = endpoint_module.BACK_OFF_SECONDS
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that a client waits for takes a twenty-fifth of its time."""
-    monkeypatch.setattr(client_module, "_pause", lambda state: 0.01)
-    monkeypatch.setattr(client_module, "AGAIN_SECONDS", client_module.AGAIN_SECONDS / 25)
-    for name in ("FOLLOW_SECONDS", "PROBE_SECONDS"):
-        monkeypatch.setattr(endpoints_module, name, getattr(endpoints_module, name) / 25)
+    monkeypatch.setattr(client_module, "_pause", lambda attempts, error: 0.01)
+    waits = (client_module, "NO_SERVER_SECONDS"), (pool_module, "POLL_SECONDS"), (endpoint_module, "BACK_OFF_SECONDS")
+    for module, name in waits:
+        monkeypatch.setattr(module, name, getattr(module, name) / 25)
 
 
 def ask_all(
@@ -92,7 +95,7 @@ def of_file(file: Path) -> Connection:
 )
 def test_a_file_lists_one_url_a_line(tmp_path: Path, text: str, urls: list[str]) -> None:
     (tmp_path / "servers").write_text(text)
-    assert listed(tmp_path / "servers") == urls
+    assert read_addresses(tmp_path / "servers") == urls
 
 
 def test_urls_and_files_may_be_given_together_and_several_times(tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_urls_and_files_may_be_given_together_and_several_times(tmp_path: Path) 
     parser = Parser("")
     add_model(parser)
     args = parser.parse_args(["--model_path", "m", "--base_url", "http://a:1/v1,http://c:1/v1/", "--base_url", f"@{file}"])
-    assert addresses(args.base_url) == (["http://a:1/v1", "http://c:1/v1"], (file,))
+    assert parse_addresses(args.base_url) == (["http://a:1/v1", "http://c:1/v1"], (file,))
 
 
 def test_the_flag_takes_the_place_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +118,7 @@ def test_the_flag_takes_the_place_of_the_environment(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("text", ["@/nowhere/servers", "http://me:secret@host/v1"])
 def test_an_address_that_cannot_be_used_is_refused_without_repeating_a_password(text: str) -> None:
     with pytest.raises(MagpieError) as error:
-        addresses(text)
+        parse_addresses(text)
     assert "--base_url" in str(error.value) and "secret" not in str(error.value)
 
 
@@ -140,7 +143,7 @@ def test_a_replica_that_is_added_to_the_file_gets_work_and_one_that_is_taken_out
             file.write_text(f"{one.url}\n{two.url}\n")
             wait_for(lambda: len(two.history) > 5 and one.in_flight + two.in_flight > 4)  # more at a time than one takes
             file.write_text(f"{two.url}\n")
-            wait_for(lambda: f"{one.url} is not listed any more" in caplog.text)
+            wait_for(lambda: f"{one.url} is no longer listed" in caplog.text)
             more = len(two.history) + 50  # so that what was on its way to the other one has come
             wait_for(lambda: len(two.history) >= more and one.in_flight == 0)
             left.append(len(one.history))
@@ -159,7 +162,7 @@ def test_a_server_that_is_listed_again_gets_work_again(tmp_path: Path, caplog: p
 
         def take_out_and_add() -> None:
             file.write_text(f"{two.url}\n")
-            wait_for(lambda: f"{one.url} is not listed any more" in caplog.text and one.in_flight == 0)
+            wait_for(lambda: f"{one.url} is no longer listed" in caplog.text and one.in_flight == 0)
             before = len(one.history)
             file.write_text(f"{one.url}\n{two.url}\n")
             wait_for(lambda: len(one.history) > before + 5)
@@ -229,11 +232,11 @@ def test_a_server_of_several_that_is_down_at_the_start_is_waited_for_and_used_wh
     ("newcomer", "why"),
     [
         (lambda: ScriptedServer(served=("other/model",)), "does not serve"),
-        (lambda: ScriptedServer(owned_by="somebody"), "is no vLLM server"),
-        (lambda: ScriptedServer(context=512), "tokens of context"),
+        (lambda: ScriptedServer(owned_by="somebody"), "is not a vLLM server"),
+        (lambda: ScriptedServer(context=512), "has a context of 512 tokens"),
     ],
 )
-def test_a_newcomer_that_cannot_do_the_work_is_left_out_and_said_so(
+def test_a_newcomer_that_cannot_do_the_work_is_excluded_and_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, newcomer: Callable[[], ScriptedServer], why: str
 ) -> None:
     file = tmp_path / "servers"
@@ -265,10 +268,10 @@ def test_equal_replicas_do_equal_work_and_the_run_says_what_each_did() -> None:
     with ScriptedServer(default=replies[0]) as one, ScriptedServer(default=replies[1]) as two:
         client = ask_all(Connection([one.url, two.url], "", lambda: ""), 160, window=8)
     assert abs(len(one.history) - len(two.history)) <= 24  # 15%
-    assert [share.split(" ")[0] for share in client.endpoints.shares()] == [f"{one.url}:", f"{two.url}:"]
+    assert [share.split(" ")[0] for share in client.pool.shares()] == [f"{one.url}:", f"{two.url}:"]
 
 
-def test_a_request_goes_where_the_fewest_are_outstanding() -> None:
+def test_a_request_goes_where_the_fewest_are_in_flight() -> None:
     all_are_there = at_last(lambda: len(one.history) + len(two.history) == 8)
     with ScriptedServer(default=Reply(hold=all_are_there)) as one, ScriptedServer(default=Reply(hold=all_are_there)) as two:
         ask_all(Connection([one.url, two.url], "", lambda: ""), 8, window=8)
@@ -279,7 +282,7 @@ def test_a_load_balancer_one_of_whose_servers_is_dead_loses_nothing_and_is_repor
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every other request gets the balancer's 502 at once."""
-    monkeypatch.setattr(endpoints_module, "PROBE_SECONDS", PROBE_SECONDS)  # what is down for less is not told
+    monkeypatch.setattr(endpoint_module, "BACK_OFF_SECONDS", BACK_OFF_SECONDS)  # what is down for less is not told
     turns = [Reply(502, b"no upstream") if number % 2 else Reply() for number in range(60)]
     caplog.set_level("INFO", logger="magpie")
     with ScriptedServer(*turns, default=Reply()) as balancer:
@@ -311,14 +314,14 @@ def test_a_window_that_a_rate_limit_closed_opens_for_all_that_wait() -> None:
 
 
 def test_a_burst_of_refusals_halves_the_window_once() -> None:
-    endpoint = Endpoint("http://a", most=64)
-    endpoint.outstanding = 64
+    endpoint = Endpoint("http://a", max_window=64)
+    endpoint.in_flight = 64
     sent = time.monotonic()
     for _ in range(8):
-        endpoint.too_many(sent)
-    assert endpoint.limit == 32
-    endpoint.too_many(time.monotonic())
-    assert endpoint.limit == 16
+        endpoint.rate_limited(sent)
+    assert endpoint.window == 32
+    endpoint.rate_limited(time.monotonic())
+    assert endpoint.window == 16
 
 
 def test_a_server_that_is_up_again_is_filled_at_once_and_not_with_one_request(caplog: pytest.LogCaptureFixture) -> None:
@@ -330,7 +333,7 @@ def test_a_server_that_is_up_again_is_filled_at_once_and_not_with_one_request(ca
             two.stop()
             wait_for(lambda: "is down" in caplog.text)
             one.default.hold = two.default.hold = lambda: bool(answers and answers.pop())
-            time.sleep(2 * endpoints_module.PROBE_SECONDS)  # now one is full, and all others wait
+            time.sleep(2 * endpoint_module.BACK_OFF_SECONDS)  # now one is full, and all others wait
             two.history.clear()
             two.model_calls.clear()
             two.start()

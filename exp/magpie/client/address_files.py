@@ -1,0 +1,104 @@
+"""Server addresses: the value of --base_url, and the files (`@FILE`) that list more and may change during a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from magpie.common.console import MagpieError, printable
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the servers.
+
+    Attributes:
+        urls: base URLs.
+        api_key: sent as a bearer token; empty: none is sent.
+        gone: returns why the servers are gone for good, or an empty string.
+        files: files that list more base URLs.
+    """
+
+    urls: list[str]
+    api_key: str
+    gone: Callable[[], str]
+    files: tuple[Path, ...] = ()
+
+
+def parse_addresses(base_url: str) -> tuple[list[str], tuple[Path, ...]]:
+    """Return the URLs in `--base_url`, which are separated by commas, and the files among them (`@FILE`).
+
+    Raises:
+        MagpieError: a URL holds a password, or a file cannot be read.
+    """
+    parts = [part.strip() for part in base_url.split(",") if part.strip()]
+    files = tuple(Path(part[1:]) for part in parts if part.startswith("@"))
+    for file in files:
+        read_addresses(file)
+    return list(dict.fromkeys(_checked_url(part) for part in parts if not part.startswith("@"))), files
+
+
+def read_addresses(file: Path) -> list[str]:
+    """Return the URLs in a file: one per line; `#` starts a comment.
+
+    Raises:
+        MagpieError: a URL holds a password, or the file cannot be read.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise MagpieError(
+            f"--base_url @{printable(str(file))}: {why}. The file must list the servers' URLs, one per line"
+        ) from error
+    urls = (line.partition("#")[0].strip() for line in lines)
+    return list(dict.fromkeys(_checked_url(url) for url in urls if url))
+
+
+def _checked_url(url: str) -> str:
+    """Return a base URL without a trailing slash."""
+    if "@" in url:
+        raise MagpieError("--base_url holds a user name or password. Put the key into MAGPIE_API_KEY instead")
+    return url.rstrip("/")
+
+
+class AddressFiles:
+    """Files of addresses that may be edited during a run."""
+
+    def __init__(self, files: tuple[Path, ...]) -> None:
+        self._files = files
+        self._read_stamps: dict[Path, tuple[int, int]] = {}
+        self._last_stamps: dict[Path, tuple[int, int]] = {}
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self._files))
+
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    def read(self) -> set[str]:
+        """Return the URLs in all files.
+
+        Raises:
+            MagpieError: a URL holds a password, or a file cannot be read.
+        """
+        self._read_stamps = self._last_stamps = self._stamps()
+        return {url for file in self._files for url in read_addresses(file)}
+
+    def have_changed(self) -> bool:
+        """Return whether they differ from what was read and are the same as at the last call: nobody is writing now."""
+        now = self._stamps()
+        settled = now == self._last_stamps
+        self._last_stamps = now
+        return settled and now != self._read_stamps
+
+    def _stamps(self) -> dict[Path, tuple[int, int]]:
+        """Return each file's modification time, in nanoseconds, and its size, in bytes."""
+        stamps = {}
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                status = file.stat()
+                stamps[file] = (status.st_mtime_ns, status.st_size)
+        return stamps

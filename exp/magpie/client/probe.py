@@ -1,0 +1,128 @@
+"""What a server is: asked before any work is sent to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from magpie.client.http_session import CONNECT_SECONDS, one_line
+from magpie.common.console import MagpieError, log, printable
+
+if TYPE_CHECKING:
+    import aiohttp
+
+Api = Literal["auto", "completions", "chat"]
+"""Which of OpenAI's interfaces to use; `auto`: completions, unless the server has chat completions only."""
+PROBE_TIMEOUT = 30.0
+NO_SUCH_ROUTE = (404, 405, 501)
+
+
+class Unreachable(Exception):
+    """No server answers at an address; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What a server can do.
+
+    Attributes:
+        chat: prompts go to it as messages (chat completions).
+        is_vllm: it is vLLM, and takes parameters that only vLLM knows.
+        context: tokens that the model takes, prompt and completion together; None: not known.
+    """
+
+    chat: bool
+    is_vllm: bool = False
+    context: int | None = None
+
+
+class _Model(msgspec.Struct):
+    id: str
+    owned_by: str | None = None
+    max_model_len: int | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+async def probe(http: aiohttp.ClientSession, url: str, model: str, api: Api) -> ServerInfo:
+    """Return what the server at a base URL can do with a model.
+
+    Raises:
+        Unreachable: no server answers.
+        MagpieError: the server cannot do the work.
+    """
+    where = f"{printable(url)}/models"
+    status, body = await _get(http, f"{url}/models")
+    if status in (401, 403):
+        raise MagpieError(f"{where} refuses the key (HTTP {status}). Put the right one into MAGPIE_API_KEY")
+    if status == 429 or status >= 500:
+        raise Unreachable(f"{where} answers HTTP {status}. Is the server behind it up?")
+    if status in NO_SUCH_ROUTE and api == "chat":
+        return ServerInfo(chat=True)  # a service need not list its models
+    found = _find_model(status, body, model, where)
+    is_vllm = found.owned_by == "vllm"
+    chat = api == "chat" or (api == "auto" and not is_vllm and await _has_only_chat(http, url))
+    return ServerInfo(chat, is_vllm and not chat, found.max_model_len)
+
+
+async def _get(http: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
+    """Return the status and the body of a page.
+
+    Raises:
+        Unreachable: no server answers.
+        MagpieError: it is not a URL.
+    """
+    import aiohttp
+
+    try:
+        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT, sock_connect=CONNECT_SECONDS)
+        async with http.get(url, timeout=timeout) as response:
+            return response.status, await response.read()
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        base_url = printable(url.removesuffix("/models"))
+        raise MagpieError(f"'{base_url}' is not a URL. Give --base_url like http://host:8000/v1") from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unreachable(
+            f"no server answers at {printable(url)} ({one_line(error)}). "
+            "Check --base_url (MAGPIE_BASE_URL), and that the server is up"
+        ) from error
+
+
+def _find_model(status: int, body: bytes, name: str, where: str) -> _Model:
+    """Return a model from the list of those served.
+
+    Raises:
+        MagpieError: there is no such list, or the model is not in it.
+    """
+    try:
+        if status != 200:
+            raise msgspec.DecodeError(f"HTTP {status}")
+        models = msgspec.json.decode(body, type=_Models).data
+    except msgspec.DecodeError as error:
+        raise MagpieError(f"{where} is not an OpenAI-compatible server ({error}). --base_url usually ends in /v1") from error
+    served = {model.id: model for model in models}
+    if name not in served:
+        names = printable(", ".join(served) or "nothing", 300)
+        raise MagpieError(
+            f"{where} does not serve {name}, but {names}. Name one of those with --model_path, or with "
+            "--served_model if it is the same model under another name"
+        )
+    return served[name]
+
+
+async def _has_only_chat(http: aiohttp.ClientSession, url: str) -> bool:
+    """Return whether a server has no route for completions: one that has it rejects an empty request, not the route."""
+    import aiohttp
+
+    try:
+        async with http.post(f"{url}/completions", json={}) as response:
+            missing = response.status in NO_SUCH_ROUTE
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+    if missing:
+        log.info("%s has chat completions only", printable(url))
+    return missing

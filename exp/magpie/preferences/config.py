@@ -1,0 +1,32 @@
+"""Settings of preference pairs: `configs/pairs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from magpie.config.load import config_path, load
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class PairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of `configs/pairs`, which explains each setting; a strategy omits those that it does not use."""
+
+    longest_ratio: Annotated[float, msgspec.Meta(ge=1)]
+    least_votes: Annotated[int, msgspec.Meta(ge=2)] = 3
+    least_agreement: Share = 0.0
+    least_margin: Share = 0.0
+    least_reward_margin: float | None = None
+    chosen: Literal["reward", "shortest"] = "reward"
+    rejected: Literal["tempting", "least"] = "tempting"
+    rejected_by_vote: Literal["tempting", "least"] = "least"
+    rejected_without_answer: bool = False
+    longer_wins_limit: Share = 0.6
+
+
+def load_pair_settings(strategy: str, path: Path | None = None) -> PairSettings:
+    """Return the settings of a pair strategy, or of a file instead."""
+    return load(path or config_path("pairs", f"{strategy}.yaml"), PairSettings)

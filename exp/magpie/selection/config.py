@@ -1,0 +1,52 @@
+"""Filter presets: `configs/filters`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from magpie.common.console import MagpieError
+from magpie.config.load import config_path, load
+
+Operator = (
+    Literal["eq", "ne", "in", "not_in", "at_least", "at_most", "above", "below"]
+    | Literal["exists", "contains", "not_contains", "ends_with", "not_ends_with"]
+)
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rule of `configs/filters`: a condition on the records that are kept.
+
+    `field`: a key, a dotted path (`gen_response_configs.temperature`), or either with `|length` (characters of a text, entries
+    of a list) or `|count` (entries that are not null). `reason`: the `drop_reason` of the records that the rule drops.
+    `missing`: the action for a record without the field (or with null, unless `value` names null). `made_by`: the stage that
+    adds the field, named in the error for a missing one.
+    """
+
+    field: str
+    op: Operator
+    reason: str
+    missing: Literal["error", "drop", "keep"]
+    value: Any = msgspec.UNSET
+    made_by: str = ""
+
+
+class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of `configs/filters`: a record is kept if every rule holds, else dropped for the first that does not."""
+
+    rules: list[Rule]
+
+
+def load_filter(name: str) -> FilterPreset:
+    """Return the rules of a file, or of a preset by its name (`sft`).
+
+    Raises:
+        MagpieError: there is no such preset, or the file is wrong.
+    """
+    path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else config_path("filters", f"{name}.yaml")
+    if path.parent == config_path("filters") and not path.exists():
+        known = ", ".join(sorted(known.stem for known in path.parent.glob("*.yaml")))
+        raise MagpieError(f"no filter '{name}': give a file, or one of: {known}")
+    return load(path, FilterPreset)

@@ -1,0 +1,49 @@
+"""`configs/verify`: words and units of final answers, and the levels of measured difficulty."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import msgspec
+
+from magpie.common.console import MagpieError
+from magpie.config.load import config_path, load
+from magpie.records.schema import DIFFICULTIES
+
+
+class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`configs/verify/answers.yaml`: units, and words of answers by their meaning."""
+
+    units: list[list[str]]
+    nothing: list[str]
+    stop_words: list[str]
+    negations: list[str]
+    quantifiers: list[str]
+    narrowing: frozenset[str]
+    synonyms: dict[str, str]
+
+
+class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of `configs/verify/difficulty.yaml`: a label and its minimum pass rate."""
+
+    label: str
+    least: float
+
+
+@cache
+def load_answer_words() -> AnswerWords:
+    """Return the words and units of answers."""
+    return load(config_path("verify", "answers.yaml"), AnswerWords)
+
+
+@cache
+def load_difficulty_levels() -> list[DifficultyLevel]:
+    """Return the levels of measured difficulty, easiest first.
+
+    Raises:
+        MagpieError: a label is unknown.
+    """
+    levels = load(config_path("verify", "difficulty.yaml"), list[DifficultyLevel])
+    if unknown := [level.label for level in levels if level.label not in DIFFICULTIES]:
+        raise MagpieError(f"configs/verify/difficulty.yaml: no label {unknown[0]!r}; expected one of {', '.join(DIFFICULTIES)}")
+    return levels
