@@ -66,9 +66,6 @@ def main() -> None:
     args = parse_args()
     settings = settings_of(args.strategy, args.settings, rejected_without_answer=args.rejected_without_answer)
     maker = PairMaker(args.strategy, settings, wanted=args.pairs_per_problem, seed=args.seed, reasoning=args.reasoning)
-    if args.check and not args.input_file.exists():
-        log.info("the arguments are fine; there is no input yet")
-        return
     statistics = Statistics()
     arguments = {name: getattr(args, name) for name in ("strategy", "pairs_per_problem", "reasoning", "seed")}
 

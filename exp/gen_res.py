@@ -67,9 +67,6 @@ def main() -> None:
             preset.model,
             preset.answers_source,
         )
-    if args.check and not args.input_file.exists():
-        log.info("the arguments are fine; there is no input yet")
-        return
     suffix = "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
     arguments = {
         "model_path": preset.model,

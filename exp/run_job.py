@@ -27,7 +27,7 @@ from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
 from magpie.config.load import PROJECT
 from magpie.records.reading import stem_of
-from magpie.runs.jobs import main_files, problems_and_model
+from magpie.runs.jobs import main_files, model_of_file
 
 KINDS = ("main", "sft", "align")
 
@@ -39,7 +39,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--job", type=Path, metavar="FILE", help="a job.json: run what it says")
     group = parser.add_argument_group("for launchers")
     group.add_argument("--launcher", help="what the user has called (default: this program)")
-    group.add_argument("--default", action="append", default=[], metavar="NAME=VALUE", help="a setting where nothing else is said")
+    group.add_argument(
+        "--default", action="append", default=[], metavar="NAME=VALUE", help="a setting where nothing else is said"
+    )
     group.add_argument("--positional", help="settings that are taken by place, by spaces (default: the chain's)")
     group.add_argument("--file", action="store_true", help="the source is a file of problems, not a job")
     arguments = sys.argv[1:]
@@ -69,7 +71,9 @@ def saved(path: Path, kind: str | None) -> tuple[JobFile, Chain]:
 def asked_for(args: argparse.Namespace) -> tuple[JobFile, Chain]:
     """Return the chain that the launcher's arguments and the environment ask for, and the file that it is kept in."""
     launcher = args.launcher or sys.argv[0]
-    job, always, report, inputs = load_job(args.kind), {}, "", {}
+    job, report = load_job(args.kind), ""
+    always: dict[str, str] = {}
+    inputs: dict[str, Path] = {}
     settings = settings_of(
         job,
         args.kind,
@@ -111,9 +115,9 @@ def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, 
     if is_file:
         if given.is_dir():
             raise MagpieError(f"{given}: this is a folder. Name a file inside it, or use scripts/align.sh")
-        problems, model = problems_and_model(given)
+        model = model_of_file(given)
         stem = stem_of(given)
-        return model, {"problems": problems}, given.with_name(f"{stem}.job.json"), f"{stem}_report.html"
+        return model, {"problems": given}, given.with_name(f"{stem}.job.json"), f"{stem}_report.html"
     folder = given if given.is_dir() else data_folder(str(given))
     if not folder.is_dir():
         raise MagpieError(f"{folder}: no such folder. Name a job under data/, or its folder")

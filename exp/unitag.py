@@ -24,9 +24,9 @@ from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.generation.session import ModelOptions
 from magpie.records.reading import check_input
-from magpie.runs.stage import StageOptions
+from magpie.runs.stage import StageOptions, require_input
 from magpie.tagging.missions import MISSIONS
-from magpie.tagging.passes import TagRun
+from magpie.tagging.passes import SUFFIX, TagRun
 from magpie.tagging.planner import ALL, TagOptions, choose_passes
 
 
@@ -60,8 +60,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the stage."""
     args = parse_args()
-    summary = check_input(args.input_file, skip_malformed=args.skip_malformed)
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
+    require_input(options, SUFFIX)
+    summary = check_input(args.input_file, skip_malformed=args.skip_malformed)
     passes, left_out = choose_passes(flags.options_from(args, TagOptions), model)
     for name, why in left_out.items():
         log.info("left out: %s (%s)", name, why)

@@ -61,7 +61,9 @@ def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: li
         elif name not in places and name not in job.positional:
             parser.add_argument(f"--{name}", metavar=name.upper(), help=shown)
     found = vars(parser.parse_intermixed_args(arguments))
-    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items() if value is not None}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items() if value is not None
+    }
 
 
 def _switch(value: str) -> str:

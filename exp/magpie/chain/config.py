@@ -87,4 +87,6 @@ def load_job(kind: str) -> Job:
             msgspec.structs.replace(one, only=stage.only | one.only, unless=stage.unless | one.unless)
             for one in included.stages
         ]
+    if twice := settings.keys() & {stage.name for stage in stages}:
+        raise ValueError(f"configs/jobs/{kind}.yaml: {', '.join(twice)} is a setting and a stage")
     return msgspec.structs.replace(job, settings=settings, stages=stages, serve=common.serve)

@@ -28,6 +28,7 @@ from magpie.serving.run_command import end_tree
 PROGRAMS = PROJECT / "exp"
 ORPHAN_SECONDS = 60.0
 """How long the processes of a chain that was killed may take to end."""
+STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.2
 PR_SET_PDEATHSIG = 1
 
@@ -194,11 +195,11 @@ class Runner:
 
     # --- processes ---------------------------------------------------------------------------------------------------------
 
-    def _start(self, command: list[str], environment: Any) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str], environment: Any, **more: Any) -> subprocess.Popen[bytes]:
         fds = (self._lock.fileno(),) if self._lock else ()
         program, *arguments = command
         words = [sys.executable, str(PROGRAMS / program), *arguments]
-        return subprocess.Popen(words, env=environment, pass_fds=fds, preexec_fn=_end_with_parent)  # noqa: S603
+        return subprocess.Popen(words, env=environment, pass_fds=fds, preexec_fn=_end_with_parent, **more)  # noqa: S603
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         """Return the exit code, as a shell has it, of a process that ends with us."""
@@ -215,7 +216,9 @@ class Runner:
         file = logs / f"server-{os.getpid()}.url"
         environment = {"MAGPIE_API_KEY": os.environ.get("MAGPIE_API_KEY") or secrets.token_urlsafe(24)}
         words = [f"--log_dir={logs}", f"--url_file={file}", *_words(chain.serve, self._values())]
-        process = self._start(["serve.py", chain.settings["model"], *words], os.environ | environment)
+        # it serves for as long as `cat` reads from us, so it ends when we do, however that is
+        command = ["serve.py", chain.settings["model"], *words, "--", "cat"]
+        process = self._start(command, os.environ | environment, stdin=subprocess.PIPE)
         try:
             while not (urls := _urls(file)):
                 if process.poll() is not None:
@@ -225,6 +228,8 @@ class Runner:
             where = f"@{file.resolve()}" if several else urls[0]
             yield environment | {"MAGPIE_BASE_URL": where, "MAGPIE_SERVE_PID": str(process.pid)}
         finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=STOP_SECONDS)
             end_tree(process)
 
     @contextlib.contextmanager

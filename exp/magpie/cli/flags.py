@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from magpie.common import outcome
 from magpie.common.console import MagpieError
 from magpie.runs.shards import Shard
 
@@ -24,6 +25,12 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, doc: str) -> None:
         super().__init__(description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def parse_args(self, *given: Any, **more: Any) -> Any:
+        """Parse, and note where the outcome is to be written (`add_run`)."""
+        args = super().parse_args(*given, **more)
+        outcome.write_to(getattr(args, "result_file", None))
+        return args
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
@@ -147,6 +154,9 @@ def add_run(parser: Parser) -> None:
     group = parser.add_argument_group("run")
     switch(group, "--overwrite", "start afresh instead of resuming or refusing")
     switch(group, "--check", "check the arguments and the files, and stop before a model is needed")
+    group.add_argument(
+        "--result_file", type=Path, metavar="FILE", help="file for a line of JSON about the output (default: none)"
+    )
 
 
 def shard(text: str) -> Shard:

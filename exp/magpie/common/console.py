@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from magpie.common import outcome
+
 log = logging.getLogger("magpie")
 file_log = logging.getLogger("magpie-file")
 """Logger for the file of `MAGPIE_LOG` alone: the screen shows the same in another form."""
@@ -32,6 +34,10 @@ def again() -> str:
 
 class MagpieError(Exception):
     """An error that the user can fix: what happened, where, and what to do about it."""
+
+
+class NothingToDo(Exception):
+    """There is nothing to do; the message says why. Not an error."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -78,6 +84,11 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
     try:
         set_up_logging(program)
         code = main() or 0
+        outcome.write()
+    except NothingToDo as why:
+        log.info("%s", why)
+        outcome.write()
+        code = 0
     except MagpieError as error:
         log.error("error: %s", error)
         code = EXIT_ERROR

@@ -20,8 +20,15 @@ def write_to(path: Path | None) -> None:
 
 
 def note(output: Path, run_file: Path, status: str, rows: int | None = None) -> None:
-    """Note how far an output is: `fresh`, `stopped` or `complete`, then with its rows."""
-    _outputs[str(output)] = {"output": str(output), "run_file": str(run_file), "status": status, "rows": rows}
+    """Note how far an output was found: `fresh`, `stopped` or `complete`, then with its rows; several passes add up."""
+    if status != "complete" or str(output) not in _outputs:
+        _outputs[str(output)] = {"output": str(output), "run_file": str(run_file), "status": status, "rows": rows}
+
+
+def note_finished(output: Path, run_file: Path, rows: int) -> None:
+    """Note that an output has been made."""
+    _outputs.pop(str(output), None)
+    note(output, run_file, "complete", rows)
 
 
 def write() -> None:

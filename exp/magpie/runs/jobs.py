@@ -1,17 +1,11 @@
-"""A job's folder: its runs, its files, and the model that made them.
-
-`python -m magpie.runs.jobs SOURCE` prints what the launchers need to know, a line each: the model, the problems' file and, of
-a job, the file of its responses. SOURCE is the folder of a finished main job, or a file of problems, whose first record names
-the model (else that line is empty).
-"""
+"""A job's folder: its runs, its files, and the model that made them."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from magpie.common.console import MagpieError, run_program
+from magpie.common.console import MagpieError
 from magpie.records.reading import read_rows, stem_of
 from magpie.runs.run_file import ENDING, RunFile, read_run_file, readable_run_files
 from magpie.runs.shards import whole_of
@@ -107,14 +101,3 @@ def model_of_file(path: Path) -> str:
         if row.record is not None:
             return model_of(row.record)
     raise MagpieError(f"{path}: no usable record in it. Name a job, or a file with `instruction`")
-
-
-def main() -> None:
-    """Print the model and the files, a line each."""
-    source = Path(sys.argv[1])
-    lines = main_files(source) if source.is_dir() else (model_of_file(source), source)
-    print(*lines, sep="\n")
-
-
-if __name__ == "__main__":
-    run_program("jobs", main)

@@ -28,6 +28,7 @@ from typing import Any
 
 import msgspec
 
+from magpie.common import outcome
 from magpie.common.console import MagpieError, log
 from magpie.common.files import write_atomically
 from magpie.records.reading import encode
@@ -113,7 +114,7 @@ class Run:
     # --- before anything expensive -------------------------------------------------------------------------------
 
     def check(self, *, overwrite: bool = False) -> Progress:
-        """Return the state of an earlier run, without changing anything but making the output's folder.
+        """Return the state of an earlier run, without changing anything.
 
         Raises:
             MagpieError: the folder cannot be written to, or the files there are of another run.
@@ -123,8 +124,7 @@ class Run:
             if path.resolve() in self._input_files:
                 raise MagpieError(f"{path} is the input, and would be overwritten. Choose another --output_file")
         try:
-            paths.output.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=paths.output.parent).close()
+            tempfile.TemporaryFile(dir=next(one for one in paths.output.absolute().parents if one.exists())).close()
         except OSError as error:
             raise MagpieError(
                 f"cannot write into {paths.output.parent} ({error.strerror}). Choose another --output_file"
@@ -132,14 +132,18 @@ class Run:
         begun = paths.output.exists() or (paths.part.exists() and paths.part.stat().st_size > 0)
         require_unlocked(paths.part)
         if overwrite or not begun:
+            outcome.note(paths.output, paths.run, Progress.FRESH.value)
             return Progress.FRESH
-        differences = _differences(self._earlier_run_file(), self._identity)
+        earlier = self._earlier_run_file()
+        differences = _differences(earlier, self._identity)
         if differences:
             raise MagpieError(
                 f"{paths.output} belongs to a run with other settings: {'; '.join(differences)}. Use the same settings to go "
                 "on, another --output_file to keep both, or --overwrite to start afresh"
             )
-        return Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
+        progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
+        outcome.note(paths.output, paths.run, progress.value, earlier.counts.written if progress is Progress.COMPLETE else None)
+        return progress
 
     def _earlier_run_file(self) -> RunFile:
         path = self.paths.run
@@ -186,6 +190,8 @@ class Run:
         """Write into the run file that the session has ended, and how."""
         self._sessions[-1].ended = time.time()
         self._write_run_file(status)
+        if status == "complete":
+            outcome.note_finished(self.paths.output, self.paths.run, self.totals.written)
 
     def _load(self, part: PartFile) -> None:
         broken = sum(line is None or not self._load_line(line, offset) for offset, line in part.recover())

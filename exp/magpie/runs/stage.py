@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magpie.common.console import log
+from magpie.common import outcome
+from magpie.common.console import NothingToDo, log
 from magpie.common.progress import StageBar
 from magpie.records.reading import Decode, Row, check_input, checked_rows, fingerprint, read_rows, stem_of
 from magpie.runs.one_pass import Stream, open_stream
@@ -44,6 +45,14 @@ class StageOptions(RunOptions):
         return self.shard.path(whole) if self.shard else whole
 
 
+def require_input(options: StageOptions, suffix: str) -> None:
+    """End a check (--check) of a stage whose input is not there yet; the rest of its arguments is fine."""
+    if options.check and not options.input_file.exists():
+        output = options.output(suffix)
+        outcome.note(output, output.with_suffix(".run.json"), Progress.FRESH.value)
+        raise NothingToDo("the arguments are fine; there is no input yet")
+
+
 def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
     """Return whether there is work to do now; log why not: the output is complete, or only a check was asked for (--check)."""
     progress = run.check(overwrite=overwrite)
@@ -53,6 +62,7 @@ def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
     if check:
         log.info("the arguments are fine; output: %s (%s)", run.paths.output, progress.value)
         return False
+    run.paths.output.parent.mkdir(parents=True, exist_ok=True)
     return True
 
 
@@ -75,6 +85,7 @@ def open_run(
         inputs: flag → a further input file.
         required: the keys that every record must have.
     """
+    require_input(options, suffix)
     summary = check_input(options.input_file, skip_malformed=options.skip_malformed, required=required)
     files = {name: path for name, path in (inputs or {}).items() if path}
     prints = {"input_file": summary.fingerprint} | {name: fingerprint(path) for name, path in files.items()}
@@ -136,6 +147,7 @@ def stream_run(
     folder: Path | None = None,
 ) -> Run:
     """Return the run of a stage that is done in one pass; see `stream`. `folder` is its output instead of a file."""
+    require_input(options, suffix)
     files = {"input_file": options.input_file} | {name: path for name, path in (inputs or {}).items() if path}
     prints = {name: fingerprint(path) for name, path in files.items()}
     sources = tuple(files.values())

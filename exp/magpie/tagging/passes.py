@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from magpie.common import outcome
 from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
 from magpie.config.model_presets import ModelPreset
@@ -26,7 +27,7 @@ from magpie.runs.summary import show_summary
 from magpie.tagging.missions import MISSIONS, with_tags
 from magpie.tagging.taggers import Item, LocalTagger, ServerTagger, tag_empty, tag_here
 
-STAGE = "unitag.py"
+STAGE, SUFFIX = "unitag.py", "_tagged"
 BATCH = 64
 """Records per batch of a tagger on this machine while a server works on earlier ones."""
 BATCH_ALONE = 1024
@@ -53,6 +54,7 @@ class Earlier:
 
     done: dict[str, str] | None
     finished: bool = False
+    rows: int = 0
     stale_part: bool = False
     """The run that made the output was killed between its last two steps."""
 
@@ -67,7 +69,7 @@ def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
         return Earlier(None)
     finished = run.status == "complete"
     done = run.arguments["done_before"] | (run.arguments["tag_mission"] if finished else {})
-    return Earlier(done, finished, finished and paths.part.exists())
+    return Earlier(done, finished, run.counts.written, finished and paths.part.exists())
 
 
 class TagRun:
@@ -84,7 +86,7 @@ class TagRun:
     def __init__(self, each: Pass, options: StageOptions, summary: InputSummary, *, retag: bool, first: bool) -> None:
         self._pass, self._options, self._retag = each, options, retag
         self._overwrite = options.overwrite and first
-        output = options.output("_tagged")
+        output = options.output(SUFFIX)
         paths = Paths.beside(output)
         self._earlier = Earlier(None) if self._overwrite else earlier_passes(paths, summary.fingerprint)
         done = self._earlier.done or {}
@@ -103,7 +105,9 @@ class TagRun:
     def work(self) -> None:
         """Run the pass, unless its missions are in the output already."""
         if not self._missions:
-            log.info("%s has these already: %s", self.run.paths.output, ", ".join(self._pass.taggers))
+            paths = self.run.paths
+            log.info("%s has these already: %s", paths.output, ", ".join(self._pass.taggers))
+            outcome.note(paths.output, paths.run, "complete", self._earlier.rows)
             return
         adding = self._earlier.finished
         if not begins(self.run, overwrite=self._overwrite or adding, check=self._options.check):
