@@ -13,6 +13,7 @@ case ${1:-} in
 esac
 bash scripts/setup.sh --dev
 export PATH="$PWD/.venv/bin:$PATH"
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes import the same packages
 
 ruff format --check .
 ruff check .
