@@ -21,7 +21,7 @@ from pathlib import Path
 
 from magpie.chain.command_line import derived, new_name, resume_command, settings_of
 from magpie.chain.config import load_job
-from magpie.chain.job_file import Chain, JobFile, StageState
+from magpie.chain.job_file import JOB_FILE, Chain, JobFile, StageState
 from magpie.chain.runner import Runner
 from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
@@ -93,7 +93,7 @@ def asked_for(args: argparse.Namespace) -> tuple[JobFile, Chain]:
         name = settings["job_name"] or new_name(settings["model"])
         if "/" in name:
             raise MagpieError(f"JOB_NAME is {name}: it must have no slash. Choose another")
-        always, path = {"JOB_NAME": name}, data_folder(name) / "job.json"
+        always, path = {"JOB_NAME": name}, data_folder(name) / JOB_FILE
     file = JobFile(path)
     chain = Chain(
         kind=args.kind,
@@ -122,7 +122,7 @@ def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, 
     if not folder.is_dir():
         raise MagpieError(f"{folder}: no such folder. Name a job under data/, or its folder")
     model, problems, responses = main_files(folder)
-    return model, {"problems": problems, "responses": responses}, folder / "job.json", ""
+    return model, {"problems": problems, "responses": responses}, folder / JOB_FILE, ""
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from magpie.chain.config import Stage
+from magpie.chain.job_file import Chain, JobFile, StageState
 from magpie.common.console import MagpieError
 from magpie.config.load import PROJECT
 from magpie.reporting import watch as watching
@@ -34,11 +37,7 @@ def test_the_state_of_a_running_job_is_told_by_its_files(tmp_path: Path) -> None
             part.write(b'[5,"kept",0,')  # a line that is being written
         assert "4 of 10 records" in state.look()[0][1]
     lines, done = state.look()
-    assert not done and "not running here" in lines[1]
-    (tmp_path / "job.log").write_text("gen_res: interrupted (SIGINT). To go on, run the same command again\n\n")
-    assert state.look()[1]
-    (tmp_path / "job.log").write_text("going on\n")
-    assert not state.look()[1]
+    assert done and "not running here" in lines[1]
 
 
 def test_every_answer_of_a_record_counts_at_once(tmp_path: Path) -> None:
@@ -72,26 +71,41 @@ def test_watching_ends_with_the_job(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "job.log").write_text("serve: loading the model\n")
+    stages = [StageState(stage=Stage(name="problems", program="gen_ins"))]
+    chain = Chain(kind="main", job="a", settings={}, stages=stages, status="running", command="bash it.sh")
+    file = JobFile(tmp_path / "job.json")
+    file.write(chain)
     slept: list[float] = []
+    with (tmp_path / "job.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        (tmp_path / "job.log").write_text("The job is done: here\n")
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            lock.close()
 
-    monkeypatch.setattr(watching.time, "sleep", sleep)
-    watch(tmp_path, 0.2)
+        monkeypatch.setattr(watching.time, "sleep", sleep)
+        watch(tmp_path, 0.2)
     assert slept == [0.2]
-    assert capsys.readouterr().out.count("job.log:") >= 2
+    out = capsys.readouterr().out
+    assert out.count("job.log:") == 2 and "main: stage 1 of 1, problems (gen_ins.py), waiting" in out
+    assert "main: killed. To resume: bash it.sh" in out
+    chain.status, chain.message = "failed", "gen_ins.py failed (exit code 2): see above"
+    file.write(chain)
+    assert any("main: gen_ins.py failed" in line for line in Watch(tmp_path).look()[0])
     with pytest.raises(MagpieError):
         watch(tmp_path / "nothing", 0.2)
 
 
 def test_watching_ends_with_ctrl_c_without_a_word(tmp_path: Path) -> None:
     (tmp_path / "job.log").write_text("serve: loading \x1b[31m\n")
+    JobFile(tmp_path / "job.json").write(Chain(kind="main", job="a", settings={}, status="running"))
+    lock = (tmp_path / "job.lock").open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     command = [sys.executable, str(PROJECT / "exp" / "report.py"), str(tmp_path), "--watch"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as running:
         assert running.stdout is not None and running.stderr is not None
         running.stdout.readline()
         running.send_signal(2)
         out, errors = running.communicate(timeout=120)
+    lock.close()
     assert (running.returncode, errors) == (0, "") and "\x1b" not in out

@@ -11,7 +11,9 @@ import msgspec
 from magpie.chain.config import Flags, Stage
 from magpie.common.console import MagpieError
 from magpie.common.files import write_atomically
+from magpie.runs.run_file import ENDING, RunFile, readable_run_files
 
+JOB_FILE = "job.json"
 Status = Literal["waiting", "running", "complete", "skipped", "failed", "stopped"]
 
 
@@ -64,7 +66,8 @@ class JobFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.folder = path, path.parent
-        self.chains: dict[str, Chain] = read_chains(path) or {}
+        found = read_chains(path)
+        self.chains: dict[str, Chain] = earlier_chains(path.parent) if found is None and path.name == JOB_FILE else found or {}
 
     def write(self, chain: Chain) -> None:
         """Write the file with this chain as it is now."""
@@ -80,6 +83,28 @@ class JobFile:
     def absolute(self, path: str) -> Path:
         """Return the path that is meant by one in the file."""
         return self.folder / path
+
+
+def earlier_chains(folder: Path) -> dict[str, Chain]:
+    """Return what the run files of a job tell that was made before there were job files: one chain of finished stages."""
+    runs = sorted(folder.glob(f"*{ENDING}"))
+    states = [
+        StageState(
+            stage=Stage(name=run.stem, program=run.stage.removesuffix(".py")),
+            status="complete",
+            outputs=[Output(output=_made(run), run_file=Path(run.path).name, rows=run.counts.written)],
+            seconds=run.seconds,
+        )
+        for run in readable_run_files(runs)
+        if run.status == "complete"
+    ]
+    if not states:
+        return {}
+    return {"earlier": Chain(kind="earlier", job=folder.resolve().name, settings={}, stages=states, status="complete")}
+
+
+def _made(run: RunFile) -> str:
+    return run.output.name if run.output.exists() else run.stem
 
 
 def read_chains(path: Path) -> dict[str, Chain] | None:

@@ -1,4 +1,4 @@
-"""The progress of a running job, read from its files alone: `.run.json`, `.part` and `job.log`."""
+"""The progress of a running job, read from its files alone: `job.json`, `.run.json`, `.part` and `job.log`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from magpie.chain.job_file import JOB_FILE, Chain, read_chains
 from magpie.common.console import MagpieError, printable
 from magpie.common.progress import duration, so_far, time_left
 from magpie.runs.jobs import run_files
@@ -14,9 +15,6 @@ from magpie.runs.part_file import PartLine, State, whole_lines
 from magpie.runs.run_file import RunFile
 from magpie.runs.shards import Shard
 
-ENDINGS = ("The job is done", "The data set is done", "The pairs are done", "No pair:", "No record passes the filter")
-"""The launchers' last lines in job.log."""
-STOPPED = (": interrupted (", ": error: ")
 LOG_BYTES = 8000
 
 
@@ -69,20 +67,21 @@ class Watch:
         self._parts: dict[str, Part] = {}
 
     def look(self) -> tuple[list[str], bool]:
-        """Return a line a stage and the log's last line, and whether it is done, or stopped."""
+        """Return a line per stage and chain and the log's last line, and whether nothing is running any more."""
+        path = self._folder / JOB_FILE
+        chains, running = read_chains(path) or {}, held(path.with_suffix(".lock"))
         try:
             runs = run_files(self._folder, skip_broken=True)
         except MagpieError:
-            if not self._folder.is_dir() or not (self._folder / "job.log").exists():
+            if not chains:
                 raise
             runs = []  # the model is being loaded
-        working = [run for run in runs if run.status != "complete"]
         lines = [self._state(run, runs) for run in runs]
+        lines += [printable(_chain_state(chain, running=running), 300) for chain in chains.values()]
         last = last_line(self._folder)
         if last:
             lines.append(f"job.log: {printable(last, 160)}")
-        ended = any(ending in last for ending in (*ENDINGS, *STOPPED))
-        return lines, not any(held(_part(run)) for run in working) and (ended or not (last or working))
+        return lines, not running and not any(held(_part(run)) for run in runs if run.status != "complete")
 
     def _state(self, run: RunFile, runs: list[RunFile]) -> str:
         name = f"{run.stage:<18} {run.stem}"
@@ -102,6 +101,16 @@ class Watch:
             state.append(f"{part.tokens / seconds:,.0f} tokens/s")
         state.append(f"{duration(seconds)} gone" if held(path) else f"not running here, last written {duration(since)} ago")
         return printable(f"{name}: {', '.join(state)}")
+
+
+def _chain_state(chain: Chain, *, running: bool) -> str:
+    if chain.status == "running" and not running:
+        return f"{chain.kind}: killed. To resume: {chain.command}"
+    if chain.status != "running" or not chain.stages:
+        return f"{chain.kind}: {chain.message or chain.status}"
+    at = next((n for n, state in enumerate(chain.stages, 1) if state.status in ("waiting", "running")), len(chain.stages))
+    state = chain.stages[at - 1]
+    return f"{chain.kind}: stage {at} of {len(chain.stages)}, {state.stage.name} ({state.stage.program}.py), {state.status}"
 
 
 def _part(run: RunFile) -> Path:

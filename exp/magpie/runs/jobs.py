@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError
-from magpie.records.reading import read_rows, stem_of
+from magpie.records.reading import fingerprint, read_rows, stem_of
 from magpie.runs.run_file import ENDING, RunFile, read_run_file, readable_run_files
 from magpie.runs.shards import whole_of
 
@@ -79,9 +79,10 @@ def main_files(folder: Path) -> tuple[str, Path, Path]:
             f"{folder}: {len(answered)} files of responses (…_res.jsonl) are in it, and one is needed. Finish the main job"
         )
     [(responses, run)] = answered.items()
-    problems = responses.with_name(f"{stem_of(responses).removesuffix('_res')}.jsonl")
-    if not problems.exists():
-        raise MagpieError(f"{problems}: the problems of {responses.name} are gone. Put them back, or name another job")
+    made = (path for path in finished(folder) if stem_of(responses).startswith(stem_of(path)) and path != responses)
+    problems = next((path for path in made if fingerprint(path) == run.inputs.get("input_file")), None)
+    if problems is None:
+        raise MagpieError(f"{folder}: the problems of {responses.name} are gone. Put them back, or name another job")
     return run.arguments["model_path"], problems, responses
 
 
