@@ -114,32 +114,6 @@ def test_a_main_job_ends_with_pairs_or_says_why_there_are_none(tmp_path: Path, s
     assert (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "says"),
-    [
-        ("align", [], "name a job first"),
-        ("align", ["--strategy", "verified"], "name a job first"),
-        ("align", ["no-such-job"], "no such folder"),
-        ("magpie_po", ["nothing.jsonl"], "no such file"),
-        ("magpie_po", ["FOLDER"], "this is a folder"),
-        ("magpie_po", ["FILE"], "--model"),
-        ("magpie_po", ["FILE", "--model", "smollm2", "--num_responses", "1"], "--num_responses"),
-        ("magpie_po", ["FILE", "--model", "smollm2", "--strategy", "reward"], "--reward_model"),
-        ("magpie_po", ["FILE", "--model", "smollm2", "--strategy", "best"], "--strategy"),
-        ("magpie_po", ["FILE", "--model", "smollm2", "--temperature", "3"], "--temperature"),
-        ("magpie_po", ["FILE", "--model", "smollm2", "--pairs"], "--pairs needs a value"),
-        ("magpie_po", ["FILE", "--models", "smollm2"], "unknown argument --models"),
-    ],
-)
-def test_bad_settings_end_before_a_model_is_loaded(name: str, arguments: list[str], says: str, tmp_path: Path) -> None:
-    file = tmp_path / "x.jsonl"
-    file.write_bytes(b'{"instruction":"1 + 1?"}\n')
-    given = [{"FILE": file, "FOLDER": tmp_path}.get(word, word) for word in arguments]
-    done = script(name, *given)
-    assert done.returncode == 2 and says in done.stderr, done.stderr
-    assert not (tmp_path / "logs").exists() and not list(tmp_path.glob("x_*"))
-
-
 def test_which_model_answers_is_told_by_the_records(sums: Path, tmp_path: Path) -> None:
     assert model_of_file(sums) == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert model_of({"gen_response_configs": {"output_generator": "a"}, "gen_input_configs": {"input_generator": "b"}}) == "a"

@@ -60,33 +60,12 @@ def test_bad_settings_end_the_job_before_a_model_is_loaded(tmp_path):
         assert not (tmp_path / "job" / "logs").exists()
 
 
-def sft(*arguments):
-    command = ["bash", str(PROJECT / "scripts" / "sft.sh"), *map(str, arguments)]
-    return subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=120)
-
-
-def test_a_data_set_is_refused_without_a_finished_job(tmp_path):
-    for arguments, word in [
-        ([], "name a job"),
-        (["--votes", "4"], "name a job"),
-        ([tmp_path, "--votes"], "needs a value"),
-        ([tmp_path, "--votes", "0"], "--votes 0"),
-        ([tmp_path, "--voices", "4"], "--voices"),
-        ([tmp_path], "this folder is not a job"),
-        ([tmp_path / "none"], "no such folder"),
-    ]:
-        done = sft(*arguments)
-        assert done.returncode == 2, done.stderr
-        assert word in done.stderr and "Traceback" not in done.stderr
-        assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("given", ["", "/somewhere/python3.12"])
 def test_launchers_leave_the_interpreter_that_the_set_up_is_to_use_to_the_user(given: str) -> None:
     """In a fresh clone there is no .venv yet: the set-up must not be pointed at its Python."""
     env = {name: value for name, value in clean_environment().items() if name != "PYTHON"} | (
         {"PYTHON": given} if given else {}
     )
-    script = f"source {PROJECT}/scripts/lib/common.sh; env | grep ^PYTHON= || :"
+    script = f"source {PROJECT}/scripts/lib/launcher.sh; env | grep ^PYTHON= || :"
     done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (f"PYTHON={given}" if given else "")
