@@ -91,7 +91,7 @@ def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
     def decide(machine: Machine) -> Layout:
         return layout(preset, machine, wanted)
 
-    cluster = {"decide": decide, "ray": args.ray, "max_restarts": args.max_restarts}
+    cluster = {"choose_layout": decide, "ray": args.ray, "max_restarts": args.max_restarts}
     with Replicas(
         args.replicas, make, list_file=args.url_file or log_dir / f"servers-{os.getpid()}.txt", api_key=key, **cluster
     ) as servers:

@@ -1,1 +1,1 @@
-"""What this machine can run; needs nothing but the standard library until it looks at models."""
+"""A diagnosis of this machine; needs only the standard library until it looks at models."""

@@ -58,7 +58,7 @@ def check_set_up(
         text = f"the set-up installs {len(wanted)} packages of the {kind} set, {SET_GB[kind]} GB, into .venv"
         yield Finding("problem", "set-up", f"nothing is installed yet; {text}", SET_UP)
         return
-    if mark and mark != kind:  # the set-up keeps what is there, unless it is told otherwise
+    if mark and mark != kind:  # the set-up keeps what is there, unless MAGPIE_SET says otherwise
         text = f".venv has the {mark} set"
         if kind == "gpu":
             yield Finding("problem", "set-up", f"{text}, which does not use this machine's GPU", f"MAGPIE_SET=gpu {SET_UP}")

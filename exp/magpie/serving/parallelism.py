@@ -46,7 +46,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a model is split. `requests`: requests of full length that the KV cache of one copy holds; None: unknown."""
+    """The split of a model. `requests`: requests of full length that the KV cache of one copy holds; None: unknown."""
 
     tensor_parallel: int = 1
     pipeline_parallel: int = 1

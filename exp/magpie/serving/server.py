@@ -92,7 +92,7 @@ class Server:
 
     @property
     def headless(self) -> bool:
-        """Whether this is one part of a model that another node serves."""
+        """True for one part of a model that another node serves."""
         return bool(self._layout_flags.get("headless"))
 
     @property
