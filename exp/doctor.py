@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from magpie.common.console import run_program
-from magpie.doctor import PROJECT, diagnose
+from magpie.doctor.diagnose import PROJECT, diagnose
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -51,7 +51,7 @@ def main() -> int:
     for finding in diagnose():
         problems += finding.state == "problem"
         if finding.remedy or not args.problems:
-            print(finding.words, flush=True)
+            print(finding, flush=True)
     print(f"{problems or 'no'} problem{'' if problems == 1 else 's'}")
     return int(problems > 0)
 

@@ -19,7 +19,7 @@ from typing import Any
 from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
-from magpie.compute.executors import workers_at
+from magpie.compute.executors import executor_at
 from magpie.compute.index_folder import IndexFolder
 from magpie.runs.one_pass import Stream
 from magpie.runs.run import Run
@@ -110,15 +110,15 @@ def main() -> None:
         return
     folder = IndexFolder.open(args.index, args.embedding_model) if args.index else None
     cache = args.cache or runs[0][1].paths.output.with_name("embeddings.sqlite")
-    with workers_at(args.ray) as workers:
+    with executor_at(args.ray) as executor:
         compared = compare_files(
             args.input_file,
             args.against,
-            Embedder(args.embedding_model, cache=cache, device=args.device, workers=workers),
+            Embedder(args.embedding_model, cache=cache, device=args.device, executor=executor),
             folder,
             distance=args.distance_threshold,
             skip_malformed=args.skip_malformed,
-            workers=workers,
+            workers=executor,
         )
     if folder:
         folder.extend(*compared.new(), args.embedding_model)

@@ -21,7 +21,7 @@ from typing import Any
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
 from magpie.common.progress import StageBar
-from magpie.compute.executors import MODEL_CORES, Workers, workers_at
+from magpie.compute.executors import MODEL_CORES, Executor, executor_at
 from magpie.rewards.base import REDUCTIONS, Conversation
 from magpie.rewards.model import RewardModel, Scored, chosen_rewards, conversation, scores_of
 from magpie.runs.run import Run
@@ -80,7 +80,7 @@ def windows(run: Run, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[li
 
 
 def scored(
-    rows: Iterator[list[Item]], models: list[RewardModel], combine: str, device: str | None, workers: Workers
+    rows: Iterator[list[Item]], models: list[RewardModel], combine: str, device: str | None, executor: Executor
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each record with its rewards."""
     held: dict[int, list[Item]] = {}
@@ -91,7 +91,7 @@ def scored(
             yield [conversation(record["instruction"], each) for _, record, responses in window for each in responses]
 
     work = partial(scores_of, models)
-    for number, found in workers.map(work, turns(), cores=MODEL_CORES, gpu=device != "cpu"):
+    for number, found in executor.map(work, turns(), cores=MODEL_CORES, gpu=device != "cpu"):
         yield from rewarded(held.pop(number), found, combine)
 
 
@@ -127,10 +127,10 @@ def main() -> None:
     if args.ray and any(served) and not all(served):
         raise MagpieError("on a Ray cluster the reward models are folders and hub ids, or all are URLs. Leave out one kind")
     unscored = 0
-    with workers_at(None if all(served) else args.ray) as workers, run.session(overwrite=args.overwrite):
+    with executor_at(None if all(served) else args.ray) as executor, run.session(overwrite=args.overwrite):
         with StageBar("rewards", run.rows, run.closed) as bar:
             rows = windows(run, open_rows(run, args.input_file))
-            for index, record in scored(rows, models, args.combine, args.device, workers):
+            for index, record in scored(rows, models, args.combine, args.device, executor):
                 unscored += record["rewards"].count(None)
                 run.keep(index, record)
                 bar.update(closed=1, dropped=run.totals.dropped.total())

@@ -85,13 +85,13 @@ def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
 
     def make(number: int, host: str, found: Layout | None) -> Server:
         found = found or layout(preset, this_machine(), wanted)
-        own = {"place": found.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
+        own = {"layout_flags": found.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
         return Server(preset, log_dir=log_dir.resolve(), **own, **settings)
 
     def decide(machine: Machine) -> Layout:
         return layout(preset, machine, wanted)
 
-    cluster = {"decide": decide, "ray": args.ray, "max_restarts": args.max_restarts}
+    cluster = {"choose_layout": decide, "ray": args.ray, "max_restarts": args.max_restarts}
     with Replicas(
         args.replicas, make, list_file=args.url_file or log_dir / f"servers-{os.getpid()}.txt", api_key=key, **cluster
     ) as servers:
@@ -115,7 +115,7 @@ def main() -> int:
         Server(
             preset,
             log_dir=args.log_dir or PROJECT / "data" / "serve_logs" / preset.name,
-            place=found.flags(args.node_rank, args.master_addr or "127.0.0.1"),
+            layout_flags=found.flags(args.node_rank, args.master_addr or "127.0.0.1"),
             extra_flags=args.engine_flags,
             seed=args.seed,
             replica=args.replica,

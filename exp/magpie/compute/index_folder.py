@@ -1,4 +1,4 @@
-"""Vectors of kept records in a folder, for later data sets to be compared with."""
+"""A folder of kept records and their vectors, with which later data sets are compared."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class IndexedRecord(msgspec.Struct, frozen=True):
-    """A record of an earlier run in an index folder."""
+    """A record of an earlier run."""
 
     id: str | int
     instruction: str
 
 
 class _Contents(msgspec.Struct, frozen=True):
-    """`index.json`: names the other files. It is written last, so a kill leaves the old state or the new one."""
+    """`index.json`, which names the other files. It is written last, so a kill leaves either the old state or the new one."""
 
     model: str
     rows: int
@@ -43,10 +43,10 @@ class IndexFolder:
 
     @classmethod
     def open(cls, path: Path, model: str) -> IndexFolder:
-        """Open a folder, or make a new one in memory where there is none.
+        """Open a folder, or return an empty index if there is none.
 
         Raises:
-            MagpieError: it belongs to another embedding model, or is no index.
+            MagpieError: it belongs to another embedding model, is no index, or is broken.
         """
         if not path.exists():
             return cls(path, [], None)

@@ -1,6 +1,6 @@
-"""Arrays that may be larger than the memory: beyond a limit they are in a file, whose pages the kernel can write out.
+"""Arrays that may be larger than main memory: above a limit they are memory-mapped, backed by an unlinked temporary file.
 
-The file has no name any more as soon as it is there, so it is gone with the process, however that ends.
+The file disappears with the process, however that ends.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 IN_MEMORY = 2 * 2**30
-"""Bytes of an array up to which it is in memory."""
+"""Bytes up to which an array is kept in memory."""
 ROWS_AT_ONCE = 65_536
 
 
-def room_for(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> np.ndarray:
-    """Return an array of zeros: in memory, or in a file in `folder` (by default where temporary files are).
+def zeros(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> np.ndarray:
+    """Return an array of zeros, in memory or memory-mapped.
+
+    Args:
+        shape: its shape.
+        dtype: its type.
+        folder: where the file of a large array goes (default: the folder of temporary files).
 
     Raises:
         OSError: the disk has no room for it.
@@ -32,7 +37,7 @@ def room_for(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> np.ndar
         return np.zeros(shape, dtype=dtype)
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
-            # a page that finds no place on the disk later would end the process without a word
+            # without this, a full disk would kill the process with SIGBUS later
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             error.filename = str(folder or tempfile.gettempdir())
@@ -40,7 +45,7 @@ def room_for(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> np.ndar
         return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
 
 
-def parts(count: int, size: int = ROWS_AT_ONCE) -> Iterator[slice]:
+def slices(count: int, size: int = ROWS_AT_ONCE) -> Iterator[slice]:
     """Yield slices that cover `count` rows."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

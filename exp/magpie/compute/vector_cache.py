@@ -1,4 +1,4 @@
-"""Embeddings that were computed before, in SQLite."""
+"""A cache of embeddings, in SQLite."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ if TYPE_CHECKING:
     import numpy as np
 BUSY_SECONDS = 60.0
 PAGE_BYTES = 16_384
-"""A page of the cache holds ten vectors of 384 numbers; with the usual 4,096 bytes each takes a page or more."""
+"""A page holds ten vectors of dimension 384; with the default of 4,096 bytes each takes a page or more."""
 
 
 class VectorCache:
-    """Vectors by key in an SQLite file (write-ahead log): for several processes, and no kill breaks it."""
+    """Vectors by key in an SQLite file with a write-ahead log: several processes may share it, and no kill breaks it."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._base = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._base.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; an old one keeps its own
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=NORMAL")
-            self._base.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+            self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._database.execute(f"PRAGMA page_size={PAGE_BYTES}")  # for a new file; an old one keeps its own
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
         except sqlite3.Error as error:
             raise MagpieError(f"{path}: not a usable cache of embeddings ({error}). Delete it, or name another file") from error
 
     def get(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
-        """Yield the vectors that are there, each with its key."""
+        """Yield the cached vectors among these keys, each with its key."""
         import numpy as np
 
         for start in range(0, len(keys), 500):  # SQLite's limit of parameters is 999 in old builds
             some = keys[start : start + 500]
-            query = f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})"  # noqa: S608 - only marks
-            for key, vector in self._base.execute(query, some):
+            query = f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})"  # noqa: S608 - only placeholders
+            for key, vector in self._database.execute(query, some):
                 yield key, np.frombuffer(vector, dtype=np.float32)
 
     def put(self, vectors: Iterable[tuple[bytes, np.ndarray]]) -> None:
-        """Keep vectors; one that another process has kept meanwhile stays."""
-        with self._base:
-            self._base.execute("BEGIN IMMEDIATE")
+        """Store vectors; one that another process has stored meanwhile stays."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
             rows = [(key, vector.tobytes()) for key, vector in vectors]
-            self._base.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+            self._database.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)

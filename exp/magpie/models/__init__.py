@@ -1,1 +1,1 @@
-"""What a model is before it is started: hardware, checkpoint files, tokenizer, chat template."""
+"""A model before it is started: hardware, checkpoint files, tokenizer, chat template."""

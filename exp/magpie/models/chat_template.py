@@ -1,7 +1,7 @@
 """Chat templates: the pre-query prefix, prompts as token ids, and what ends a turn.
 
-The pre-query prefix is derived from the model's own tokenizer: a user's message with a sentinel as its content is rendered, and
-what stands before the sentinel is the prefix. Two different sentinels must give the same frame.
+The pre-query prefix is derived from the model's own tokenizer: a user message whose content is a sentinel is rendered, and the
+text before the sentinel is the prefix. Two different sentinels must give the same frame.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from magpie.text.reasoning import CLOSE, OPEN
 
 SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
 DATE = "26 Jul 2024"
-"""Llama 3.1 and later put today's date into the prompt; their own template's example date keeps runs alike."""
+"""Llama 3.1 and later put today's date into the prompt; with the example date of their template runs are reproducible."""
 THINK_TAGS = (OPEN, CLOSE)
 MOST_CHARACTERS = 1_000_000
-"""Beside the messages themselves; real templates write some thousands at most."""
+"""Characters that a template may add to the messages; real ones add some thousands at most."""
 MOST_TOKENS = 1 << 31
 OTHER_TOKENIZER = "Use an instruct model's tokenizer (--tokenizer)"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A rendered user's turn around its content."""
+    """The rendered text before and after the content of a user's turn."""
 
     pre_query: str
     after: str
@@ -38,7 +38,7 @@ class ChatTemplate:
     """A model's tokenizer and chat template.
 
     Args:
-        preset: the model. A prefix in it that disagrees with the tokenizer at hand is an error.
+        preset: the model; a prefix in it that disagrees with the tokenizer is an error.
         tokenizer: a folder or hub id to load the tokenizer from, if not the model's own.
     """
 
@@ -47,7 +47,7 @@ class ChatTemplate:
         if tokenizer is None:
             require_model(preset)
         self._tokenizer = load_tokenizer(self.source)
-        self._eos = self._ends_of_sequence()  # broken files are refused before anything is written
+        self._eos = self._ends_of_sequence()  # refuses broken files before anything is written
         frame = self.frame()
         if preset.pre_query_template not in (None, frame.pre_query):
             raise MagpieError(
@@ -58,14 +58,14 @@ class ChatTemplate:
         if preset.assistant_prefix is not None and not frame.after.endswith(preset.assistant_prefix):
             raise MagpieError(
                 f"assistant_prefix of {preset.model} disagrees with the tokenizer at {self.source}: configured "
-                f"{preset.assistant_prefix!r}, the template's user turn goes on with {frame.after!r}"
+                f"{preset.assistant_prefix!r}, the template continues the user's turn with {frame.after!r}"
             )
 
     def frame(self, system: str | None = None) -> Frame:
-        """Return what the template puts before and after a user's words.
+        """Return the text that the template puts before and after a user's message.
 
         Raises:
-            MagpieError: the template changes with the words, repeats them, or refuses.
+            MagpieError: the template depends on the message, repeats it, or fails.
         """
         found = []
         for sentinel in SENTINELS:
@@ -97,21 +97,21 @@ class ChatTemplate:
             raise MagpieError(f"the chat template of {self.source} fails: {reason}. {remedy}") from error
 
     def encode(self, text: str) -> list[int]:
-        """Return token ids of a templated text: no second BOS is added."""
+        """Return the token ids of a templated text, without a second BOS."""
         return self._tokenizer.encode(text)
 
     def decode(self, ids: list[int]) -> str:
-        """Return the text of token ids; the tokens that end a turn are left out, every other one is shown."""
+        """Return the text of token ids without the tokens that end a turn; all other special tokens are included."""
         return self._tokenizer.decode([i for i in ids if i not in self._stop_set])
 
     def prompt(self, user: str, system: str | None = None, *, thinking: bool = True) -> list[int]:
-        """Return the token ids of one user's turn, up to where the assistant speaks (or, not `thinking`, answers)."""
+        """Return the token ids of a user's turn up to the assistant's; without `thinking` past an empty chain of thought."""
         text = self._render([*_system(system), {"role": "user", "content": user}])
         return self.encode(text if thinking else text + self._empty_thought)
 
     @cached_property
     def _empty_thought(self) -> str:
-        """What ends a chain of thought before it has begun, in the way of Qwen3's own template."""
+        """An empty chain of thought, as in Qwen3's own template."""
         if self.forced_think:
             return f"\n{CLOSE}\n\n"
         thinks = set(THINK_TAGS) <= set(self._tokenizer.added_tokens)
@@ -126,12 +126,12 @@ class ChatTemplate:
 
     @cached_property
     def forced_think(self) -> bool:
-        """Whether the template itself opens the chain of thought."""
+        """True if the template itself opens the chain of thought."""
         return self.frame().after.rstrip().endswith(THINK_TAGS[0])
 
     @cached_property
     def stop_token_ids(self) -> list[int]:
-        """Token ids that end what is written: the end of a turn, and what opens another."""
+        """The ids of the tokens that end a generation: those that end a turn or open another one."""
         frame = self.frame()
         marks = {
             i
@@ -150,17 +150,17 @@ class ChatTemplate:
 
     @cached_property
     def stop_strings(self) -> list[str]:
-        """The same marks as texts, for servers that do not know `stop_token_ids`; at most four, as OpenAI's API allows."""
+        """The same tokens as texts, for servers without `stop_token_ids`; at most four, as OpenAI's API allows."""
         ids = sorted(self.stop_token_ids, key=lambda i: (i not in self._eos, i))
         return [self._tokenizer.token(i) for i in ids[:4]]
 
     @cached_property
     def added_tokens(self) -> list[str]:
-        """Every token that was added to the vocabulary: none of them belongs into a problem."""
+        """The tokens added to the vocabulary, none of which belongs in a problem."""
         return [token for token in self._tokenizer.added_tokens if token.strip() and token not in THINK_TAGS]
 
     def ids_starting_with(self, openers: tuple[str, ...]) -> list[int]:
-        """Return the ids of all tokens whose text begins, white space aside, with one of the openers."""
+        """Return the ids of all tokens whose text, without leading white space, starts with one of the openers."""
         texts = self._tokenizer.decode_each(range(len(self._tokenizer)))
         return [i for i, text in enumerate(texts) if text.lstrip().startswith(openers)]
 

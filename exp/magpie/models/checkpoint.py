@@ -1,4 +1,4 @@
-"""A model's files, and the memory that it needs: told before anything is loaded."""
+"""The files of a model, and the memory that it needs, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from magpie.config.model_presets import ModelPreset
 from magpie.models.hardware import GB
 
 MEMORY_FACTOR = 1.1
-"""GPU memory in all for the weights, with room for a small KV cache and activations. A preset's own `memory_gb` goes first
+"""GPU memory per memory of the weights, with a small KV cache and activations. A preset's own `memory_gb` takes precedence
 (DeepSeek R1: 805 GB for 671 GB of weights, vLLM's recipe)."""
 QUANTISED = {"fp8": 0.52, "fp8_per_tensor": 0.52, "fp8_per_channel": 0.52, "fp8_per_block": 0.52, "mxfp8": 0.53}
-"""What the engine quantises bfloat16 weights to while it loads them (vLLM 0.32: `fp8` is `fp8_per_tensor`), and their size as a
-share of bfloat16's, with scales, and with embeddings as they were (a 30th of 70B). Left out: those for experts alone, and
-mxfp4, which only Blackwell computes in. All others need a checkpoint that is quantised already."""
+"""Formats to which the engine quantises bfloat16 weights while it loads them (vLLM 0.32: `fp8` is `fp8_per_tensor`), and their
+size as a share of bfloat16's, with scales and unquantised embeddings (a 30th of 70B). Left out: formats for experts alone, and
+mxfp4, which needs Blackwell. All others need a checkpoint that is quantised already."""
 
 PART = re.compile(r".+-\d+-of-(?P<of>\d+)\.(safetensors|bin)")
-"""A file of weights that stand in several: model-00001-of-000163.safetensors."""
+"""One of several files of weights: model-00001-of-000163.safetensors."""
 
 
 def require_model(preset: ModelPreset) -> None:
-    """Make sure that a model of the hub can be had, before anything is loaded.
+    """Check that a model of the hub is available, before anything is loaded.
 
     Raises:
-        MagpieError: there is none of this name, it is gated, or the hub cannot be reached.
+        MagpieError: the hub has no such model, it is gated, or the hub cannot be reached.
     """
     if Path(preset.path).is_dir():
         return
@@ -48,13 +48,13 @@ def require_model(preset: ModelPreset) -> None:
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise MagpieError(
-            f"{preset.path} is not on this machine, and the hub does not give it ({type(error).__name__}). Check the name and "
-            "the network, or give the folder of a copy"
+            f"{preset.path} is not on this machine, and the hub does not provide it ({type(error).__name__}). Check the name "
+            "and the network, or give the folder of a copy"
         ) from error
 
 
 def model_folder(preset: ModelPreset) -> Path | None:
-    """Return the folder of the model's own files: its path, or the hub's cache; None if they are not at hand."""
+    """Return the folder of the model's files: its path, or a folder of the hub's cache; None if it is not on this machine."""
     if Path(preset.path).is_dir():
         return Path(preset.path)
     from huggingface_hub import snapshot_download
@@ -67,9 +67,9 @@ def model_folder(preset: ModelPreset) -> Path | None:
 
 
 def is_complete(preset: ModelPreset) -> bool:
-    """Whether all of the model is at hand: its folder, or a copy in the hub's cache with its configuration and all its weights.
+    """Return whether the whole model is on this machine: its folder, or its configuration and weights in the hub's cache.
 
-    Programs that only look at a model leave its small files in the cache, so a folder there says little.
+    A folder in the cache is not enough: programs that only inspect a model leave its small files there.
     """
     folder = model_folder(preset)
     if folder is None or Path(preset.path).is_dir():
@@ -81,14 +81,18 @@ def is_complete(preset: ModelPreset) -> bool:
 
 
 def weights_gb(preset: ModelPreset) -> float | None:
-    """Return the weights' size from the model's own files where they are at hand, else from its preset; None: not known."""
+    """Return the size of the weights in GB, from the model's files if they are on this machine, else from its preset."""
     folder = model_folder(preset)
     sizes = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder else []
     return sum(sizes) / GB if sizes else preset.weights_gb
 
 
 def model_config(preset: ModelPreset) -> dict[str, Any]:
-    """Return the model's config.json where it is at hand."""
+    """Return the model's config.json; empty if it is not on this machine.
+
+    Raises:
+        MagpieError: it is broken.
+    """
     folder = model_folder(preset)
     path = folder / "config.json" if folder else None
     if path is None or not path.is_file():
@@ -100,7 +104,7 @@ def model_config(preset: ModelPreset) -> dict[str, Any]:
 
 
 def weights_gb_held(preset: ModelPreset, quantization: str | None) -> float | None:
-    """Return the weights' size as the engine holds them, in GB; None: not known."""
+    """Return the size of the weights in the engine, in GB; None: unknown."""
     weights = weights_gb(preset)
     quantised_already = preset.memory_gb is not None or "quantization_config" in model_config(preset)
     if weights and quantization and not quantised_already:
@@ -109,7 +113,7 @@ def weights_gb_held(preset: ModelPreset, quantization: str | None) -> float | No
 
 
 def needed_gb(preset: ModelPreset, quantization: str | None) -> float | None:
-    """Return the memory that a model needs, in GB; None: not known."""
+    """Return the memory that a model needs, in GB; None: unknown."""
     held = weights_gb_held(preset, quantization)
     if held is None:
         return preset.memory_gb

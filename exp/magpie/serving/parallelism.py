@@ -1,6 +1,6 @@
-"""How one model goes onto the GPUs of one node or of several: chosen from the memory that it needs, before it is loaded.
+"""The layout of one model on the GPUs of one node or several, chosen before it is loaded from the memory that it needs.
 
-Tensor parallel within a node, pipeline stages over nodes, experts spread where there are any; copies (data parallel) on
+Tensor parallelism within a node, pipeline stages across nodes, expert parallelism for mixtures of experts; data parallelism on
 request.
 """
 
@@ -20,18 +20,18 @@ CPU_CACHE_GB = 5.0
 BFLOAT16_SINCE = 8.0
 """The first CUDA compute capability with bfloat16 (Ampere)."""
 SHARE, LARGEST_SHARE = 0.92, 0.95
-"""Of a GPU's memory for the engine: vLLM 0.32's own default, and the most, where LEFT_GB are then left for all else."""
+"""Share of a GPU's memory for the engine: vLLM 0.32's own default, and the largest, if that leaves LEFT_GB for all else."""
 LEFT_GB = 4.0
 RESERVE_GB = 2.5
-"""A GPU's memory for activations, CUDA graphs and NCCL. An assumption: no large GPU was at hand to measure it on."""
+"""A GPU's memory for activations, CUDA graphs and NCCL. An assumption, not measured."""
 COMFORTABLE = 8
-"""Requests of full length at once, below which the engine gets a larger share of a GPU's memory, or more GPUs."""
+"""Requests of full length at once; with fewer the engine gets a larger share of a GPU's memory, or more GPUs."""
 RPC_PORT, RAY_PORT = 13345, 6379
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asks for; None: chosen. `nodes`: how many there are, each like this machine."""
+    """The user's settings; None: chosen here. `nodes`: nodes available, each like this machine."""
 
     tensor_parallel: int | None = None
     pipeline_parallel: int | None = None
@@ -46,7 +46,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a model are. `requests`: how many of full length the KV cache of one copy holds, if that is known."""
+    """The split of a model. `requests`: requests of full length that the KV cache of one copy holds; None: unknown."""
 
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
@@ -59,12 +59,12 @@ class Layout:
 
     @property
     def gpus(self) -> int:
-        """GPUs in all."""
+        """The total number of GPUs."""
         return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
 
     @property
     def commands(self) -> int:
-        """On how many nodes the engine itself is started: Ray starts it on the others."""
+        """The number of nodes on which the engine is started by hand: Ray starts it on the others."""
         return 1 if self.backend == "ray" else self.nodes
 
     def flags(self, node_rank: int = 0, master_addr: str = "127.0.0.1") -> dict[str, Any]:
@@ -75,25 +75,25 @@ class Layout:
         if self.expert_parallel:
             out["enable-expert-parallel"] = True
         if self.data_parallel > 1:
-            return out | {"data-parallel-size": self.data_parallel} | self._copies(node_rank, master_addr)
+            return out | {"data-parallel-size": self.data_parallel} | self._data_parallel_flags(node_rank, master_addr)
         if self.backend == "ray":
             out["distributed-executor-backend"] = "ray"
         elif self.nodes > 1:
             out |= {"nnodes": self.nodes, "node-rank": node_rank, "master-addr": master_addr, "headless": node_rank > 0}
         return out
 
-    def _copies(self, node_rank: int, master_addr: str) -> dict[str, Any]:
+    def _data_parallel_flags(self, node_rank: int, master_addr: str) -> dict[str, Any]:
         local = self.data_parallel // self.nodes
         if self.backend == "ray":
             return {"data-parallel-size-local": local, "data-parallel-backend": "ray"}
         if self.nodes == 1:
             return {}
-        place = {"data-parallel-size-local": local, "data-parallel-address": master_addr, "data-parallel-rpc-port": RPC_PORT}
-        return place | ({"data-parallel-start-rank": node_rank * local, "headless": True} if node_rank else {})
+        flags = {"data-parallel-size-local": local, "data-parallel-address": master_addr, "data-parallel-rpc-port": RPC_PORT}
+        return flags | ({"data-parallel-start-rank": node_rank * local, "headless": True} if node_rank else {})
 
 
 def architecture(preset: ModelPreset) -> Architecture:
-    """Return the model's shape from its own config.json where it is at hand, else from its preset."""
+    """Return the model's shape from its own config.json if that is on this machine, else from its preset."""
     config = model_config(preset)
     config = config | config.get("text_config", {})
     known = preset.architecture
@@ -102,7 +102,7 @@ def architecture(preset: ModelPreset) -> Architecture:
     heads = int(config["num_attention_heads"])
     size = config.get("head_dim") or int(config.get("hidden_size") or 0) // heads
     kv_heads, values = config.get("num_key_value_heads") or heads, 2 * size
-    if config.get("kv_lora_rank"):  # latent attention: one vector a token, the same for all heads
+    if config.get("kv_lora_rank"):  # latent attention: one vector per token, shared by all heads
         kv_heads, values = 1, config["kv_lora_rank"] + config["qk_rope_head_dim"]
     experts = next((config[name] for name in ("n_routed_experts", "num_experts", "num_local_experts") if config.get(name)), 0)
     return Architecture(
@@ -116,16 +116,19 @@ def architecture(preset: ModelPreset) -> Architecture:
 
 
 def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) -> Layout:
-    """Return how a model goes onto `wanted.nodes` machines like this one: as few nodes, then as few GPUs as it is at ease on.
+    """Return the layout of a model on up to `wanted.nodes` machines like this one.
+
+    It takes the fewest nodes, then the fewest GPUs, on which the KV cache holds COMFORTABLE requests; if there are none, the
+    layout that holds most.
 
     Raises:
-        MagpieError: it does not fit: what it needs, what was found, and the ways on. Or it cannot be quantised as asked.
+        MagpieError: it does not fit, or it cannot be quantised as asked.
     """
     wanted = wanted or Wanted()
     _check_quantization(preset, machine, wanted)
     needed = needed_gb(preset, wanted.quantization)
     if needed is None:
-        log.info("nothing tells how much memory %s needs; the engine will find out", preset.model)
+        log.info("the memory that %s needs is unknown; the engine will find out", preset.model)
     asked = {
         "quantization": wanted.quantization,
         "kv-cache-dtype": wanted.kv_cache_dtype,
@@ -136,13 +139,13 @@ def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) 
         return _without_gpus(preset, machine, wanted, needed, settings)
     if machine.gpus[0].capability < BFLOAT16_SINCE:
         settings["dtype"] = "half"
-    room = _Room(preset, min(gpu.memory_gb for gpu in machine.gpus), wanted, needed)
+    memory = _GpuMemory(preset, min(gpu.memory_gb for gpu in machine.gpus), wanted, needed)
     found: list[tuple[float, Layout]] = []
     for candidate in _candidates(preset, len(machine.gpus), wanted):
-        if room.share_of_weights(candidate) * (needed or 0.0) > room.gpu_gb:
+        if memory.share_of_weights(candidate) * (needed or 0.0) > memory.gpu_gb:
             continue
-        for share in room.shares:
-            requests = room.requests(candidate, share)
+        for share in memory.shares:
+            requests = memory.requests(candidate, share)
             raised = {"gpu-memory-utilization": share} if share != SHARE else {}
             made = replace(candidate, settings=settings | raised, requests=requests)
             if requests is None or requests >= COMFORTABLE:
@@ -152,25 +155,25 @@ def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) 
     if roomiest and most >= 1:
         return roomiest
     if most:
-        raise MagpieError(_no_room(preset, machine, wanted, int(most * (room.context or 0))))
+        raise MagpieError(_no_cache_room(preset, machine, wanted, int(most * (memory.context or 0))))
     raise MagpieError(_does_not_fit(preset, machine, wanted, needed))
 
 
 def described(gpus: int, memory_gib: float) -> Machine:
-    """Return a machine of so many GPUs with so much memory each, as makers count it (the 80 of an H100 are GiB)."""
+    """Return a machine of `gpus` GPUs with `memory_gib` GiB each, as makers count (an H100 has 80)."""
     return Machine((Gpu(f"GPU of {memory_gib:g} GB", memory_gib * 2**30 / GB, 9.0),) * gpus, 0.0)
 
 
 def _check_quantization(preset: ModelPreset, machine: Machine, wanted: Wanted) -> None:
-    """Refuse what the engine would stop at while it loads: weights that are quantised already, and any on a CPU.
+    """Check a requested quantisation before the engine would fail on it while it loads.
 
     Raises:
-        MagpieError: it would.
+        MagpieError: the weights are quantised already, or there is no GPU.
     """
     if not wanted.quantization:
         return
     own = model_config(preset).get("quantization_config", {}).get("quant_method")
-    own = own or ("fp8" if preset.memory_gb else None)  # R1's, where its config.json is not at hand
+    own = own or ("fp8" if preset.memory_gb else None)  # R1, if its config.json is not on this machine
     if own and own != wanted.quantization:
         raise MagpieError(
             f"{preset.model} is quantised already ({own}): the engine cannot make it {wanted.quantization}. Leave "
@@ -180,11 +183,11 @@ def _check_quantization(preset: ModelPreset, machine: Machine, wanted: Wanted) -
         raise MagpieError("--quantization needs a GPU: the CPU engine cannot quantise a model. Leave it out")
 
 
-# --- what is tried -----------------------------------------------------------------------------------------------------
+# --- candidates --------------------------------------------------------------------------------------------------------
 
 
 def _candidates(preset: ModelPreset, gpus: int, wanted: Wanted) -> Iterator[Layout]:
-    """Yield what can be tried, fewest nodes and GPUs first; attention heads must divide over the GPUs."""
+    """Yield possible layouts, fewest nodes and GPUs first; the GPUs of a stage must divide the attention heads."""
     shape = architecture(preset)
     given = wanted.tensor_parallel or preset.server.flags.get("tensor-parallel-size")
     sizes = [int(given)] if given else [size for size in range(1, gpus + 1) if shape.heads % size == 0]
@@ -211,7 +214,7 @@ def _without_gpus(
 ) -> Layout:
     if (needed or 0.0) > machine.memory_gb * wanted.nodes:
         raise MagpieError(_does_not_fit(preset, machine, wanted, needed))
-    # the CPU engine wants 0.92 of the main memory free unless told how much it may take, under the name of the GPU's flag
+    # the CPU engine claims 0.92 of main memory unless this flag, named after the GPU's, says less
     share = ((needed or 0.0) + CPU_CACHE_GB) / machine.memory_gb
     return Layout(
         tensor_parallel=wanted.tensor_parallel or 1,
@@ -224,11 +227,11 @@ def _without_gpus(
     )
 
 
-# --- what fits ---------------------------------------------------------------------------------------------------------
+# --- memory ------------------------------------------------------------------------------------------------------------
 
 
-class _Room:
-    """The memory of one GPU of `gpu_gb`, and what of it is left for the KV cache."""
+class _GpuMemory:
+    """The memory of one GPU, `gpu_gb` GB, and the part of it that is left for the KV cache."""
 
     def __init__(self, preset: ModelPreset, gpu_gb: float, wanted: Wanted, needed: float | None) -> None:
         self.gpu_gb, self._shape = gpu_gb, architecture(preset)
@@ -239,29 +242,30 @@ class _Room:
         larger = [LARGEST_SHARE] if (1 - LARGEST_SHARE) * gpu_gb >= LEFT_GB else []
         self.shares = [fixed] if fixed else [SHARE, *larger]
 
-    def share_of_weights(self, tried: Layout) -> float:
-        """Return how much of the weights one GPU holds: copies share nothing but the experts that are spread over them."""
-        spread = self._shape.expert_share if tried.expert_parallel else 0.0
-        copy = tried.tensor_parallel * tried.pipeline_parallel
-        return (1 - spread) / copy + spread / (copy * tried.data_parallel)
+    def share_of_weights(self, candidate: Layout) -> float:
+        """Return the share of the weights that one GPU holds; data-parallel copies share only spread experts."""
+        spread = self._shape.expert_share if candidate.expert_parallel else 0.0
+        copy = candidate.tensor_parallel * candidate.pipeline_parallel
+        return (1 - spread) / copy + spread / (copy * candidate.data_parallel)
 
-    def requests(self, tried: Layout, share: float) -> float | None:
-        """Return how many requests of full length the KV cache holds; None: the model's shape or context is not known."""
+    def requests(self, candidate: Layout, share: float) -> float | None:
+        """Return the number of requests of full length that the KV cache holds; None: unknown shape or context."""
         shape = self._shape
         if not (shape.layers and shape.kv_values and self.context):
             return None
-        heads = max(1.0, shape.kv_heads / tried.tensor_parallel)  # a head is not split: GPUs beyond their number hold copies
-        token = shape.layers / tried.pipeline_parallel * heads * shape.kv_values * self._value_bytes / GB
-        left = share * self.gpu_gb - RESERVE_GB - self._weights * self.share_of_weights(tried)
+        # a head is never split: GPUs beyond their number hold copies
+        heads = max(1.0, shape.kv_heads / candidate.tensor_parallel)
+        token = shape.layers / candidate.pipeline_parallel * heads * shape.kv_values * self._value_bytes / GB
+        left = share * self.gpu_gb - RESERVE_GB - self._weights * self.share_of_weights(candidate)
         return max(0.0, left) / (token * self.context)
 
 
 def _found(machine: Machine, wanted: Wanted) -> str:
-    return machine.words if wanted.nodes == 1 else f"{wanted.nodes} nodes, each {machine.words}"
+    return machine.summary if wanted.nodes == 1 else f"{wanted.nodes} nodes, each {machine.summary}"
 
 
 def _does_not_fit(preset: ModelPreset, machine: Machine, wanted: Wanted, needed: float | None) -> str:
-    """Return the refusal."""
+    """Return the message that a model needs more memory than there is."""
     where = "".join(
         f" with {name} {value}"
         for name, value in (
@@ -271,18 +275,19 @@ def _does_not_fit(preset: ModelPreset, machine: Machine, wanted: Wanted, needed:
         )
         if value
     )
-    ways = ""
+    more_nodes = ""
     if machine.gpus and needed and not where:
         nodes = int(-(-needed // sum(gpu.memory_gb for gpu in machine.gpus)))
-        ways = f" {nodes} such nodes (--nodes {nodes})," if nodes > wanted.nodes else ""
+        more_nodes = f" {nodes} such nodes (--nodes {nodes})," if nodes > wanted.nodes else ""
     found = _found(machine, wanted)
     return (
-        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory{where}, found: {found}. Use{ways} "
+        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory{where}, found: {found}. Use{more_nodes} "
         "a server elsewhere (MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model (configs/models)"
     )
 
 
-def _no_room(preset: ModelPreset, machine: Machine, wanted: Wanted, tokens: int) -> str:
+def _no_cache_room(preset: ModelPreset, machine: Machine, wanted: Wanted, tokens: int) -> str:
+    """Return the message that the KV cache cannot hold one request."""
     return (
         f"{preset.model} does not fit: beside its weights there is room for {tokens} tokens in the KV cache, less than the "
         f"context of one request, found: {_found(machine, wanted)}. Use --max_model_len {tokens // 256 * 256}, "

@@ -1,4 +1,4 @@
-"""A command around which a server is held: run with its address, ended with it."""
+"""Run a command against a server, and end it when the server is gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRACE_SECONDS = 30.0
 
 
 class Serving(Protocol):
-    """One server, or several: what a command is told of them, and whether (then why) they are gone for good."""
+    """One server or several: how a command reaches them, and whether and why they have failed for good."""
 
     api_key: str
     failed: threading.Event
@@ -23,15 +23,19 @@ class Serving(Protocol):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program needs to use them."""
+        """The variables that a program needs to use them."""
 
     @property
     def headless(self) -> bool:
-        """Whether there is nobody to talk to here: a part of a model that another node serves."""
+        """True for one part of a model that another node serves."""
 
 
 def serve(server: Serving, command: list[str]) -> int:
-    """Run the command with the server, or serve until Ctrl-C."""
+    """Run the command with the server and return its exit code, or serve until Ctrl-C.
+
+    Raises:
+        MagpieError: the server has failed for good.
+    """
     if command:
         return run_command(command, server)
     if not server.headless:
@@ -39,7 +43,7 @@ def serve(server: Serving, command: list[str]) -> int:
         shown = ["MAGPIE_BASE_URL"] if known else ["MAGPIE_BASE_URL", "MAGPIE_API_KEY"]
         sys.stdout.write("".join(f"export {name}={server.environment[name]}\n" for name in shown))
         sys.stdout.flush()
-    log.info("serving until Ctrl-C; what stands above is for another shell")
+    log.info("serving until Ctrl-C; paste the lines above into another shell")
     server.failed.wait()
     raise MagpieError(server.failure)
 
@@ -48,12 +52,12 @@ def run_command(command: list[str], server: Serving) -> int:
     """Run a command with the server's address in its environment and return its exit code.
 
     Raises:
-        MagpieError: it cannot be started, or the server is gone for good (the command is stopped then).
+        MagpieError: the command cannot be started, or the server has failed for good (the command is stopped then).
     """
     try:
         child = subprocess.Popen(command, env=os.environ | server.environment)  # noqa: S603
     except OSError as error:
-        raise MagpieError(f"cannot run {command[0]} ({error.strerror}). Check what stands behind --") from error
+        raise MagpieError(f"cannot run {command[0]} ({error.strerror}). Check the command after --") from error
     try:
         while child.poll() is None:
             if server.failed.wait(0.2):
@@ -64,7 +68,7 @@ def run_command(command: list[str], server: Serving) -> int:
 
 
 def end_tree(child: subprocess.Popen[bytes]) -> None:
-    """End a command and everything that it started, gently first. (Ctrl-C on a terminal has reached them already.)"""
+    """End a process and all its descendants, first with SIGTERM. (Ctrl-C on a terminal has reached them already.)"""
     import psutil
 
     if child.poll() is not None:

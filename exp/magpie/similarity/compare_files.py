@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from magpie.common.console import MagpieError, log
 from magpie.compute.embedding import Embedder
-from magpie.compute.executors import HERE, Workers
+from magpie.compute.executors import LOCAL, Executor
 from magpie.compute.index_folder import IndexedRecord, IndexFolder
-from magpie.compute.large_arrays import parts, room_for
+from magpie.compute.large_arrays import slices, zeros
 from magpie.compute.vector_index import Partitions
 from magpie.records.reading import checked_rows, stem_of
 from magpie.records.schema import QUALITIES
@@ -163,7 +163,7 @@ def compare_files(
     *,
     distance: float,
     skip_malformed: bool,
-    workers: Workers = HERE,
+    workers: Executor = LOCAL,
 ) -> Compared:
     """Read all files, embed their problems and find the duplicates among them."""
     own = Problems()
@@ -190,7 +190,7 @@ def compare_files(
 
 def _stack(arrays: list[np.ndarray], scratch: Path | None) -> np.ndarray:
     """Return the arrays of vectors concatenated, memory-mapped if they are large."""
-    found = room_for((sum(map(len, arrays)), arrays[0].shape[1]), "float32", scratch)
+    found = zeros((sum(map(len, arrays)), arrays[0].shape[1]), "float32", scratch)
     start = 0
     for array in arrays:
         found[start : start + len(array)] = array
@@ -204,7 +204,7 @@ def _compared(
     all_vectors: np.ndarray,
     known: frozenset[Any],
     distance: float,
-    workers: Workers,
+    workers: Executor,
     scratch: Path | None,
 ) -> Compared:
     import numpy as np
@@ -223,7 +223,7 @@ def _compared(
 
 
 def _neighbour_values(
-    texts: Sequence[str], vectors: np.ndarray, distance: float, workers: Workers, scratch: Path | None
+    texts: Sequence[str], vectors: np.ndarray, distance: float, workers: Executor, scratch: Path | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return Magpie's three values of each text, and the pairs of neighbours.
 
@@ -238,14 +238,14 @@ def _neighbour_values(
     cosines, rows = partitions.search(vectors, NEIGHBOURS + 1, workers, first)
     least = 1 - distance / 2
     near, close_count, others = np.empty_like(first), np.empty_like(first), np.empty(len(first), dtype=np.float32)
-    for chunk in parts(len(first)):
+    for chunk in slices(len(first)):
         near[chunk], close_count[chunk] = _within(everyone[chunk], cosines[chunk], rows[chunk], least, count, first)
         others[chunk] = np.where(rows[chunk] == everyone[chunk, None], -1.0, cosines[chunk]).max(axis=1, initial=-1.0)
     pairs = [first[neighbour_pairs(everyone, cosines, rows, least=LEAST_COSINE)]]
     dense = np.flatnonzero(cosines[:, -1] > least) if len(first) > NEIGHBOURS + 1 else np.zeros(0, dtype=np.int64)
     del cosines, rows
     more_cosines, more_rows = partitions.search(vectors, DENSE_NEIGHBOURS, workers, first[dense])
-    for chunk in parts(len(dense), DENSE_AT_ONCE):
+    for chunk in slices(len(dense), DENSE_AT_ONCE):
         which = dense[chunk]
         near[which], close_count[which] = _within(which, more_cosines[chunk], more_rows[chunk], least, count, first)
         pairs.append(first[neighbour_pairs(which, more_cosines[chunk], more_rows[chunk], least=least)])

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from magpie.compute.executors import HERE, Workers
-from magpie.compute.large_arrays import parts
+from magpie.compute.executors import LOCAL, Executor
+from magpie.compute.large_arrays import slices
 from magpie.compute.vector_index import Partitions
 from magpie.similarity.normalize import NormalizedProblem, normalize
 from magpie.similarity.number_words import is_optional
@@ -54,7 +54,7 @@ def find_duplicates(
     order: np.ndarray,
     vectors: np.ndarray,
     pairs: np.ndarray | None = None,
-    workers: Workers = HERE,
+    workers: Executor = LOCAL,
 ) -> Groups:
     """Return the groups among texts.
 
@@ -85,7 +85,7 @@ def neighbour_pairs(queries: np.ndarray, cosines: np.ndarray, rows: np.ndarray, 
     import numpy as np
 
     found = [np.zeros((0, 2), dtype=np.int64)]
-    for chunk in parts(len(queries)):
+    for chunk in slices(len(queries)):
         wanted = (rows[chunk] >= 0) & (rows[chunk] != queries[chunk, None]) & (cosines[chunk] >= least)
         query, column = np.nonzero(wanted)
         found.append(np.stack([queries[chunk][query], rows[chunk][query, column]], axis=1))
@@ -95,7 +95,7 @@ def neighbour_pairs(queries: np.ndarray, cosines: np.ndarray, rows: np.ndarray, 
 # --- fingerprints -----------------------------------------------------------------------------------------------------
 
 
-def _fingerprints_of_all(texts: Sequence[str], workers: Workers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fingerprints_of_all(texts: Sequence[str], workers: Executor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the fingerprints of all texts."""
     import numpy as np
 
@@ -202,7 +202,7 @@ def _compare_candidates(
     worse: np.ndarray,
     sources: np.ndarray,
     order: np.ndarray,
-    workers: Workers,
+    workers: Executor,
 ) -> _Edges:
     """Return the pairs that are the same problem; compared in sorted order, so that the cache still holds their texts."""
     import numpy as np
@@ -212,7 +212,7 @@ def _compare_candidates(
     cosines = pair_cosines(vectors, better, worse)
 
     def chunks_of_pairs() -> Iterator[list[tuple[str, str, float]]]:
-        for chunk in parts(len(better), PAIRS_PER_CHUNK):
+        for chunk in slices(len(better), PAIRS_PER_CHUNK):
             columns = (column[chunk].tolist() for column in (better, worse, cosines))
             yield [(texts[one], texts[other], cosine) for one, other, cosine in zip(*columns, strict=True)]
 
@@ -238,7 +238,7 @@ def pair_cosines(vectors: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.
     import numpy as np
 
     found = np.empty(len(one), dtype=np.float32)
-    for chunk in parts(len(one)):
+    for chunk in slices(len(one)):
         found[chunk] = np.einsum("ij,ij->i", vectors[one[chunk]], vectors[other[chunk]])
     return np.minimum(found, 1.0)
 

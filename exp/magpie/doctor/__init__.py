@@ -1,0 +1,1 @@
+"""A diagnosis of this machine; needs only the standard library until it looks at models."""

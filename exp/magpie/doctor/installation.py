@@ -1,0 +1,86 @@
+"""Findings on the set-up: the installed packages against the lock, and the embedded model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+
+from magpie.doctor.finding import SET_UP, Finding
+
+SET_GB = {"cpu": 4, "gpu": 12}
+"""Disk space that .venv takes; cpu is measured, gpu an estimate."""
+
+
+def wanted_versions(lock: str, python: tuple[int, ...]) -> dict[str, str]:
+    """Return name → version of a lock or a requirements file, for one version of Python."""
+    wanted = {}
+    for line in lock.splitlines():
+        pin, _, marker = line.split(" #")[0].partition(";")
+        name, _, version = pin.strip().partition("==")
+        bound = re.search(r"python_full_version (<|>=) '3\.(\d+)'", marker)
+        here = bound is None or (python[:2] < (3, int(bound[2]))) == (bound[1] == "<")
+        if version and here and not name.startswith("#"):
+            wanted[normalized_name(name)] = version
+    return wanted
+
+
+def normalized_name(name: str) -> str:
+    """Return the name of a package as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed_versions(venv: Path) -> dict[str, str]:
+    """Return name → version of the packages in a virtual environment."""
+    folders = [str(folder) for folder in venv.glob("lib/python3*/site-packages")]
+    named = ((each.metadata["Name"], each.version) for each in distributions(path=folders))
+    return {normalized_name(name): version for name, version in named if name}
+
+
+def check_set_up(
+    kind: str, wanted: dict[str, str], installed: dict[str, str], unwanted: set[str], mark: str
+) -> Iterator[Finding]:
+    """Yield the findings on the installed packages.
+
+    Args:
+        kind: the set that this machine needs, `cpu` or `gpu`.
+        wanted: name → version of that set's lock.
+        installed: name → version in .venv.
+        unwanted: packages that do not belong to the set.
+        mark: the set that the set-up has finished, or nothing.
+    """
+    other = {
+        name for name, version in wanted.items() if name in installed and installed[name].split("+")[0] != version.split("+")[0]
+    }
+    absent = set(wanted) - set(installed)
+    if not installed:
+        text = f"the set-up installs {len(wanted)} packages of the {kind} set, {SET_GB[kind]} GB, into .venv"
+        yield Finding("problem", "set-up", f"nothing is installed yet; {text}", SET_UP)
+        return
+    if mark and mark != kind:  # the set-up keeps what is there, unless MAGPIE_SET says otherwise
+        text = f".venv has the {mark} set"
+        if kind == "gpu":
+            yield Finding("problem", "set-up", f"{text}, which does not use this machine's GPU", f"MAGPIE_SET=gpu {SET_UP}")
+        else:
+            remedy = f"to work on this machine alone: MAGPIE_SET=cpu {SET_UP}"
+            yield Finding("note", "set-up", f"{text}, for nodes that have a GPU; it stays", remedy)
+        return
+    again = SET_UP if not mark else f"rm .venv/.magpie-set && {SET_UP}"
+    for names, what in ((absent, "missing"), (other, "of another version than the lock's")):
+        if names:
+            shown = ", ".join(f"{name} {wanted[name]}" for name in sorted(names)[:5]) + (", …" if len(names) > 5 else "")
+            yield Finding("problem", "set-up", f"{len(names)} of {len(wanted)} packages {what}: {shown}", again)
+    if extra := sorted(unwanted & set(installed)):
+        remedy = f".venv/bin/python -m pip uninstall {' '.join(extra)}"
+        yield Finding("note", "set-up", f"{', '.join(extra)}: not of the {kind} set, and may break imports of torch", remedy)
+    if not absent and not other:
+        yield Finding("ok", "set-up", f"{len(wanted)} packages of the {kind} set, as locked")
+
+
+def check_embedded(project: Path) -> Iterator[Finding]:
+    """Yield the finding on the embedded model."""
+    if (project / "models" / "SmolLM2-135M-Instruct" / "config.json").is_file():
+        yield Finding("ok", "model", "the embedded model is unpacked")
+    else:
+        yield Finding("problem", "model", "the embedded model is not unpacked", SET_UP)
