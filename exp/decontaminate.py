@@ -25,7 +25,7 @@ from magpie.common.progress import StageBar
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
 from magpie.records.reading import encode, open_input
 from magpie.runs.run import Run
-from magpie.runs.stage import StageOptions, begins, open_rows, open_run, require_input
+from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
 from magpie.similarity.config import load_benchmark_list, load_contamination
 from magpie.similarity.contamination import Detector, Hit, certificate, refuse_canaries
@@ -85,8 +85,8 @@ def main() -> None:
     args = parse_args()
     known, rules = load_benchmark_list(), load_contamination(args.config)
     options = flags.options_from(args, StageOptions)
-    require_input(options, SUFFIX)
-    open_input(args.input_file).close()  # a wrong path fails before the hub is asked
+    if args.input_file.exists() or not args.check:
+        open_input(args.input_file).close()  # a wrong path fails before the hub is asked
     benchmarks = load_benchmarks(args.benchmarks, known, args.problem_column)
     methods = {"embedding_model": args.embedding_model, **msgspec.to_builtins(rules)}
     arguments = {"benchmarks": {one.name: one.fingerprint for one in benchmarks}, **methods}

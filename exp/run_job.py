@@ -81,6 +81,7 @@ def asked_for(args: argparse.Namespace) -> tuple[JobFile, Chain]:
         defaults=dict(one.split("=", 1) for one in args.default),
         positional=None if args.positional is None else args.positional.split(),
         launcher=launcher,
+        source="file" if args.file else "job",
     )
     if job.source:
         given = Path(settings[job.positional[0]])

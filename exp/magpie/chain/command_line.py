@@ -18,7 +18,14 @@ ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
 
 
 def settings_of(
-    job: Job, kind: str, arguments: list[str], *, defaults: dict[str, str], positional: list[str] | None = None, launcher: str
+    job: Job,
+    kind: str,
+    arguments: list[str],
+    *,
+    defaults: dict[str, str],
+    positional: list[str] | None = None,
+    launcher: str,
+    source: str = "job",
 ) -> dict[str, str]:
     """Return a job's settings: what the arguments say, else the environment, else the launcher, else configs/jobs.
 
@@ -28,6 +35,7 @@ def settings_of(
         defaults: the launcher's defaults.
         positional: which settings the launcher takes by place (default: the job's).
         launcher: what the user has called, for messages.
+        source: what the job begins with, for messages: `job` or `file`.
 
     Raises:
         MagpieError: an argument is unknown, missing or wrong.
@@ -39,7 +47,13 @@ def settings_of(
         from_outside = os.environ.get(name.upper(), "") if setting.environment else ""
         value = given.get(name) or from_outside or defaults.get(name) or setting.default
         settings[name] = _switch(value) if setting.switch else value
-        _check(name, setting, settings[name], f"--{name}" if name not in places else name.upper(), kind)
+        if setting.required and not settings[name]:
+            raise MagpieError(setting.required.format(source=source))
+        _check(name, setting, settings[name], f"--{name}" if name not in places else name.upper())
+    for name, setting in job.settings.items():
+        needed = setting.needs.get(settings[name])
+        if needed and not settings[needed]:
+            raise MagpieError(f"--{name} {settings[name]} needs --{needed}")
     return settings | derived(settings)
 
 
@@ -70,9 +84,7 @@ def _switch(value: str) -> str:
     return "" if not value else "false" if value.lower() in ("0", "false", "no") else "true"
 
 
-def _check(name: str, setting: Setting, value: str, shown: str, kind: str) -> None:
-    if setting.required and not value:
-        raise MagpieError(setting.required.format(kind=kind))
+def _check(name: str, setting: Setting, value: str, shown: str) -> None:
     if setting.least is not None and value and not (value.isdecimal() and int(value) >= setting.least):
         raise MagpieError(f"{shown} {value}: it must be a whole number from {setting.least}")
     if setting.choices and value not in setting.choices:

@@ -22,6 +22,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`--name` and `--no-name`: "true" and "false"."""
     least: int | None = None
     choices: list[str] = []
+    needs: dict[str, str] = {}
+    """A value → the setting that must be there with it."""
     refused: dict[str, str] = {}
     """A flag that must not be among these flags → why."""
 

@@ -61,7 +61,7 @@ class Runner:
             MagpieError: a setting is refused, or another process is at work on the job.
         """
         with contextlib.ExitStack() as stack:
-            if self._file.folder.exists():
+            if self._file.path.exists():  # processes of an earlier call may still be ending
                 self._lock = stack.enter_context(self._locked())
             try:
                 self._check()

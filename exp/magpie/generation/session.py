@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from magpie.client.address_files import parse_addresses
 from magpie.client.chat_prompt import HostedTemplate, Prompt
 from magpie.client.client import Client
 from magpie.client.rate_limit import Prices, RateLimits
@@ -205,6 +206,8 @@ def generate(
         try_template: renders a prompt as `work` will, so that a template that cannot do so is refused before a model is loaded.
         responses: responses per record, for the bar.
     """
+    if model.base_url:
+        parse_addresses(model.base_url)
     if not begins(run, overwrite=options.overwrite, check=options.check):
         return False
     if not model.base_url:
