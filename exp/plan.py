@@ -21,9 +21,8 @@ import msgspec
 from magpie.cli import flags
 from magpie.common.console import run_program
 from magpie.config.model_presets import load_model
-from magpie.planning.assumptions import Assumption, figures_of, gpus_of_replica, load_planning
+from magpie.planning.assumptions import Assumption, figures_of, gpus_of_replica, load_planning, model_of
 from magpie.planning.formulas import Workload, plan
-from magpie.runs.jobs import main_files
 
 
 def setting(text: str) -> tuple[str, float]:
@@ -67,7 +66,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def planned(args: argparse.Namespace) -> tuple[str, dict[str, float], dict[str, Assumption]]:
     """Return the model's name, the plan and its figures."""
-    preset, chosen, replica_gpus = load_model(args.model_path or main_files(args.job)[0]), dict(args.set), None
+    preset, chosen, replica_gpus = load_model(args.model_path or model_of(args.job)), dict(args.set), None
     if args.gpu_memory and "replica_gpus" not in chosen:
         replica_gpus = gpus_of_replica(preset, args.gpus, args.nodes, args.gpu_memory)
     figures = figures_of(preset, replica_gpus, args.job, chosen)

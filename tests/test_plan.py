@@ -12,7 +12,7 @@ from conftest import program
 from magpie.common.console import MagpieError
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import load_model
-from magpie.planning.assumptions import figures_of, gpus_of_replica, load_planning, measured
+from magpie.planning.assumptions import figures_of, gpus_of_replica, load_planning, measured, model_of
 from magpie.planning.formulas import Workload, nodes_for, plan
 
 ROUND = {
@@ -155,7 +155,6 @@ def run_file(folder, name, stage, read, written, *, prompt=0, completion=0, seco
         "seconds": seconds,
     }
     (folder / f"{name}.run.json").write_text(json.dumps(content), encoding="utf-8")
-    (folder / f"{name}.jsonl").touch()
 
 
 @pytest.fixture
@@ -213,6 +212,13 @@ def test_a_job_without_anything_finished_is_refused(tmp_path, job):
     (job / "j_ins.run.json").write_text("{", encoding="utf-8")
     with pytest.raises(MagpieError, match="broken"):
         measured(job)
+
+
+def test_two_models_of_a_job_are_told_apart(job):
+    assert model_of(job) == MODEL
+    run_file(job, "k_res", "gen_res.py", 1, 1, completion=10, num_responses=1, model_path="other/model")
+    with pytest.raises(MagpieError, match="2 models"):
+        model_of(job)
 
 
 # --- the program ------------------------------------------------------------------------------------------------------

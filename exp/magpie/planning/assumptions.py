@@ -89,15 +89,37 @@ def gpus_of_replica(preset: ModelPreset, gpus: int, nodes: int | None, gpu_memor
     return found.gpus if found.nodes == 1 else found.nodes * gpus
 
 
-def measured(folder: Path) -> dict[str, Assumption]:
-    """Return the figures that a job's run files give; shards that have been put together count once, as the whole.
+def finished_runs(folder: Path) -> list[RunFile]:
+    """Return a job's finished runs; shards that have been put together count once, as the whole.
 
     Raises:
         MagpieError: the folder is not a job, a run file is broken, or no run is complete.
     """
-    finished = [run for run in run_files(folder) if run.status == "complete" and run.counts.read]
-    if not finished:
+    found = [run for run in run_files(folder) if run.status == "complete" and run.counts.read]
+    if not found:
         raise MagpieError(f"--job {folder}: no finished stage (a complete .run.json) is in it, so nothing is measured")
+    return found
+
+
+def model_of(folder: Path) -> str:
+    """Return the model that made a job's problems and responses.
+
+    Raises:
+        MagpieError: none or several did.
+    """
+    named = {str(run.arguments.get("model_path")) for run in finished_runs(folder) if run.stage in ("gen_ins.py", "gen_res.py")}
+    if len(named) != 1:
+        raise MagpieError(f"--job {folder}: {len(named)} models made its problems and responses. Name one by --model_path")
+    return named.pop()
+
+
+def measured(folder: Path) -> dict[str, Assumption]:
+    """Return the figures that a job's run files give.
+
+    Raises:
+        MagpieError: as `finished_runs`.
+    """
+    finished = finished_runs(folder)
     problems, cleaned, responses, kept = (
         [run for run in finished if run.stage == stage] for stage in ("gen_ins.py", "clean_ins.py", "gen_res.py", "filter.py")
     )
