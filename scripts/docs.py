@@ -1,7 +1,7 @@
 """What pages of docs/ have from the programs: `bash scripts/docs.sh` writes it.
 
 Between two comments, `<!-- flags: gen_ins -->` and `<!-- end of flags -->`, stand a program's flags out of its own --help;
-between `<!-- plan: ARGUMENTS -->` and `<!-- end of plan -->` what `exp/plan.py ARGUMENTS --markdown` prints.
+between `<!-- plan: ARGUMENTS -->` and `<!-- end of plan -->` the plan that `exp/plan.py ARGUMENTS` prints.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def written(text: str) -> str:
 
 
 def plan_of(arguments: str) -> str:
-    """Return what `exp/plan.py ARGUMENTS --markdown` prints."""
+    """Return the plan that `exp/plan.py ARGUMENTS` prints."""
     return str(loaded(PROJECT / "exp" / "plan.py").page(shlex.split(arguments)))
 
 
