@@ -263,7 +263,7 @@ def test_a_process_ends_as_main_does(folder: Path, nowhere: str, name: str) -> N
 
 
 def test_every_program_is_refused_something() -> None:
-    assert {*REFUSED, "doctor"} == set(PROGRAMS)
+    assert {*REFUSED, "doctor", "run_job"} == set(PROGRAMS)  # run_job: tests/test_wrong_calls.py
 
 
 @pytest.mark.parametrize("stage", [EXPORT, RES], ids=["export", "gen_res"])

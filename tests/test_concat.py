@@ -10,6 +10,7 @@ import pytest
 
 from conftest import program, rows
 from magpie.common.console import MagpieError
+from magpie.records.reading import fingerprint
 from magpie.runs.jobs import job_file, main_files
 from magpie.runs.merging import join, labelled
 
@@ -116,10 +117,11 @@ def test_what_a_finished_main_job_holds(tmp_path: Path) -> None:
     job = make_job(tmp_path / "j", stems, {"id": 1})
     for stem, count in [("j_ins_res", 1), ("j_ins_4res", 4)]:
         run = {"status": "complete", "stage": "gen_res.py", "arguments": {"model_path": "owner/model", "num_responses": count}}
+        run |= {"inputs": {"input_file": fingerprint(job / "j_ins.jsonl")}}
         (job / f"{stem}.run.json").write_text(json.dumps(run))
     assert main_files(job) == ("owner/model", job / "j_ins.jsonl", job / "j_ins_res.jsonl")
     (job / "j_ins.jsonl").unlink()
-    with pytest.raises(MagpieError, match=r"j_ins\.jsonl: the problems"):
+    with pytest.raises(MagpieError, match=r"the problems of j_ins_res\.jsonl are gone"):
         main_files(job)
     (job / "j_ins_res.jsonl").unlink()
     with pytest.raises(MagpieError, match="Finish the main job"):

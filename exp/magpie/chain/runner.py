@@ -130,8 +130,8 @@ class Runner:
         for state in self._chain.stages:
             state.outputs, state.status = [], "waiting"
             if state.stage.is_meant(self._chain.settings):
-                commands = list(self._commands(state))
-                state.outputs = [output for command in commands for output in self._call([*command, "--check"], environment)]
+                calls = [[*command, "--check"] for command in self._commands(state)]
+                state.outputs = [one for call in calls for one in self._call(call, environment, stderr=subprocess.PIPE)]
                 if state.outputs and all(output.status == "complete" for output in state.outputs):
                     state.status = "complete"
             else:
@@ -159,6 +159,8 @@ class Runner:
     def _stage(self, state: StageState, environment: dict[str, str]) -> None:
         if state.status == "skipped" and state.stage.if_skipped:
             log.info("%s", state.stage.if_skipped)
+        if state.status == "complete":
+            log.info("%s is complete already", self._path(state))
         if state.status != "waiting":
             return
         commands, started = list(self._commands(state)), time.monotonic()
@@ -174,13 +176,15 @@ class Runner:
         state.status, state.exit_code = "complete", 0
         self._file.write(self._chain)
 
-    def _call(self, command: list[str], environment: dict[str, str]) -> list[Output]:
-        """Run a stage program to its end and return what it reports of its outputs."""
+    def _call(self, command: list[str], environment: dict[str, str], **more: Any) -> list[Output]:
+        """Run a stage program to its end and return what it reports of its outputs; what goes to a pipe is shown if it fails."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
             result = Path(folder) / "result.jsonl"
             program, *arguments = command
-            code = self._wait(self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment))
-            if code:
+            process = self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment, **more)
+            said = process.stderr.read() if process.stderr else b""
+            if code := self._wait(process):
+                sys.stderr.write(said.decode("utf-8", "replace"))
                 raise StageFailed(program, code)
             lines = result.read_bytes().splitlines() if result.exists() else []
         outputs = [msgspec.json.decode(line, type=Output) for line in lines]

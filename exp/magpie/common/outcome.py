@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from magpie.common.files import write_atomically
 
@@ -34,4 +33,4 @@ def note_finished(output: Path, run_file: Path, rows: int) -> None:
 def write() -> None:
     """Write the file, if one was named."""
     if _file:
-        write_atomically(_file[0], [msgspec.json.encode(one) for one in _outputs.values()])
+        write_atomically(_file[0], [json.dumps(one).encode() for one in _outputs.values()])

@@ -81,6 +81,7 @@ class PartFile:
         Raises:
             MagpieError: another process holds it.
         """
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b", buffering=0) as file:
             _lock(path, file)
             yield cls(path, file)

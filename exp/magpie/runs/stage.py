@@ -62,7 +62,6 @@ def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
     if check:
         log.info("the arguments are fine; output: %s (%s)", run.paths.output, progress.value)
         return False
-    run.paths.output.parent.mkdir(parents=True, exist_ok=True)
     return True
 
 
