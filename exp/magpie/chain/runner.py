@@ -177,7 +177,7 @@ class Runner:
         self._file.write(self._chain)
 
     def _call(self, command: list[str], environment: dict[str, str], **more: Any) -> list[Output]:
-        """Run a stage program to its end and return what it reports of its outputs; what goes to a pipe is shown if it fails."""
+        """Run a stage program to its end and return what it reports of its outputs; a pipe is shown if it fails."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
             result = Path(folder) / "result.jsonl"
             program, *arguments = command
