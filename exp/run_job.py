@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -106,9 +107,16 @@ def asked_for(args: argparse.Namespace) -> tuple[JobFile, Chain]:
         report=report,
         serve=job.serve,
         stages=[StageState(stage=stage) for stage in job.stages],
-        command=resume_command(job, launcher, args.arguments, always),
+        command=resume_command(job, _called(args), args.arguments, always),
     )
     return file, chain
+
+
+def _called(args: argparse.Namespace) -> str:
+    """Return what comes before the job's arguments in the command that resumes it."""
+    if args.launcher:
+        return f"bash {shlex.quote(args.launcher)}"
+    return shlex.join([sys.executable, *sys.argv[: len(sys.argv) - len(args.arguments)]])
 
 
 def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, str]:

@@ -95,11 +95,11 @@ def _check(name: str, setting: Setting, value: str, shown: str) -> None:
 
 
 def resume_command(job: Job, launcher: str, arguments: list[str], always: dict[str, str]) -> str:
-    """Return the command that resumes a job: the launcher's call with what was set in the environment before it."""
+    """Return the command that resumes a job: the launcher (a shell's words) and its arguments behind what was set for it."""
     names = [*ALSO_REPEATED, *(name.upper() for name, setting in job.settings.items() if setting.environment)]
     chosen = {name: os.environ[name] for name in names if os.environ.get(name)} | always
     words = [f"{name}={shlex.quote(value)}" for name, value in chosen.items()]
-    return " ".join([*words, "bash", shlex.quote(launcher), *map(shlex.quote, arguments)])
+    return " ".join([*words, launcher, *map(shlex.quote, arguments)])
 
 
 def new_name(model: str) -> str:

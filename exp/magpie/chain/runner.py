@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import secrets
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +19,7 @@ import msgspec
 
 from magpie.chain.config import Flags
 from magpie.chain.job_file import Chain, JobFile, Output, StageState
-from magpie.common.console import MagpieError, log, set_up_logging
+from magpie.common.console import PARENT, MagpieError, log, set_up_logging
 from magpie.config.load import PROJECT
 from magpie.serving.run_command import end_tree
 
@@ -30,7 +28,6 @@ ORPHAN_SECONDS = 60.0
 """How long the processes of a chain that was killed may take to end."""
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.2
-PR_SET_PDEATHSIG = 1
 
 
 class StageFailed(Exception):
@@ -157,7 +154,7 @@ class Runner:
         return state.stage.server and state.status == "waiting" and not os.environ.get("MAGPIE_BASE_URL")
 
     def _stage(self, state: StageState, environment: dict[str, str]) -> None:
-        if state.status == "skipped" and state.stage.if_skipped:
+        if state.status == "skipped" and state.stage.if_skipped and self._values().keys() & set(state.stage.input):
             log.info("%s", state.stage.if_skipped)
         if state.status == "complete":
             log.info("%s is complete already", self._path(state))
@@ -203,7 +200,8 @@ class Runner:
         fds = (self._lock.fileno(),) if self._lock else ()
         program, *arguments = command
         words = [sys.executable, str(PROGRAMS / program), *arguments]
-        return subprocess.Popen(words, env=environment, pass_fds=fds, preexec_fn=_end_with_parent, **more)  # noqa: S603
+        environment = environment | {PARENT: str(os.getpid())}
+        return subprocess.Popen(words, env=environment, pass_fds=fds, **more)  # noqa: S603
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         """Return the exit code, as a shell has it, of a process that ends with us."""
@@ -285,9 +283,3 @@ def _urls(file: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         return [word for line in file.read_text(encoding="utf-8").splitlines() if (word := line.partition("#")[0].strip())]
     return []
-
-
-def _end_with_parent() -> None:
-    """Let a child get SIGTERM when we are killed, however that is (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -21,6 +21,8 @@ log = logging.getLogger("magpie")
 file_log = logging.getLogger("magpie-file")
 """Logger for the file of `MAGPIE_LOG` alone: the screen shows the same in another form."""
 
+PARENT = "MAGPIE_PARENT"
+PR_SET_PDEATHSIG = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -73,6 +75,18 @@ def _raise_interrupted(number: int, frame: FrameType | None) -> None:
     raise Interrupted(signal.Signals(number).name)
 
 
+def end_with_parent() -> None:
+    """Get SIGTERM when the process that started this one ends, however that is, if it asks for that (`PARENT`; Linux)."""
+    parent = os.environ.pop(PARENT, "")
+    if not parent or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it has ended already
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def run_program(program: str, main: Callable[[], int | None]) -> None:
     """Run a program's `main` and exit: 0, 2 with one line for a `MagpieError`, 130 when interrupted.
 
@@ -82,6 +96,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
     signal.signal(signal.SIGTERM, _raise_interrupted)
     code: int | None
     try:
+        end_with_parent()
         set_up_logging(program)
         code = main() or 0
         outcome.write()
