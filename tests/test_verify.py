@@ -49,7 +49,7 @@ def test_a_file_is_verified_and_what_has_no_response_is_dropped(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     one, two, four, five, six = rows(tmp_path / "x_3res_verified.jsonl")
     assert one["is_correct"] == [True, True, False]
-    assert (one["answers"], one["answer_groups"], one["answer"]) == (["\\frac{1}{2}", "0.5", "2"], [0, 0, 1], "\\frac{1}{2}")
+    assert (one["answers"], one["answer_groups"], one["answer"]) == (["\\frac{1}{2}", "0.5", "2"], [0, 0, 1], "0.5")
     assert (one["agreement"], one["pass_rate"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert one["pass_rate_interval"][0] < 2 / 3 < one["pass_rate_interval"][1]
     assert (two["is_correct"], two["answer"], two["difficulty_measured"]) == ([None] * 3, "x+1", "medium")

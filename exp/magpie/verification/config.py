@@ -14,13 +14,16 @@ from magpie.records.schema import DIFFICULTIES
 class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`configs/verify/answers.yaml`: units, and words of answers by their meaning."""
 
-    units: list[list[str]]
-    nothing: list[str]
-    stop_words: list[str]
-    negations: list[str]
-    quantifiers: list[str]
-    narrowing: frozenset[str]
+    units: dict[str, str]
+    multipliers: dict[str, int]
+    nothing: frozenset[str]
+    stop_words: frozenset[str]
+    negations: frozenset[str]
+    quantifiers: frozenset[str]
+    exclusive: list[frozenset[str]]
     synonyms: dict[str, str]
+    numbers: dict[str, int]
+    short_words: frozenset[str]
 
 
 class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
