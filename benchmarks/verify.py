@@ -51,9 +51,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 def verdicts(rows: Iterable[dict[str, Any]], off: str = "") -> list[str]:
     """Return the verdict on every pair, within the limits and with the named rule left out; `none`: a response without answer."""
     table = equality.RULES if off in equality.RULES else normalize.SPELLINGS
-    left_out = {off: table.pop(off)} if off else {}  # in a worker of its own: nothing to put back
-    for cache in (equality._spelling, *left_out):
-        getattr(cache, "cache_clear", int)()
+    table.pop(off, None)  # in a worker of its own: nothing to put back
+    equality._spelling.cache_clear()
     found = []
     for row in rows:
         answer = final_answer(row["answer"]) if row.get("is_response") else row["answer"]

@@ -10,7 +10,8 @@ import pytest
 from hostile_answers import hostile_answers
 from magpie.verification.equality import Verdict, cheaply, compare
 from magpie.verification.measures import measure
-from magpie.verification.normalize import danger, number, plain
+from magpie.verification.guards import danger
+from magpie.verification.normalize import number, plain
 from processor_time import check_takes
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -26,6 +26,13 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     short_words: frozenset[str]
 
 
+class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`configs/verify/spellings.yaml`: characters and patterns of answers, and how they are written here."""
+
+    characters: dict[str, str]
+    rules: dict[str, list[tuple[str, str]]]
+
+
 class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An entry of `configs/verify/difficulty.yaml`: a label and its minimum pass rate."""
 
@@ -37,6 +44,12 @@ class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_answer_words() -> AnswerWords:
     """Return the words and units of answers."""
     return load(config_path("verify", "answers.yaml"), AnswerWords)
+
+
+@cache
+def load_spellings() -> Spellings:
+    """Return the rewritings of answers."""
+    return load(config_path("verify", "spellings.yaml"), Spellings)
 
 
 @cache

@@ -118,7 +118,7 @@ def _letter_alone(answer: str) -> str:
 
 def stated(answer: str) -> str:
     """Return what an answer says that is itself a response: with a box, or a sentence that leads to one formula."""
-    if BOX.search(answer) or SPECIAL_TOKEN.search(answer):
+    if BOX.search(answer) or SPECIAL_TOKEN.search(answer) or ("\\text" not in answer and ANSWER_IS.search(answer)):
         return final_answer(answer) or answer
     if len(answer) > 8 and "$" in answer and (match := LEADS_TO.fullmatch(answer.strip())):
         return match[1].strip()

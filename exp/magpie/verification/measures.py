@@ -25,7 +25,6 @@ NO_NOUN = re.compile(
     r"^(?:or|if|is|are|to|not|of|than|does|do|has|remainder|and|then|with|for|where|when|such|in|am|pm|a\.m|p\.m|at)\b|\b(?:or (?:more|less|fewer)|remainder|to)\b|[=<>]"
 )
 TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])")
-ANGLE = frozenset({"degree", "radian"})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 r"""Answers in one spelling, so that Math-Verify's parser can read them, and what can be told without computer algebra.
 
 Cheap and pure: `plain` writes words as `\text{}` and formulas as LaTeX that the parser knows; numbers become exact fractions;
-lists are split at the separators outside their brackets; `danger` says which answers are not to be read at all.
+lists are split at the separators outside their brackets.
 """
 
 from __future__ import annotations
@@ -10,94 +10,15 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from magpie.verification.config import load_answer_words
+from magpie.verification.config import load_answer_words, load_spellings
 from magpie.verification.extract import braced, trimmed
 
-LONGEST, DEEPEST = 1500, 15
-"""Characters and nested brackets of an answer that is still read as mathematics."""
-MOST_DIGITS, LARGEST_EXPONENT, LARGEST_FACTORIAL = 400, 10_000, 5_000
-
-_CHARACTERS = (
-    "−:-|–:-|—:-|×:\\times |·:\\cdot |⋅:\\cdot |∙:\\cdot |÷:/|π:\\pi |∞:\\infty |≤:\\le |≥:\\ge |≠:\\ne |±:\\pm |°:^\\circ |∪:\\cup |∩:\\cap |"
-    "∈:\\in |∅:\\emptyset |½:\\frac{1}{2}|¼:\\frac{1}{4}|¾:\\frac{3}{4}|θ:\\theta |α:\\alpha |β:\\beta |φ:\\varphi |λ:\\lambda |"
-    "≡:\\equiv |≈:\\approx |∑:\\sum |∫:\\int |ℝ:\\mathbb{R}|ℤ:\\mathbb{Z}|ℕ:\\mathbb{N}|∖:\\setminus |′:'|’:'|，:,|（:(|）:)|⟨:(|⟩:)|"
-    "\u00a0: |\0: |\t: |\r: |\u2009: |\u202f: |√:\\sqrt |²:^2|³:^3|⁴:^4|⁵:^5|₀:_0|₁:_1|₂:_2|₃:_3"
-)
-CHARACTERS = str.maketrans({"\n": " ", **dict(pair.split(":", 1) for pair in _CHARACTERS.split("|"))})  # type: ignore[arg-type]
 FONTS = r"\\(?:text|mbox|textbf|textrm|textit|mathrm|mathbf|textnormal|operatorname|mathit|emph|hbox|textsf|mathsf|texttt|bm|boldsymbol)\*?"
 TEXT = re.compile(r"\\text\{([^{}]*)\}")
 FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|gcd|lcm|max|min|det|floor|ceil|cis|exp|sqrt"
-SPELLINGS: dict[str, tuple[tuple[re.Pattern[str], str], ...]] = {
-    name: tuple((re.compile(pattern), new) for pattern, new in rules)
-    for name, rules in {
-        "sizes and spaces": (
-            (r"\\(?:left|right|big|Big|bigg|Bigg|[bB]ig{1,2}[lrm])(?![a-zA-Z])\.?", ""),
-            (r"\\(?:displaystyle|textstyle|limits|nolimits|hfill|nonumber|noindent|bf|rm|it)(?![a-zA-Z])", ""),
-            (r",\s{0,3}\\!\s{0,3}|\{,\s?\}|\{\s{1,3},\s{0,3}\}", ","),
-            (r"\{:\}", ":"),
-            (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
-            (r"(?<!\\)\\[,;:!> ]|\\q?quad|~|\\(?:thinspace|enspace|hspace\{[^{}]{0,20}\})", " "),
-            (r"\\\\\s*$|(?<!\\)\\$", ""),
-        ),
-        "colours and boxes": (
-            (r"\\(?:textcolor|color|colorbox)\s?\{[^{}]{1,30}\}", ""),
-            (r"\\(?:underline|boxed|fbox|beginboxed|ensuremath|mathstrut|bm|boldsymbol|mathbf|displaylines)(?=\s?\{)", ""),
-            (r"\\(?:blacksquare|square|checkmark|qed|Box)(?![a-zA-Z])\.?\s*$", ""),
-        ),
-        "commands": (
-            (r"\\[dtcs]frac(?![a-zA-Z])", r"\\frac"),
-            (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
-            (r"\\geqs?(?:lant)?(?![a-zA-Z])|>=", r"\\ge "),
-            (r"\\leqs?(?:lant)?(?![a-zA-Z])|<=(?!=)", r"\\le "),
-            (r"\\neq(?![a-zA-Z])|!=|\\not\s?=", r"\\ne "),
-            (r"\\bmod(?![a-zA-Z])", r"\\mod "),
-            (r"\\lt(?![a-zA-Z])", "<"),
-            (r"\\gt(?![a-zA-Z])", ">"),
-            (r"\\varnothing(?![a-zA-Z])|\\O(?![a-zA-Z])", r"\\emptyset "),
-            (r"\\(?:lbrace|left\{)(?![a-zA-Z])", r"\\{"),
-            (r"\\rbrace(?![a-zA-Z])", r"\\}"),
-            (r"\\langle(?![a-zA-Z])", "("),
-            (r"\\rangle(?![a-zA-Z])", ")"),
-            (r"\\(?:lvert|rvert|vert)(?![a-zA-Z])", "|"),
-            (r"\\frac\s{0,3}(\d)\s{0,3}(\d)(?!\d)", r"\\frac{\1}{\2}"),
-            (r"\\frac\s{0,3}(\d|[a-z])\s{0,3}(?=\{)", r"\\frac{\1}"),
-            (r"\\frac\s{0,3}(\d|[a-z])\s{0,3}([a-z])(?![a-z])", r"\\frac{\1}{\2}"),
-            (r"(\\frac\{-?[^{}]{1,20}\})\s{0,3}(\d|[a-z](?![a-z]))", r"\1{\2}"),
-            (r"\\sqrt\s{0,3}(\d{1,9}|[a-zA-Z])(?![a-zA-Z])", r"\\sqrt{\1}"),
-            (r"\\sqrt\s{0,3}\(([^()]{1,80})\)", r"\\sqrt{\1}"),
-            (r"\\(sum|prod)\s?\^\s?(\{[^{}]{1,30}\}|\w|\\infty)\s?_\s?(\{[^{}]{1,30}\})", r"\\\1_\3^\2"),
-            (r"^\s*\\(?:approx|sim)(?![a-zA-Z])", ""),
-        ),
-        "degrees and percent": (
-            (r"\^\s{0,3}\{?\s{0,3}\\(?:circ|degree)\s{0,3}\}?|\\degree(?![a-zA-Z])", r"\\degrees "),
-            (r"\\%|(?<=[\d}])\s{0,3}(?:percent|pct)\b|\\text\{\s*(?:percent|pct)\s*\}", "%"),
-            (r"\^\s?\{?\s?\\text\{(?:st|nd|rd|th)\}\s?\}?|(?<=\d)(?:st|nd|rd|th)\b", ""),
-        ),
-        "plain text": (
-            (r"(?<=[\d.a-zA-Z)}])\s?\*\*\s?", "^"),
-            (r"\^\s?\(([^()]{1,40})\)", r"^{\1}"),
-            (r"\^\s?(-?\d{2,9})(?!\d)", r"^{\1}"),
-            (r"(?<![\\a-zA-Z])exp\s?\(([^()]{1,80})\)", r"e^{\1}"),
-            (r"(?<![\\a-zA-Z])sqrt\s?\(([^()]{1,80})\)", r"\\sqrt{\1}"),
-            (rf"(?<![\\a-zA-Z{{])({FUNCTIONS})(?=\s?[(\d]|\s?\\|\s[a-z](?![a-z]))", r"\\\1"),
-            (r"(?<![\\a-zA-Z])(?:pi|Pi|PI)(?![a-zA-Z])", r"\\pi "),
-            (r"(?<![\\a-zA-Z])(?:infinity|inf|oo)(?![a-zA-Z])(?!\s[a-z])", r"\\infty "),
-            (r"(?<=[\d.a-zA-Z)}])\s?\*\s?(?=[\\\da-zA-Z(])", r"\\cdot "),
-            (r"\+\s?-", "-"),
-            (r"(?<=[)\d\]])\s?(or|and)\s?(?=[(\d\[])", r"\\text{ \1 }"),
-        ),
-        "remarks": (
-            (
-                r"[,\s]{0,3}\\text\{\s*\(?\s*(?:approximately|approx\.?|about|rounded|roughly)[^{}]{0,40}\}[\d.\s]{0,20}(?:\\text\{[^{}]{0,30}\)\s*\}|\))?\s*$",
-                "",
-            ),
-            (r"\s*\(\s*(?:approximately|approx\.?|about|rounded|roughly)[^(){}]{0,60}\)$", ""),
-            (r"(?i)\\text\{\s*((?:all|every)[^{}]{2,40})\}\s*[a-z]$", r"\\text{\1}"),
-            (r"\\text\{\s?only\s?\}|(?<![a-zA-Z])[Oo]nly(?![a-zA-Z])", ""),
-        ),
-    }.items()
-}
-"""Rewritings that change no meaning, by name; `benchmarks/verify.py --ablation` leaves one out in turn."""
+SPELLINGS = {name: [(re.compile(old), new) for old, new in rules] for name, rules in load_spellings().rules.items()}
+"""Rewritings that change no meaning, by name (configs/verify/spellings.yaml)."""
+CHARACTERS = str.maketrans(load_spellings().characters)
 JOINED = re.compile(r"(\\text\{[^{}]*)\}(?:\s?[-']?\s?)\\text\{")
 WORDS = re.compile(
     r"\\text\{[^{}]*\}|_\s?\{[^{}]*\}|\\(?:begin|end|mathbb|mathcal)\s?\{[^{}]{0,20}\}(?:\{[clr|]{1,9}\})?|\\[a-zA-Z]+|"
@@ -166,59 +87,6 @@ def key(text: str) -> str:
     return re.sub(r"\s+", "", text).rstrip(".")
 
 
-DIGITS = re.compile(r"\d+")
-EXPONENT = re.compile(r"(?:\^|\*\*)\s*\{?\s*[-+(]?\s*(\d+)")
-FACTORIAL = re.compile(r"(\d+)\s*!")
-NESTED_FACTORIAL = re.compile(r"!\s*(?:[)}\]]|\\right){1,3}\s*!|!\s*!\s*!|(?:\d{4,}|[\^!][^()]{0,40})\)\s*!")
-POWER = re.compile(r"\^|\*\*")
-WIDE = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|bigcup|bigcap|coprod)(?![a-zA-Z])")
-CODE = re.compile(
-    r"__|\\(?:input|include|write|immediate|openout|openin|read|def|catcode|usepackage|csname|loop)(?![a-zA-Z])|\blambda\b.*:|import\b"
-)
-
-
-def danger(text: str) -> str:
-    """Return why an answer is not to be read as mathematics at all, or an empty text."""
-    if len(text) > LONGEST:
-        return "too long"
-    text = trimmed(text)
-    if any(len(digits) > MOST_DIGITS for digits in DIGITS.findall(text)):
-        return "too many digits"
-    if _depth(text) > DEEPEST:
-        return "nested too deeply"
-    if CODE.search(text):
-        return "not an answer but a program"
-    if any(int(exponent) > LARGEST_EXPONENT for exponent in EXPONENT.findall(text)) or _tower(text):
-        return "too large a power"
-    if "!" in text and (NESTED_FACTORIAL.search(text) or any(int(n) > LARGEST_FACTORIAL for n in FACTORIAL.findall(text))):
-        return "too large a factorial"
-    return ""
-
-
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for char in text:
-        depth += (char in "([{") - (char in ")]}")
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _tower(text: str) -> bool:
-    """Whether numbers alone are raised to a power of a power."""
-    for match in POWER.finditer(text):
-        at = match.end()
-        while at < len(text) and text[at] == " ":
-            at += 1
-        end = braced(text, at) if text[at : at + 1] == "{" else at
-        exponent = text[at:end] if end > at else text[at : at + 12]
-        inner = POWER.search(exponent)
-        if inner and re.search(r"\d", exponent[: inner.start()]) and not re.search(r"[a-zA-Z]", exponent.replace("\\cdot", "")):
-            parts = [int(number) for number in DIGITS.findall(exponent)[:2]]
-            if len(parts) < 2 or len(POWER.findall(exponent)) > 1 or parts[0] ** min(parts[1], 64) > LARGEST_EXPONENT:
-                return True
-    return False
-
-
 NUMBER = re.compile(r"(?P<sign>[-+]?)\s?(?:(?P<int>\d{1,3}(?:,\d{3})+|\d+)(?P<dec>\.\d*)?|(?P<bare>\.\d+))")
 FRACTION = re.compile(
     r"(?P<sign>[-+]?)\s?(?:(?P<whole>\d{1,20})?\s?\\frac\s?\{\s?(?P<up>-?\d{1,40})\s?\}\s?\{\s?(?P<down>-?\d{1,40})\s?\}|"
@@ -244,7 +112,7 @@ class Number:
 def number(text: str) -> Number | None:
     """Return a number that is written as such: an integer, a decimal, a fraction, a mixed number."""
     text = text.strip()
-    if len(text) > MOST_DIGITS:
+    if len(text) > 400:
         return None
     if match := NUMBER.fullmatch(text):
         whole, decimals = (match["int"] or "0").replace(",", ""), (match["dec"] or match["bare"] or "").strip(".")

@@ -22,7 +22,7 @@ from magpie.verification import equality
 from magpie.verification.equality import Verdict
 from magpie.verification.extract import TAIL, final_answer
 from magpie.verification.groups import grouped
-from magpie.verification.normalize import danger
+from magpie.verification.guards import danger
 
 if TYPE_CHECKING:
     from pebble import ProcessPool

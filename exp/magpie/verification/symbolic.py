@@ -10,6 +10,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from magpie.verification.normalize import separated
+
 PRECISION, AGREE = 120, 100
 COARSE_PRECISION, COARSE_AGREE = 20, 12
 """Decimal digits that numbers are computed to, and in which they must agree; the coarse ones where a value takes quadrature."""
@@ -153,31 +155,47 @@ def _same_expressions(a: Any, b: Any) -> bool | None:
 
 def _differ_by_names(a: Any, b: Any) -> bool:
     """Whether two expressions are equal once the letters that they do not share are taken for each other."""
+    from itertools import permutations
+
     mine, theirs = (sorted(x.free_symbols - y.free_symbols, key=str) for x, y in ((a, b), (b, a)))
-    if len(mine) != len(theirs) or not 0 < len(mine) <= 2:
+    if len(mine) != len(theirs) or not 0 < len(mine) <= 3:
         return False
-    return any(_same_at_points(a.xreplace(dict(zip(mine, order, strict=True))), b) for order in (theirs, theirs[::-1]))
+    return any(_same_at_points(a.xreplace(dict(zip(mine, order, strict=True))), b) for order in permutations(theirs))
+
+
+CONSTANT, INDEX = re.compile(r"[CcKABD](?:_\{?\d\}?)?"), frozenset("nkmjl")
 
 
 def same_up_to_constants(one: str, other: str) -> bool | None:
-    """Whether two general solutions are equal with the constants of one for those of the other: C, C_1, c_2, A, B."""
-    from itertools import permutations
-
+    """Return True where two general solutions are equal with the constants of one for the other's (C, C_1, A, B), else None."""
     a, b = read(one), read(other)
     if not all(hasattr(x, "free_symbols") for x in (a, b)):
         return None
-    constants = [
-        sorted((s for s in x.free_symbols if re.fullmatch(r"[CcKABD](?:_\{?\d\}?)?", s.name)), key=str) for x in (a, b)
-    ]
-    if len(constants[0]) != len(constants[1]) or not 0 < len(constants[0]) <= 3 or {*constants[0]} & {*constants[1]}:
+    mine, theirs = ({s for s in x.free_symbols if CONSTANT.fullmatch(s.name)} for x in (a, b))
+    return _differ_by_names(a, b) or None if mine and theirs and not mine & theirs else None
+
+
+def family(text: str) -> tuple[Any, Any, str] | None:
+    """Return the step, the offset and the index of "5k + 2": one value for every integer."""
+    import sympy
+
+    found = read(text)
+    indices = [s for s in found.free_symbols if s.name in INDEX] if isinstance(found, sympy.Expr) else []
+    if len(indices) != 1 or found.free_symbols != set(indices) or found.diff(indices[0]).free_symbols:
         return None
-    return (
-        any(
-            same_objects(a.xreplace(dict(zip(constants[0], order, strict=True))), b) is True
-            for order in permutations(constants[1])
-        )
-        or None
-    )
+    return found.diff(indices[0]), found.subs(indices[0], 0), indices[0].name
+
+
+def same_family(one: tuple[Any, Any, str], other: tuple[Any, Any, str], *, shifted: bool) -> bool | None:
+    """Whether two families have the same values; None where one is the other's shifted and the index need not be any integer."""
+    import sympy
+
+    if not any(sympy.simplify(one[0] - sign * other[0]) == 0 for sign in (1, -1)):
+        return False
+    shift = sympy.simplify((one[1] - other[1]) / one[0])
+    if shift == 0 or (shifted and shift.is_integer):
+        return one[0] == other[0] or shifted or None
+    return None if shift.is_integer is not False and one[2] != other[2] else False
 
 
 def same_numbers(a: Any, b: Any) -> bool | None:
@@ -276,19 +294,68 @@ def _value(expression: Any, values: dict[Any, Any]) -> Any:
     return value if not value.has(sympy.nan, sympy.zoo, sympy.oo) and _is_complex_number(value) else None
 
 
-def as_set(ranges: tuple[tuple[str, str, str, str], ...], without: tuple[str, ...], condition: str) -> Any:
-    """Return a union of ranges, or what solves a condition, as a SymPy set; None where an end is no number."""
-    import sympy
+BUILDER = re.compile(r"\\\{\s?([a-z])(?:\s?\\in\s?(?:\\mathbb\{R\}|R))?\s?(?:\\mid|\\vert|\\colon|[|:])\s?(.+?)\\\}", re.DOTALL)
+IS_SET = re.compile(r"[<>]|\\(?:le|ge|ne|cup|in|infty|setminus|mid)(?![a-zA-Z])|mathbb\{R\}|^[(\[][^()\[\]]*,[^()\[\]]*\]$|^\[[^()\[\]]*,.*\)$")
+"""What only a set of real numbers has: "(1, 2)" may be a point."""
 
+
+@lru_cache(maxsize=1024)
+def real_set(text: str) -> tuple[Any, str] | None:
+    r"""Return a set of real numbers, and the symbol it is said of: intervals, inequalities, `\{x \mid …\}`, `\ne`, `\setminus`."""
+    builder = BUILDER.fullmatch(text)
+    text = separated(builder[2].strip() if builder else text)
     try:
-        if condition:
-            relation = read(condition)
-            return relation.as_set() if relation is not None and len(relation.free_symbols) == 1 else None
-        ends = [(start, read(low), read(high), end) for start, low, high, end in ranges]
-        points = [read(value) for value in without]
-        if any(x is None or not x.is_number for x in (*points, *(x for _, low, high, _ in ends for x in (low, high)))):
-            return None
-        union = sympy.Union(*(sympy.Interval(low, high, start == "(", end == ")") for start, low, high, end in ends))
-        return union - sympy.FiniteSet(*points) if points else union
+        return _set_of(read(re.sub(r"^\s?(?=<|>|\\le|\\ge)", "x", text)))
     except (AttributeError, TypeError, ValueError, NotImplementedError):
         return None
+
+
+def _set_of(found: Any) -> tuple[Any, str] | None:
+    import sympy
+
+    if isinstance(found, sympy.Eq):
+        return (found.rhs.doit(), str(found.lhs)) if isinstance(found.rhs, sympy.Set) else None
+    together, args = type(found).__name__ == "And", getattr(found, "args", ())
+    if together or (args and all(isinstance(part, sympy.core.relational.Relational) or type(part).__name__ == "And" for part in args)):
+        pairs = [_set_of(part) for part in args]
+        if None in pairs or len({name for _, name in pairs}) != 1:  # type: ignore[misc]
+            return None
+        narrowing = [values for (values, _), part in zip(pairs, args, strict=True) if together or isinstance(part, sympy.Ne)]  # type: ignore[misc]
+        others = [values for values, _ in pairs if values not in narrowing]  # type: ignore[misc]
+        return sympy.Intersection(*narrowing, sympy.Union(*others) if others else sympy.S.Reals), pairs[0][1]  # type: ignore[index]
+    if isinstance(found, sympy.core.relational.Relational):
+        return _solved(found)
+    return (found.doit(), "") if isinstance(found, sympy.Set) else None
+
+
+def _solved(relation: Any) -> tuple[Any, str] | None:
+    """Return the set and the symbol of `x > 2` and `2 < f(x)`, without solving anything, and of any other of one symbol."""
+    import sympy
+    from sympy.core.function import AppliedUndef
+
+    if not isinstance(relation.lhs, (sympy.Symbol, AppliedUndef)) and isinstance(relation.rhs, (sympy.Symbol, AppliedUndef)):
+        relation = relation.reversed
+    name, end = relation.lhs, relation.rhs
+    if not isinstance(name, (sympy.Symbol, AppliedUndef)) or end.has(name):
+        symbols = relation.free_symbols
+        return (relation.as_set(), str(next(iter(symbols)))) if len(symbols) == 1 and not relation.has(AppliedUndef) else None
+    if isinstance(relation, sympy.Ne):
+        return sympy.S.Reals - sympy.FiniteSet(end), str(name)
+    strict = isinstance(relation, (sympy.StrictLessThan, sympy.StrictGreaterThan))
+    low = isinstance(relation, (sympy.GreaterThan, sympy.StrictGreaterThan))
+    return (sympy.Interval(end, sympy.oo, strict, True) if low else sympy.Interval(-sympy.oo, end, True, strict)), str(name)
+
+
+def same_sets(a: Any, b: Any) -> bool | None:
+    """Whether two sets of real numbers are the same, end by end where their ends are not plain numbers."""
+    import sympy
+
+    x, y = (list(s.args) if isinstance(s, sympy.Union) else [s] for s in (a, b))
+    if a == b or len(x) != len(y) or not all(isinstance(s, (sympy.Interval, sympy.FiniteSet)) for s in (*x, *y)):
+        return a == b or (None if a.free_symbols or b.free_symbols else False)
+    return every(
+        type(one) is type(two)
+        and len(one.args) == len(two.args)
+        and every(same_objects(p, q) if isinstance(p, sympy.Expr) else p == q for p, q in zip(one.args, two.args, strict=True))
+        for one, two in zip(x, y, strict=True)
+    )

@@ -24,9 +24,6 @@ LABEL = re.compile(
     r"^\\text\{(?P<label>[^{}]{1,60}?)\s*(?::|\b(?:is|are|equals|equal to)\b:?)\s*(?P<rest>[^{}]*)\}\s*(?::)?\s*(?=.)"
 )
 SYMBOL_IS = re.compile(r"^(?P<label>[^{}=<>]{1,20}|\\[a-z]+)\s*\\text\{\s*(?:is|are|equals)\b\s*(?P<rest>[^{}]*)\}\s*")
-REASON = re.compile(
-    r"[,.;]?\s*\\text\{\s*[,.;]?\s*(?:because|since|as it|so that)\b.*$|(?<=[a-z])[,;]?\s+(?:because|since)\b[^{}]*\}?.*$"
-)
 CONDITION = re.compile(
     r"[,(\s]*\\text\{[\s,(]*(?:where|for|with|if|such that|when|provided|assuming)\b|[,(\s]\s{0,3}(?:\\forall\s{0,3})?[a-zA-Z]\s{0,3}\\in\s{0,3}\\?(?:mathbb|Z|N|R|Q)"
 )
@@ -85,11 +82,17 @@ def labelled(text: str) -> tuple[str, str]:
     return (match["label"], value) if value else ("", text)
 
 
-def without_reason(text: str) -> str:
-    """Return an answer without the reason that it gives for itself."""
-    return (
-        REASON.sub(lambda m: "}" if m[0].endswith("}") and not m[0].lstrip(" ,.;").startswith("\\text") else "", text) or text
-    )
+def skeleton(text: str) -> tuple[tuple[str, ...], list[str]]:
+    """Return the words of an answer, with a mark for every formula between them, and the formulas."""
+    pieces = TEXT.split(text)  # formulas and words in turn
+    formulas = [formula.strip(" ,.()") for formula in pieces[::2]]
+    found = [("#",) * bool(formulas[i // 2]) if i % 2 == 0 else content(piece) for i, piece in enumerate(pieces)]
+    return tuple(word for words in found for word in words), [formula for formula in formulas if formula]
+
+
+def predicate(text: str) -> tuple[str, ...]:
+    """Return the words of what an answer says of something: "29 is a prime number"."""
+    return content("".join(re.split(r"\b(?:is|are)\b", TEXT.sub(r" \1 ", text), maxsplit=1)[1:]))
 
 
 def split_condition(text: str) -> tuple[str, str]:
