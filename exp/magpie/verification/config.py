@@ -23,6 +23,7 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exclusive: list[frozenset[str]]
     synonyms: dict[str, str]
     numbers: dict[str, int]
+    fractions: dict[str, int]
     short_words: frozenset[str]
 
 

@@ -20,7 +20,7 @@ from magpie.verification import words as w
 from magpie.verification.extract import stated
 from magpie.verification.guards import LONGEST, danger
 from magpie.verification.measures import Measure, conversion, measure
-from magpie.verification.normalize import TEXT, Number, elements, inside, key, number, plain, vector
+from magpie.verification.normalize import TEXT, Number, elements, inside, key, number, number_in_words, plain, vector
 from magpie.verification.structure import assigned, collection, is_equation
 from magpie.verification.symbolic import every
 
@@ -50,6 +50,7 @@ def cheaply(one: str, other: str) -> Verdict | None:
         return _verdict(_same_numbers(x, y))
     if one.strip() == other.strip() != "":
         return Verdict.RIGHT
+    one, other = stated(one), stated(other)
     if max(len(one), len(other)) > LONGEST:
         return Verdict.UNPARSED
     a, b = _spelling(one), _spelling(other)
@@ -73,7 +74,7 @@ def _spelling(answer: str) -> str:
 
 def _same(a: str, b: str, depth: int) -> bool | None:
     """Whether two answers in one spelling are the same; None where neither rules nor algebra can tell."""
-    if key(a) == key(b):
+    if key(a) == key(b) or ("\\text" in a and "\\text" in b and w.skeleton(a) == w.skeleton(b) != ((), [])):
         return True
     if depth > DEEPEST or not a or not b:
         return None
@@ -134,6 +135,9 @@ def _conditions(a: str, b: str, depth: int) -> Said:
     if not x_condition and not y_condition:
         return NEXT
     one, two = w.narrows(x_condition), w.narrows(y_condition)
+    domains = [set(re.findall(r"\\mathbb\{([A-Z])\}", condition)) for condition in (x_condition, y_condition)]
+    if all(domains) and domains[0] != domains[1]:
+        return None
     return _same(x, y, depth) if one == two else False if w.exclude(one, two) else None
 
 
@@ -151,8 +155,7 @@ def _words(a: str, b: str, depth: int) -> Said:
         if names or (w.exclude(x, y) and all(_same(one, other, depth) for one, other in pairs)):
             return False
         return _sure(w.predicate(a) == y != () or w.predicate(b) == x != ())
-    one, other = ((found[0] if (found := w.number_in_words(TEXT.sub(r"\1", text))) and not found[1] else text) for text in (a, b))
-    return NEXT if (one, other) == (a, b) else _same(one, other, depth)
+    return True if key(TEXT.sub(r"\1", a)) == key(TEXT.sub(r"\1", b)) else NEXT
 
 
 # --- structure -------------------------------------------------------------------------------------------------------------
@@ -228,6 +231,9 @@ def _tuples(solutions: Sequence[structure.Solution], *, as_written: bool = False
 
 
 def _collections(a: str, b: str, depth: int) -> Said:
+    if ("\\hat" in a) != ("\\hat" in b):
+        size = len(collection(vector(b if "\\hat" in a else a))[1])
+        a, b = (algebra.components(text, size) or text for text in (a, b))
     column = ("matrix}" in a) != ("matrix}" in b) or "{array}" in a + b
     a, b = (vector(text) for text in (a, b)) if column else (a, b)
     a, b = (value if collection(value := assigned(text)[1])[0] else text for text in (a, b))
@@ -343,7 +349,7 @@ def _numbers(a: str, b: str, depth: int) -> Said:
     based = structure.BASED.fullmatch(a), structure.BASED.fullmatch(b)
     if not any(based):
         return NEXT
-    bases = {found[0] if (found := w.number_in_words(m[2])) else m[2] for m in based if m}
+    bases = {found[0] if (found := number_in_words(m[2])) else m[2] for m in based if m}
     digits = [m[1] if m else text for m, text in zip(based, (a, b), strict=True)]
     return digits[0] == digits[1] if len(bases) == 1 else False if digits[0] == digits[1] else None
 

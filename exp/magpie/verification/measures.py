@@ -20,7 +20,7 @@ LETTER = re.compile(r"^(?P<value>.*\d\}?)\s(?P<words>[mglshL](?:/[sh])?)(?:\s?\^
 SIGNED = re.compile(
     r"^(?P<sign>-?)\s?(?P<unit>[＄€£¥₹])\s?(?P<value>[\d.].*)$|^(?P<value2>-?[\d.][^＄€£¥₹¢]*?)\s?(?P<unit2>[＄€£¥₹¢])$"
 )
-PIECE = re.compile(r"(-?[\d.]+(?:/\d+)?)\s*\\text\{([^{}\d]{1,30})\}\s*(?:\\text\{and\}|,)?\s*")
+PIECE = re.compile(r"(-?[\d.]+(?:/\d+)?)\s*\\text\{\s*([^{}\d]{1,30}?)(?:,|\s+and)?\s*\}\s*(?:\\text\{\s*and\s*\}|,)?\s*")
 NO_NOUN = re.compile(
     r"^(?:or|if|is|are|to|not|of|than|does|do|has|remainder|and|then|with|for|where|when|such|in|am|pm|a\.m|p\.m|at)\b|\b(?:or (?:more|less|fewer)|remainder|to)\b|[=<>]"
 )

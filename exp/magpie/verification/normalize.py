@@ -39,6 +39,8 @@ def plain(answer: str) -> str:
         for pattern, new in rules:
             text = pattern.sub(new, text)
     text = _words_marked(" ".join(_without_braces(trimmed(text.replace("$", "") if text.count("$") > 1 else text)).split()))
+    if text.startswith("\\text{") and (found := number_in_words(text[6 : text.index("}")])):
+        text = f"{found[0]} \\text{{{found[1]}" + text[text.index("}") :] if found[1] else found[0] + text[text.index("}") + 1 :]
     words = load_answer_words().synonyms.get(TEXT.sub(lambda m: m[1], text).strip(" .").lower())
     return words if words is not None else text
 
@@ -48,6 +50,10 @@ def _font(match: re.Match[str]) -> str:
     inner, command = match[1].strip(), match[0].partition("{")[0].strip(" *")
     if command == "\\operatorname":
         return f"\\{inner} " if re.fullmatch(FUNCTIONS, inner) else f"\\text{{{inner}}}"
+    if re.fullmatch(r"\([A-J]\)", inner):
+        return f" {inner} "
+    if command in ("\\mathbf", "\\boldsymbol", "\\bm") and inner in "ijk":
+        return f"\\hat{{{inner}}}"
     if re.search(r"[\\$^_]", inner.replace("\\%", "").replace("\\ ", "")) or not re.search(r"[a-zA-Z]{2}|[a-z]\.", inner):
         return f" {inner} " if command in ("\\text", "\\mbox", "\\textbf") else f"{{{inner}}}"
     return f"\\text{{{match[1]}}}"
@@ -77,6 +83,26 @@ def _without_braces(text: str) -> str:
     while text.startswith("{") and braced(text, 0) == len(text) > 2:
         text = text[1:-1].strip()
     return text
+
+
+def number_in_words(words: str) -> tuple[str, str] | None:
+    """Return the number that a text begins with in words, as digits, and the rest: "twenty-five apples", "two thirds"."""
+    values, total, current, used = load_answer_words().numbers, 0, 0, 0
+    for match in re.finditer(r"[a-zA-Z]+", words):
+        value = values.get(match[0].lower())
+        if value is None:
+            if part := used and load_answer_words().fractions.get(match[0].lower().removesuffix("s")):
+                return f"\\frac{{{total + current}}}{{{part}}}", words[match.end() :].strip()
+            if match[0] != "and" or not used:
+                break
+            continue
+        if value < 100 and current % 100 and (current % 10 or value >= 10):
+            return None
+        current = current + value if value < 100 else max(current, 1) * value
+        if value > 100:
+            total, current = total + current, 0
+        used = match.end()
+    return (str(total + current), words[used:].strip()) if used and words[used : used + 1] != "-" else None
 
 
 def key(text: str) -> str:

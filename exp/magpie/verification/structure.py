@@ -12,7 +12,7 @@ from magpie.verification.words import content, labelled
 
 LETTER = r"(?:[a-zA-Z]|\\(?!text|frac|sqrt|sin|cos|tan|log|ln|pi(?![a-z]))[a-zA-Z]+)"
 SYMBOL = rf"{LETTER}(?:\s?_\s?(?:\{{[\w\\ ,+-]{{1,12}}\}}|\w))?(?:\^\s?(?:\{{[\w*'+\\]{{1,6}}\}}|[*+]))?'{{0,3}}"
-SEGMENT = r"(?:m?\s?\\(?:angle|triangle|overline|overarc|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
+SEGMENT = r"(?:m?\s?\\(?:angle|triangle|overline|overrightarrow|overarc|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
 ONE = rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?)"
 NAME = re.compile(
     rf"{ONE}|\\frac\{{{SEGMENT}\}}\{{{SEGMENT}\}}|{ONE}(?:\s?[:/]\s?{ONE}){{1,3}}|\\text\{{[^{{}}]{{1,60}}\}}(?:\s?{SYMBOL})?"
@@ -26,7 +26,7 @@ CHOICE = re.compile(
     re.DOTALL,
 )
 MODULUS = re.compile(
-    r"\s?\(?\s?\\?(?:text\{\s?\(?|p|b)?mod(?:ulo)?\)?\}?\s?(?:\{\s?([^{}]{1,20})\s?\}|\(?(\w{1,12})\)?)\s?\)?\}?\)?"
+    r"\s?\(?\s?\\?(?:text\{\s?\(?|p|b)?mod(?:ulo)?\s?\)?\}?\s?(?:\{\s?([^{}]{1,20})\s?\}|\(?(\w{1,12})\)?)\s?\)?\}?\)?"
 )
 TERMS = (
     ("remainder", re.compile(r"(\d{1,12})\s?(?:R|r|\\text\{\s?(?:with )?(?:R|r|a? ?remainder(?: of)?|rem)\s?\})\s?(\d{1,12})")),

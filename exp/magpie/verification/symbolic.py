@@ -82,6 +82,18 @@ def _meant(found: Any) -> Any:
     return found
 
 
+def components(text: str, size: int) -> str:
+    r"""Return `3\hat{i} - \hat{j}` as the tuple of so many components; an empty text for anything else."""
+    import sympy
+
+    found = read(text) if "\\hat" in text else None
+    units = [sympy.Symbol(f"hat{{{letter}}}", real=True) for letter in "ijk"[:size]]
+    if not isinstance(found, sympy.Expr) or any(str(s).startswith("hat") and s not in units for s in found.free_symbols):
+        return ""
+    parts = [sympy.expand(found).coeff(unit) for unit in units]
+    return f"({', '.join(sympy.latex(part) for part in parts)})" if sympy.expand(found - sum(map(sympy.Mul, parts, units))) == 0 else ""
+
+
 def same(one: str, other: str) -> bool | None:
     """Whether two answers are the same mathematics; None if either cannot be read or the comparison says nothing."""
     a, b = read(one), read(other)

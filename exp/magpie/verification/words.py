@@ -132,26 +132,3 @@ def exclude(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     apart = [(a, b) for a, b in zip(one, other, strict=True) if a != b]
     sets = load_answer_words().exclusive
     return len(apart) > 0 and all(any(a in words and b in words for words in sets) for a, b in apart)
-
-
-def number_in_words(words: str) -> tuple[str, str] | None:
-    """Return the number that a text begins with in words, as digits, and the rest: "twenty-five apples"."""
-    values = load_answer_words().numbers
-    total = current = used = 0
-    tokens = [(m[0].lower(), m.end()) for m in re.finditer(r"[a-zA-Z]+", words)]
-    for token, end in tokens:
-        value = values.get(token)
-        if value is None:
-            if token != "and" or not used:
-                break
-            continue
-        if value >= 100:
-            current = max(current, 1) * value
-            if value > 100:
-                total, current = total + current, 0
-        elif current % 100 and not (current % 10 == 0 and value < 10):
-            return None
-        else:
-            current += value
-        used = end
-    return (str(total + current), words[used:].strip()) if used else None
