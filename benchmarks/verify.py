@@ -49,7 +49,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def verdicts(rows: Iterable[dict[str, Any]], off: str = "") -> list[str]:
-    """Return the verdict on every pair, within the limits and with the named rule left out; `none`: a response without answer."""
+    """Return the verdict on every pair, within the limits, without the named rule; `none`: a response without answer."""
     table = equality.RULES if off in equality.RULES else normalize.SPELLINGS
     table.pop(off, None)  # in a worker of its own: nothing to put back
     equality._spelling.cache_clear()
@@ -89,9 +89,8 @@ def pairs(path: Path, *, show: bool) -> None:
     for suite in (*dict.fromkeys(row["suite"] for row in rows), ""):
         chosen = [i for i, row in enumerate(rows) if not suite or row["suite"] == suite]
         mine, bare_right = (sum(right[i] for i in chosen) / len(chosen) for right in (ours, theirs))
-        print(
-            f"  {suite or 'all':54.54} {len(chosen):4} {mine:7.1%}   bare Math-Verify {bare_right:6.1%} {'behind' * (mine < bare_right)}"
-        )
+        behind = "behind" * (mine < bare_right)
+        print(f"  {suite or 'all':54.54} {len(chosen):4} {mine:7.1%}   bare Math-Verify {bare_right:6.1%} {behind}")
 
 
 def ablation(paths: list[Path]) -> None:
@@ -102,7 +101,8 @@ def ablation(paths: list[Path]) -> None:
     print(f"ablation: {len(rows)} pairs and cases, {len(names)} rules")
     for name in names:
         found = judged(rows, name)
-        lost, won = [], []
+        lost: list[str] = []
+        won: list[str] = []
         for row, with_it, without in zip(rows, whole, found, strict=True):
             if (with_it == "right") != (without == "right"):
                 (lost if (with_it == "right") == row["same"] else won).append(row["id"])

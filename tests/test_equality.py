@@ -9,8 +9,8 @@ import pytest
 
 from hostile_answers import hostile_answers
 from magpie.verification.equality import Verdict, cheaply, compare
-from magpie.verification.measures import measure
 from magpie.verification.guards import danger
+from magpie.verification.measures import measure
 from magpie.verification.normalize import number, plain
 from processor_time import check_takes
 

@@ -28,9 +28,10 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/verify/spellings.yaml`: characters and patterns of answers, and how they are written here."""
+    """`configs/verify/spellings.yaml`: characters and patterns of answers, how they are written here, and what is read."""
 
     characters: dict[str, str]
+    commands: frozenset[str]
     rules: dict[str, list[tuple[str, str]]]
 
 

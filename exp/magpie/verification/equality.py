@@ -1,4 +1,4 @@
-r"""Whether two answers are the same: equal, different, or not known. Cheap readings first, Math-Verify's parser and algebra last.
+r"""Whether two answers are equal, different, or nobody knows. Cheap readings first, Math-Verify's parser and algebra last.
 
 `compare` may run for as long as SymPy likes; it is called in the worker processes of pool.py alone. `cheaply` is what can be
 told at once and in place. Every rule of `RULES` looks at both answers and says True, False, None (read, but nobody knows), or
@@ -169,10 +169,16 @@ def _families(a: str, b: str, depth: int) -> Said:
     (x_name, x_value), (y_name, y_value) = assigned(a), assigned(b)
     if x or y:
         (residues, modulus), other = (x, y_value) if x else (y or ([], ""), x_value)
-        if (theirs := algebra.family(other)) and len(residues) == 1 and (mine := algebra.family(f"({modulus})k+({residues[0]})")):
+        if (
+            (theirs := algebra.family(other))
+            and len(residues) == 1
+            and (mine := algebra.family(f"({modulus})k+({residues[0]})"))
+        ):
             return algebra.same_family(mine, theirs, shifted=True)
         return _sure(_unordered(residues, elements(other), depth))
-    if not re.search(r"[nkmjlC]|c\b", a + b) or x_name and y_name and structure.bare_name(x_name) != structure.bare_name(y_name):
+    if not re.search(r"[nkmjlC]|c\b", a + b) or (
+        x_name and y_name and structure.bare_name(x_name) != structure.bare_name(y_name)
+    ):
         return NEXT
     one, two = algebra.family(x_value), algebra.family(y_value)
     if one and two:
@@ -188,7 +194,9 @@ def _terms(a: str, b: str, depth: int) -> Said:
             return None
         if x[0] == "ratio" and len(x[1]) == len(y[1]):
             first, second = x[1][0], y[1][0]
-            return every(_same(f"({first})\\cdot({q})", f"({second})\\cdot({p})", depth) for p, q in zip(x[1][1:], y[1][1:], strict=True))
+            return every(
+                _same(f"({first})\\cdot({q})", f"({second})\\cdot({p})", depth) for p, q in zip(x[1][1:], y[1][1:], strict=True)
+            )
         one, two = (term[1][:3] if x[0] == "time" and not (x[1][3] and y[1][3]) else term[1] for term in (x, y))
         return one == two
     if not x and not y:
@@ -221,7 +229,13 @@ def _solutions(a: str, b: str, depth: int) -> Said:
     if len(named) == 1 and kind == "list" and not w.is_wordy(other):
         other, named = f"({', '.join(parts)})", [*named, *named][:1]
     verdicts = [_same(text, vector(other), depth) for text in (_tuples(named), _tuples(named, as_written=True))]
-    return True if verdicts[0] or (verdicts[1] and kind == "list") else None if any(verdicts) or None in verdicts or kind == "list" else False
+    return (
+        True
+        if verdicts[0] or (verdicts[1] and kind == "list")
+        else None
+        if any(verdicts) or None in verdicts or kind == "list"
+        else False
+    )
 
 
 def _tuples(solutions: Sequence[structure.Solution], *, as_written: bool = False) -> str:
@@ -264,9 +278,9 @@ def _ordered(x: Sequence[str], y: Sequence[str], depth: int) -> bool | None:
 
 def _unordered(x: Sequence[str], y: Sequence[str], depth: int) -> bool | None:
     """Whether every part of one has its own equal in the other; None where it is not known of a part that has none."""
-    left, unsure = list(y), len(x) != len(y) and False
     if len(x) != len(y):
         return False
+    left, unsure = list(y), False
     for one in x:
         verdicts = [_same(one, other, depth) for other in left]
         if True in verdicts:
@@ -340,7 +354,9 @@ def _both_measured(x: Measure, y: Measure, depth: int) -> bool | None:
         return said if x.noun == y.noun or not x.noun or not y.noun else False if w.exclude(x.noun, y.noun) else None
     if x.noun == y.noun:
         return _same(x.value, y.value, depth)
-    return False if w.exclude(x.noun, y.noun) and not (x.unit or y.unit) and _same(x.value, y.value, depth) is not None else None
+    return (
+        False if w.exclude(x.noun, y.noun) and not (x.unit or y.unit) and _same(x.value, y.value, depth) is not None else None
+    )
 
 
 def _numbers(a: str, b: str, depth: int) -> Said:

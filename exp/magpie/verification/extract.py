@@ -43,7 +43,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])(?:\*{0,2})\s+(?=[A-Z\\$(*#])|\n\s{0,20}\n
 HEDGES = re.compile(
     r"^(?:(?:indeed|therefore|thus|also|then|given by|equal to|exactly|simply|just|as follows)\b[\s:,]{0,3})+", re.I
 )
-PARTS = frozenset("ab bc cd de ef fg gh".split())
+PARTS = frozenset(f"{a}{b}" for a, b in zip("abcdefg", "bcdefgh", strict=True))
 SPECIAL_TOKEN = re.compile(r"<\|(?:im_start|im_end|eot_id|endoftext|end|start_header_id|user)\|>")
 TAGGED = re.compile(r"<answer>(.{1,2000}?)</answer>", re.DOTALL)
 HEADING = re.compile(
@@ -72,7 +72,7 @@ ENDED = (".", "!", "$", ")", "]", "*", "}")
 
 def final_answer(response: str) -> str | None:
     """Return the final answer as the response writes it, or None if it gives none (its thought never ends, say)."""
-    before, closed, after = response.rpartition("</think>")
+    _, closed, after = response.rpartition("</think>")
     if not closed and "<think>" in response:
         return None
     tail = SPECIAL_TOKEN.split(after[-TAIL:], maxsplit=1)[0]
@@ -90,7 +90,7 @@ def _tagged(text: str) -> str:
 
 
 def _headed(text: str) -> str:
-    """Return what stands under or behind a heading "Answer", or behind `####`, after every box; only what looks like an answer."""
+    """Return what stands under a heading "Answer" or behind `####`, after every box, if it looks like an answer."""
     for match in reversed(list(HEADING.finditer(text))[-3:]):
         if BOX.search(text, match.end()):
             return ""

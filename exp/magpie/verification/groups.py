@@ -10,7 +10,7 @@ def grouped(answers: Sequence[str | None], equal: Callable[[str, str], bool]) ->
     """Return every answer's group, numbered in the order of their first members; None for one that is in no group.
 
     All members of a group are equal pairwise. Equality need not be transitive (0.1, 10% and 10): an answer that is equal to
-    members of two groups goes to the larger, on a tie to none. `equal` is asked once per pair of spellings, first in sort order.
+    members of two groups goes to the larger, on a tie to none. `equal` is asked once per pair of spellings, in sort order.
     """
     counts = Counter(answer for answer in answers if answer is not None)
     spellings = sorted(counts)

@@ -1,4 +1,4 @@
-r"""Answers with a unit, a currency, a percent sign or a noun: `12 \text{ cm}^2`, `\$5`, "3 dozen", `1\text{ hour }30\text{ minutes}`."""
+r"""Answers with a unit, a currency, a percent sign or a noun: `12 \text{ cm}^2`, `\$5`, "3 dozen", "1 hour 30 minutes"."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ SIGNED = re.compile(
 )
 PIECE = re.compile(r"(-?[\d.]+(?:/\d+)?)\s*\\text\{\s*([^{}\d]{1,30}?)(?:,|\s+and)?\s*\}\s*(?:\\text\{\s*and\s*\}|,)?\s*")
 NO_NOUN = re.compile(
-    r"^(?:or|if|is|are|to|not|of|than|does|do|has|remainder|and|then|with|for|where|when|such|in|am|pm|a\.m|p\.m|at)\b|\b(?:or (?:more|less|fewer)|remainder|to)\b|[=<>]"
+    r"^(?:or|if|is|are|to|not|of|than|does|do|has|remainder|and|then|with|for|where|when|such|in|am|pm|a\.m|p\.m|at)\b|"
+    r"\b(?:or (?:more|less|fewer)|remainder|to)\b|[=<>]"
 )
 TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])")
 
@@ -94,8 +95,9 @@ def unit_of(words: str, power: str) -> tuple[str, tuple[str, ...]]:
     """Return the unit that words name, as pint writes it, or else the noun that they are."""
     known = load_answer_words().units
     powers = {"square": "2", "sq": "2", "cubic": "3", "cu": "3"}
-    out, after, rest = [], "", re.findall(r"[a-zµ%¢]+|/|\^?\d", words.replace("per hour", "/hour"))
-    for token in rest:
+    out: list[str] = []
+    after = ""
+    for token in re.findall(r"[a-zµ%¢]+|/|\^?\d", words):
         if token in powers and not after:
             after = powers[token]
         elif token in ("per", "/", "a") and out:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from magpie.verification.config import load_answer_words, load_spellings
 from magpie.verification.extract import braced, trimmed
 
-FONTS = r"\\(?:text|mbox|textbf|textrm|textit|mathrm|mathbf|textnormal|operatorname|mathit|emph|hbox|textsf|mathsf|texttt|bm|boldsymbol)\*?"
+FONTS = r"\\(?:text(?:bf|rm|it|sf|tt|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|emph|bm|boldsymbol)\*?"
 TEXT = re.compile(r"\\text\{([^{}]*)\}")
 FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|gcd|lcm|max|min|det|floor|ceil|cis|exp|sqrt"
 SPELLINGS = {name: [(re.compile(old), new) for old, new in rules] for name, rules in load_spellings().rules.items()}
@@ -40,7 +40,9 @@ def plain(answer: str) -> str:
             text = pattern.sub(new, text)
     text = _words_marked(" ".join(_without_braces(trimmed(text.replace("$", "") if text.count("$") > 1 else text)).split()))
     if text.startswith("\\text{") and (found := number_in_words(text[6 : text.index("}")])):
-        text = f"{found[0]} \\text{{{found[1]}" + text[text.index("}") :] if found[1] else found[0] + text[text.index("}") + 1 :]
+        text = (
+            f"{found[0]} \\text{{{found[1]}" + text[text.index("}") :] if found[1] else found[0] + text[text.index("}") + 1 :]
+        )
     words = load_answer_words().synonyms.get(TEXT.sub(lambda m: m[1], text).strip(" .").lower())
     return words if words is not None else text
 

@@ -184,9 +184,9 @@ class _Verdicts:
 
 
 def _doubts(answers: list[str | None], groups: list[int | None], unsure: set[tuple[str, str]]) -> list[tuple[int, int]]:
-    """Return the pairs (later, earlier response) of groups of which it is not known whether they are one, a pair of groups once."""
+    """Return a pair (later, earlier response) for every two groups of which it is not known whether they are one."""
     first = {answer: index for index, answer in reversed(list(enumerate(answers)))}
-    found = {}
+    found: dict[tuple[int | None, int | None], tuple[int, int]] = {}
     for pair in sorted(unsure):
         earlier, later = sorted(first[answer] for answer in pair)
         if groups[earlier] is not None and groups[later] is not None and groups[earlier] != groups[later]:

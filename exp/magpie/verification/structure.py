@@ -12,7 +12,9 @@ from magpie.verification.words import content, labelled
 
 LETTER = r"(?:[a-zA-Z]|\\(?!text|frac|sqrt|sin|cos|tan|log|ln|pi(?![a-z]))[a-zA-Z]+)"
 SYMBOL = rf"{LETTER}(?:\s?_\s?(?:\{{[\w\\ ,+-]{{1,12}}\}}|\w))?(?:\^\s?(?:\{{[\w*'+\\]{{1,6}}\}}|[*+]))?'{{0,3}}"
-SEGMENT = r"(?:m?\s?\\(?:angle|triangle|overline|overrightarrow|overarc|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
+SEGMENT = (
+    r"(?:m?\s?\\(?:angle|triangle|over(?:line|rightarrow|arc)|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
+)
 ONE = rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?)"
 NAME = re.compile(
     rf"{ONE}|\\frac\{{{SEGMENT}\}}\{{{SEGMENT}\}}|{ONE}(?:\s?[:/]\s?{ONE}){{1,3}}|\\text\{{[^{{}}]{{1,60}}\}}(?:\s?{SYMBOL})?"
@@ -31,7 +33,10 @@ MODULUS = re.compile(
 TERMS = (
     ("remainder", re.compile(r"(\d{1,12})\s?(?:R|r|\\text\{\s?(?:with )?(?:R|r|a? ?remainder(?: of)?|rem)\s?\})\s?(\d{1,12})")),
     ("time", re.compile(r"(\d{1,2})()()\s?\\text\{\s?([ap])\.?\s?m\.{0,2}\s?\}", re.IGNORECASE)),
-    ("time", re.compile(r"(\d{1,2})\s?:\s?(\d{2})(?:\s?:\s?(\d{2}))?\s?(?:\\text\{\s?([ap])\.?\s?m\.{0,2}\s?\})?", re.IGNORECASE)),
+    (
+        "time",
+        re.compile(r"(\d{1,2})\s?:\s?(\d{2})(?:\s?:\s?(\d{2}))?\s?(?:\\text\{\s?([ap])\.?\s?m\.{0,2}\s?\})?", re.IGNORECASE),
+    ),
 )
 RATIO = re.compile(r"[\w\\{}./ ]+(?:\s?:\s?[\w\\{}./ ]+)+")
 BASED = re.compile(r"\(?([0-9A-F.]{1,60})\)?\s?_\s?\{?\s?(?:\\text\{)?(\d{1,2}|[a-z]+)\}?\}?")
@@ -74,7 +79,9 @@ def assigned(text: str) -> tuple[str, str]:
         return ("", text) if letters[0] else (last, first)  # x = y; 5 = x
     if NAME.fullmatch(first) or NAMES.fullmatch(first):
         return first, last
-    if first.startswith("\\{") or not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|(?<![a-zA-Z])[ei](?![a-zA-Z])", "", first + last)):
+    if first.startswith("\\{") or not re.search(
+        r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|(?<![a-zA-Z])[ei](?![a-zA-Z])", "", first + last)
+    ):
         return "", last  # 1+2+3=6
     return "", text
 
@@ -86,7 +93,11 @@ def is_equation(text: str) -> bool:
 
 def bare_name(name: str) -> str:
     r"""Return a name for comparison: a label's words, or a symbol without the mark of a segment or of an angle's measure."""
-    return " ".join(content(name.removeprefix("\\text{"))) if "\\text" in name else re.sub(r"^m(?=\\angle)|\\overline|[{}|]", "", key(name))
+    return (
+        " ".join(content(name.removeprefix("\\text{")))
+        if "\\text" in name
+        else re.sub(r"^m(?=\\angle)|\\overline|[{}|]", "", key(name))
+    )
 
 
 def renamed(text: str, old: str, new: str) -> str:
@@ -151,4 +162,6 @@ def terms(text: str) -> tuple[str, list[str]] | None:
         if match := pattern.fullmatch(text):
             return kind, [(group or "").lower().lstrip("0") for group in match.groups()]
     text = re.sub(r"\s?\\text\{\s?to\s?\}\s?", ":", text)
-    return ("ratio", [part.strip() for part in text.split(":")]) if RATIO.fullmatch(text) and not text.startswith("\\{") else None
+    return (
+        ("ratio", [part.strip() for part in text.split(":")]) if RATIO.fullmatch(text) and not text.startswith("\\{") else None
+    )

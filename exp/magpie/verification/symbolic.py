@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from magpie.verification.config import load_spellings
 from magpie.verification.normalize import separated
 
 PRECISION, AGREE = 120, 100
@@ -24,13 +25,6 @@ REAL_POINTS = (
     (-1.37, 2.19, -0.83, 1.71, -2.39, 0.67),
 )
 INTEGER_POINTS = ((5, 7, 11, 4, 9, 6), (8, 3, 12, 10, 13, 15), (6, 9, 4, 17, 8, 5))
-KNOWN = frozenset(
-    "frac sqrt cdot times div pi infty sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh log ln exp lg "
-    "sum prod int lim to max min gcd lcm binom lfloor rfloor lceil rceil floor ceil mod begin end det left right pm mp le ge ne in cup cap "
-    "setminus emptyset mathbb overline bar hat vec ell prime theta alpha beta gamma delta epsilon varepsilon zeta eta iota kappa lambda mu nu "
-    "xi rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega equiv degrees lvert rvert Re Im".split()
-)
-"""The commands that the parser understands: what holds another is not read."""
 
 
 @lru_cache(maxsize=4096)
@@ -47,7 +41,7 @@ def read(text: str) -> Any:
         or "dots" in text
         or re.search(r"(?<![_^\d])\d+\s+\d|\)\s?\d", text)
         or re.search(r"\d\s*:\s*\d|\^\s?\{?(?:T|\\top)\b", text)
-        or set(re.findall(r"\\([a-zA-Z]+)", text)) - KNOWN
+        or set(re.findall(r"\\([a-zA-Z]+)", text)) - load_spellings().commands
     ):
         return None
     text = re.sub(
@@ -70,7 +64,7 @@ def read(text: str) -> Any:
 
 
 def _meant(found: Any) -> Any:
-    """Return what was read with `i` as the imaginary unit, decimals as exact fractions and no marks; None if it is undefined."""
+    """Return what was read with `i` as the imaginary unit and without marks; None if it is undefined."""
     import sympy
 
     if found is None or (isinstance(found, sympy.Basic) and found.has(sympy.nan, sympy.zoo)):
@@ -91,7 +85,11 @@ def components(text: str, size: int) -> str:
     if not isinstance(found, sympy.Expr) or any(str(s).startswith("hat") and s not in units for s in found.free_symbols):
         return ""
     parts = [sympy.expand(found).coeff(unit) for unit in units]
-    return f"({', '.join(sympy.latex(part) for part in parts)})" if sympy.expand(found - sum(map(sympy.Mul, parts, units))) == 0 else ""
+    return (
+        f"({', '.join(sympy.latex(part) for part in parts)})"
+        if sympy.expand(found - sum(map(sympy.Mul, parts, units))) == 0
+        else ""
+    )
 
 
 def same(one: str, other: str) -> bool | None:
@@ -199,7 +197,7 @@ def family(text: str) -> tuple[Any, Any, str] | None:
 
 
 def same_family(one: tuple[Any, Any, str], other: tuple[Any, Any, str], *, shifted: bool) -> bool | None:
-    """Whether two families have the same values; None where one is the other's shifted and the index need not be any integer."""
+    """Whether two families have the same values; None where one is the other's, shifted, for some integers only."""
     import sympy
 
     if not any(sympy.simplify(one[0] - sign * other[0]) == 0 for sign in (1, -1)):
@@ -307,13 +305,15 @@ def _value(expression: Any, values: dict[Any, Any]) -> Any:
 
 
 BUILDER = re.compile(r"\\\{\s?([a-z])(?:\s?\\in\s?(?:\\mathbb\{R\}|R))?\s?(?:\\mid|\\vert|\\colon|[|:])\s?(.+?)\\\}", re.DOTALL)
-IS_SET = re.compile(r"[<>]|\\(?:le|ge|ne|cup|in|infty|setminus|mid)(?![a-zA-Z])|mathbb\{R\}|^[(\[][^()\[\]]*,[^()\[\]]*\]$|^\[[^()\[\]]*,.*\)$")
+IS_SET = re.compile(
+    r"[<>]|\\(?:le|ge|ne|cup|in|infty|setminus|mid)(?![a-zA-Z])|mathbb\{R\}|^[(\[][^()\[\]]*,[^()\[\]]*\]$|^\[[^()\[\]]*,.*\)$"
+)
 """What only a set of real numbers has: "(1, 2)" may be a point."""
 
 
 @lru_cache(maxsize=1024)
 def real_set(text: str) -> tuple[Any, str] | None:
-    r"""Return a set of real numbers, and the symbol it is said of: intervals, inequalities, `\{x \mid …\}`, `\ne`, `\setminus`."""
+    r"""Return a set of real numbers, and its symbol: intervals, inequalities, `\{x \mid …\}`, `\ne`, `\setminus`."""
     builder = BUILDER.fullmatch(text)
     text = separated(builder[2].strip() if builder else text)
     try:
@@ -328,7 +328,9 @@ def _set_of(found: Any) -> tuple[Any, str] | None:
     if isinstance(found, sympy.Eq):
         return (found.rhs.doit(), str(found.lhs)) if isinstance(found.rhs, sympy.Set) else None
     together, args = type(found).__name__ == "And", getattr(found, "args", ())
-    if together or (args and all(isinstance(part, sympy.core.relational.Relational) or type(part).__name__ == "And" for part in args)):
+    if together or (
+        args and all(isinstance(part, sympy.core.relational.Relational) or type(part).__name__ == "And" for part in args)
+    ):
         pairs = [_set_of(part) for part in args]
         if None in pairs or len({name for _, name in pairs}) != 1:  # type: ignore[misc]
             return None

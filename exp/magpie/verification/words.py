@@ -25,7 +25,8 @@ LABEL = re.compile(
 )
 SYMBOL_IS = re.compile(r"^(?P<label>[^{}=<>]{1,20}|\\[a-z]+)\s*\\text\{\s*(?:is|are|equals)\b\s*(?P<rest>[^{}]*)\}\s*")
 CONDITION = re.compile(
-    r"[,(\s]*\\text\{[\s,(]*(?:where|for|with|if|such that|when|provided|assuming)\b|[,(\s]\s{0,3}(?:\\forall\s{0,3})?[a-zA-Z]\s{0,3}\\in\s{0,3}\\?(?:mathbb|Z|N|R|Q)"
+    r"[,(\s]*\\text\{[\s,(]*(?:where|for|with|if|such that|when|provided|assuming)\b|"
+    r"[,(\s]\s{0,3}(?:\\forall\s{0,3})?[a-zA-Z]\s{0,3}\\in\s{0,3}\\?(?:mathbb|Z|N|R|Q)"
 )
 CASE = re.compile(r"\b(?:if|otherwise|when|unless)\b")
 IN_FRONT = re.compile(r"^(\\forall\s?[^,]{1,40}),\s*(.+)$|^(\\text\{[Ff]or (?:all|every|any|each)[^,]{0,40}),\s*(.+)$")
