@@ -20,7 +20,7 @@ from magpie.verification import words as w
 from magpie.verification.extract import stated
 from magpie.verification.guards import LONGEST, danger
 from magpie.verification.measures import Measure, conversion, measure
-from magpie.verification.normalize import TEXT, Number, elements, inside, key, number, number_in_words, plain, vector
+from magpie.verification.normalize import TEXT, Number, elements, inside, key, number, number_in_words, plain, split, vector
 from magpie.verification.structure import assigned, collection, is_equation
 from magpie.verification.symbolic import every
 
@@ -176,9 +176,10 @@ def _families(a: str, b: str, depth: int) -> Said:
         ):
             return algebra.same_family(mine, theirs, shifted=True)
         return _sure(_unordered(residues, elements(other), depth))
-    if not re.search(r"[nkmjlC]|c\b", a + b) or (
-        x_name and y_name and structure.bare_name(x_name) != structure.bare_name(y_name)
-    ):
+    letters = [set(re.sub(r"\\[a-zA-Z]+|[^a-zA-Z]", "", text)) for text in (x_value, y_value)]
+    if not all(letters) or not set("nkmjlCc") & (letters[0] | letters[1]):
+        return NEXT
+    if x_name and y_name and structure.bare_name(x_name) != structure.bare_name(y_name):
         return NEXT
     one, two = algebra.family(x_value), algebra.family(y_value)
     if one and two:
@@ -210,6 +211,9 @@ def _terms(a: str, b: str, depth: int) -> Said:
 def _real_sets(a: str, b: str, depth: int) -> Said:
     if not algebra.IS_SET.search(a) and not algebra.IS_SET.search(b):
         return NEXT
+    one, two = inside(a), inside(b)
+    if one and two and len(split(one[1])) == len(split(two[1])) == 2:
+        return every(((one[0], one[2]) == (two[0], two[2]), _ordered(split(one[1]), split(two[1]), depth)))
     x, y = algebra.real_set(a), algebra.real_set(b)
     if x and y:
         same = algebra.same_sets(x[0], y[0])

@@ -53,10 +53,10 @@ HEADING = re.compile(
 ROUNDED = re.compile(r"\\approx|≈|numerically|approximately|\babout\b")
 OUTPUT = re.compile(r"```output\s{0,3}\n([^\n`]{1,100})\n```([^`]{0,400})$")
 IS_ANSWER = re.compile(
-    r"(?:^|[.\n]|\b(?:so|thus|hence|therefore),?)\s{0,3}([^.\n]{1,120}?)\s(?:is|are)\s(?:the|our|my)\s(?:final\s|correct\s)?(?:answers?|solutions?)\b",
+    r"(?:^|[.\n])\s{0,3}(?:(?:so|thus|hence|therefore)\b,?\s)?([^.\n]{1,120}?)\s(?:is|are)\s(?:the|our|my)\s(?:final\s|correct\s)?(?:answers?|solutions?)\b",
     re.IGNORECASE,
 )
-_FORMULA = r"(?:\$\$?([^$]{1,300})\$\$?|\\\[(.{1,300}?)\\\]|\\\((.{1,300}?)\\\))"
+_FORMULA = r"(?:\$\$?([^$]{1,300})\$\$?|\\\[((?:(?!\\\]).){1,300})\\\]|\\\(((?:(?!\\\)).){1,300})\\\))"
 LEADS_TO = re.compile(
     r"[A-Z][^$\\]{5,200}(?:\b(?:is|are|that|get|have|obtain|find)|:|=)\s{0,3}\$([^$]{1,300})\$\s?\.?", re.DOTALL
 )
