@@ -127,6 +127,8 @@ def _yes_or_no(a: str, b: str, depth: int) -> Said:
     if not x and not y:
         return NEXT
     (said, rest), other = (x, b) if x else (y or (True, ""), a)
+    if number(other) and not rest:
+        return False
     return _sure(w.content(TEXT.sub(r"\1", other)) == (w.content(rest) or ("true" if said else "false",)))
 
 
@@ -155,6 +157,10 @@ def _words(a: str, b: str, depth: int) -> Said:
         if names or (w.exclude(x, y) and all(_same(one, other, depth) for one, other in pairs)):
             return False
         return _sure(w.predicate(a) == y != () or w.predicate(b) == x != ())
+    if number(b if wordy[0] else a) and (
+        re.fullmatch(r"\\text\{[A-Z][a-z]+\}", a if wordy[0] else b) or w.exclusive(x if wordy[0] else y)
+    ):
+        return False  # a name, or one of several words, is no number
     return True if key(TEXT.sub(r"\1", a)) == key(TEXT.sub(r"\1", b)) else NEXT
 
 

@@ -11,7 +11,9 @@ from magpie.verification.normalize import elements, inside, key, separated, spli
 from magpie.verification.words import content, labelled
 
 LETTER = r"(?:[a-zA-Z]|\\(?!text|frac|sqrt|sin|cos|tan|log|ln|pi(?![a-z]))[a-zA-Z]+)"
-SYMBOL = rf"{LETTER}(?:\s?_\s?(?:\{{[\w\\ ,+-]{{1,12}}\}}|\w))?(?:\^\s?(?:\{{[\w*'+\\]{{1,6}}\}}|[*+]))?'{{0,3}}"
+SYMBOL = (
+    rf"{LETTER}(?:\s?_\s?(?:\{{[\w\\ ,+-]{{1,12}}\}}|\w))?(?:\^\s?(?:\{{\s?(?:[*+']|\\prime|\\ast)\s?\}}|[*+]|\\ast))?'{{0,3}}"
+)
 SEGMENT = (
     r"(?:m?\s?\\(?:angle|triangle|over(?:line|rightarrow|arc)|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
 )
@@ -75,7 +77,7 @@ def assigned(text: str) -> tuple[str, str]:
     if len(equal) == 1:  # x ≈ 11, or 1/3 ≈ 0.33
         return (first, rounded[0]) if NAME.fullmatch(first) else ("", first)
     letters = [bool(re.fullmatch(SYMBOL, side)) and side not in ("e", "i") for side in (first, last)]
-    if len(equal) == 2 and letters[1] and not NAMES.fullmatch(first):
+    if (len(equal) == 2 and letters[1] and not (NAME.fullmatch(first) or NAMES.fullmatch(first))) or all(letters):
         return ("", text) if letters[0] else (last, first)  # x = y; 5 = x
     if NAME.fullmatch(first) or NAMES.fullmatch(first):
         return first, last

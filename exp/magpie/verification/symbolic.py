@@ -39,7 +39,7 @@ def read(text: str) -> Any:
     if (
         "\\text" in text
         or "dots" in text
-        or re.search(r"(?<![_^\d])\d+\s+\d|\)\s?\d", text)
+        or re.search(r"(?<![_^\d])\d+\s+\d", text)
         or re.search(r"\d\s*:\s*\d|\^\s?\{?(?:T|\\top)\b", text)
         or set(re.findall(r"\\([a-zA-Z]+)", text)) - load_spellings().commands
     ):
@@ -47,7 +47,11 @@ def read(text: str) -> Any:
     text = re.sub(
         r"(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\}|(?<![a-zA-Z])[a-z]|\([^()]{1,40}\))\s?\\degrees", r"(\\frac{\1\\pi}{180})", text
     )
-    text = re.sub(r"(?<!\d)\.(?=\d)", "0.", re.sub(r"((?<![\^_\w.])\d[\d.]*|\))\s?\(", r"\1\\cdot (", text))
+    text = re.sub(
+        r"(?<!\d)\.(?=\d)",
+        "0.",
+        re.sub(r"((?<![\^_\w.])\d[\d.]*|\))\s?\(", r"\1\\cdot (", re.sub(r"\)\s?(?=\d)", r")\\cdot ", text)),
+    )
     tidy = normalize_latex(
         text, NormalizationConfig(True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
     )
@@ -114,6 +118,10 @@ def same_objects(a: Any, b: Any) -> bool | None:
     kinds = [sympy.Expr, sympy.MatrixBase, sympy.Set, sympy.Eq]
     if [isinstance(a, kind) for kind in kinds] != [isinstance(b, kind) for kind in kinds]:
         return False
+    strict = (sympy.StrictLessThan, sympy.StrictGreaterThan)
+    chains = [[x for x in getattr(chain, "args", ()) if isinstance(x, strict)] for chain in (a, b)]
+    if {(x.lts, x.gts) for x in chains[0]} & {(x.gts, x.lts) for x in chains[1]}:
+        return False  # a < b < c and b < a < c
     return True if _math_verify(a, b) else None
 
 

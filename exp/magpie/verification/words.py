@@ -123,6 +123,11 @@ def narrows(condition: str) -> tuple[str, ...]:
 INDEX = re.compile(r"\b[nmkija]\s?(?:\\ge|>|\\ne)")
 
 
+def exclusive(words: tuple[str, ...]) -> bool:
+    """Whether an answer is one of several words that exclude each other."""
+    return len(words) == 1 and any(words[0] in line for line in load_answer_words().exclusive)
+
+
 def exclude(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     """Whether two answers in words differ in nothing but words that exclude each other: prime and composite."""
     if len(one) != len(other):
