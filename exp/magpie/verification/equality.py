@@ -325,10 +325,10 @@ def _equations(a: str, b: str, depth: int) -> Said:
 def _named(one: tuple[str, str], other: tuple[str, str], depth: int) -> bool | None:
     (x_name, x), (y_name, y) = one, other
     functions = structure.FUNCTION.fullmatch(x_name), structure.FUNCTION.fullmatch(y_name)
-    if functions[0] and functions[1] and functions[0][1] == functions[1][1]:
+    if functions[0] and functions[1] and functions[0][1].lower() == functions[1][1].lower():
         return _same(x, structure.renamed(y, functions[1][2], functions[0][2]), depth)
     said = _same(x, y, depth)
-    if x_name == y_name or (functions[0] and y_name == "y") or (functions[1] and x_name == "y"):
+    if x_name.lower() == y_name.lower() or (functions[0] and y_name == "y") or (functions[1] and x_name == "y"):
         return said
     apart = {x_name, y_name} <= COORDINATES or x_name.strip("'") == y_name.strip("'")
     return False if apart or (said is False and " " not in x_name + y_name) else None
