@@ -54,6 +54,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         (r"2 \text{ dozen}", "24"),
         (r"1.5 \text{ million}", "1500000"),
         ("£30", "30"),
+        (r"12 \text{ square units}", r"12 \text{ units}^2"),
         (r"45^\circ", r"\frac{\pi}{4}"),
     ],
     "marks around the answer": [

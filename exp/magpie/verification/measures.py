@@ -108,7 +108,8 @@ def unit_of(words: str, power: str) -> tuple[str, tuple[str, ...]]:
             out.append(f"{unit}**{after}" if after else unit)
             after = ""
         else:
-            return "", content(words)
+            noun = content(words)
+            return "", () if "unit" in noun and {*noun} <= {"unit", "square", "cubic", "sq"} else noun
     unit = re.sub(r"(?<=\w) (?=\w)", "*", " ".join(out))
     return (f"{unit}**{power}" if power and unit else unit), () if unit else content(words)
 
