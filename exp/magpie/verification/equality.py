@@ -237,15 +237,11 @@ def _solutions(a: str, b: str, depth: int) -> Said:
     named, other = (x, b) if x else (y, a)
     kind, parts = collection(vector(other))
     if len(named) == 1 and kind == "list" and not w.is_wordy(other):
-        other, named = f"({', '.join(parts)})", [*named, *named][:1]
+        other = f"({', '.join(parts)})"
     verdicts = [_same(text, vector(other), depth) for text in (_tuples(named), _tuples(named, as_written=True))]
-    return (
-        True
-        if verdicts[0] or (verdicts[1] and kind == "list")
-        else None
-        if any(verdicts) or None in verdicts or kind == "list"
-        else False
-    )
+    if verdicts[0] or (verdicts[1] and kind == "list"):
+        return True
+    return None if any(verdicts) or None in verdicts or kind == "list" else False
 
 
 def _tuples(solutions: Sequence[structure.Solution], *, as_written: bool = False) -> str:
