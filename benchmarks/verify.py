@@ -1,12 +1,15 @@
 """How well and how fast answers are verified.
 
-    python benchmarks/verify.py [DATA] [--gold FILE …] [--show] [--responses 12000] [--rounds 1]
+    python benchmarks/verify.py [DATA] [--gold FILE …] [--show] [--ablation] [--responses 12000] [--rounds 1]
 
-DATA is the folder with `gold/votes_dev.jsonl` and `gold/answers_dev.jsonl` (default ../shared/data); --gold names other files
-of the same kinds instead. For each: how many of the graders' flags `is_correct` and bare Math-Verify give, and how often the
-majority of the responses, found without the reference, is right. Then responses a second, with two workers and their limits,
-against bare Math-Verify in one process on the same responses, each with an answer and a comparison of its own (2 minutes
-on two free cores).
+DATA is the folder with `gold/` (default ../shared/data): pairs of answers (equality_dev.jsonl), other projects' own test cases
+(answers_peers.jsonl), graded responses (votes_dev.jsonl, answers_dev.jsonl); --gold names other files of these kinds instead.
+Of pairs: how many wrong ones are called right, how many right ones are found, how many are called wrong. Of the peers' cases,
+suite by suite: how many verdicts are as the suite says, beside bare Math-Verify. Of responses: how many of the graders' flags
+`is_correct` and bare Math-Verify give, and how often the majority of the responses, found without the reference, is right.
+--ablation leaves out one named rule after the other and prints what changes (4 minutes). Then responses a second, with one
+worker and its limits, against bare Math-Verify in one process on the same responses, each with an answer and a comparison of
+its own (3 minutes on two free cores).
 """
 
 from __future__ import annotations
@@ -14,30 +17,96 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import multiprocessing
 import random
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+from magpie.verification import equality, normalize, pool  # noqa: E402
 from magpie.verification.extract import final_answer  # noqa: E402
 from magpie.verification.pool import Job, Judgement, Limits, Verifier  # noqa: E402
 from magpie.verification.votes import vote  # noqa: E402
 
-FILES = ("votes_dev.jsonl", "answers_dev.jsonl")
+FILES = ("equality_dev.jsonl", "answers_peers.jsonl", "votes_dev.jsonl", "answers_dev.jsonl")
 WORKERS = 2
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a gold file, the right answer under `reference_answer`."""
+    """Return the rows of a gold file: pairs that count, or responses with the right answer under `reference_answer`."""
     if not path.exists():
         sys.exit(f"{path}: no such file. Name the data folder, or a file with --gold")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    if "same" in rows[0]:
+        return [row for row in rows if not row.get("convention")]
     return [row | {"reference_answer": row.get("reference_answer") or row["correct_answer"]} for row in rows]
+
+
+def verdicts(rows: Iterable[dict[str, Any]], off: str = "") -> list[str]:
+    """Return the verdict on every pair, within the limits, without the named rule; `none`: a response without answer."""
+    table = equality.RULES if off in equality.RULES else normalize.SPELLINGS
+    table.pop(off, None)  # in a worker of its own: nothing to put back
+    equality._spelling.cache_clear()
+    found = []
+    for row in rows:
+        answer = final_answer(row["answer"]) if row.get("is_response") else row["answer"]
+        found.append(str(pool.compared(row["gold"], answer)) if answer else "none")
+    return found
+
+
+def judged(rows: list[dict[str, Any]], off: str = "") -> list[str]:
+    """Return `verdicts` from a worker process."""
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1, initializer=pool._start_worker, initargs=(Limits(),)) as workers:
+        return workers.apply(verdicts, (rows, off))
+
+
+def pairs(path: Path, *, show: bool) -> None:
+    """Print how many pairs of a gold file have the right verdict."""
+    rows = read(path)
+    found = judged(rows)
+    ours = [(verdict == "right") == row["same"] for verdict, row in zip(found, rows, strict=True)]
+    if show:
+        for row, verdict, right in zip(rows, found, ours, strict=True):
+            if not right:
+                print(f"  {row['id']} {row['gold'][:90]!r} ~ {row['answer'][-90:]!r}: {verdict}, same: {row['same']}")
+    if "suite" not in rows[0]:
+        counts = Counter((row["same"], verdict) for row, verdict in zip(rows, found, strict=True))
+        same = max(1, sum(row["same"] for row in rows))
+        print(f"{path.name}: {len(rows)} pairs, {same} of them the same")
+        print(f"  wrong called right {counts[False, 'right'] / max(1, len(rows) - same):6.1%}   (at most 2%)")
+        print(f"  right found        {counts[True, 'right'] / same:6.1%}   (at least 85%)")
+        print(f"  right called wrong {counts[True, 'wrong'] / same:6.1%}   (at most 6%)")
+        return
+    theirs = [(row["math_verify"] == "right") == row["same"] for row in rows]
+    print(f"{path.name}: {len(rows)} cases of other projects' own tests")
+    for suite in (*dict.fromkeys(row["suite"] for row in rows), ""):
+        chosen = [i for i, row in enumerate(rows) if not suite or row["suite"] == suite]
+        mine, bare_right = (sum(right[i] for i in chosen) / len(chosen) for right in (ours, theirs))
+        behind = "behind" * (mine < bare_right)
+        print(f"  {suite or 'all':54.54} {len(chosen):4} {mine:7.1%}   bare Math-Verify {bare_right:6.1%} {behind}")
+
+
+def ablation(paths: list[Path]) -> None:
+    """Print what changes where one named rule is left out: verdicts lost, and verdicts won."""
+    rows = [row for path in paths for row in read(path)]
+    whole = judged(rows)
+    names = (*equality.RULES, *normalize.SPELLINGS)
+    print(f"ablation: {len(rows)} pairs and cases, {len(names)} rules")
+    for name in names:
+        found = judged(rows, name)
+        lost: list[str] = []
+        won: list[str] = []
+        for row, with_it, without in zip(rows, whole, found, strict=True):
+            if (with_it == "right") != (without == "right"):
+                (lost if (with_it == "right") == row["same"] else won).append(row["id"])
+        print(f"  without {name:20} {len(lost):3} lost, {len(won):2} won   {' '.join((*lost[:3], *won[:3]))}")
 
 
 def name_of(row: dict[str, Any]) -> str:
@@ -133,8 +202,8 @@ def speed(rows: list[dict[str, Any]], number: int, rounds: int, verifier: Verifi
         rate = number / (time.perf_counter() - started)
         same = sum(a == b for a, b in zip(ours, theirs, strict=True))
         print(
-            f"  {ours_rate:,.0f} responses/s with {WORKERS} workers, bare Math-Verify {rate:,.0f}: "
-            f"{ours_rate / rate:.2f} times (target 1.6); {same / number:.1%} of the verdicts alike"
+            f"  {ours_rate:,.0f} responses/s with one worker, bare Math-Verify {rate:,.0f}: "
+            f"{ours_rate / rate:.2f} times (target 2); {same / number:.1%} of the verdicts alike"
         )
 
 
@@ -142,8 +211,9 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=PROJECT / ".." / "shared" / "data")
-    parser.add_argument("--gold", type=Path, action="append", help="a file of either kind in place of the folder's two")
+    parser.add_argument("--gold", type=Path, action="append", help="a file of these kinds in place of the folder's four")
     parser.add_argument("--show", action="store_true", help="show what was missed")
+    parser.add_argument("--ablation", action="store_true", help="leave out one rule after the other")
     parser.add_argument(
         "--responses", type=int, default=12_000, help="distinct responses for the speed; 0: none (default 12000)"
     )
@@ -151,12 +221,19 @@ def main() -> None:
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)  # Math-Verify's warnings
     files = args.gold or [args.data / "gold" / name for name in FILES]
+    compared = [path for path in files if "same" in read(path)[0]]
+    for path in compared:
+        pairs(path, show=args.show)
+    if args.ablation:
+        ablation(compared)
+    voted = [path for path in files if path not in compared]
     with Verifier(Limits(workers=WORKERS)) as verifier:
-        for path in files:
+        for path in voted:
             accuracy(path, verifier, show=args.show)
-        if args.responses:
-            print(f"speed, {args.responses:,} distinct comparisons")
-            speed([row for path in files for row in read(path)], args.responses, args.rounds, verifier)
+    if args.responses and voted:
+        print(f"speed, {args.responses:,} distinct comparisons")
+        with Verifier(Limits(workers=1)) as verifier:
+            speed([row for path in voted for row in read(path)], args.responses, args.rounds, verifier)
 
 
 if __name__ == "__main__":

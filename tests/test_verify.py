@@ -49,10 +49,10 @@ def test_a_file_is_verified_and_what_has_no_response_is_dropped(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     one, two, four, five, six = rows(tmp_path / "x_3res_verified.jsonl")
     assert one["is_correct"] == [True, True, False]
-    assert (one["answers"], one["answer_groups"], one["answer"]) == (["\\frac{1}{2}", "0.5", "2"], [0, 0, 1], "\\frac{1}{2}")
+    assert (one["answers"], one["answer_groups"], one["answer"]) == (["\\frac{1}{2}", "0.5", "2"], [0, 0, 1], "0.5")
     assert (one["agreement"], one["pass_rate"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert one["pass_rate_interval"][0] < 2 / 3 < one["pass_rate_interval"][1]
-    assert (two["is_correct"], two["answer"], two["difficulty_measured"]) == ([None] * 3, "x+1", "medium")
+    assert (two["is_correct"], two["answer"], two["difficulty_measured"]) == ([None] * 3, "1+x", "medium")
     assert (four["is_correct"], four["agreement"], four["kept"]) == ([True], None, [1])
     assert (five["answer"], five["agreement"], five["pass_rate"]) == (None, 0.5, None)
     assert (six["answer_states"], six["is_correct"], six["pass_rate"]) == (["unparsed", "parsed"], [False, True], None)
@@ -96,6 +96,20 @@ def test_a_reference_that_hangs_makes_no_answer_wrong() -> None:
     assert found.correct == [None, None]
     assert found.states == ["parsed", "parsed"]
     assert found.groups == [0, 1]
+
+
+def test_a_reference_that_timed_out_once_is_still_equal_to_its_own_spelling() -> None:
+    hard = "x+(9^{9999})^{9999}"
+    with Verifier(Limits(seconds=0.5)) as verifier:
+        [(_, found)] = verifier.judge_all([(0, Job([BOXED % "x+1", BOXED % hard], hard))])
+    assert found.correct == [None, True]
+
+
+def test_what_is_not_understood_is_neither_right_nor_wrong() -> None:
+    responses = [BOXED % r"\text{the sequence settles down}", BOXED % "4", "I could not find it"]
+    with Verifier() as verifier:
+        [(_, found)] = verifier.judge_all([(0, Job(responses, r"\text{the sequence converges}"))])
+    assert found.correct == [None, None, False]
 
 
 def test_workers_that_are_killed_lose_nothing() -> None:

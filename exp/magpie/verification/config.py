@@ -14,13 +14,25 @@ from magpie.records.schema import DIFFICULTIES
 class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`configs/verify/answers.yaml`: units, and words of answers by their meaning."""
 
-    units: list[list[str]]
-    nothing: list[str]
-    stop_words: list[str]
-    negations: list[str]
-    quantifiers: list[str]
-    narrowing: frozenset[str]
+    units: dict[str, str]
+    multipliers: dict[str, int]
+    nothing: frozenset[str]
+    stop_words: frozenset[str]
+    negations: frozenset[str]
+    quantifiers: frozenset[str]
+    exclusive: list[frozenset[str]]
     synonyms: dict[str, str]
+    numbers: dict[str, int]
+    fractions: dict[str, int]
+    short_words: frozenset[str]
+
+
+class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`configs/verify/spellings.yaml`: characters and patterns of answers, how they are written here, and what is read."""
+
+    characters: dict[str, str]
+    commands: frozenset[str]
+    rules: dict[str, list[tuple[str, str]]]
 
 
 class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +46,12 @@ class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_answer_words() -> AnswerWords:
     """Return the words and units of answers."""
     return load(config_path("verify", "answers.yaml"), AnswerWords)
+
+
+@cache
+def load_spellings() -> Spellings:
+    """Return the rewritings of answers."""
+    return load(config_path("verify", "spellings.yaml"), Spellings)
 
 
 @cache

@@ -1,5 +1,5 @@
-r"""The final answer out of a response: the last `\boxed{}`, else what "the answer is" introduces, a named choice, or the
-conclusion that a finished response ends with.
+r"""The final answer out of a response: what stands between `<answer>` tags, behind `####` or under "Final Answer", the last
+`\boxed{}`, what "the answer is" introduces, a named choice, the conclusion that a finished response ends with.
 
 Every step looks at a bounded piece of text, and every pattern is linear or bounded, so no input takes long.
 """
@@ -18,7 +18,7 @@ LONGEST_LINE = 300
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s{0,5}")
 BARE_BOX = re.compile(r"-?[\w.]{1,40}|\\[a-zA-Z]{1,20}")
 BETWEEN_BOXES = re.compile(
-    r"(?:[\s$*.;]|\\[()\[\]]|\\quad|\\qquad|\\,)*(?:,|and|or|,\s{0,3}and|,\s{0,3}or|\\text\{\s{0,3}(?:and|or)\s{0,3}\})"
+    r"(?:[\s$*.;]|\\[()\[\]]|\\quad|\\qquad|\\,)*(?:,|and|or|,\s{0,3}and|,\s{0,3}or|\\text\{[^{}]{0,30}\b(?:and|or)\s{0,3}\})"
     r"(?:[\s$*]|\\[()\[\]]|\\quad|\\qquad|\\,)*(?:[a-zA-Z](?:_\{?\w\}?)?\s{0,3}=\s{0,3})?(?:[\s$])*"
 )
 ANSWER_IS = re.compile(
@@ -43,17 +43,86 @@ SENTENCE_END = re.compile(r"(?<=[.!?])(?:\*{0,2})\s+(?=[A-Z\\$(*#])|\n\s{0,20}\n
 HEDGES = re.compile(
     r"^(?:(?:indeed|therefore|thus|also|then|given by|equal to|exactly|simply|just|as follows)\b[\s:,]{0,3})+", re.I
 )
+PARTS = frozenset(f"{a}{b}" for a, b in zip("abcdefg", "bcdefgh", strict=True))
+SPECIAL_TOKEN = re.compile(r"<\|(?:im_start|im_end|eot_id|endoftext|end|start_header_id|user)\|>")
+TAGGED = re.compile(r"<answer>(.{1,2000}?)</answer>", re.DOTALL)
+HEADING = re.compile(
+    r"^[\s#*>✅-]{0,12}(?:(?:the\s)?(?:final|correct)\s)?answers?\s?\*{0,2}\s{0,3}(?::|(?=\n)|(?=\$|\\[(\[]))|^####\s|(?-i:\bFinal\sAnswer)\*{0,2}\s?:",
+    re.IGNORECASE | re.MULTILINE,
+)
+ROUNDED = re.compile(r"\\approx|≈|numerically|approximately|\babout\b")
+OUTPUT = re.compile(r"```output\s{0,3}\n([^\n`]{1,100})\n```([^`]{0,400})$")
+IS_ANSWER = re.compile(
+    r"(?:^|[.\n])\s{0,3}(?:(?:so|thus|hence|therefore)\b,?\s)?([^.\n]{1,120}?)\s(?:is|are)\s(?:the|our|my)\s(?:final\s|correct\s)?(?:answers?|solutions?)\b",
+    re.IGNORECASE,
+)
+_FORMULA = r"(?:\$\$?([^$]{1,300})\$\$?|\\\[((?:(?!\\\]).){1,300})\\\]|\\\(((?:(?!\\\)).){1,300})\\\))"
+LEADS_TO = re.compile(
+    r"[A-Z][^$\\]{5,200}(?:\b(?:is|are|that|get|have|obtain|find)|:|=)\s{0,3}\$([^$]{1,300})\$\s?\.?", re.DOTALL
+)
+LAST_FORMULA = re.compile(
+    r"(?:\b(?:is|are|be|was|equals|to|get|have|obtain|find|that|gives?|answer)|:|=)\s{0,3}" + _FORMULA + r"\s{0,3}[.!]?$",
+    re.DOTALL,
+)
+LAST_NUMBER = re.compile(
+    r"\b(?:is|are|be|was|equals|to|get|gives?|about|=)\s([$€£]?-?\d[\d,]{0,20}(?:\.\d{1,12})?(?:/\d{1,9})?\s?(?:[%€$£]|[a-z]{1,12})?)[.!]?$"
+)
 ENDED = (".", "!", "$", ")", "]", "*", "}")
 
 
 def final_answer(response: str) -> str | None:
-    """Return the final answer as the response writes it, or None if it gives none."""
-    tail = response.rpartition("</think>")[2][-TAIL:]
-    for find in (_boxed, _introduced, _chosen, _concluded):
+    """Return the final answer as the response writes it, or None if it gives none (its thought never ends, say)."""
+    _, closed, after = response.rpartition("</think>")
+    if not closed and "<think>" in response:
+        return None
+    tail = SPECIAL_TOKEN.split(after[-TAIL:], maxsplit=1)[0]
+    for find in (_tagged, _headed, _boxed, _introduced, _chosen, _printed, _concluded, _formula_alone):
         answer = find(tail)
         if answer:
             return answer[:LONGEST]
     return None
+
+
+def _tagged(text: str) -> str:
+    """Return what the last pair of `<answer>` tags holds."""
+    found = TAGGED.findall(text)
+    return (_boxed(found[-1]) or trimmed(found[-1])) if found else ""
+
+
+def _headed(text: str) -> str:
+    """Return what stands under a heading "Answer" or behind `####`, after every box, if it looks like an answer."""
+    for match in reversed(list(HEADING.finditer(text))[-3:]):
+        if BOX.search(text, match.end()):
+            return ""
+        answer = _formula_or_line(text[match.end() : match.end() + 2 * LONGEST_LINE].lstrip(" *:\n"))
+        if again := list(ANSWER_IS.finditer(answer)):
+            answer = trimmed(answer[again[-1].end() :])
+        if re.search(r"[\d\\]|^\(?[A-J]\)?$", answer) or len(answer.split()) < 4:
+            return _letter_alone(_predicate(answer))
+    return ""
+
+
+def _predicate(answer: str) -> str:
+    """Return what a sentence says of its subject: "The volume of the prism is 120"."""
+    if not re.match(r"(?:The|So|There|It|We|This|Thus|Therefore)\b", answer):
+        return answer
+    pieces = PREDICATE.split(answer)
+    return trimmed(HEDGES.sub("", pieces[-1])) if len(pieces) > 1 else answer
+
+
+def _letter_alone(answer: str) -> str:
+    """Return the letter of a choice without the reason that follows it: "D, it cannot be A"."""
+    match = re.match(r"\(?([A-J])\)?[.,:;]\s+(?=[a-z])", answer)
+    return match[1] if match else answer
+
+
+def stated(answer: str) -> str:
+    """Return what an answer says that is itself a response: with a box, or a sentence that leads to one formula."""
+    if BOX.search(answer) or SPECIAL_TOKEN.search(answer) or ("\\text" not in answer and ANSWER_IS.search(answer)):
+        return final_answer(answer) or answer
+    if len(answer) > 8 and "$" in answer and (match := LEADS_TO.fullmatch(answer.strip())):
+        return match[1].strip()
+    return answer
 
 
 def braced(text: str, at: int) -> int:
@@ -80,14 +149,25 @@ def _boxed(text: str) -> str:
         return ""
     start, _, content = boxes.pop()
     contents = [content]
-    while boxes and boxes[-1][1] <= start and _joined(text[boxes[-1][1] : start]):
+    while boxes:
+        between = text[boxes[-1][1] : start] if boxes[-1][1] <= start else "\n" * 99
+        if not (joined := _joined(between)) and not (len(between) <= 60 and ROUNDED.search(between + contents[0][:9])):
+            if not (parts := _part(text[: boxes[-1][0]]) + _part(text[:start])) or parts not in PARTS:
+                break
+            joined = True
         start, _, content = boxes.pop()
-        contents.append(content)
-    return ", ".join(reversed(contents))
+        contents = [content, *contents] if joined else [content]
+    return ", ".join(contents)
+
+
+def _part(before: str) -> str:
+    """Return the letter of the part "(a)" whose answer follows, or an empty text."""
+    found = re.findall(r"(?:^|[\s*(])\(?([a-h])\)(?=[\s*.:])", before[-LONGEST_LINE:])
+    return found[-1] if found else ""
 
 
 def _joined(between: str) -> bool:
-    return len(between) <= 60 and bool(BETWEEN_BOXES.fullmatch(between))
+    return len(between) <= 60 and (not between or bool(BETWEEN_BOXES.fullmatch(between)))
 
 
 def _box(text: str, match: re.Match[str]) -> tuple[int, int, str] | None:
@@ -108,8 +188,9 @@ def _introduced(text: str) -> str:
     for match in reversed(matches[-5:]):
         rest = text[match.end() : match.end() + 2 * LONGEST_LINE]
         if answer := _formula_or_line(rest):
-            return answer
-    return ""
+            return _letter_alone(answer)
+    found = IS_ANSWER.findall(text[-2000:])
+    return trimmed(found[-1]) if found else ""
 
 
 def _formula_or_line(rest: str) -> str:
@@ -126,13 +207,34 @@ def _goes_on(rest: str) -> bool:
 
 
 def _first_sentence(line: str) -> str:
-    return re.split(r"(?<=[^\d\s])[.!](?:\s|$)|(?<=\d)\.(?:\s|$)", line[:LONGEST_LINE], maxsplit=1)[0]
+    line = re.split(r"(?<=[^\d\s])[.!](?:\s|$)|(?<=\d)\.(?:\s|$)", line[:LONGEST_LINE], maxsplit=1)[0]
+    return re.split(r",?\s(?:because|since|as\s(?:we|it|the)|which\s(?:is|was|means))\b", line, maxsplit=1)[0]
 
 
 def _chosen(text: str) -> str:
-    """Return the letter of a choice that is named as the right one."""
+    """Return the letter of a choice that is named as the right one, or that the response begins or ends with."""
+    if edge := re.match(r"\s*\(?([A-J])[.)](?=\s+[A-Z]?[a-z])", text) or re.search(
+        r"\b(?:it's|it is|choose|pick|select)\s\(?([A-J])\)?\.?$", text[-50:].strip()
+    ):
+        return edge[1]
     matches = list(CHOICE_IS.finditer(text[-2000:]))
     return next((group for group in matches[-1].groups() if group), "") if matches else ""
+
+
+def _printed(text: str) -> str:
+    """Return what a program printed last, where nothing but a sentence follows."""
+    match = OUTPUT.search(text)
+    return trimmed(match[1]) if match else ""
+
+
+def _formula_alone(text: str) -> str:
+    """Return the formula or number that a finished response ends with, or a response that is nothing but a formula."""
+    text = text.strip()
+    if len(text) <= LONGEST_LINE and not re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3,}(?![a-zA-Z}(])", text):
+        return trimmed(text)
+    last = text[-800:]
+    match = LAST_FORMULA.search(last) or LAST_NUMBER.search(last)
+    return trimmed(next(group for group in match.groups() if group)) if match and text.endswith((*ENDED, "€", "%")) else ""
 
 
 def _concluded(text: str) -> str:

@@ -1,7 +1,7 @@
-r"""Answers as text: what can be told from one without computer algebra.
+r"""Answers in one spelling, so that Math-Verify's parser can read them, and what can be told without computer algebra.
 
-Cheap and pure: one spelling for one thing, numbers as exact fractions, lists and intervals split into their parts, what words
-and units say, and which answers are too dangerous to be read at all.
+Cheap and pure: `plain` writes words as `\text{}` and formulas as LaTeX that the parser knows; numbers become exact fractions;
+lists are split at the separators outside their brackets.
 """
 
 from __future__ import annotations
@@ -9,178 +9,110 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 
-from magpie.verification.config import load_answer_words
+from magpie.verification.config import load_answer_words, load_spellings
 from magpie.verification.extract import braced, trimmed
 
-LONGEST, DEEPEST = 1500, 15
-"""Characters and nested brackets of an answer that is still read as mathematics."""
-MOST_DIGITS, LARGEST_EXPONENT, LARGEST_FACTORIAL = 400, 10_000, 5_000
-
-CHARACTERS = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "—": "-",
-        "×": "\\times ",
-        "·": "\\cdot ",
-        "÷": "/",
-        "π": "\\pi ",
-        "∞": "\\infty ",
-        "≤": "\\le ",
-        "≥": "\\ge ",
-        "≠": "\\ne ",
-        "±": "\\pm ",
-        "°": "^\\circ ",
-        "∪": "\\cup ",
-        "∈": "\\in ",
-        "∅": "\\emptyset ",
-        "²": "^2",
-        "³": "^3",
-        "½": "\\frac{1}{2}",
-        "¼": "\\frac{1}{4}",
-        "¾": "\\frac{3}{4}",
-        "θ": "\\theta ",
-        "≡": "\\equiv ",
-        "\u00a0": " ",
-        "\0": " ",
-        "，": ",",
-        "（": "(",
-        "）": ")",
-        "\t": " ",
-        "\n": " ",
-        "\r": " ",
-        "√": "\\sqrt ",
-    }
+FONTS = r"\\(?:text(?:bf|rm|it|sf|tt|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|emph|bm|boldsymbol)\*?"
+TEXT = re.compile(r"\\text\{([^{}]*)\}")
+FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|gcd|lcm|max|min|det|floor|ceil|cis|exp|sqrt"
+SPELLINGS = {name: [(re.compile(old), new) for old, new in rules] for name, rules in load_spellings().rules.items()}
+"""Rewritings that change no meaning, by name (configs/verify/spellings.yaml)."""
+CHARACTERS = str.maketrans(load_spellings().characters)
+JOINED = re.compile(r"(\\text\{[^{}]*)\}(?:\s?[-']?\s?)\\text\{")
+WORDS = re.compile(
+    r"\\text\{[^{}]*\}|_\s?\{[^{}]*\}|\\(?:begin|end|mathbb|mathcal)\s?\{[^{}]{0,20}\}(?:\{[clr|]{1,9}\})?|\\[a-zA-Z]+|"
+    r"(?<![a-zA-Z])([a-zA-Z]{2,}(?:'[a-z]{1,2}|(?:-[a-z]{2,}){1,3})?)(?![a-zA-Z(])"
 )
-_TEXT = r"\\(?:text|mbox|textbf|textrm|textit|mathrm|mathbf|textnormal|operatorname|mathit|emph|hbox|textsf|mathsf|rm|bf)\*?"
-TEXT = re.compile(_TEXT + r"\s{0,3}\{([^{}]*)\}")
-RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"\\(?:left|right|big|Big|bigg|Bigg|[bB]ig{1,2}[lrm])(?![a-zA-Z])\.?", ""),
-        (r"\\(?:displaystyle|textstyle|limits|nolimits|hfill|nonumber|bf|rm|it)(?![a-zA-Z])", ""),
-        (r",\s{0,3}\\!\s{0,3}|\{,\}", ","),
-        (r"(?<!\\)\\[,;:!> ]|\\q?quad(?![a-zA-Z])|~|\\(?:thinspace|enspace|hspace\{[^{}]{0,20}\})", " "),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\dbinom(?![a-zA-Z])|\\tbinom(?![a-zA-Z])", r"\\binom"),
-        (r"\\(?:geqslant|geq)(?![a-zA-Z])", r"\\ge "),
-        (r"\\(?:leqslant|leq)(?![a-zA-Z])", r"\\le "),
-        (r"\\neq(?![a-zA-Z])", r"\\ne "),
-        (r"^\s*\\(?:approx|sim)(?![a-zA-Z])", ""),
-        (r"\^\s?\{?\s?" + _TEXT + r"\{(?:st|nd|rd|th)\}\s?\}?", ""),
-        (_TEXT + r"\{\s?only\s?\}|(?<![a-zA-Z])(?:[Oo]nly)(?![a-zA-Z])", ""),
-        (r"\\lt(?![a-zA-Z])", "<"),
-        (r"\\gt(?![a-zA-Z])", ">"),
-        (r"\\varnothing(?![a-zA-Z])|\\O(?![a-zA-Z])", r"\\emptyset "),
-        (r"\^\s{0,3}\{?\s{0,3}\\(?:circ|degree)\s{0,3}\}?|\\degree(?![a-zA-Z])", r"\\degrees "),
-        (r"\\%|(?<=[\d}])\s{0,3}(?:percent|pct)\b", "%"),
-        (r"\\\$", "$"),
-        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
-        (r"\\langle(?![a-zA-Z])", "("),
-        (r"\\rangle(?![a-zA-Z])", ")"),
-        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
-        (r"\\frac\s{0,3}(\d)\s{0,3}(\d)(?!\d)", r"\\frac{\1}{\2}"),
-        (r"\\frac\s{0,3}(\d)\s{0,3}\{", r"\\frac{\1}{"),
-        (r"(\\frac\{-?\d{1,20}\})\s{0,3}(\d)", r"\1{\2}"),
-        (r"\\sqrt\s{0,3}(\d|[a-zA-Z])(?![a-zA-Z])", r"\\sqrt{\1}"),
-        (r"\s+", " "),
-    )
-)
-
-
-@cache
-def _units() -> dict[str, str]:
-    return {word: names[0] for names in load_answer_words().units for word in names}
 
 
 def plain(answer: str) -> str:
-    r"""Return an answer in one spelling: no formula delimiters, sizes, thin spaces; all text as `\text{}`."""
-    text = trimmed(answer.translate(CHARACTERS))
-    for pattern, new in RULES:
-        text = pattern.sub(new, text)
-    whole = TEXT.fullmatch(text)
-    if whole and re.search(r"\d", whole[1]):
-        text = whole[1].strip()
-    text = TEXT.sub(lambda m: m[1] if len(m[1]) == 1 and not m[0].startswith("\\text") else f"\\text{{{m[1]}}}", text)
-    text = _without_boxes(trimmed(text))
-    return load_answer_words().synonyms.get(TEXT.sub(lambda m: m[1], text).strip(" .").lower(), text)
+    r"""Return an answer in one spelling: no formula delimiters, colours, sizes; words as `\text{}`."""
+    text = answer.replace("\\$", "＄").strip()
+    if text.count("$") == 1:
+        text = re.sub(r"^\$(?=[\d.][\d,.]*$)|(?<=\d)\$$", "＄", text)
+    text = trimmed(text.translate(CHARACTERS))
+    text = re.sub(FONTS + r"\s{0,3}\{((?:[^{}]|\{[^{}]{0,40}\}){0,200})\}", _font, text)
+    whole = TEXT.fullmatch(text.strip())
+    text = whole[1] if whole and re.search(r"\d", whole[1]) else text
+    for rules in SPELLINGS.values():
+        for pattern, new in rules:
+            text = pattern.sub(new, text)
+    text = _words_marked(" ".join(_without_braces(trimmed(text.replace("$", "") if text.count("$") > 1 else text)).split()))
+    if text.startswith("\\text{") and (found := number_in_words(text[6 : text.index("}")])):
+        text = (
+            f"{found[0]} \\text{{{found[1]}" + text[text.index("}") :] if found[1] else found[0] + text[text.index("}") + 1 :]
+        )
+    words = load_answer_words().synonyms.get(TEXT.sub(lambda m: m[1], text).strip(" .").lower())
+    return words if words is not None else text
 
 
-def _without_boxes(text: str) -> str:
+def _font(match: re.Match[str]) -> str:
+    """Return what a font command holds: words as `\\text{}`; formulas and single letters bare."""
+    inner, command = match[1].strip(), match[0].partition("{")[0].strip(" *")
+    if command == "\\operatorname":
+        return f"\\{inner} " if re.fullmatch(FUNCTIONS, inner) else f"\\text{{{inner}}}"
+    if re.fullmatch(r"\([A-J]\)", inner):
+        return f" {inner} "
+    if command in ("\\mathbf", "\\boldsymbol", "\\bm") and inner in "ijk":
+        return f"\\hat{{{inner}}}"
+    if re.search(r"[\\$^_]", inner.replace("\\%", "").replace("\\ ", "")) or not re.search(r"[a-zA-Z]{2}|[a-z]\.", inner):
+        return f" {inner} " if command in ("\\text", "\\mbox", "\\textbf") else f"{{{inner}}}"
+    return f"\\text{{{match[1]}}}"
+
+
+def _words_marked(text: str) -> str:
+    r"""Return a text with its bare words as `\text{}`, neighbours joined: "5 cm long" is `5 \text{cm long}`."""
+    short = load_answer_words().short_words
+
+    def mark(match: re.Match[str]) -> str:
+        word = match[1]
+        name = word and word.isupper() and len(word) < 5 and word != text and word not in ("AM", "PM", "AND", "OR")
+        return f"\\text{{{word}}}" if word and not name and (len(word) > 3 or word.lower() in short) else match[0]
+
+    text = WORDS.sub(mark, text)
+    if "\\text" not in text:
+        return text
+    text = re.sub(r"(?<![a-zA-Z\\])[aA] (?=\\text\{[a-z])", "", text)
+    while (joined := JOINED.sub(r"\1 ", text)) != text:
+        text = joined
+    return text
+
+
+def _without_braces(text: str) -> str:
+    if text.endswith("}") and text.count("}") > text.count("{"):
+        text = text[:-1].rstrip("\\ ")
     while text.startswith("{") and braced(text, 0) == len(text) > 2:
         text = text[1:-1].strip()
-    for _ in range(3):
-        start = text.find("\\boxed{")
-        end = braced(text, start + 6) if start >= 0 else -1
-        if end < 0:
-            break
-        text = text[:start] + text[start + 7 : end - 1] + text[end:]
-    return text.strip()
+    return text
+
+
+def number_in_words(words: str) -> tuple[str, str] | None:
+    """Return the number that a text begins with in words, as digits, and the rest: "twenty-five apples", "two thirds"."""
+    values, total, current, used = load_answer_words().numbers, 0, 0, 0
+    for match in re.finditer(r"[a-zA-Z]+", words):
+        value = values.get(match[0].lower())
+        if value is None:
+            if part := used and load_answer_words().fractions.get(match[0].lower().removesuffix("s")):
+                return f"\\frac{{{total + current}}}{{{part}}}", words[match.end() :].strip()
+            if match[0] != "and" or not used:
+                break
+            continue
+        if value < 100 and current % 100 and (current % 10 or value >= 10):
+            return None
+        current = current + value if value < 100 else max(current, 1) * value
+        if value > 100:
+            total, current = total + current, 0
+        used = match.end()
+    return (str(total + current), words[used:].strip()) if used and words[used : used + 1] != "-" else None
 
 
 def key(text: str) -> str:
     """Return what two answers in one spelling share if they differ only in spaces, braces of no use, and letters of words."""
-    text = TEXT.sub(lambda m: m[1].lower(), text)
+    text = TEXT.sub(lambda m: " ".join(m[1].lower().split()).replace(" ", "\1"), text)
     text = re.sub(r"(?<=[\^_])\{(\w)\}", r"\1", text)
     text = re.sub(r"(\\[a-zA-Z]+) (?=[a-zA-Z])", r"\1\0", text)
-    return (
-        re.sub(r"\s+", "", text).rstrip(".") if not re.fullmatch(r"[A-Za-z ,.'-]{4,}", text) else " ".join(text.lower().split())
-    )
-
-
-DIGITS = re.compile(r"\d+")
-EXPONENT = re.compile(r"(?:\^|\*\*)\s*\{?\s*[-+(]?\s*(\d+)")
-FACTORIAL = re.compile(r"(\d+)\s*!")
-NESTED_FACTORIAL = re.compile(r"!\s*(?:[)}\]]|\\right){1,3}\s*!|!\s*!\s*!|(?:\d{4,}|[\^!][^()]{0,40})\)\s*!")
-POWER = re.compile(r"\^|\*\*")
-WIDE = re.compile(r"\\(?:sum|prod|int|iint|iiint|oint|lim|bigcup|bigcap|coprod)(?![a-zA-Z])")
-CODE = re.compile(
-    r"__|\\(?:input|include|write|immediate|openout|openin|read|def|catcode|usepackage|csname|loop)(?![a-zA-Z])|\blambda\b.*:|import\b"
-)
-
-
-def danger(text: str) -> str:
-    """Return why an answer is not to be read as mathematics at all, or an empty text."""
-    if len(text) > LONGEST:
-        return "too long"
-    text = trimmed(text)
-    if any(len(digits) > MOST_DIGITS for digits in DIGITS.findall(text)):
-        return "too many digits"
-    if _depth(text) > DEEPEST:
-        return "nested too deeply"
-    if CODE.search(text):
-        return "not an answer but a program"
-    if any(int(exponent) > LARGEST_EXPONENT for exponent in EXPONENT.findall(text)) or _tower(text):
-        return "too large a power"
-    if "!" in text and (NESTED_FACTORIAL.search(text) or any(int(n) > LARGEST_FACTORIAL for n in FACTORIAL.findall(text))):
-        return "too large a factorial"
-    return ""
-
-
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for char in text:
-        depth += (char in "([{") - (char in ")]}")
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _tower(text: str) -> bool:
-    """Whether numbers alone are raised to a power of a power."""
-    for match in POWER.finditer(text):
-        at = match.end()
-        while at < len(text) and text[at] == " ":
-            at += 1
-        end = braced(text, at) if text[at : at + 1] == "{" else at
-        exponent = text[at:end] if end > at else text[at : at + 12]
-        inner = POWER.search(exponent)
-        if inner and re.search(r"\d", exponent[: inner.start()]) and not re.search(r"[a-zA-Z]", exponent.replace("\\cdot", "")):
-            parts = [int(number) for number in DIGITS.findall(exponent)[:2]]
-            if len(parts) < 2 or len(POWER.findall(exponent)) > 1 or parts[0] ** min(parts[1], 64) > LARGEST_EXPONENT:
-                return True
-    return False
+    return re.sub(r"\s+", "", text).rstrip(".")
 
 
 NUMBER = re.compile(r"(?P<sign>[-+]?)\s?(?:(?P<int>\d{1,3}(?:,\d{3})+|\d+)(?P<dec>\.\d*)?|(?P<bare>\.\d+))")
@@ -190,7 +122,10 @@ FRACTION = re.compile(
 )
 
 
-REPEATING = re.compile(r"(?P<sign>[-+]?)(?P<int>\d{0,40})\.(?P<dec>\d{0,40})\s?\\(?:overline|bar)\s?\{?(?P<loop>\d{1,40})\}?")
+REPEATING = re.compile(
+    r"(?P<sign>[-+]?)(?P<int>\d{0,40})\.(?P<dec>\d{0,40}?)(?:\s?\\(?:overline|bar|dot)\s?\{?(?P<loop>\d{1,40})\}?|"
+    r"(?P<loop2>\d{1,6})(?P=loop2){2,}\s?(?:\\[lc]?dots|\.\.\.|…))"
+)
 
 
 @dataclass(frozen=True)
@@ -205,7 +140,7 @@ class Number:
 def number(text: str) -> Number | None:
     """Return a number that is written as such: an integer, a decimal, a fraction, a mixed number."""
     text = text.strip()
-    if len(text) > MOST_DIGITS:
+    if len(text) > 400:
         return None
     if match := NUMBER.fullmatch(text):
         whole, decimals = (match["int"] or "0").replace(",", ""), (match["dec"] or match["bare"] or "").strip(".")
@@ -215,7 +150,8 @@ def number(text: str) -> Number | None:
     if match := REPEATING.fullmatch(text):
         scale = 10 ** len(match["dec"])
         value = Fraction(int(f"{match['int']}{match['dec']}" or 0), scale)
-        value += Fraction(int(match["loop"]), scale * (10 ** len(match["loop"]) - 1))
+        loop = match["loop"] or match["loop2"]
+        value += Fraction(int(loop), scale * (10 ** len(loop) - 1))
         return Number(-value if match["sign"] == "-" else value)
     match = FRACTION.fullmatch(text)
     if not match:
@@ -246,16 +182,36 @@ def split(text: str, separators: str = ",;") -> list[str]:
     return [part.strip() for part in (*parts, text[start:])]
 
 
-AND = re.compile(
-    r"\\text\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\(?:lor|vee|land|wedge)(?![a-zA-Z])"
-)
-LAST_COMMA = re.compile(r",\s*;|;\s*,|;\s*;")
+CONNECTIVE = re.compile(r"(?:^|(?<=[\s,]))(and|or)(?=[\s,]|$)|,")
+SIGN = re.compile(r"\\(lor|vee|land|wedge)(?![a-zA-Z])")
+REPEATED = re.compile(r"[,;]\s*(?=[,;])|^\s*[,;]|[,;]\s*$")
+
+
+def separated(text: str) -> str:
+    """Return a text with "or" as a semicolon and "and" as a comma, in words too: "red and blue" are two."""
+
+    def parted(match: re.Match[str]) -> str:
+        pieces = CONNECTIVE.split(match[1])
+        out = [f"\\text{{{pieces[0].strip()}}}"]
+        for sign, piece in zip(pieces[1::2], pieces[2::2], strict=True):
+            out.append((" ; " if sign == "or" else " , ") + f"\\text{{{piece.strip()}}}")
+        return "".join(out).replace("\\text{}", "")
+
+    if " or" in text or "and" in text or "," in text:
+        text = TEXT.sub(lambda m: parted(m) if CONNECTIVE.search(m[1]) else m[0], text)
+    text = SIGN.sub(lambda m: ";" if m[1] in ("lor", "vee") else ",", text)
+    if ";" in text:
+        text = re.sub(r",\s*(?=;)", "", text)
+    return REPEATED.sub("", text)
 
 
 def elements(text: str) -> list[str]:
     """Return the parts of a list: "1, 2 and 3" has three. One part: not a list."""
-    text = LAST_COMMA.sub(";", AND.sub(" ; ", text))
-    return [part for part in split(text) if part]
+    return [f"\\{part[:-1]}\\}}" if _is_braced(part) else part for part in split(separated(text)) if part]
+
+
+def _is_braced(part: str) -> bool:
+    return part.startswith("{") and braced(part, 0) == len(part) > 2
 
 
 def inside(text: str) -> tuple[str, str, str] | None:
@@ -285,78 +241,3 @@ def vector(text: str) -> str:
     if len(rows) > 1 and any(len(row) > 1 for row in rows):
         return text
     return f"({', '.join(cell.strip() for row in rows for cell in row)})"
-
-
-UNITS_END = re.compile(r"((?:\s|\\text\{[^{}]*\})+(?:\^\s?\{?\d\}?)?)$")
-BARE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}(?![a-zA-Z])")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """An answer without its unit, and the unit: a name, `%`, `degrees`, `$`, or an empty text."""
-
-    bare: str
-    unit: str
-
-
-def measure(text: str) -> Measure:
-    """Return an answer and its unit apart."""
-    text = text.strip()
-    if text.endswith("%"):
-        return Measure(text[:-1].strip(), "%")
-    if text.startswith(("$", "-$")) and text.count("$") == 1:
-        return Measure(text.replace("$", "").strip(), "dollar")
-    if "\\degrees" in text and text.endswith("\\degrees"):
-        return Measure(text.removesuffix("\\degrees").strip(), "degrees")
-    if (match := UNITS_END.search(text)) and match.start() and "\\text" in match[1]:
-        words = "".join(TEXT.findall(match[1]))
-    elif match := re.search(r"(?<=[\d}])\s?([a-zA-Z]{2,20}\.?(?: [a-zA-Z]{1,20}){0,2})(?:\^\s?\{?\d\}?)?$", text):
-        words = match[1]
-        if (
-            words.split()[0].rstrip("s.").lower() not in _units()
-            and words.lower() not in ("degrees", "degree")
-            and " " not in text
-        ):
-            return Measure(text, "")
-    else:
-        return Measure(text, "")
-    if _is_condition(words) or re.search(r"\d|=", words):
-        return Measure(text, "")
-    return Measure(text[: match.start()].strip(), unit_name(words))
-
-
-def _is_condition(words: str) -> bool:
-    found = words.lower().split()
-    return not found or found[0] in (
-        "for",
-        "where",
-        "with",
-        "if",
-        "when",
-        "is",
-        "are",
-        "such",
-        "and",
-        "or",
-        "mod",
-        "does",
-        "do",
-        "has",
-    )
-
-
-def unit_name(words: str) -> str:
-    """Return a unit's name, `degrees`, or the words in lower case if no unit is known by them."""
-    first = words.lower().replace("square", "").replace("cubic", "").replace("per", "").strip(" .").split()
-    if not first:
-        return ""
-    word = first[0].strip(".,")
-    if word in ("degree", "degrees", "deg"):
-        return "degrees"
-    singular = word[:-1] if len(word) > 2 and word.endswith("s") else word
-    return _units().get(word) or _units().get(singular) or f"?{singular}"
-
-
-def is_known_unit(unit: str) -> bool:
-    """Whether a unit's name is one of the configuration's."""
-    return bool(unit) and not unit.startswith("?")

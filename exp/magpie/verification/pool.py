@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from magpie.verification import equality
 from magpie.verification.equality import Verdict
 from magpie.verification.extract import TAIL, final_answer
-from magpie.verification.normalize import danger, plain
-from magpie.verification.words import is_wordy
+from magpie.verification.groups import grouped
+from magpie.verification.guards import danger
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -141,80 +141,80 @@ def is_hanging(answer: str) -> bool:
 
 def judge(job: Job) -> Judgement:
     """Judge one job."""
-    out = Judgement()
+    answers = [final_answer(response) for response in job.responses]
+    out = Judgement(answers, [PARSED] * len(answers), [None] * len(answers), [None] * len(answers))
     bad = set(job.deadly)
-    firsts: list[int] = []
-    for index, response in enumerate(job.responses):
-        answer = final_answer(response)
-        out.answers.append(answer)
-        correct = None if answer is None else _against_reference(answer, job.reference, bad, out.doubts, index)
+    for index, answer in enumerate(answers):
         if answer is None:
-            state, group, correct = UNPARSED, None, False if job.reference else None
-        elif answer in bad:
-            state, group = TIMED_OUT, None
-        elif danger(answer):
-            state, group = UNPARSED, None
+            out.correct[index] = False if job.reference else None
         else:
-            state, group = _grouped(index, out, firsts, bad)
-        out.states.append(state)
-        out.correct.append(correct)
-        out.groups.append(group)
-    _drop_hanging_groups(out, bad)
+            out.correct[index] = _against_reference(answer, job.reference, bad, out.doubts, index)
+    unsure: set[tuple[str, str]] = set()
+    verdicts = _Verdicts(bad, unsure)
+    readable = [None if answer is None or answer in bad or danger(answer) else answer for answer in answers]
+    out.groups = grouped(readable, verdicts)
+    if bad & set(readable):  # what took too long is in no group, and nobody is in one because of it
+        out.groups = grouped([None if answer in bad else answer for answer in readable], verdicts)
+    for index, answer in enumerate(answers):
+        if answer in bad:
+            out.states[index] = TIMED_OUT
+        elif readable[index] is None:
+            out.states[index] = UNPARSED
+    out.doubts += _doubts(answers, out.groups, unsure)
     return out
+
+
+class _Verdicts:
+    """Equality within the limits, remembered; what takes too long is put into `bad`, what nobody knows into `unsure`."""
+
+    def __init__(self, bad: set[str], unsure: set[tuple[str, str]]) -> None:
+        self._bad, self._unsure = bad, unsure
+        self._known: dict[tuple[str, str], Verdict] = {}
+
+    def __call__(self, one: str, other: str) -> bool:
+        if one in self._bad or other in self._bad:
+            return False
+        if (one, other) not in self._known:
+            verdict = self._known[one, other] = compared(one, other)
+            if verdict is Verdict.TIMED_OUT:
+                self._bad.add(_hanging(one, other))
+            elif verdict is Verdict.UNPARSED:
+                self._unsure.add((one, other))
+        return self._known[one, other] is Verdict.RIGHT
+
+
+def _doubts(answers: list[str | None], groups: list[int | None], unsure: set[tuple[str, str]]) -> list[tuple[int, int]]:
+    """Return a pair (later, earlier response) for every two groups of which it is not known whether they are one."""
+    first = {answer: index for index, answer in reversed(list(enumerate(answers)))}
+    found: dict[tuple[int | None, int | None], tuple[int, int]] = {}
+    for pair in sorted(unsure):
+        earlier, later = sorted(first[answer] for answer in pair)
+        if groups[earlier] is not None and groups[later] is not None and groups[earlier] != groups[later]:
+            found.setdefault((groups[later], groups[earlier]), (later, earlier))
+    return sorted(found.values())
 
 
 def _against_reference(
     answer: str, reference: str | None, bad: set[str], doubts: list[tuple[int, int]], index: int
 ) -> bool | None:
-    """Return whether an answer is the reference's; None if there is none, or the comparison took too long."""
-    if not reference or answer in bad or reference in bad:
+    """Return whether an answer is the reference's; None if there is none, or nobody knows."""
+    if not reference:
+        return None
+    if equality.cheaply(reference, answer) is Verdict.RIGHT:  # however hard either is to compare with others
+        return True
+    if answer in bad or reference in bad:
         return None
     verdict = compared(reference, answer)
     if verdict is Verdict.TIMED_OUT:
         bad.add(_hanging(answer, reference))
-        return None
-    if verdict is not Verdict.RIGHT and _in_doubt(verdict, reference, answer):
+    if verdict is Verdict.UNPARSED:
         doubts.append((index, REFERENCE))
-    return verdict is Verdict.RIGHT
-
-
-def _grouped(index: int, out: Judgement, firsts: list[int], bad: set[str]) -> tuple[str, int | None]:
-    """Return the state of a response's answer and its group: that of the first earlier answer that is equal, or a new one."""
-    answer = out.answers[index] or ""
-    doubts: list[tuple[int, int]] = []
-    for group, first in enumerate(firsts):
-        other = out.answers[first] or ""
-        if other in bad:
-            continue
-        verdict = compared(other, answer)
-        if verdict is Verdict.RIGHT:
-            return PARSED, group
-        if verdict is Verdict.TIMED_OUT:
-            bad.add(_hanging(answer, other))
-            if answer in bad:
-                return TIMED_OUT, None
-        elif _in_doubt(verdict, other, answer):
-            doubts.append((index, first))
-    firsts.append(index)
-    out.doubts.extend(doubts)
-    return PARSED, len(firsts) - 1
+    return {Verdict.RIGHT: True, Verdict.WRONG: False}.get(verdict)
 
 
 def _hanging(one: str, other: str) -> str:
     """Return which of two answers is to blame for a comparison that took too long; where neither is, the first."""
     return other if not is_hanging(one) and is_hanging(other) else one
-
-
-def _drop_hanging_groups(out: Judgement, bad: set[str]) -> None:
-    for index, answer in enumerate(out.answers):
-        if answer in bad:
-            out.states[index], out.groups[index] = TIMED_OUT, None
-    names = sorted({group for group in out.groups if group is not None})
-    out.groups = [None if group is None else names.index(group) for group in out.groups]
-
-
-def _in_doubt(verdict: Verdict, one: str, other: str) -> bool:
-    return verdict is Verdict.UNPARSED or any(is_wordy(plain(text[:2000])) for text in (one, other))
 
 
 def _judge_chunk(jobs: list[Job]) -> list[Judgement]:

@@ -1,4 +1,4 @@
-r"""The shapes of answers: choices, congruences, names and values, intervals and inequalities, lists, sets and tuples.
+r"""The shapes of answers: choices, congruences, names and values, lists, sets and tuples, times, ratios.
 
 Pure and cheap: an answer in one spelling (`magpie.verification.normalize.plain`) is taken apart, nothing is compared.
 """
@@ -7,177 +7,163 @@ from __future__ import annotations
 
 import re
 
-from magpie.verification.normalize import elements, inside, key, split
-from magpie.verification.words import loose
+from magpie.verification.normalize import elements, inside, key, separated, split
+from magpie.verification.words import content, labelled
 
-MOST_PARTS = 60
-"""Parts of a list or a union that are looked at one by one."""
-
-NAME = re.compile(
-    r"(?:\\?[a-zA-Z]+|\\angle\s?[A-Za-z ]{1,6}|\|?[A-Z]{1,4}\|?)(?:_\{?[\w\\ ]{1,12}\}?)?(?:\^\{?[\w*']{1,4}\}?|'{1,3})?"
-    r"(?:\s?\([\w, ]{1,20}\))?|\(\s?[a-zA-Z](?:_\{?\w\}?)?(?:\s?,\s?[a-zA-Z](?:_\{?\w\}?)?){1,6}\s?\)|"
-    r"\\text\{[^{}]{1,60}\}|[a-zA-Z ]{1,60}"
+LETTER = r"(?:[a-zA-Z]|\\(?!text|frac|sqrt|sin|cos|tan|log|ln|pi(?![a-z]))[a-zA-Z]+)"
+SYMBOL = (
+    rf"{LETTER}(?:\s?_\s?(?:\{{[\w\\ ,+-]{{1,12}}\}}|\w))?(?:\^\s?(?:\{{\s?(?:[*+']|\\prime|\\ast)\s?\}}|[*+]|\\ast))?'{{0,3}}"
 )
-EQUALS = re.compile(r"(?<![<>!\\:])=")
+SEGMENT = (
+    r"(?:m?\s?\\(?:angle|triangle|over(?:line|rightarrow|arc)|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
+)
+ONE = rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?)"
+NAME = re.compile(
+    rf"{ONE}|\\frac\{{{SEGMENT}\}}\{{{SEGMENT}\}}|{ONE}(?:\s?[:/]\s?{ONE}){{1,3}}|\\text\{{[^{{}}]{{1,60}}\}}(?:\s?{SYMBOL})?"
+)
+NAMES = re.compile(rf"\(\s?{SYMBOL}(?:\s?,\s?{SYMBOL}){{1,6}}\s?\)")
+MEMBER = re.compile(rf"({SYMBOL}|\([a-zA-Z, ]+\))\s?\\in(?![a-zA-Z])")
+FUNCTION = re.compile(r"([a-zA-Z](?:_\{?\w\}?)?'{0,3})\s?\(\s?([a-z])\s?\)")
+APPROXIMATELY, OTHER = re.compile(r"\\approx(?![a-zA-Z])"), re.compile(r"[<>!:]=|\\ne\s?=")
 CHOICE = re.compile(
-    r"(?:\\text\{\s?\(([A-J])\)\s?\}|\\text\{\s?([A-J])[.):]?\s?\}|\(([A-J])\)|([A-J])[.):](?=\s|$)|([A-J])$)\s?[:.]?\s?(.{0,400})",
+    r"(?:\\text\{\s?\(?([A-J])[.):]?\s?\}|\(([A-J])\)|([A-J])[.):](?=\s|$)|([A-J])(?=$|\s\\text\{[A-Z]))\s?[:.]?\s?(.{0,400})",
     re.DOTALL,
 )
+MODULUS = re.compile(
+    r"\s?\(?\s?\\?(?:text\{\s?\(?|p|b)?mod(?:ulo)?\s?\)?\}?\s?(?:\{\s?([^{}]{1,20})\s?\}|\(?(\w{1,12})\)?)\s?\)?\}?\)?"
+)
+TERMS = (
+    ("remainder", re.compile(r"(\d{1,12})\s?(?:R|r|\\text\{\s?(?:with )?(?:R|r|a? ?remainder(?: of)?|rem)\s?\})\s?(\d{1,12})")),
+    ("time", re.compile(r"(\d{1,2})()()\s?\\text\{\s?([ap])\.?\s?m\.{0,2}\s?\}", re.IGNORECASE)),
+    (
+        "time",
+        re.compile(r"(\d{1,2})\s?:\s?(\d{2})(?:\s?:\s?(\d{2}))?\s?(?:\\text\{\s?([ap])\.?\s?m\.{0,2}\s?\})?", re.IGNORECASE),
+    ),
+)
+RATIO = re.compile(r"[\w\\{}./ ]+(?:\s?:\s?[\w\\{}./ ]+)+")
+BASED = re.compile(r"\(?([0-9A-F.]{1,60})\)?\s?_\s?\{?\s?(?:\\text\{)?(\d{1,2}|[a-z]+)\}?\}?")
 
 
 def choice(text: str) -> tuple[str, str] | None:
     """Return the letter of a choice and what stands behind it: "(C) 12"."""
-    match = CHOICE.fullmatch(re.sub(r"^(?:\\text\{\s?)?(?:option|choice|answer)\s", "", text, flags=re.IGNORECASE).strip())
-    return (next(group for group in match.groups()[:5] if group), match[6].strip()) if match else None
-
-
-MODULUS = re.compile(
-    r"(?:\\pmod|\(\s?\\text\{\s?mod\s?\}|\(\s?\\?b?mod|\\bmod|\\mod|\\text\{\s?\(?mod(?:ulo)?\s?\}|(?<![a-z\\])mod(?:ulo)?(?![a-z]))"
-    r"\{?\s?([\w^+\-*]{1,12})\s?\}?\)?\}?"
-)
+    text = re.sub(r"^\\text\{\s?\(?([A-J])\)\s+", r"(\1) \\text{", text)
+    match = CHOICE.fullmatch(re.sub(r"^\\text\{(?:option|choice|answer)\}\s?", "", text, flags=re.IGNORECASE).strip())
+    return (next(group for group in match.groups()[:4] if group), match[5].strip()) if match else None
 
 
 def congruence(text: str) -> tuple[list[str], str] | None:
     """Return the residues and the modulus of "x ≡ 1, 4 (mod 5)", or None; what is no name before "≡" stays as it is."""
-    found = MODULUS.findall(text)
-    if not found or len(set(found)) > 1 or "\\not" in text or "\\ne" in text:
+    found = {(match[1] or match[2]).strip() for match in MODULUS.finditer(text)} if "mod" in text else set()
+    if len(found) != 1 or "\\not" in text or "\\ne" in text or ("\\mod" in text and "\\equiv" not in text):
         return None
-    residues = []
+    modulus, residues = found.pop(), []
     for part in elements(MODULUS.sub(" ", text)):
         left, _, right = part.rpartition("\\equiv")
-        residues.append(right.strip() if not left or NAME.fullmatch(left.strip()) else part)
-    return residues, found[0]
-
-
-def reduced(residues: list[str], modulus: str) -> list[str]:
-    """Return residues between 0 and the modulus, where both are numbers."""
-    if not modulus.isdigit() or not int(modulus):
-        return residues
-    return [str(int(r) % int(modulus)) if re.fullmatch(r"-?\d{1,40}", r) else r for r in residues]
-
-
-def arithmetic_progression(parts: list[str]) -> tuple[str, str] | None:
-    """Return (modulus, residue) of "5k + 2"."""
-    match = re.fullmatch(r"(\d{1,9})\s?[a-zA-Z](?:\s?([+-])\s?(\d{1,9}))?", parts[0]) if len(parts) == 1 else None
-    return (match[1], f"{(match[2] or '').strip('+')}{match[3] or 0}") if match else None
+        residue = right.strip() if not left or NAME.fullmatch(left.strip()) else part
+        numbers = modulus.isdigit() and int(modulus) and re.fullmatch(r"[-+]?\s?\d{1,40}", residue)
+        residues.append(str(int(residue.replace(" ", "")) % int(modulus)) if numbers else residue)
+    return residues, modulus
 
 
 def assigned(text: str) -> tuple[str, str]:
-    """Return the name and the value of `x = 5`, `f(x) = …`, `x \\in …`; the name of anything else is empty."""
-    if len(elements(text)) > 1:
-        return "", text
-    pieces = EQUALS.split(text)
-    if len(pieces) > 1 and NAME.fullmatch(pieces[0].strip()):
-        last = pieces[-1].strip()
-        if last and (len(pieces) == 2 or not NAME.fullmatch(last)):
-            return pieces[0].strip(), last
-    if (match := re.match(r"(?:[a-zA-Z]|\\[a-z]+|\([a-zA-Z, ]+\))\s?\\in(?![a-zA-Z])", text)) and text[match.end() :].strip():
-        return match[0].split("\\in")[0].strip(), text[match.end() :].strip()
+    r"""Return the name and the value of `x = 5`, `5 = x`, `f(x) = …`, `x \in …`, `\text{Area: } 5`; else no name."""
+    if match := MEMBER.match(text):
+        return match[1], text[match.end() :].strip()
+    exact, *rounded = split(APPROXIMATELY.sub("≈", text), "≈")
+    equal = split(OTHER.sub(lambda m: m[0].replace("=", "≐"), exact), "=")
+    first, last = equal[0], equal[-1]
+    if len(equal) + len(rounded) < 2 or not all((*equal, *rounded)):
+        return labelled(text)
+    if len(equal) == 1:  # x ≈ 11, or 1/3 ≈ 0.33
+        return (first, rounded[0]) if NAME.fullmatch(first) else ("", first)
+    letters = [bool(re.fullmatch(SYMBOL, side)) and side not in ("e", "i") for side in (first, last)]
+    if (len(equal) == 2 and letters[1] and not (NAME.fullmatch(first) or NAMES.fullmatch(first))) or all(letters):
+        return ("", text) if letters[0] else (last, first)  # x = y; 5 = x
+    if NAME.fullmatch(first) or NAMES.fullmatch(first):
+        return first, last
+    if first.startswith("\\{") or not re.search(
+        r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|(?<![a-zA-Z])[ei](?![a-zA-Z])", "", first + last)
+    ):
+        return "", last  # 1+2+3=6
     return "", text
 
 
+def is_equation(text: str) -> bool:
+    """Whether an answer, not a list, has two sides."""
+    return "=" in text and len(elements(text)) == 1 and len(split(OTHER.sub("", text), "=")) > 1
+
+
 def bare_name(name: str) -> str:
-    """Return a name for comparison: f(x) and y are the same curve's."""
-    name = key(name)
-    return "y" if re.fullmatch(r"[a-zA-Z]\([a-z]\)", name) else name
+    r"""Return a name for comparison: a label's words, or a symbol without the mark of a segment or of an angle's measure."""
+    return (
+        " ".join(content(name.removeprefix("\\text{")))
+        if "\\text" in name
+        else re.sub(r"^m(?=\\angle)|\\overline|[{}|]", "", key(name))
+    )
 
 
-Range = tuple[str, str, str, str]  # opening bracket, from, to, closing bracket
-CUP = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]])\s?U\s?(?=[(\[])")
-COMPARED = re.compile(r"(\\le(?![a-z])|\\ge(?![a-z])|<|>)")
-EVERYTHING = frozenset(
-    {"\\mathbb{R}", "R", "\\R", "allrealnumbers", "allreals", "allrealnumber", "\\mathbf{R}", "all real numbers", "all reals"}
-)
+def renamed(text: str, old: str, new: str) -> str:
+    """Return a formula with one letter for another."""
+    return re.sub(r"\\[a-zA-Z]+|[a-zA-Z]", lambda m: new if m[0] == old else m[0], text)
 
 
-def ranges(text: str) -> list[Range] | None:
-    """Return the pieces of a union of intervals, or of inequalities for one symbol; None if it is neither."""
-    if is_everything(text):
-        return [("(", "-\\infty", "\\infty", ")")]
-    if COMPARED.search(text):
-        pieces = [_inequality(part) for part in elements(text)]
-    else:
-        pieces = [_interval(part) for part in CUP.split(assigned(text)[1])]
-    return [piece for piece in pieces if piece] if all(pieces) and len(pieces) <= MOST_PARTS else None
+Solution = dict[str, str]
 
 
-def is_everything(text: str) -> bool:
-    """Whether an answer is all real numbers."""
-    return key(text) in EVERYTHING or loose(text) in EVERYTHING
+def solutions(text: str) -> list[Solution]:
+    """Return names and values of what `x=1, y=2 or x=2, y=1` gives, solution by solution; none where a part has no name."""
+    found: list[Solution] = []
+    for group in split(separated(text), ";") if "=" in text or "\\text" in text else ():
+        found.append({})
+        for part in split(group, ","):
+            pairs = _pairs(part, found[-1] or (found[-2] if len(found) > 1 else {}))
+            if not pairs:
+                return []
+            if found[-1].keys() & pairs.keys():
+                found.append({})
+            found[-1] |= pairs
+    return found
 
 
-def _interval(text: str) -> Range | None:
-    found = inside(text)
-    parts = split(found[1]) if found else []
-    if found and found[0] == "\\{" and len(parts) == 1:
-        return ("[", parts[0], parts[0], "]")
-    if found and len(parts) == 2 and found[0] in "([" and found[2] in ")]":
-        return (found[0], parts[0], parts[1], found[2])
-    return None
-
-
-def _inequality(text: str) -> Range | None:
-    pieces = [piece.strip() for piece in COMPARED.split(text)]
-    symbol = re.compile(r"\\?[a-zA-Z]+(?:_\{?\w\}?)?")
-    if len(pieces) == 3 and symbol.fullmatch(pieces[2]) and not symbol.fullmatch(pieces[0]):
-        pieces = [pieces[2], _flipped(pieces[1]), pieces[0]]
-    if len(pieces) == 3 and symbol.fullmatch(pieces[0]):
-        strict = pieces[1] in "<>"
-        if pieces[1] in (">", "\\ge"):
-            return ("(" if strict else "[", pieces[2], "\\infty", ")")
-        return ("(", "-\\infty", pieces[2], ")" if strict else "]")
-    if len(pieces) == 5 and symbol.fullmatch(pieces[2]):
-        if {pieces[1], pieces[3]} <= {">", "\\ge"}:
-            pieces = [pieces[4], _flipped(pieces[3]), pieces[2], _flipped(pieces[1]), pieces[0]]
-        if {pieces[1], pieces[3]} <= {"<", "\\le"}:
-            return ("(" if pieces[1] == "<" else "[", pieces[0], pieces[4], ")" if pieces[3] == "<" else "]")
-    return None
-
-
-def _flipped(sign: str) -> str:
-    return {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}[sign]
-
-
-def may_unite(a: str, b: str) -> bool:
-    """Whether a union may be written with another number of pieces."""
-    return bool(CUP.search(a) or CUP.search(b))
+def _pairs(part: str, before: Solution) -> Solution:
+    name, value = assigned(part)
+    found = inside(value)
+    values = split(found[1]) if found and found[0] in "([" else []
+    if not name and len(before) == 1 and not is_equation(part):  # x = 2, 3
+        return {next(iter(before)): part}
+    names = list(before) if not name else [bare_name(n) for n in split(name.strip("()"))] if NAMES.fullmatch(name) else []
+    if names or not name:
+        return dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
+    return {} if MEMBER.match(part) else {bare_name(name): value}
 
 
 def collection(text: str) -> tuple[str, list[str]]:
     r"""Return the kind of a collection ("tuple", "set", "list", or empty) and its parts, with ± written out."""
-    text = text.strip()
-    found = inside(text)
+    found = inside(text.strip())
     if found and (found[0], found[2]) == ("\\{", "\\}"):
         return "set", _with_signs(elements(found[1]))
     if found and found[0] in "([" and found[2] in ")]" and len(parts := split(found[1])) > 1:
         return "tuple", parts
     parts = _with_signs(elements(text))
+    if len(parts) > 2 and all(part.startswith("(") for part in parts):
+        parts = list(dict.fromkeys(map(key, parts)))
     return ("list", parts) if len(parts) > 1 else ("", parts)
 
 
 def _with_signs(parts: list[str]) -> list[str]:
     out = []
     for part in parts:
-        if re.search(r"\\pm|\\mp", part):
-            out += [re.sub(r"\\pm ?", "+", re.sub(r"\\mp ?", "-", part)), re.sub(r"\\pm ?", "-", re.sub(r"\\mp ?", "+", part))]
-        else:
-            out.append(part)
-    return [re.sub(r"^\s?\+|(?<=[=(,])\s?\+", "", part) for part in out]
+        signs = (("+", "-"), ("-", "+")) if re.search(r"\\pm|\\mp", part) else ((part, part),)
+        out += [re.sub(r"\\pm ?", a, re.sub(r"\\mp ?", b, part)) if a != part else part for a, b in signs]
+    return [re.sub(r"^\s?\+|(?<=[=(,{])\s?\+", "", part) for part in out]
 
 
-def without_shared_name(text: str) -> str:
-    """Return "2, 3" for "x = 2, 3", and for "x = 2, x = 3" too."""
-    parts = elements(text)
-    if len(parts) < 2:
-        return assigned(text)[1]
-    names = [assigned(part)[0] for part in parts]
-    if names[0] and not any(names[1:]):
-        return text[text.index("=") + 1 :].strip() if "=" in parts[0] else text
-    if names[0] and len({key(name) for name in names}) == 1:
-        return " ; ".join(assigned(part)[1] for part in parts)
-    return text
-
-
-def values(parts: list[str]) -> list[str]:
-    """Return the values of parts that may be named."""
-    return [assigned(part)[1] for part in parts]
+def terms(text: str) -> tuple[str, list[str]] | None:
+    """Return the kind and the terms of "3 R 2", "3:30 p.m." and "2 to 3"."""
+    for kind, pattern in TERMS:
+        if match := pattern.fullmatch(text):
+            return kind, [(group or "").lower().lstrip("0") for group in match.groups()]
+    text = re.sub(r"\s?\\text\{\s?to\s?\}\s?", ":", text)
+    return (
+        ("ratio", [part.strip() for part in text.split(":")]) if RATIO.fullmatch(text) and not text.startswith("\\{") else None
+    )

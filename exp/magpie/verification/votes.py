@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from magpie.verification.config import load_difficulty_levels
+from magpie.verification.groups import spelling
 from magpie.verification.pool import Judgement
 
 FEWEST_ANSWERS, FEWEST_TO_VERIFY, LEAST_AGREEMENT = 2, 3, 0.5
@@ -37,7 +38,7 @@ def vote(judgement: Judgement, *, has_reference: bool) -> Vote:
         return Vote(None, None, None, None, None)
     (first, most), *rest = Counter(groups).most_common(2)
     winner = first if not rest or rest[0][1] < most else None
-    answer = judgement.answers[judgement.groups.index(winner)] if winner is not None else None
+    answer = spelling(judgement.answers, judgement.groups, winner) if winner is not None else None
     right, judged = _passes(judgement, winner, most, len(groups), has_reference=has_reference)
     if right is None or judged < FEWEST_ANSWERS:
         return Vote(winner, most / len(groups), answer, None, None)
