@@ -55,19 +55,23 @@ PROBLEMS = (
     "Let $f(x) = x^3 - 3x$.\n\n(a) Find all critical points of $f$.\n(b) Determine the intervals on which $f$ increases.\n"
     "(c) Sketch the graph of $f$.",
     "1. Find $\\gcd(84, 126)$.\n2. Find $\\operatorname{lcm}(84, 126)$.\n3. Verify that their product is $84 \\cdot 126$.",
-    "The table shows the scores of a class.\n\n| score | students |\n|---|---|\n| 5 | 3 |\n| 6 | 8 |\n| 7 | 4 |\n\nWhat is the mean score?",
+    "The table shows the scores of a class.\n\n| score | students |\n|---|---|\n| 5 | 3 |\n| 6 | 8 |\n| 7 | 4 "
+    "|\n\nWhat is the mean score?",
     "Which of the following is a prime number?\nA) 51\nB) 57\nC) 59\nD) 63",
     "Which of these functions is even?\n\n(A) $x^3$\n(B) $\\cos x$\n(C) $e^x$\n(D) $x + 1$\n(E) None of the above",
     "Solve the system\n\n$$\\begin{cases} x + y = 7 \\\\ x - y = 1 \\end{cases}$$",
     "Consider the following data: 4, 8, 15, 16, 23, 42.\n\nCalculate\n- the mean\n- the median\n- the range",
     "Given:\n- $AB = 6$\n- $BC = 8$\n- $\\angle ABC = 90^\\circ$\n\nFind $AC$.",
-    "**Part 1.** Prove that $n^3 - n$ is divisible by 6 for every integer $n$.\n\n**Part 2.** For which $n$ is it divisible by 24?",
+    "**Part 1.** Prove that $n^3 - n$ is divisible by 6 for every integer $n$.\n\n**Part 2.** For which $n$ is it "
+    "divisible by 24?",
     # heavy LaTeX, long
     "\\[ \\int_0^{\\pi/2} \\frac{\\sin^{3} x}{\\sin^{3} x + \\cos^{3} x} \\, dx \\]\nEvaluate this integral.",
     "Let $A \\in \\mathbb{R}^{n \\times n}$ be symmetric with $A^3 = I_n$. Show that $A = I_n$.",
-    "Determine all functions $f \\colon \\mathbb{R} \\to \\mathbb{R}$ such that\n\\[ f(x + f(y)) = f(x) + y \\]\nfor all $x, y \\in \\mathbb{R}$.",
+    "Determine all functions $f \\colon \\mathbb{R} \\to \\mathbb{R}$ such that\n\\[ f(x + f(y)) = f(x) + y "
+    "\\]\nfor all $x, y \\in \\mathbb{R}$.",
     "Suppose $\\sum_{n=1}^\\infty a_n$ converges absolutely. Must $\\sum_{n=1}^\\infty a_n^2$ converge?",
-    "For $n \\ge 1$ let $S_n = \\{1, \\dots, n\\}$. How many subsets of $S_n$ contain no two consecutive integers? Express your "
+    "For $n \\ge 1$ let $S_n = \\{1, \\dots, n\\}$. How many subsets of $S_n$ contain no two consecutive "
+    "integers? Express your "
     "answer in terms of Fibonacci numbers $F_k$, where $F_1 = F_2 = 1$.",
     "In $\\triangle ABC$, $AB = 13$, $BC = 14$, $CA = 15$. Let $D$ be the foot of the altitude from $A$, and let $E$ be the "
     "midpoint of $BC$. Point $F$ lies on $AC$ with $AF = 5$. The lines $AE$ and $BF$ meet at $P$. Find the ratio $AP : PE$. "
@@ -78,8 +82,10 @@ PROBLEMS = (
     "Solve $\\log_2(x) + \\log_2(x - 2) = 3$, given that $x > 2$. Remember to check for extraneous solutions.",
     "Let $p$ be a prime. We call an integer $n$ lucky if $p$ divides $n^2 + 1$. We denote by $L$ the set of lucky integers. "
     "For which $p$ is $L$ empty?",
-    "A number is chosen at random from 1 to 100. What is the probability that it is divisible by 6 or 8? Round to two decimals.",
-    "Assume that the earth is a sphere of radius 6371 km. A plane flies from a point on the equator a quarter of the way round. "
+    "A number is chosen at random from 1 to 100. What is the probability that it is divisible by 6 or 8? Round to "
+    "two decimals.",
+    "Assume that the earth is a sphere of radius 6371 km. A plane flies from a point on the equator a quarter of "
+    "the way round. "
     "To the nearest kilometre, how long is its path?",
 )
 """Each passes as it is."""
@@ -162,7 +168,8 @@ PRESENTED = (
 
 NO_PROBLEMS = (
     # solutions in the user's place
-    "## Step 1: Understand the problem\nWe have to find the number of primes below 50.\n\n## Step 2: List them\n2, 3, 5, 7, 11.",
+    "## Step 1: Understand the problem\nWe have to find the number of primes below 50.\n\n## Step 2: List "
+    "them\n2, 3, 5, 7, 11.",
     "# Step 1: Identify the given values\nThe radius is 5 and the height is 12. What remains is the volume.",
     "The problem is asking for the sum of the digits of $2^{10}$. We compute $2^{10} = 1024$, so the sum is 7.",
     "# 4.1: Using the Quadratic Formula\n\n## Step 1: Write the equation\n$x^2 - 3x + 2 = 0$",
@@ -185,7 +192,8 @@ NO_PROBLEMS = (
     "def fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n\nWhat does this code print for n = 10?",
     "```java\npublic class Main { public static void main(String[] a) { int x = 5; } }\n```\nWhy does this not compile?",
     "How do I reverse a string in JavaScript? I tried 2 ways and neither works.",
-    "Given an array nums and an integer target, return indices of the two numbers that add up to target. Write the solution in Python.",
+    "Given an array nums and an integer target, return indices of the two numbers that add up to target. Write "
+    "the solution in Python.",
     "I get a TypeError in line 12 of my pandas script. How can I fix it?",
     "Create an HTML page with 3 buttons that change the background colour.",
     # chat, careers, everyday life

@@ -96,7 +96,7 @@ _DEBRIS = re.compile(r"(?<=[\s.?!)])(?:(?<=[.?!]):)?[\s|}{<>#*_`~%\[-]{1,80}$")
 
 
 def strip_heading(text: str) -> str:
-    """Return the text without a heading such as "Problem:", "**Question 3.**" or "Here is the new problem:" at its beginning."""
+    """Return the text without a heading such as "Problem:", "**Question 3.**" or "Here is the new problem:" before it."""
     mark = rules().heading.match(text)
     return text[mark.end() :].lstrip() if mark and text[mark.end() :].strip() and not rules().asks(mark[0]) else text
 

@@ -108,17 +108,15 @@ class Rules:
         closed, proof, open_ = (_either(getattr(config.asking, kind)) for kind in ANSWER_TYPES)
         verbs = f"(?:{closed}|{proof}|{open_})"
         headings = _either(config.problem_headings)
+        presented = r"(?:[\w'’-]{1,20}[,!]?\s){1,7}(?:problem|question|exercise|puzzle|task)(?:\sfor you)?\s?\d{0,3}[*_]{0,2}:"
         self.heading = _compiled(
             rf"[*_#\s]{{0,8}}(?:(?:{headings})\s{{0,2}}(?:\d{{1,3}})?\s?(?:[*_]{{0,2}}[:.)][*_]{{0,2}}|[*_]{{1,2}}\s?\n|\n)"
-            rf"|(?:[\w'’-]{{1,20}}[,!]?\s){{1,7}}(?:problem|question|exercise|puzzle|task)(?:\sfor you)?\s?\d{{0,3}}[*_]{{0,2}}:)[*_\s]*"
+            rf"|{presented})[*_\s]*"
         )
         self.notions = _compiled(rf"\b(?:{_either(config.mathematics)})s?\b")
         self.quantities = _compiled(rf"\b(?:{_either(config.quantities)})s?\b")
         self.programming = _compiled(rf"(?<!\w)(?:{_either(config.programming)})(?!\w)")
-        self.another = _compiled(
-            rf"(?:{headings})\s{{0,2}}(?:\d{{1,3}}\s?[:.)]|\d{{0,3}}\s?[*_]{{0,2}}(?::|$))"
-            r"|(?:[\w'’-]{1,20}[,!]?\s){1,7}(?:problem|question|exercise|puzzle)(?:\sfor you)?\s?\d{0,3}[*_]{0,2}:$"
-        )
+        self.another = _compiled(rf"(?:{headings})\s{{0,2}}(?:\d{{1,3}}\s?[:.)]|\d{{0,3}}\s?[*_]{{0,2}}(?::|$))|{presented}$")
         self._asks = _compiled(_asking(verbs))
         self._asks_first = _compiled(
             rf"(?:(?:please|also|then|finally|hence|and|additionally|furthermore),?\s)?(?:{closed}|{proof})\b(?!')"
