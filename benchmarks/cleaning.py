@@ -2,11 +2,11 @@
 
     python benchmarks/cleaning.py [--data ../shared/data] [--gold FILE ...] [--domains] [--show]
 
-Of the labelled problems, for each source: precision and recall of what is kept, and how many kept texts equal the problem as cut
-by hand (white space and a heading aside). Two kinds of files are read: with `labels` (truncated, leak, not_math), or with `valid`,
-`ill_posed` and `borderline`, where an ill-posed problem counts as a problem and a borderline one does not count. Of the
-benchmarks: how many pass uncut and undropped. --domains asks the classifier of domains where the rules are in doubt; how often,
-and how long it takes, is printed apart. --show prints the misses.
+Of the labelled problems, for each source: precision and recall of what is kept, and how many kept texts equal the problem as
+cut by hand (white space and a heading aside). Two kinds of files are read: with `labels` (truncated, leak, not_math) or with
+`valid`, `ill_posed` and `borderline`, where an ill-posed problem counts as a problem and a borderline one does not count. Of
+the benchmarks: how many pass uncut and undropped. --domains asks the classifier of domains where the rules are in doubt; how
+often, and how long it takes, is printed apart. --show prints the misses.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from magpie.cleaning.config import load_cleaning
-from magpie.cleaning.leaks import CONCEPT, PRESENTS, STEP_HEADING, bare, broken_explanation_start, leak_start, rules
+from magpie.cleaning.leaks import CONCEPT, PRESENTS, STEP_HEADING, bare, leak_start, rules
 from magpie.cleaning.sentences import MATH, Text, find_formulas, read_text
 from magpie.cleaning.tasks import BLANK, Task, task_of
 from magpie.domains.classifier import LEAST_CONFIDENCE, OTHER_DOMAIN
@@ -103,10 +103,7 @@ def strip_heading(text: str) -> str:
 
 def cut_leak(text: str) -> str:
     """Return the text up to where its solution, an explanation or another problem begins."""
-    problem = read_text(text)
-    end = leak_start(problem)
-    if end is None and _ends_open(problem):
-        end = broken_explanation_start(problem.sentences)
+    end = leak_start(read_text(text))
     return text if end is None else text[:end].rstrip()
 
 

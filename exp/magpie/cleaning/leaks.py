@@ -76,16 +76,6 @@ def _awaits_data(asked: str, problem: Text, sentence: Sentence) -> bool:
     return rules().bids(asked) and not _DATA.search(problem.formulas.masked, 0, sentence.start)
 
 
-def broken_explanation_start(sentences: list[Sentence]) -> int | None:
-    """Return where an explanation begins after a complete question, in a text that breaks off; None: there is none."""
-    last = max((i for i, sentence in enumerate(sentences) if rules().asks_clearly(bare(sentence))), default=None)
-    if last is None or last + 1 == len(sentences) or AWAITS.search(sentences[last].masked):
-        return None
-    if rules().belongs(bare(sentences[last + 1])):
-        return None
-    return None if any(rules().asks_too(bare(sentence)) for sentence in sentences[last + 2 :]) else sentences[last + 1].start
-
-
 class Doubt(IntEnum):
     """Certainty that a sentence after the question is no part of the problem."""
 
@@ -184,10 +174,8 @@ class Rules:
             return Doubt.CERTAIN
         if words.endswith("?") or awaits:
             return Doubt.NONE
-        if self._announces.match(words) or _CONDITION_SOLVES.match(words):
+        if self._announces.match(words) or _CONDITION_SOLVES.match(words) or _ABOUT.search(words):
             return Doubt.SOLVES
-        if _ABOUT.search(words):
-            return Doubt.STATES
         if self.belongs(words):
             return Doubt.NONE
         if self._ordinal.match(words) or self._we.search(words) or _RULE.match(sentence.masked):

@@ -40,8 +40,6 @@ def task_of(problem: Text) -> tuple[Task, str]:
 
 def _asks_for(words: str) -> Task:
     """Return how certain it is that a sentence that asks for something asks for something mathematical."""
-    if _MAKES.search(words):
-        return Task.NONE
     words = _COUNTED.sub(" ", words)
     clear = "?" in words or _CLAUSE.search(words) or any(kind.match(words) for kind in rules().kinds.values())
     if MATH in words or _SIGNS.search(words) or rules().quantities.search(words) or rules().kinds["proof"].search(words):
@@ -102,12 +100,6 @@ _COUNTED = re.compile(
 """Numbers that say how much is to be written: no data."""
 BLANK = re.compile(r"\\underline\{|\$\s?\\q?quad|\\\(\s?\\q?quad|\\_\s?\\_|_{3,}")
 """A blank to be filled in."""
-_MAKES = re.compile(
-    r"\b(?:create|generate|give|write|make|provide|suggest|design|compose)\b[^?.]{0,40}\b(?:problems?|questions?|exercises?|quiz|"
-    r"puzzles?|poem|story|essay|email|letter)\b",
-    re.IGNORECASE,
-)
-"""A request for a text, or for a problem."""
 _CODE = re.compile(
     r"```|\bdef \w{1,60}\(|#include\b|\bpublic (?:static|class)\b|\bconsole\.log\b|\bSELECT\b.{1,200}\bFROM\b|</\w{1,20}>"
     r"|^import \w|\bprint\(",
