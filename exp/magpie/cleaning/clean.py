@@ -61,7 +61,7 @@ def clean(raw: str, *, language: str = "en", is_other: Callable[[str], bool] | N
     found = [name for name, check in CHECKS.items() if (language == "en" or name != "not_english") and check(problem)]
     if len(raw) > limit and not set(defects) & {"leak", "template_tokens"}:
         found = sorted({*found, "too_long"}, key=list(CHECKS).index)
-    if is_other and not found and task_of(problem)[0] is Task.DOUBTFUL and is_other(text):
+    if is_other and not found and task_of(problem.text)[0] is Task.DOUBTFUL and is_other(text):
         found = ["not_math"]
     reason = found[0] if found else ""
     return Cleaned(text, defects + found, reason, None if reason else answer_type(problem))
@@ -171,11 +171,11 @@ def _solution(problem: Text) -> bool:
 
 
 def _not_math(problem: Text) -> bool:
-    return task_of(problem)[1] == "not_math"
+    return task_of(problem.text)[1] == "not_math"
 
 
 def _no_task(problem: Text) -> bool:
-    return task_of(problem)[1] == "no_task"
+    return task_of(problem.text)[1] == "no_task"
 
 
 def _unbalanced(problem: Text) -> bool:

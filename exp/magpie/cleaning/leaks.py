@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 
 from magpie.cleaning.config import load_cleaning
 from magpie.cleaning.sentences import MATH, Sentence, Text
@@ -107,7 +107,8 @@ class Rules:
         self.quantities = _compiled(rf"\b(?:{_either(config.quantities)})s?\b")
         self.programming = _compiled(rf"(?<!\w)(?:{_either(config.programming)})(?!\w)")
         self.another = _compiled(rf"(?:{headings})\s{{0,2}}(?:\d{{1,3}}\s?[:.)]|\d{{0,3}}\s?[*_]{{0,2}}(?::|$))|{presented}$")
-        self._asks = _compiled(_asking(verbs))
+        request = _compiled(_asking(verbs))
+        self._has_request = lru_cache(maxsize=256)(lambda words: bool(request.search(words)))
         self._asks_first = _compiled(
             rf"(?:(?:please|also|then|finally|hence|and|additionally|furthermore),?\s)?(?:{closed}|{proof})\b(?!')"
         )
@@ -135,11 +136,11 @@ class Rules:
 
     def asks(self, words: str) -> bool:
         """Return whether a sentence asks for something."""
-        return bool("?" in words or self._asks.search(words) or self._blank.search(words))
+        return self.asks_too(words) or bool(self._blank.search(words))
 
     def asks_too(self, words: str) -> bool:
         """Return whether a sentence after the question asks for something more; a blank to fill in is no sign of that."""
-        return bool("?" in words or self._asks.search(words))
+        return "?" in words or self._has_request(words)
 
     def asks_clearly(self, words: str) -> bool:
         """Return whether a sentence is a question or begins with a verb that asks, as no step of a solution does."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from functools import lru_cache
 
 from magpie.cleaning.leaks import PRESENTS, bare, rules
-from magpie.cleaning.sentences import MATH, Text
+from magpie.cleaning.sentences import MATH, Text, read_text
 
 
 class Task(IntEnum):
@@ -17,11 +18,13 @@ class Task(IntEnum):
     CERTAIN = 2
 
 
-def task_of(problem: Text) -> tuple[Task, str]:
+@lru_cache(maxsize=1)
+def task_of(text: str) -> tuple[Task, str]:
     """Return how certain it is that a text sets a mathematical task, and the reason to drop it if it sets none.
 
     The reason is empty if the text asks for nothing at all: that is another defect.
     """
+    problem = read_text(text)
     asking = [words for words in map(bare, problem.sentences) if rules().asks(words) and not PRESENTS.search(words)]
     if _CODE.search(problem.formulas.masked) or any(rules().programming.search(words) for words in asking):
         return Task.NONE, "not_math"
