@@ -116,7 +116,7 @@ class Rules:
             r"_{2,}|\\(?:underline|qquad|boxed)|\(\s?\)|^which\b|\bwhich (?:of|one|number)\b"
             r"|\b(?:is|are|equals?|equal to)\s?[:.…]{0,3}$|^(?:can|could|would|will)\s(?:you|someone|anyone)\b"
             r"|\bhow (?:many|much|far|long|fast|old|tall|large|big|often)\b|\bwhat (?:is|are|was|were|will|would|must|can)\b"
-            r"|\b(?:help with|i need help|i want to know|i(?:'m| am) (?:curious|wondering)|i wonder|the question is)\b"
+            r"|\b(?:help with|i need help|i want to know|i(?:'m| am) (?:curious|wondering)|i wonder|the question is|true or false)\b"
         )
         self.kinds = {
             kind: _compiled(_asking(f"(?:{verbs_of})"))
@@ -188,7 +188,7 @@ _QUESTION = re.compile(r"(?:what (?:is|are|was|were)|how (?:many|much|long|far|o
 _DATA = re.compile(rf"[\d{MATH}]")
 _SHORT_ANSWER = re.compile(r"a(?:ns)?:\s(?!.{0,200}\bb:)", re.IGNORECASE | re.DOTALL)
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_REMARK = re.compile(r"\((?!answer|solution).*\)[.\s]*$", re.IGNORECASE | re.DOTALL)
+_REMARK = re.compile(r"\((?!(?:the )?(?:answer|solution)).*\)[.\s]*$", re.IGNORECASE | re.DOTALL)
 """What stands in parentheses belongs to the question before it."""
 _ITEM = re.compile(rf"[*\-•\s]{{0,4}}[(\[]?(?:[A-Ja-j]|\d{{1,2}}|[ivx]{{1,4}})[.)\]][\s{MATH}].{{0,120}}$|[|*•-]", re.DOTALL)
 """A choice, an item of a list or a row of a table."""

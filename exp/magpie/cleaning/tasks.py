@@ -48,7 +48,7 @@ def _asks_for(words: str) -> Task:
     if MATH in words or _SIGNS.search(words) or rules().quantities.search(words) or rules().kinds["proof"].search(words):
         return Task.CERTAIN if clear else Task.DOUBTFUL
     if clear and (rules().notions.search(words) or _COMPUTES.search(words)):
-        return Task.CERTAIN
+        return Task.DOUBTFUL if _ADVICE.match(words) else Task.CERTAIN
     definite = _DEFINITE.search(words) or rules().kinds["closed"].match(words) or len(_NUMBER.findall(words)) > 1
     return Task.DOUBTFUL if definite else Task.NONE
 
@@ -80,16 +80,17 @@ _CLAUSE = re.compile(
 )
 """A question or an imperative inside a sentence."""
 _COMPUTES = re.compile(
-    r"\b(?:compute|calculate|evaluate|solve|simplify|factori[sz]e|factor|integrate|differentiate|determine|find)\b",
+    r"\b(?:compute|calculate|evaluate|solve|simplify|factori[sz]e|factor|integrate|differentiate)\b",
     re.IGNORECASE,
 )
+_ADVICE = re.compile(r"how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b", re.IGNORECASE)
 _DEFINITE = re.compile(
     r"\b(?:what|which)\s(?!(?:should|can|could|do|else|kind|means|to|i|you|we|they|it|this|that)\b)"
     r"|\b(?:when|where)\s(?:does|do|did|will|is|are)\b|^(?:is|are|does|do|must)\b",
     re.IGNORECASE,
 )
 """A question for one thing."""
-_SIGNS = re.compile(r"[\w)]\s?[=<>^≤≥≡+*/×÷∑√π∈]\s?[\w(−-]|\d\s?[-−]\s?\d|\d!|√|\\[a-zA-Z]{2,}")
+_SIGNS = re.compile(r"[\w)]\s?[=<>^≤≥≡+*/×÷∑√π∈]\s?[\w(|−-]|\d\s?[-−]\s?\d|\d!|√|\\[a-zA-Z]{2,}")
 _NUMBER = re.compile(
     r"\d+|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million|half|"
     r"third|fourth|quarter|fifth|eighth|twice|thrice|double|triple|dozen)\b",
