@@ -179,7 +179,7 @@ class Rules:
             return Doubt.SOLVES
         if self.belongs(words):
             return Doubt.NONE
-        if self._ordinal.match(words) or self._we.search(words) or _RULE.match(sentence.masked):
+        if self._ordinal.match(words) or self._we.search(words) or _RULE.match(sentence.masked) or (_FIRST_ITEM.match(sentence.masked) and asked[-1:] in ".?!"):
             return Doubt.SOLVES
         return Doubt.NONE if _ITEM.match(sentence.masked) else Doubt.STATES
 
@@ -200,6 +200,7 @@ _TAKES_UP = re.compile(
 )
 """How a solution takes up the problem that it solves."""
 _ANNOUNCES = re.compile(r"\b(?:problem|question|exercise|puzzle|help|it)\b|:$|\bfollowing\b", re.IGNORECASE)
+_FIRST_ITEM = re.compile(r"1[.)]\s")
 _RULE = re.compile(r"```|(?:[-_=]\s?|\*\s?){3,}$")
 _ABOUT = re.compile(r"\b(?:this|the above)\s(?:\w+\s)?(?:problem|question|exercise)\s(?!statement|set)[a-z]+", re.IGNORECASE)
 """What talks about the problem is not part of it."""
