@@ -15,7 +15,6 @@ from magpie.cleaning.sentences import MATH, find_formulas, read_text
 from magpie.config.load import PROJECT
 from magpie.records.reading import encode
 from processor_time import check_takes, seconds
-from raw_turns import LEAKING, NO_PROBLEMS, PRESENTED, PROBLEMS
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
 SHARED = PROJECT / "../shared/data"
@@ -118,29 +117,6 @@ def test_a_leak_is_cut_and_the_problem_stays(what: str) -> None:
         cleaned = clean(f"{problem}{space}{LEAKS[what]}")
         assert (cleaned.text, cleaned.drop_reason) == (problem, "")
         assert {"leak", "template_tokens"} & set(cleaned.defects)
-
-
-@pytest.mark.parametrize("text", PROBLEMS, ids=lambda text: repr(text[:40]))
-def test_a_real_problem_in_unusual_dress_passes_as_it_is(text: str) -> None:
-    cleaned = clean(text)
-    assert (cleaned.text, cleaned.drop_reason) == (text, "")
-
-
-@pytest.mark.parametrize(("problem", "leak"), LEAKING, ids=lambda text: repr(text[:40]))
-def test_what_leaked_in_the_habits_of_other_models_is_cut(problem: str, leak: str) -> None:
-    cleaned = clean(problem + leak)
-    assert (cleaned.text, cleaned.drop_reason) == (problem, "")
-
-
-@pytest.mark.parametrize(("heading", "problem"), PRESENTED, ids=lambda text: repr(text[:40]))
-def test_what_presents_a_problem_is_taken_off(heading: str, problem: str) -> None:
-    cleaned = clean(heading + problem)
-    assert (cleaned.text, cleaned.drop_reason) == (problem, "")
-
-
-@pytest.mark.parametrize("text", NO_PROBLEMS, ids=lambda text: repr(text[:40]))
-def test_what_is_no_problem_is_dropped(text: str) -> None:
-    assert clean(text).drop_reason
 
 
 def test_a_text_that_repeats_itself_is_cut_at_the_first_repetition() -> None:

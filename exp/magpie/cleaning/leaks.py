@@ -116,7 +116,8 @@ class Rules:
             r"_{2,}|\\(?:underline|qquad|boxed)|\(\s?\)|^which\b|\bwhich (?:of|one|number)\b"
             r"|\b(?:is|are|equals?|equal to)\s?[:.…]{0,3}$|^(?:can|could|would|will)\s(?:you|someone|anyone)\b"
             r"|\bhow (?:many|much|far|long|fast|old|tall|large|big|often)\b|\bwhat (?:is|are|was|were|will|would|must|can)\b"
-            r"|\b(?:help with|i need help|i want to know|i(?:'m| am) (?:curious|wondering)|i wonder|the question is|true or false)\b"
+            r"|\b(?:help with|i need help|i want to know|i(?:'m| am) (?:curious|wondering)|i wonder|the question is)\b"
+            r"|\btrue or false\b"
         )
         self.kinds = {
             kind: _compiled(_asking(f"(?:{verbs_of})"))
@@ -179,7 +180,12 @@ class Rules:
             return Doubt.SOLVES
         if self.belongs(words):
             return Doubt.NONE
-        if self._ordinal.match(words) or self._we.search(words) or _RULE.match(sentence.masked) or (_FIRST_ITEM.match(sentence.masked) and asked[-1:] in ".?!"):
+        if (
+            self._ordinal.match(words)
+            or self._we.search(words)
+            or _RULE.match(sentence.masked)
+            or (_FIRST_ITEM.match(sentence.masked) and asked[-1:] in ".?!")
+        ):
             return Doubt.SOLVES
         return Doubt.NONE if _ITEM.match(sentence.masked) else Doubt.STATES
 

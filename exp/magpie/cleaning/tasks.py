@@ -80,7 +80,7 @@ _CLAUSE = re.compile(
 )
 """A question or an imperative inside a sentence."""
 _COMPUTES = re.compile(
-    r"\b(?:compute|calculate|evaluate|solve|simplify|factori[sz]e|factor|integrate|differentiate)\b",
+    r"\b(?:compute|calculate|evaluate|solve|simplify|factori[sz]e|factor|integrate|differentiate|determine)\b",
     re.IGNORECASE,
 )
 _ADVICE = re.compile(r"how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b", re.IGNORECASE)
@@ -90,7 +90,7 @@ _DEFINITE = re.compile(
     re.IGNORECASE,
 )
 """A question for one thing."""
-_SIGNS = re.compile(r"[\w)]\s?[=<>^≤≥≡+*/×÷∑√π∈]\s?[\w(|−-]|\d\s?[-−]\s?\d|\d!|√|\\[a-zA-Z]{2,}")
+_SIGNS = re.compile(r"[\w)]\s?[=<>^≤≥≡+*/×÷∑√π∈]\s?[\w(|−-]|\d\s?[-−]\s?\d|\d!|\b[a-zA-Z]\(\w\)|\w\(\d+\)|√|\\[a-zA-Z]{2,}")
 _NUMBER = re.compile(
     r"\d+|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million|half|"
     r"third|fourth|quarter|fifth|eighth|twice|thrice|double|triple|dozen)\b",
