@@ -48,9 +48,9 @@ def _asks_for(words: str) -> Task:
     if MATH in words or _SIGNS.search(words) or rules().quantities.search(words) or rules().kinds["proof"].search(words):
         return Task.CERTAIN if clear else Task.DOUBTFUL
     if clear and (rules().notions.search(words) or _COMPUTES.search(words)):
-        return Task.DOUBTFUL if _ADVICE.match(words) else Task.CERTAIN
+        return Task.DOUBTFUL if _ADVICE.search(words) else Task.CERTAIN
     definite = _DEFINITE.search(words) or rules().kinds["closed"].match(words) or len(_NUMBER.findall(words)) > 1
-    return Task.DOUBTFUL if definite else Task.NONE
+    return Task.DOUBTFUL if definite and not _ADVICE.search(words) else Task.NONE
 
 
 def _gives(problem: Text, asked: Task) -> Task:
@@ -75,7 +75,7 @@ FEWEST_TOLD = 120
 """Characters of a story that may be data without a number or a notion, if what it asks for is certainly mathematical."""
 _CLAUSE = re.compile(
     r"[,;:]\s(?:then\s|please\s)?(?:find|compute|calculate|evaluate|determine|solve|prove|show|express|what|how)\b"
-    r"|\b(?:what (?:is|are)|what the|how (?:many|much|long|far|old)|which of)\b",
+    r"|\b(?:what (?:is|are)|what the|how (?:many|much|long|far|old)|which of)\b|^(?:can|could) you\b",
     re.IGNORECASE,
 )
 """A question or an imperative inside a sentence."""
@@ -83,7 +83,12 @@ _COMPUTES = re.compile(
     r"\b(?:compute|calculate|evaluate|solve|simplify|factori[sz]e|factor|integrate|differentiate|determine)\b",
     re.IGNORECASE,
 )
-_ADVICE = re.compile(r"how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b", re.IGNORECASE)
+_ADVICE = re.compile(
+    r"^how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b"
+    r"|\bwhat (?:is|are) (?:the|some) (?:\w+ ){0,2}(?:steps?|ways?|tips|advantages|benefits|approach|strategy)\b",
+    re.IGNORECASE,
+)
+"""A question for advice."""
 _DEFINITE = re.compile(
     r"\b(?:what|which)\s(?!(?:should|can|could|do|else|kind|means|to|i|you|we|they|it|this|that)\b)"
     r"|\b(?:when|where)\s(?:does|do|did|will|is|are)\b|^(?:is|are|does|do|must)\b",
