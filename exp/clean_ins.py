@@ -4,8 +4,9 @@
 
 `instruction` becomes the problem alone, `raw_instruction` is the model's own text, `defects` lists the defects found and
 `answer_type` the type of answer that the problem asks for (closed, proof, open). A problem that cannot be repaired goes into
-the dropped file with `drop_reason`: empty, too_long, not_english, not_math, truncated, unbalanced or too_short. The words and
-limits that decide are in configs/cleaning.yaml.
+the dropped file with `drop_reason`: empty, too_long, not_english, solution (in the place of a problem), needs_picture (or a
+table, or a page), truncated, not_math, no_task (mathematics, but nothing is given to work on), unbalanced or too_short. The
+words and limits that decide are in configs/cleaning.yaml.
 """
 
 from __future__ import annotations

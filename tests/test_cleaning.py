@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -88,13 +89,14 @@ DROPPED = {
     "Prove that the product of": "truncated",
     r"Find all integers \( n \) such that": "truncated",
     "Let $n$ be a positive integer. Define $f(n)$ as the number of divisors of $n$.": "truncated",
-    "What is the mean of the numbers in the following table?": "truncated",
-    "Find the area of the triangle shown below.": "truncated",
+    "What is the mean of the numbers in the following table?": "needs_picture",
+    "Find the area of the triangle shown below.": "needs_picture",
     "Can you help me with a math problem?": "truncated",
     r"Solve $x^2 = 4 for \( x.": "unbalanced",
     r"Evaluate $\frac{1}{2$ and say whether it is rational.": "unbalanced",
     r"Solve \begin{align} x + y &= 2. What is x if y = 1?": "unbalanced",
-    "Sure! What kind of number theory problem would you like to explore?": "not_math",
+    "Sure! What kind of number theory problem would you like to explore?": "no_task",
+    "## Step 1: Factor the polynomial x^2 - 4. The roots are 2 and -2.": "solution",
     "What should I wear to the party on the beach?": "not_math",
     "Find x=1?": "too_short",
     "Bestimme alle reellen Lösungen dieser Gleichung und begründe, warum es keine weiteren geben kann, wenn die Zahl "
@@ -115,6 +117,31 @@ def test_a_leak_is_cut_and_the_problem_stays(what: str) -> None:
         cleaned = clean(f"{problem}{space}{LEAKS[what]}")
         assert (cleaned.text, cleaned.drop_reason) == (problem, "")
         assert {"leak", "template_tokens"} & set(cleaned.defects)
+
+
+def test_a_text_that_repeats_itself_is_cut_at_the_first_repetition() -> None:
+    story = "A shop had 120 bottles of oil and sold a tenth of them. How many bottles are left?"
+    for again in (f" {story}" * 30, f"\n\n{story[:60]}", f" **{story}**", " How many bottles are left?"):
+        assert clean(story + again).text == story
+    assert clean(f"Here is the new problem:\n\n{story} Here is the new problem:\n\n{story} Here is").text == story
+    choices = "Which is even?\nA) None of the above\nB) None of the above\nC) 4"
+    assert clean(choices).text == choices
+
+
+def test_the_classifier_of_domains_is_asked_only_where_the_rules_are_in_doubt() -> None:
+    asked: list[str] = []
+
+    def is_other(text: str) -> bool:
+        asked.append(text)
+        return True
+
+    for text in [FIND, *(text for text, reason in DROPPED.items() if reason)]:
+        assert clean(text, is_other=is_other) == clean(text)
+    assert not asked
+    doubtful = "A shop has three doors, two windows and five lamps. Which door do people use?"
+    assert clean(doubtful).drop_reason == ""
+    assert clean(doubtful, is_other=is_other).drop_reason == "not_math" and asked == [doubtful]
+    assert clean(doubtful, is_other=lambda text: False) == clean(doubtful)
 
 
 @pytest.mark.parametrize("exposition", EXPOSITIONS)
@@ -223,6 +250,15 @@ HOSTILE = {
     "quotes": ".\"'" * 300_000,
     "table": "| a " * 250_000,
     "asy": "[asy]" * 200_000,
+    "remarks": "(a) " * 250_000,
+    "closing parentheses": "(" + ") . " * 250_000,
+    "statements without data": "Find the number of ways. " + "They dress again. " * 55_000,
+    "headings": "new " * 250_000 + "problem:",
+    "numbers": "How many are there? two three 4 + 5 " * 28_000,
+    "queries": "SELECT a " * 110_000,
+    "tags": "</a" * 330_000,
+    "choices": "(A) " * 250_000,
+    "blanks": "$ \\qquad " * 100_000,
 }
 
 
@@ -291,13 +327,18 @@ def test_a_budget_that_is_used_up_ends_the_run_and_says_what_was_dropped(tmp_pat
 def test_labelled_and_real_problems_are_cleaned_as_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
     import cleaning as benchmark
 
-    benchmark.labelled(SHARED / "gold" / "cleaning_dev.jsonl", show=False)
-    shares = [float(line.split("(")[1].split("%")[0]) for line in capsys.readouterr().out.splitlines() if "%)" in line]
-    assert all(share >= target for share, target in zip(shares, (95, 95, 90, 97), strict=False)), shares
-    for path in [*sorted((SHARED / "benchmarks").glob("*.jsonl")), SHARED / "gold" / "domains_dev.jsonl"]:
-        benchmark.untouched(path, "instruction" if "gold" in path.parts else "problem", show=False)
-    passed, whole = 0, 0
-    for line in capsys.readouterr().out.splitlines():
-        part, _, total = line.split("jsonl")[1].split("(")[0].partition(" of ")
-        passed, whole = passed + int(part), whole + int(total)
-    assert passed >= 0.99 * whole
+    for name in ("cleaning_dev", "cleaning2_dev"):
+        benchmark.labelled(SHARED / "gold" / f"{name}.jsonl", show=False)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "targets" in line]
+        assert len(lines) == 3
+        for line in lines:
+            targets = [float(target) if target != "-" else 0 for target in line.split("targets ")[1].rstrip("%").split("/")]
+            shares = [float(share) for share in re.findall(r"\(\s*([\d.]+)%\)", line)]
+            precision, recall, _, equal_of_all = shares[:4]
+            assert precision >= targets[0] and recall >= targets[1], line
+            # of cleaning2_dev, ill-posed problems are cut by hand in many ways
+            assert name == "cleaning2_dev" or equal_of_all >= targets[2], line
+    for path in sorted((SHARED / "benchmarks").glob("*.jsonl")):
+        benchmark.untouched(path, "problem", show=False)
+    counts = [re.search(r"(\d+) of\s+(\d+)", line) for line in capsys.readouterr().out.splitlines()]
+    assert sum(int(count[1]) for count in counts if count) >= 0.99 * sum(int(count[2]) for count in counts if count) > 0

@@ -58,6 +58,56 @@ NUMBERED = "".join(f"{n}. The number of ways to choose the pair is {n * 7}.\n" f
 TABLE = "| n | f(n) |\n|---|---|\n" + "".join(f"| {n} | {n * n - 3 * n} |\n" for n in range(60))
 
 
+SQUARES = [n * n for n in range(1, 40)]
+REGULAR = {
+    "multiplication table": "".join(f"{n} times 7 is {n * 7}.\n" for n in range(1, 40)),
+    "table of remainders": TABLE.replace("f(n)", "n mod 2") + "".join(f"| {n} | {n % 2} |\n" for n in range(60, 90)),
+    "yes and no": "".join(f"{n}. {'Yes' if n % 3 else 'No'}\n" for n in range(1, 40)),
+    "true and false": "".join(f"({n}) True\n" for n in range(1, 20)),
+    "verdicts with reasons": "".join(f"{n}. {n} leaves {n % 4} modulo 4. It is not a square.\n" for n in range(2, 60, 4)),
+    "cases without solution": "".join(f"Case {n}: x = {n}. Then 5x = {5 * n}. This gives no solution.\n" for n in range(1, 25)),
+    "cases in one line": " ".join(f"If n = {n}, then there is no solution." for n in range(1, 40)),
+    "cases by letter": "".join(
+        f"**Case {c}.** The point {c} lies on the circle. So the angle is right.\n" for c in "ABCDEFGHKL"
+    ),
+    "list of primes": ", ".join(str(n) for n in range(2, 600) if all(n % d for d in range(2, n))),
+    "list of squares": "\n".join(f"- {n}" for n in SQUARES),
+    "long sum": " + ".join(map(str, SQUARES)) + f" = {sum(SQUARES)}.",
+    "partial sums": "".join(f"The sum of the first {i} squares is {sum(SQUARES[:i])}. " for i in range(1, 39)),
+    "Euclid": "".join(f"{a + 13} = 1 * {a} + 13\n" for a in range(1000, 40, -13)),
+    "powers": "".join(f"2^{n} = {2**n}, which ends in {2**n % 10}.\n" for n in range(1, 40)),
+    "coin tosses": "\n".join(format(n, "06b").replace("0", "H ").replace("1", "T ") for n in range(64)),
+    "permutations": "\n".join(f"{a} {b} {c} {d}" for a in "abcd" for b in "abcd" for c in "abcd" for d in "abcd" if a < b),
+    "steps of long division": "".join(
+        f"Bring down the {n % 10}. Subtract {n * 3}. The remainder is {n % 7}.\n" for n in range(30)
+    ),
+    "table of equal cells": "| n | prime |\n|---|---|\n" + "".join(f"| {n} | no |\n" for n in range(20, 120, 2)),
+    "check of each equation": "".join(f"Put x = {n} in: {n}^2 - {n} = {n * n - n}. That is even.\n" for n in range(1, 30)),
+    "one sentence five times": "The remaining case is the same. " * 5,
+}
+
+
+@pytest.mark.parametrize("what", REGULAR)
+@pytest.mark.parametrize("before", ["", prose(60) + ".\n"], ids=["alone", "after prose"])
+def test_a_regular_text_is_no_loop(what: str, before: str) -> None:
+    assert not ends_in_loop(before + REGULAR[what])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ".join(f"{n}. The answer is 1." for n in range(1, 20)),
+        "".join(f"({n}) **The answer is 1.**\n" for n in range(1, 20)),
+        "".join(f"{n}.\nThe answer is 1.\n\n" for n in range(1, 20)),
+        "The solution: " + "The answer is 1. " * 8,
+        "- The answer is 1.\n" * 7 + "The answer is 2.\n",
+        "Let me check that. " + " ".join(f"{n}) The answer is the same as before!" for n in range(95, 120)),
+    ],
+)
+def test_one_sentence_said_again_and_again_is_a_loop_whatever_counts_it(text: str) -> None:
+    assert ends_in_loop(text)
+
+
 @pytest.mark.parametrize(
     ("text", "cut", "loop"),
     [

@@ -10,12 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magpie.cleaning.config import load_cleaning
-from magpie.cleaning.leaks import CONCEPT, PRESENTS, bare, broken_explanation_start, leak_start, rules
+from magpie.cleaning.leaks import CONCEPT, PRESENTS, STEP_HEADING, bare, leak_start, rules
 from magpie.cleaning.sentences import MATH, Text, find_formulas, read_text
+from magpie.cleaning.tasks import BLANK, Task, task_of
+from magpie.domains.classifier import LEAST_CONFIDENCE, OTHER_DOMAIN
 from magpie.text.language import looks_english
+
+if TYPE_CHECKING:
+    from magpie.domains.classifier import DomainTagger
 
 TEMPLATE_TOKEN = re.compile(
     r"[|}\s]{0,4}<[!|]{0,2}[|｜][!/]?[^\W\d][\w▁ /.:-]{0,60}(?:[|｜]{0,2}[>}]|[|｜]|$)"  # <|eot_id|>, <!|begin_x|>, <|begin_of_
@@ -38,12 +43,13 @@ class Cleaned:
     answer_type: str | None = None
 
 
-def clean(raw: str, *, language: str = "en") -> Cleaned:
+def clean(raw: str, *, language: str = "en", is_other: Callable[[str], bool] | None = None) -> Cleaned:
     """Return the problem in a model's text, in time and memory linear in its length.
 
     Args:
         raw: the model's text.
         language: "en" drops what is surely not English; "any" drops nothing for its language.
+        is_other: tells whether a text is of no domain of mathematics (`other_sign`); asked only where the rules are in doubt.
     """
     limit = load_cleaning().limits.looked_at
     text, defects = raw[:limit].strip(), []
@@ -55,8 +61,20 @@ def clean(raw: str, *, language: str = "en") -> Cleaned:
     found = [name for name, check in CHECKS.items() if (language == "en" or name != "not_english") and check(problem)]
     if len(raw) > limit and not set(defects) & {"leak", "template_tokens"}:
         found = sorted({*found, "too_long"}, key=list(CHECKS).index)
+    if is_other and not found and task_of(problem.text)[0] is Task.DOUBTFUL and is_other(text):
+        found = ["not_math"]
     reason = found[0] if found else ""
     return Cleaned(text, defects + found, reason, None if reason else answer_type(problem))
+
+
+def other_sign(tagger: DomainTagger) -> Callable[[str], bool]:
+    """Return the sign `is_other` of `clean`: the classifier of domains says "other", and is not merely unsure."""
+
+    def is_other(text: str) -> bool:
+        domain, probability = tagger.tag_with_confidence([text])[0]
+        return domain == OTHER_DOMAIN and probability >= LEAST_CONFIDENCE
+
+    return is_other
 
 
 # --- repairs -------------------------------------------------------------------------------------------------------------
@@ -78,17 +96,14 @@ _DEBRIS = re.compile(r"(?<=[\s.?!)])(?:(?<=[.?!]):)?[\s|}{<>#*_`~%\[-]{1,80}$")
 
 
 def strip_heading(text: str) -> str:
-    """Return the text without a heading such as "Problem:" or "**Question 3.**" at its beginning."""
+    """Return the text without a heading such as "Problem:", "**Question 3.**" or "Here is the new problem:" before it."""
     mark = rules().heading.match(text)
-    return text[mark.end() :].lstrip() if mark and text[mark.end() :].strip() else text
+    return text[mark.end() :].lstrip() if mark and text[mark.end() :].strip() and not rules().asks(mark[0]) else text
 
 
 def cut_leak(text: str) -> str:
     """Return the text up to where its solution, an explanation or another problem begins."""
-    problem = read_text(text)
-    end = leak_start(problem.sentences)
-    if end is None and _ends_open(problem):
-        end = broken_explanation_start(problem.sentences)
+    end = leak_start(read_text(text))
     return text if end is None else text[:end].rstrip()
 
 
@@ -105,7 +120,8 @@ _PICTURES = "figure|diagram|picture|image|graph|chart|plot|drawing|illustration|
 _MISSING_THING = re.compile(
     rf"\b(?:(?:the|following)\s(?:{_PICTURES})\s(?:below|above|shown|at right)"
     rf"|the\sfollowing\s(?:{_PICTURES})\b(?![^.]{{0,80}}:\s?\S)"
-    rf"|(?:shown|pictured|depicted|illustrated|drawn)\s(?:below|in the (?:{_PICTURES}))"
+    rf"|(?:shown|pictured|depicted|illustrated|drawn)\s(?:below|in the (?:{_PICTURES}))|in the (?:figure|diagram)\b"
+    rf"|(?:graph|figure|diagram)\b[^.]{{0,30}}\sis (?:shown|drawn|given|pictured)"
     rf"|the\s(?:accompanying|attached)\s(?:{_PICTURES}))",
     re.IGNORECASE,
 )
@@ -121,20 +137,10 @@ _MISSING_FORMULA = re.compile(
     r"congruences?|recurrence|integral|conditions?|function|polynomial|sequence|set|sum|product|limit|matrix|conjecture|statement)$",
     re.IGNORECASE,
 )
-_DRAWN = re.compile(
-    r"\[asy\]|\\begin\{(?:tikzpicture|tabular|array|asy)|!\[|\|\s*:?-{2,}|^\s*\|.*\|\s*$|\\includegraphics", re.MULTILINE
-)
+_DRAWN = re.compile(r"\[asy\]|\\begin\{(?:tikzpicture|tabular|array|asy)|\|\s*:?-{2,}|^\s*\|.*\|\s*$", re.MULTILINE)
+_LINK = re.compile(r"!\[|https?://|\bwww\.|\\includegraphics")
 _ROW = re.compile(rf"\n[ \t]*[-\d{MATH}]")
-_ASSISTANT = re.compile(
-    r"\b(?:would you like (?:me\s)?to\s(?:explore|discuss|start|solve|know|learn|talk|work|focus|see|tackle|deepen)"
-    r"|how can i (?:help|assist)|feel free to ask|i(?:'d| would) be happy to (?:help|assist|explore|discuss)"
-    r"|please (?:provide|share|specify|give) (?:me\s)?(?:with\s)?"
-    r"(?:more (?:details|context|information)|your|the (?:problem|question|statement)|a clear))\b",
-    re.IGNORECASE,
-)
-"""Phrases of an assistant that waits for a question."""
 _BRACE = re.compile(r"(?<!\\)[{}]")
-_LETTER_FORMULA = re.compile(r"\d|[=<>+^≤≥≡∑√π∈]|\\[a-zA-Z]{2,}")
 
 
 def _empty(problem: Text) -> bool:
@@ -153,15 +159,23 @@ def _not_english(problem: Text) -> bool:
     return not looks_english(problem.formulas.masked[:4000].replace(MATH, " "))
 
 
-def _not_math(problem: Text) -> bool:
-    if _ASSISTANT.search(problem.formulas.masked) and not any(
-        rules().kinds["closed"].search(s.masked) for s in problem.sentences
-    ):
-        return True
-    if problem.formulas.any or _LETTER_FORMULA.search(problem.text):
+def _solution(problem: Text) -> bool:
+    """Return whether the text is a solution instead of a problem: it begins as one, and no question follows."""
+    if not problem.sentences:
         return False
-    words = {word.lower() for word in _WORD.findall(problem.text)}
-    return not words & load_cleaning().vocabulary
+    if STEP_HEADING.match(problem.sentences[0].masked):
+        return True
+    return rules().opens_solution(problem.sentences[0]) and not any(
+        rules().asks_clearly(bare(sentence)) for sentence in problem.sentences[1:]
+    )
+
+
+def _not_math(problem: Text) -> bool:
+    return task_of(problem.text)[1] == "not_math"
+
+
+def _no_task(problem: Text) -> bool:
+    return task_of(problem.text)[1] == "no_task"
 
 
 def _unbalanced(problem: Text) -> bool:
@@ -170,7 +184,7 @@ def _unbalanced(problem: Text) -> bool:
 
 
 def _truncated(problem: Text) -> bool:
-    return any(check(problem) for check in (_ends_open, _lacks_its_object, _asks_nothing))
+    return any(check(problem) for check in (_ends_open, _asks_nothing))
 
 
 def _ends_open(problem: Text) -> bool:
@@ -181,15 +195,17 @@ def _ends_open(problem: Text) -> bool:
     return bool(end[-1:].isalpha() and (_DANGLING.search(end[-40:]) or _MISSING_FORMULA.search(end[-80:])))
 
 
-def _lacks_its_object(problem: Text) -> bool:
-    """Return whether a figure or table is mentioned and missing: no drawing, no rows of numbers or formulas after it."""
+def _needs_picture(problem: Text) -> bool:
+    """Return whether a picture, table or page is mentioned and missing: no drawing, no rows of numbers or formulas after it."""
+    if _LINK.search(problem.text):
+        return True
     mention = _MISSING_THING.search(problem.formulas.masked)
     return bool(mention and not _DRAWN.search(problem.text) and not _ROW.search(problem.formulas.masked, mention.end()))
 
 
 def _asks_nothing(problem: Text) -> bool:
     asking = (words for words in map(bare, problem.sentences) if rules().asks(words))
-    return all(PRESENTS.search(words) for words in asking)
+    return all(PRESENTS.search(words) for words in asking) and not BLANK.search(problem.text)
 
 
 # the first of several defects in this order is the drop reason
@@ -197,8 +213,11 @@ CHECKS: dict[str, Callable[[Text], bool]] = {
     "empty": _empty,
     "too_long": _too_long,
     "not_english": _not_english,
-    "not_math": _not_math,
+    "solution": _solution,
+    "needs_picture": _needs_picture,
     "truncated": _truncated,
+    "not_math": _not_math,
+    "no_task": _no_task,
     "unbalanced": _unbalanced,
     "too_short": _too_short,
 }

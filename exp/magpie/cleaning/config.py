@@ -35,20 +35,10 @@ class Cleaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     problem_headings: str
     still_problem: str
     we_state: str
-    no_verbs: str
     announces: str
-    explains: str
     mathematics: str
-
-    @property
-    def vocabulary(self) -> frozenset[str]:
-        """The words of mathematics."""
-        return _words(self.mathematics)
-
-
-@cache
-def _words(text: str) -> frozenset[str]:
-    return frozenset(word.strip() for word in text.split(","))
+    quantities: str
+    programming: str
 
 
 @cache

@@ -4,57 +4,90 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 
 from magpie.cleaning.config import load_cleaning
-from magpie.cleaning.sentences import MATH, Sentence
+from magpie.cleaning.sentences import MATH, Sentence, Text
 from magpie.records.schema import ANSWER_TYPES
 
 
-def leak_start(sentences: list[Sentence]) -> int | None:
+def leak_start(problem: Text) -> int | None:
     """Return where the problem's text ends and its solution, an explanation or another problem begins; None: nowhere.
 
-    A sentence that certainly begins a solution ends the problem. One that may begin a solution does so if nothing is asked
-    after it.
+    What certainly begins a solution, and what repeats the text, ends the problem there. Any other statement behind the question
+    that is no note, condition, wish or item of it ends the problem if nothing is asked after it.
     """
     asked, doubtful, level = "", None, Doubt.NONE
-    for sentence in sentences:
-        words = bare(sentence)
-        if not asked or PRESENTS.search(words):
-            asked, doubtful, level = (words if rules().asks(words) or PRESENTS.search(words) else ""), None, Doubt.NONE
+    repetitions, before = Repetitions(), ""
+    for sentence in problem.sentences:
+        words, text = bare(sentence), problem.text[sentence.start : sentence.end]
+        repeats = repetitions.has(text)
+        goes_on = before[-1:] not in ".?!" and (words[:1].islower() or not _WORD.search(words))
+        before = text
+        if asked and not repeats and PRESENTS.search(words) and (_ANNOUNCES.search(asked) or not rules().another.match(words)):
+            asked, doubtful, level = words, None, Doubt.NONE
             continue
-        doubt = Doubt.NONE if _PARENTHESIS.match(sentence.masked) else rules().doubt(words, asked)
+        if (sentence.start and STEP_HEADING.match(sentence.masked)) or (asked and _begins_another(words, asked)):
+            doubt = Doubt.CERTAIN
+        elif not asked:
+            asked = words if rules().asks(words) or PRESENTS.search(words) else ""
+            continue
+        elif repeats:
+            doubt = Doubt.CERTAIN
+        else:
+            doubt = Doubt.NONE if goes_on or DRAWN.match(text) else rules().doubt(sentence, asked)
         if doubt is Doubt.CERTAIN:
             return sentence.start if doubtful is None else doubtful
         if rules().asks_clearly(words) or (max(level, doubt) < Doubt.SOLVES and rules().asks_too(words)):
             asked, doubtful, level = words, None, Doubt.NONE
-        elif doubt > level:
+        elif doubt > level and not (doubt is Doubt.STATES and _awaits_data(asked, problem, sentence)):
             doubtful, level = sentence.start if doubtful is None else doubtful, doubt
     return doubtful
 
 
-def broken_explanation_start(sentences: list[Sentence]) -> int | None:
-    """Return where an explanation begins after a complete question, in a text that breaks off; None: there is none."""
-    last = max((i for i, sentence in enumerate(sentences) if rules().asks_clearly(bare(sentence))), default=None)
-    if last is None or last + 1 == len(sentences) or AWAITS.search(sentences[last].masked):
-        return None
-    if rules().belongs(bare(sentences[last + 1])):
-        return None
-    return None if any(rules().asks_too(bare(sentence)) for sentence in sentences[last + 2 :]) else sentences[last + 1].start
+class Repetitions:
+    """The sentences of a text that were read so far, independent of their layout."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, None] = {}
+
+    def has(self, sentence: str) -> bool:
+        """Return whether a sentence was said before, and remember it."""
+        said = _LAYOUT.sub("", sentence)
+        first = next(iter(self._seen), said)
+        fewest = FEWEST_REPEATED // 2 if said == first or said.endswith("?") else FEWEST_REPEATED
+        found = said in self._seen and len(said) >= fewest
+        self._seen[said] = None
+        return found
+
+
+_LAYOUT = re.compile(r"\\[()\[\]]|[$*#\s]")
+FEWEST_REPEATED = 20
+"""Characters of a sentence that is a repetition where it comes again; shorter ones are choices, items, cells. Half as many are
+enough for a question and for the first sentence."""
+
+
+def _begins_another(words: str, asked: str) -> bool:
+    return bool(rules().another.match(words)) and not _ANNOUNCES.search(asked)
+
+
+def _awaits_data(asked: str, problem: Text, sentence: Sentence) -> bool:
+    """Return whether what is asked for had no data yet: "Find the number of ways to dress. There are three hats and …"."""
+    return rules().bids(asked) and not _DATA.search(problem.formulas.masked, 0, sentence.start)
 
 
 class Doubt(IntEnum):
     """Certainty that a sentence after the question is no part of the problem."""
 
     NONE = 0
-    EXPLAINS = 1
+    STATES = 1
     SOLVES = 2
     CERTAIN = 3
 
 
 def bare(sentence: Sentence) -> str:
     """Return a sentence without the marks before its first word."""
-    return sentence.masked.lstrip("*_#>\"'“( -")
+    return sentence.masked.lstrip("*_#>\"'“(【[ -")
 
 
 class Rules:
@@ -65,20 +98,26 @@ class Rules:
         closed, proof, open_ = (_either(getattr(config.asking, kind)) for kind in ANSWER_TYPES)
         verbs = f"(?:{closed}|{proof}|{open_})"
         headings = _either(config.problem_headings)
+        presented = r"(?:[\w'’-]{1,20}[,!]?\s){1,7}(?:problem|question|exercise|puzzle|task)(?:\sfor you)?\s?\d{0,3}[*_]{0,2}:"
         self.heading = _compiled(
-            rf"[*_#\s]{{0,8}}(?:{headings})\s{{0,2}}(?:\d{{1,3}})?\s?"
-            r"(?:[*_]{0,2}[:.)][*_]{0,2}|[*_]{1,2}\s?\n|\n)\s*"
+            rf"[*_#\s]{{0,8}}(?:(?:{headings})\s{{0,2}}(?:\d{{1,3}})?\s?(?:[*_]{{0,2}}[:.)][*_]{{0,2}}|[*_]{{1,2}}\s?\n|\n)"
+            rf"|{presented})[*_\s]*"
         )
-        self.another = _compiled(rf"(?:{headings})\s{{0,2}}(?:\d{{1,3}}\s?[:.)]|\d{{0,3}}\s?[*_]{{0,2}}:)")
-        self._asks = _compiled(_asking(verbs))
+        self.notions = _compiled(rf"\b(?:{_either(config.mathematics)})s?\b")
+        self.quantities = _compiled(rf"\b(?:{_either(config.quantities)})s?\b")
+        self.programming = _compiled(rf"(?<!\w)(?:{_either(config.programming)})(?!\w)")
+        self.another = _compiled(rf"(?:{headings})\s{{0,2}}(?:\d{{1,3}}\s?[:.)]|\d{{0,3}}\s?[*_]{{0,2}}(?::|$))|{presented}$")
+        request = _compiled(_asking(verbs))
+        self._has_request = lru_cache(maxsize=256)(lambda words: bool(request.search(words)))
         self._asks_first = _compiled(
             rf"(?:(?:please|also|then|finally|hence|and|additionally|furthermore),?\s)?(?:{closed}|{proof})\b(?!')"
         )
         self._blank = _compiled(
-            r"_{2,}|\\(?:underline|qquad|boxed)|\(\s?\)|\bwhich (?:of|one|is|number)\b"
-            r"|\b(?:is|are|equals?|equal to)\s?[:.…]{0,3}$"
+            r"_{2,}|\\(?:underline|qquad|boxed)|\(\s?\)|^which\b|\bwhich (?:of|one|number)\b"
+            r"|\b(?:is|are|equals?|equal to)\s?[:.…]{0,3}$|^(?:can|could|would|will)\s(?:you|someone|anyone)\b"
             r"|\bhow (?:many|much|far|long|fast|old|tall|large|big|often)\b|\bwhat (?:is|are|was|were|will|would|must|can)\b"
             r"|\b(?:help with|i need help|i want to know|i(?:'m| am) (?:curious|wondering)|i wonder|the question is)\b"
+            r"|\btrue or false\b"
         )
         self.kinds = {
             kind: _compiled(_asking(f"(?:{verbs_of})"))
@@ -88,84 +127,99 @@ class Rules:
         self._answer_heading = _compiled(
             rf"(?:{_either(config.answer_headings)})\s{{0,2}}#?\d{{0,2}}\s?[*_]{{0,2}}(?:[:.](?!\d)|\)|\s*\n|\s*$|—|–)"
         )
-        self._infinitive = _compiled(
-            rf"(?:(?:in order|so as|now)\s)?to\s(?:\w+ly\s)?(?!(?:{_either(config.no_verbs)})\b)[a-z]{{2,}}\b"
-        )
         self._we = _compiled(
             r"(?:^|\W)(?:let's|let us|let me|allow me|i'll|i will|i would|i'd|we'll|we will|we've|we're"
             rf"|we\s(?:\w+ly\s|also\s|first\s|now\s|then\s|still\s)?(?!(?:{_either(config.we_state)})\b)[a-z]+)\b"
         )
         self._ordinal = _compiled(r"(?:first(?:ly)?|to begin with|step\s(?:\d|one))\b[,:\s]")
-        self._you = _compiled(
-            r"\b(?:your (?:answer|response|solution|explanation|final|proof|work)|you (?:must|may|should|will|are))\b"
-        )
         self._keeps = _compiled(rf"(?:{_either(config.still_problem)})\b")
         self._announces = _compiled(rf"(?:{_either(config.announces)})\b")
-        self._explains = _compiled(rf"\b(?:{_either(config.explains)})\b")
 
     def asks(self, words: str) -> bool:
         """Return whether a sentence asks for something."""
-        return bool("?" in words or self._asks.search(words) or self._blank.search(words))
+        return self.asks_too(words) or bool(self._blank.search(words))
 
     def asks_too(self, words: str) -> bool:
         """Return whether a sentence after the question asks for something more; a blank to fill in is no sign of that."""
-        return bool("?" in words or self._asks.search(words))
+        return "?" in words or self._has_request(words)
 
     def asks_clearly(self, words: str) -> bool:
         """Return whether a sentence is a question or begins with a verb that asks, as no step of a solution does."""
-        return words.endswith("?") or bool(self._asks_first.match(words))
+        return words.endswith("?") or self.asks_first(words) or bool(_QUESTION.match(words))
+
+    def asks_first(self, words: str) -> bool:
+        """Return whether a sentence begins with a verb that asks."""
+        return bool(self._asks_first.match(words))
+
+    def bids(self, words: str) -> bool:
+        """Return whether a sentence begins with a verb that asks for something other than a proof."""
+        return self.asks_first(words) and not self.kinds["proof"].search(words)
 
     def belongs(self, words: str) -> bool:
         """Return whether a sentence begins like a note, a condition or a wish of the problem."""
         return bool(self._keeps.match(words))
 
-    def doubt(self, words: str, asked: str) -> Doubt:
+    def opens_solution(self, sentence: Sentence) -> bool:
+        """Return whether the first sentence of a text begins a solution rather than a problem."""
+        words = bare(sentence)
+        if self._interjection.match(words) or self._answer_heading.match(words) or _TAKES_UP.match(words):
+            return True
+        return bool(self._announces.match(words) or self._ordinal.match(words))
+
+    def doubt(self, sentence: Sentence, asked: str) -> Doubt:
         """Return how certain it is that a sentence after the one that `asked` is no longer part of the problem."""
+        words = bare(sentence)
         awaits = AWAITS.search(asked) or PRESENTS.search(asked)
-        if self._interjection.match(words) or self._answer_heading.match(words) or (self.another.match(words) and not awaits):
+        if _REMARK.match(sentence.masked):
+            return Doubt.NONE
+        if self._interjection.match(words) or self._answer_heading.match(words) or _SHORT_ANSWER.match(words):
             return Doubt.CERTAIN
         if words.endswith("?") or awaits:
             return Doubt.NONE
-        if self._infinitive.match(words) and not self._you.search(words):
-            return Doubt.CERTAIN if _MAIN_CLAUSE.search(words) else Doubt.SOLVES
-        if self._announces.match(words):
-            return Doubt.SOLVES
-        if _CONDITION_SOLVES.match(words):
+        if self._announces.match(words) or _CONDITION_SOLVES.match(words) or _ABOUT.search(words):
             return Doubt.SOLVES
         if self.belongs(words):
             return Doubt.NONE
-        if self._ordinal.match(words) or self._we.search(words):
+        if (
+            self._ordinal.match(words)
+            or self._we.search(words)
+            or _RULE.match(sentence.masked)
+            or (_FIRST_ITEM.match(sentence.masked) and asked[-1:] in ".?!")
+        ):
             return Doubt.SOLVES
-        concept = self.kinds["open"].search(asked) or CONCEPT.search(asked)
-        states = self._explains.search(words) or (concept and _STATES.search(words))
-        if states and not _USER.search(words) and not self._you.search(words):
-            return Doubt.EXPLAINS
-        return Doubt.NONE
+        return Doubt.NONE if _ITEM.match(sentence.masked) else Doubt.STATES
 
 
-_MAIN_CLAUSE = re.compile(
-    r"\b(?:we|we'll|let|let's|you|i|i'll|one|first|begin|start|use|using|need|consider|recall|note|notice|follow|apply|it|this|"
-    r"the (?:key|first|following))\b",
+_QUESTION = re.compile(r"(?:what (?:is|are|was|were)|how (?:many|much|long|far|old))\b", re.IGNORECASE)
+_DATA = re.compile(rf"[\d{MATH}]")
+_SHORT_ANSWER = re.compile(r"a(?:ns)?:\s(?!.{0,200}\bb:)", re.IGNORECASE | re.DOTALL)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_REMARK = re.compile(r"\((?!(?:the )?(?:answer|solution)).*\)[.\s]*$", re.IGNORECASE | re.DOTALL)
+"""What stands in parentheses belongs to the question before it."""
+_ITEM = re.compile(rf"[*\-•\s]{{0,4}}[(\[]?(?:[A-Ja-j]|\d{{1,2}}|[ivx]{{1,4}})[.)\]][\s{MATH}].{{0,120}}$|[|*•-]", re.DOTALL)
+"""A choice, an item of a list or a row of a table."""
+_TAKES_UP = re.compile(
+    r"the (?:problem|question|task)\s(?:is|asks|wants|requires|involves|gives|states|says|provides)\b"
+    r"|(?:so,?\s)?we(?:'re|\sare)?\s(?:asked|told|tasked|looking|trying)\b|(?:so,?\swe|so,?\si|we)\s(?:need|have|must)\s(?:to\s)?"
+    r"|let's|let us",
     re.IGNORECASE,
 )
-"""Continuations of "To solve this, …"."""
+"""How a solution takes up the problem that it solves."""
+_ANNOUNCES = re.compile(r"\b(?:problem|question|exercise|puzzle|help|it)\b|:$|\bfollowing\b", re.IGNORECASE)
+_FIRST_ITEM = re.compile(r"1[.)]\s")
+_RULE = re.compile(r"```|(?:[-_=]\s?|\*\s?){3,}$")
+_ABOUT = re.compile(r"\b(?:this|the above)\s(?:\w+\s)?(?:problem|question|exercise)\s(?!statement|set)[a-z]+", re.IGNORECASE)
+"""What talks about the problem is not part of it."""
+STEP_HEADING = re.compile(r"[#*>][#*>\s]{0,6}step\s{0,2}\d", re.IGNORECASE)
+DRAWN = re.compile(r"\[/?[a-z]{3,5}\]|(?:\$\$?|\\\[)?\s?\\(?:begin\{|(?:text(?:bf)?|math(?:rm|bf))\{\s?\(?A)|\|")
+"""What is drawn, a table, an array, choices set as a formula: part of the question before it."""
 _CONDITION_SOLVES = re.compile(
     r"(?:given|if|since|when|suppose|assuming|considering|for|a|an|two)\b.{0,600}?\bwe\s(?:\w+ly\s|first\s|now\s)?"
     r"(?:need to|can|start|begin|proceed|have|will|must|use|apply|analyze|know|see|get|obtain|find|note)\b",
     re.IGNORECASE | re.DOTALL,
 )
 """A sentence that repeats the problem's conditions and goes on to solve it."""
-_PARENTHESIS = re.compile(r"\((?:hint|note|answer|tip)\b", re.IGNORECASE)
-"""A remark that follows a problem in a textbook."""
-_STATES = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|can|may|could|will|would|states?|says?|plays?|provides?|describes?|refers?|involves?|"
-    r"allows?|asserts?|relates?|helps?|gives?|shows?|means?|forms?|serves?|makes?|uses?|occurs?|arises?|exists?|become|becomes|"
-    r"lies?|comes?|includes?|consists?|follows?|tells?|ensures?|offers?|enables?|remains?|began|dates?)\b",
-    re.IGNORECASE,
-)
-"""Verbs that make a sentence a statement; a wish or a condition beside a question about a concept has none."""
-_USER = re.compile(r"\b(?:i|i'm|i've|me|my)\b", re.IGNORECASE)
-AWAITS = re.compile(r":$|\bfollowing\b[^:]{0,200}$")
+AWAITS = re.compile(r":$|\b(?:following|below)\b[^:]{0,200}$")
 """A question whose object follows in later sentences."""
 PRESENTS = re.compile(
     r"\b(?:help|assist|solve)\s(?:me\s)?(?:with\s|to\s)?(?:\w+\s){0,2}(?:an?|this|the|my|some|these|it)\b[^?]{0,60}\b"

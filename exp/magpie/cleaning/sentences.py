@@ -16,19 +16,19 @@ _CLOSERS = {r"\(": r"\)", r"\[": r"\]", "$": "$", "$$": "$$", "[asy]": "[/asy]"}
 _WORDS = re.compile(r"(?<![\\A-Za-z{])[a-z]{3,}")
 _TEXT_ARGUMENT = re.compile(r"\\(?:text|mathrm|operatorname|mbox|textbf|textit)\s{0,2}\{[^{}]{0,200}\}")
 _ENDS = re.compile(
-    r"[.?!][\"'”’)\]}*_]{0,4}(?=[ \t]*\n|\s*$|\s+[\"'“‘(\[*_#]{0,4}[A-Z0-9\ue000\\])"
+    r"[.?!][\"'”’)\]}*_]{0,4}(?=[ \t]*\n|\s*$|\s+[\"'“‘(\[*_#]{0,4}[A-Z0-9\ue000\\【\u4e00-\u9fff])"
     r"|[?!][*_]{0,2}(?=[A-Z][a-z]{0,15}\b)"
     r"|(?<=[a-z\d)\]\ue000])[ \t](?=(?:To|We|Let's|Let us|Given|First,|Certainly[!,.]|Sure[!,.]|Since)[ ])"
-    r"|\n[ \t]*\n|\n(?=[ \t]*(?:[-*#>]|\d{1,2}[.)]|\(?[a-zA-Z]\)|[A-Z]))"
+    r"|\n[ \t]*\n|\n(?=[ \t]*(?:[-*#>]|\d{1,2}[.)]|\(?[a-zA-Z][.)]|[A-Z]))"
 )
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:i\.?e|e\.?g|etc|vs|cf|resp|viz|dr|mrs?|ms|st|prof|fig|figs|eq|eqs|no|nos|approx|thm|def|prop|ch|sec|p|pp"
-    r"|a\.m|p\.m|u\.s|w\.r\.t|w\.l\.o\.g)\.$",
+    r"|rs|jr|sr|inc|ft|lbs?|oz|hrs?|sq|a\.m|p\.m|u\.s|w\.r\.t|w\.l\.o\.g)\.$",
     re.IGNORECASE,
 )
 
 
-_NUMBER = re.compile(r"\s*\(?\d{1,2}\.")
+_NUMBER = re.compile(r"\s*\(?(?:\d{1,2}|[a-zA-Z])\.")
 """The number of a list item, which is no sentence by itself."""
 
 

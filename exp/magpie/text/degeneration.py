@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 
 from magpie.text.language import looks_english
@@ -11,6 +12,10 @@ LOOP_WINDOW, LOOP_LENGTH, LOOP_REPEATS = 4000, 200, 6
 """A loop: the text ends in at least 200 characters that repeat one unit at least 6 times; only the last 4,000 are examined."""
 LOOP_SIGN = 30
 """The last 30 characters of a loop also occur one unit earlier; where they do not, there is no loop."""
+LOOP_SHARE, LOOP_WORDS = 0.6, 3
+"""Also a loop: one sentence of at least 3 words, said at least 6 times, makes up at least 60% of what is examined."""
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_COUNTER = re.compile(r"[-*#>\s]{0,8}(?:\(?\d{1,4}[.)]\s*)?")
 LEAKED_TOKEN = re.compile(
     r"<\|[^|<>\s]{1,60}\|>|<｜[^｜<>]{1,60}｜>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</?s>|<begin_of_|<eot_id>|"
     r"^(?:user|assistant|system)\s*\n",
@@ -19,9 +24,21 @@ LEAKED_TOKEN = re.compile(
 
 
 def ends_in_loop(text: str, *, cut: bool = False) -> bool:
-    """Return whether a text ends in one unit repeated; in a text that was `cut`, numbers in the unit may change."""
+    """Return whether a text ends in one unit repeated, or is little but one sentence, counted or not.
+
+    In a text that was `cut`, numbers in the unit may change.
+    """
     tail = text[-LOOP_WINDOW:]
-    return _periodic(tail) or (cut and _periodic(re.sub(r"\d+", "0", tail)))
+    return _periodic(tail) or _says_one_sentence(tail) or (cut and _periodic(re.sub(r"\d+", "0", tail)))
+
+
+def _says_one_sentence(text: str) -> bool:
+    sentences = [sentence[counter.end() :] for sentence in _SENTENCE_END.split(text) if (counter := _COUNTER.match(sentence))]
+    said = Counter(sentence for sentence in sentences if len(sentence.split()) >= LOOP_WORDS)
+    return any(
+        times >= LOOP_REPEATS and times * len(sentence) >= LOOP_SHARE * sum(map(len, sentences))
+        for sentence, times in said.most_common(1)
+    )
 
 
 def _periodic(text: str) -> bool:
