@@ -45,9 +45,9 @@ def test_the_script_writes_what_was_changed_by_hand(tmp_path):
 
 
 def sources() -> str:
-    """Return what the programs and scripts say, with texts that stand in pieces put together."""
+    """Return what the programs, scripts and chains of stages say, with texts that stand in pieces put together."""
     scripts = [file for ending in ("*.sh", "*.sbatch") for file in (PROJECT / "scripts").rglob(ending)]
-    files = [*(PROJECT / "exp").rglob("*.py"), *scripts]
+    files = [*(PROJECT / "exp").rglob("*.py"), *scripts, *(PROJECT / "configs" / "jobs").glob("*.yaml")]
     joined = "\n".join(file.read_text(encoding="utf-8") for file in files)
     return re.sub(r"\"\s*\n\s*f?\"", "", joined)
 
