@@ -26,11 +26,11 @@ from magpie.chain.job_file import JOB_FILE, Chain, JobFile, StageState
 from magpie.chain.runner import Runner
 from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
-from magpie.config.load import PROJECT
+from magpie.config.load import CONFIGS, PROJECT
 from magpie.records.reading import stem_of
 from magpie.runs.jobs import main_files, model_of_file
 
-KINDS = ("main", "sft", "align")
+KINDS = sorted(path.stem for path in (CONFIGS / "jobs").glob("*.yaml") if path.stem != "common")
 
 
 def parse_args() -> argparse.Namespace:

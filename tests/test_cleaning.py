@@ -336,8 +336,7 @@ def test_labelled_and_real_problems_are_cleaned_as_by_hand(capsys: pytest.Captur
             shares = [float(share) for share in re.findall(r"\(\s*([\d.]+)%\)", line)]
             precision, recall, _, equal_of_all = shares[:4]
             assert precision >= targets[0] and recall >= targets[1], line
-            # of cleaning2_dev, ill-posed problems are cut by hand in many ways; of cleaning_dev, docs/LOG.md lists what is short of
-            # its target of 97: 47 of 50
+            # of cleaning2_dev, ill-posed problems are cut by hand in many ways; of cleaning_dev 47 of 50 fall short of 97%
             assert name == "cleaning2_dev" or equal_of_all >= min(targets[2], 94), line
     for path in sorted((SHARED / "benchmarks").glob("*.jsonl")):
         benchmark.untouched(path, "problem", show=False)

@@ -95,7 +95,7 @@ def test_interrupted_it_stops_its_stage_and_server_and_says_how_to_resume(tmp_pa
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and "run the same command again" in told, told
+    assert process.returncode == 130 and "interrupted (SIGTERM). To resume: " in told, told
     assert state(tmp_path)["status"] == "stopped"
     folder = str(tmp_path)
     left = [

@@ -49,7 +49,7 @@ def test_what_a_job_starts(job: str, ray: bool, model: str, total: str, settings
     stand_ins = {
         "bin/srun": '#!/usr/bin/env bash\nwhile [[ $1 == --* ]]; do shift; done\nexec "$@"\n',
         "bin/scontrol": "#!/usr/bin/env bash\nprintf 'first\\nsecond\\n'\n",
-        ".venv/bin/ray": ray_told,
+        "bin/ray": ray_told,
         "scripts/magpie-deepseek-r1.sh": launcher,
         "scripts/magpie_math.sh": launcher,
     }

@@ -64,12 +64,13 @@ def derived(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: list[str]) -> dict[str, str]:
-    parser = Parser(f"The settings of a {kind} job; each is also the environment variable of its name in capitals.")
+    parser = Parser(f"The settings of a {kind} job; those marked * are also environment variables, in capitals.")
     parser.prog = launcher
     for name in places:
         parser.add_argument(name, nargs="?", metavar=name.upper(), help=job.settings[name].help)
     for name, setting in job.settings.items():
-        shown = f"{setting.help}{f' (default: {setting.default})' if setting.default else ''}".replace("%", "%%")
+        default, mark = f" (default: {setting.default})" if setting.default else "", " *" if setting.environment else ""
+        shown = f"{setting.help}{default}{mark}".replace("%", "%%")
         if name not in places and setting.switch:
             parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=shown)
         elif name not in places and name not in job.positional:

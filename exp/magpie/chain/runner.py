@@ -19,7 +19,7 @@ import msgspec
 
 from magpie.chain.config import Flags
 from magpie.chain.job_file import Chain, JobFile, Output, StageState
-from magpie.common.console import PARENT, MagpieError, log, set_up_logging
+from magpie.common.console import EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
 from magpie.config.load import PROJECT
 from magpie.serving.run_command import end_tree
 
@@ -80,12 +80,15 @@ class Runner:
             self._stages()
             self._report()
         except StageFailed as failed:
-            chain.status, chain.message = "failed", str(failed)
-            log.error("%s", failed)
+            chain.status, chain.message = "stopped" if failed.code == EXIT_INTERRUPTED else "failed", str(failed)
+            log.error("%s. To resume: %s", failed, chain.command)
             return failed.code
-        except BaseException as error:
-            chain.status = "failed" if isinstance(error, Exception) else "stopped"
-            chain.message = str(error) or type(error).__name__
+        except KeyboardInterrupt as why:
+            chain.status, chain.message = "stopped", f"interrupted ({why})"
+            log.error("%s. To resume: %s", chain.message, chain.command)
+            return EXIT_INTERRUPTED
+        except Exception as error:
+            chain.status, chain.message = "failed", str(error) or type(error).__name__
             raise
         else:
             chain.status, chain.message = "complete", chain.message or chain.done.format_map(self._values())

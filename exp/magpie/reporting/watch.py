@@ -106,11 +106,12 @@ class Watch:
 def _chain_state(chain: Chain, *, running: bool) -> str:
     if chain.status == "running" and not running:
         return f"{chain.kind}: killed. To resume: {chain.command}"
-    if chain.status != "running" or not chain.stages:
+    meant = [state for state in chain.stages if state.status != "skipped"]
+    if chain.status != "running" or not meant:
         return f"{chain.kind}: {chain.message or chain.status}"
-    at = next((n for n, state in enumerate(chain.stages, 1) if state.status in ("waiting", "running")), len(chain.stages))
-    state = chain.stages[at - 1]
-    return f"{chain.kind}: stage {at} of {len(chain.stages)}, {state.stage.name} ({state.stage.program}.py), {state.status}"
+    at = next((n for n, state in enumerate(meant, 1) if state.status in ("waiting", "running")), len(meant))
+    state = meant[at - 1]
+    return f"{chain.kind}: stage {at} of {len(meant)}, {state.stage.name} ({state.stage.program}.py), {state.status}"
 
 
 def _part(run: RunFile) -> Path:
