@@ -138,7 +138,9 @@ def main() -> int:
     """Run the job."""
     args = parse_args()
     file, chain = saved(args.job, args.kind) if args.job else asked_for(args)
-    return Runner(file, chain).run()
+    places = [] if args.job or args.positional else load_job(args.kind).positional
+    usage = "the order of the arguments: " + " ".join(f"[{name.upper()}]" for name in places)
+    return Runner(file, chain).run(usage if len(places) > 1 else "")
 
 
 if __name__ == "__main__":

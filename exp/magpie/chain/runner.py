@@ -51,8 +51,11 @@ class Runner:
         self._lock: IO[bytes] | None = None
         self._log = file.folder / "job.log"
 
-    def run(self) -> int:
+    def run(self, usage: str = "") -> int:
         """Check every stage, then run what is not complete; return the exit code.
+
+        Args:
+            usage: what is said of the launcher's arguments where a stage refuses its settings.
 
         Raises:
             MagpieError: a setting is refused, or another process is at work on the job.
@@ -63,6 +66,8 @@ class Runner:
             try:
                 self._check()
             except StageFailed as refused:
+                if usage:
+                    log.info("%s", usage)
                 return refused.code
             self._file.folder.mkdir(parents=True, exist_ok=True)
             self._lock = self._lock or stack.enter_context(self._locked())
@@ -131,7 +136,7 @@ class Runner:
             state.outputs, state.status = [], "waiting"
             if state.stage.is_meant(self._chain.settings):
                 calls = [[*command, "--check"] for command in self._commands(state)]
-                state.outputs = [one for call in calls for one in self._call(call, environment, stderr=subprocess.PIPE)]
+                state.outputs = [one for call in calls for one in self._call(call, environment)]
                 if state.outputs and all(output.status == "complete" for output in state.outputs):
                     state.status = "complete"
             else:
@@ -176,15 +181,12 @@ class Runner:
         state.status, state.exit_code = "complete", 0
         self._file.write(self._chain)
 
-    def _call(self, command: list[str], environment: dict[str, str], **more: Any) -> list[Output]:
-        """Run a stage program to its end and return what it reports of its outputs; a pipe is shown if it fails."""
+    def _call(self, command: list[str], environment: dict[str, str]) -> list[Output]:
+        """Run a stage program to its end and return what it reports of its outputs."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
             result = Path(folder) / "result.jsonl"
             program, *arguments = command
-            process = self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment, **more)
-            said = process.stderr.read() if process.stderr else b""
-            if code := self._wait(process):
-                sys.stderr.write(said.decode("utf-8", "replace"))
+            if code := self._wait(self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment)):
                 raise StageFailed(program, code)
             lines = result.read_bytes().splitlines() if result.exists() else []
         outputs = [msgspec.json.decode(line, type=Output) for line in lines]

@@ -101,7 +101,8 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
         code = main() or 0
         outcome.write()
     except NothingToDo as why:
-        log.info("%s", why)
+        if str(why):
+            log.info("%s", why)
         outcome.write()
         code = 0
     except MagpieError as error:

@@ -18,6 +18,11 @@ def write_to(path: Path | None) -> None:
     _outputs.clear()
 
 
+def is_asked() -> bool:
+    """Return whether somebody reads the outcome: then it need not be said on the screen that there is nothing to do."""
+    return bool(_file)
+
+
 def note(output: Path, run_file: Path, status: str, rows: int | None = None) -> None:
     """Note how far an output was found: `fresh`, `stopped` or `complete`, then with its rows; several passes add up."""
     if status != "complete" or str(output) not in _outputs:

@@ -50,17 +50,20 @@ def require_input(options: StageOptions, suffix: str) -> None:
     if options.check and not options.input_file.exists():
         output = options.output(suffix)
         outcome.note(output, output.with_suffix(".run.json"), Progress.FRESH.value)
-        raise NothingToDo("the arguments are fine; there is no input yet")
+        raise NothingToDo("" if outcome.is_asked() else "the arguments are fine; there is no input yet")
 
 
 def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
     """Return whether there is work to do now; log why not: the output is complete, or only a check was asked for (--check)."""
     progress = run.check(overwrite=overwrite)
+    quiet = check and outcome.is_asked()
     if progress is Progress.COMPLETE:
-        log.info("%s is complete already; --overwrite makes it again", run.paths.output)
+        if not quiet:
+            log.info("%s is complete already; --overwrite makes it again", run.paths.output)
         return False
     if check:
-        log.info("the arguments are fine; output: %s (%s)", run.paths.output, progress.value)
+        if not quiet:
+            log.info("the arguments are fine; output: %s (%s)", run.paths.output, progress.value)
         return False
     return True
 
