@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 import time
@@ -101,15 +100,16 @@ class ServedModel:
 
     def _send(self, path: str, body: dict[str, Any] | None) -> Any:
         """Return the decoded reply; transient errors are retried."""
-        started = time.monotonic()
-        for attempt in itertools.count():
+        started, pause = time.monotonic(), 0.5
+        while True:
             try:
                 return self._once(path, body)
             except _TransientError as error:
                 if time.monotonic() - started > self._patience:
                     raise MagpieError(f"{self._root} does not answer ({error}). Start it, then {again()}") from error
                 log.info("%s: %s; retrying", self._root, error)
-                time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.5 * 2**attempt)))
+                time.sleep(random.uniform(0, pause))
+                pause = min(LONGEST_PAUSE, 2 * pause)
 
     def _once(self, path: str, body: dict[str, Any] | None) -> Any:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
