@@ -66,12 +66,7 @@ def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
 
 
 def open_run(
-    stage: str,
-    options: StageOptions,
-    suffix: str,
-    arguments: dict[str, Any],
-    *,
-    inputs: dict[str, Path] | None = None,
+    stage: str, options: StageOptions, suffix: str, arguments: dict[str, Any], *, inputs: dict[str, Path] | None = None
 ) -> Run:
     """Check the whole input and return the stage's resumable run over it, for stages whose work is expensive.
 
