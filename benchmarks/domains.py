@@ -25,8 +25,8 @@ from scipy.sparse import csr_matrix, hstack, vstack
 PROJECT = Path(__file__).resolve().parents[1]
 
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder  # noqa: E402
+from magpie.config.load import config_path, load  # noqa: E402
 from magpie.domains.classifier import LABELS, LEAST_CONFIDENCE, OTHER_DOMAIN, WEIGHTS, DomainFeatures, DomainTagger  # noqa: E402
-from magpie.domains.config import load_domain_examples  # noqa: E402
 from magpie.generation.config import load_domain  # noqa: E402
 from magpie.records.reading import read_rows  # noqa: E402
 from magpie.records.schema import DOMAINS  # noqa: E402
@@ -71,7 +71,8 @@ def featured(features: DomainFeatures, pairs: list[tuple[str, str]], counts: flo
 
 def own_samples(features: DomainFeatures) -> Samples:
     """Return what the project itself brings: examples and topics."""
-    examples = [(text, field) for field, texts in load_domain_examples().items() for text in texts]
+    labelled = load(config_path("tagging", "domain_examples.yaml"), dict[str, list[str]])
+    examples = [(text, field) for field, texts in labelled.items() for text in texts]
     topics = [(topic, field) for field in DOMAINS for topic in load_domain(field).topics]
     return featured(features, examples, EXAMPLE_WEIGHT).with_(featured(features, topics, TOPIC_WEIGHT))
 

@@ -52,10 +52,7 @@ def add_steering(parser: flags.Parser) -> None:
     """Add the flags of steering: the problems that are asked for, and how they begin."""
     group = parser.add_argument_group("steering")
     group.add_argument(
-        "--control_tasks",
-        choices=["math", "none"],
-        default="math",
-        help="what the system prompt asks for (default math)",
+        "--control_tasks", choices=["math", "none"], default="math", help="what the system prompt asks for (default math)"
     )
     group.add_argument("--domain", nargs="+", choices=DOMAINS, default=[], help="domains of mathematics instead")
     group.add_argument(

@@ -195,10 +195,7 @@ def add_input(parser: Parser) -> None:
     """Add --input_file, and --skip_malformed for its malformed lines."""
     group = parser.add_argument_group("input")
     group.add_argument(
-        "--input_file",
-        required=True,
-        type=Path,
-        help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`",
+        "--input_file", required=True, type=Path, help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`"
     )
     add_skip_malformed(group)
 

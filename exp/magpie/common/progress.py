@@ -16,6 +16,8 @@ from typing import NamedTuple
 from magpie.common.console import log, printable
 
 PLAIN_SECONDS, TERMINAL_SECONDS, LOOK_SECONDS = 30.0, 0.1, 1.0
+LOG_BYTES, LINE_CHARACTERS = 8000, 80
+"""Bytes at the end of a log that are read for its last line, and characters of that line on the screen."""
 
 
 class Load(NamedTuple):
@@ -156,19 +158,20 @@ def waiting_bar(title: str, log_file: Path, *, show: bool) -> Iterator[Callable[
             nonlocal shown
             now = time.monotonic()
             if terminal:
-                bar.set_postfix_str(_last_line(log_file))
+                bar.set_postfix_str(printable(last_line(log_file), LINE_CHARACTERS))
             elif show and now - shown >= PLAIN_SECONDS:
                 shown = now
-                log.info("%s: %s so far: %s", title, duration(now - started), _last_line(log_file))
+                log.info("%s: %s so far: %s", title, duration(now - started), printable(last_line(log_file), LINE_CHARACTERS))
 
         yield tick
 
 
-def _last_line(path: Path) -> str:
+def last_line(path: Path) -> str:
+    """Return the last line of a log that is not blank; empty if there is none."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 2000))
+            file.seek(max(0, path.stat().st_size - LOG_BYTES))
             lines = file.read().decode("utf-8", "replace").replace("\r", "\n").split("\n")
     except OSError:
         return ""
-    return printable(next((line for line in reversed(lines) if line.strip()), ""), 80)
+    return next((line for line in reversed(lines) if line.strip()), "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from magpie.common.console import MagpieError, log
+from magpie.common.files import write_atomically
 from magpie.compute.vector_index import VectorIndex
 from magpie.records.reading import encode
 
@@ -81,19 +82,11 @@ class IndexFolder:
         else:
             self.index.add(vectors)
         self.path.mkdir(parents=True, exist_ok=True)
-        contents = _Contents(
-            model,
-            len(self.records),
-            self.index.made_for,
-            f"vectors-{len(self.records)}.faiss",
-            f"records-{len(self.records)}.jsonl",
-        )
+        count = len(self.records)
+        contents = _Contents(model, count, self.index.made_for, f"vectors-{count}.faiss", f"records-{count}.jsonl")
         self.index.write(self.path / contents.vectors)
-        with (self.path / contents.records).open("wb") as file:
-            file.writelines(encode(record) + b"\n" for record in self.records)
-        temporary = self.path / ".index.json.tmp"
-        temporary.write_bytes(encode(contents))
-        temporary.replace(self.path / "index.json")
+        write_atomically(self.path / contents.records, map(encode, self.records))
+        write_atomically(self.path / "index.json", [encode(contents)])
         for old in [*self.path.glob("vectors-*.faiss"), *self.path.glob("records-*.jsonl")]:
             if old.name not in (contents.vectors, contents.records):
                 old.unlink()

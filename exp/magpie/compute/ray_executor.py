@@ -1,7 +1,8 @@
 """The executor of a Ray cluster.
 
 Each chunk goes to a worker that holds what the work needs (a model, an index); a chunk whose worker or machine dies goes to
-another one. Ray itself spills to disk what does not fit into its memory.
+another one. Ray itself spills to disk what does not fit into its memory. Workers are actors, which keep their GPU; the process
+of a task is given another one from chunk to chunk, while its model stays where it is (docs/LOG.md).
 """
 
 from __future__ import annotations

@@ -109,13 +109,8 @@ def hash_words(texts: Sequence[str]) -> csr_matrix:
 class DomainTagger:
     """The domain classifier; its labels are records.schema.DOMAINS and `other`."""
 
-    def __init__(self, *, cache: Path | None = None, device: str | None = None, weights: Path = WEIGHTS) -> None:
-        """Load the weights.
-
-        Args:
-            cache: file that keeps the embeddings (see `Embedder`).
-            device: as torch names it.
-            weights: written by `benchmarks/domains.py --train`.
+    def __init__(self, weights: Path = WEIGHTS, *, device: str | None = None) -> None:
+        """Load the weights, which `benchmarks/domains.py --train` has written; `device` as torch names it.
 
         Raises:
             MagpieError: the weights cannot be read.
@@ -128,7 +123,7 @@ class DomainTagger:
         except (OSError, ValueError) as error:
             raise MagpieError(f"{weights}: not weights of the domain classifier ({error})") from error
         self.name = f"embedding:{self._weights['model']}"
-        self._features = DomainFeatures(Embedder(str(self._weights["model"]), cache=cache, device=device))
+        self._features = DomainFeatures(Embedder(str(self._weights["model"]), device=device))
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Return the probability of each label, shape (n, 7), in the order of `LABELS`."""

@@ -27,8 +27,3 @@ def load_domain_cues() -> DomainCues:
     if set(cues.cues) != set(DOMAINS):
         raise MagpieError(f"{path}: `cues` must have exactly these domains: {', '.join(DOMAINS)}")
     return cues
-
-
-def load_domain_examples() -> dict[str, list[str]]:
-    """Return the problems that the classifier is trained on beside the user's data, by label; `other` are not mathematics."""
-    return load(config_path("tagging", "domain_examples.yaml"), dict[str, list[str]])

@@ -100,12 +100,8 @@ def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
 
 
 def _beside(source: Path, stem: str, ending: str) -> list[Path]:
-    found = [path for path in source.parent.glob(f"*{ending}") if _begins(stem, path.name.removesuffix(ending))]
+    found = [path for path in source.parent.glob(f"*{ending}") if f"{stem}_".startswith(f"{path.name.removesuffix(ending)}_")]
     return sorted(found, key=lambda path: len(path.name))
-
-
-def _begins(stem: str, earlier: str) -> bool:
-    return stem == earlier or stem.startswith(f"{earlier}_")
 
 
 def _certificate(path: Path) -> dict[str, Any]:
@@ -198,9 +194,7 @@ def _sampling(runs: list[RunFile]) -> str:
     for run in runs:
         arguments = {key: run.arguments[key] for key in SETTINGS if run.arguments.get(key) is not None}
         if "temperature" in arguments:
-            if Path(
-                str(arguments.get("model_path"))
-            ).is_absolute():  # a path of the machine that made it means nothing elsewhere
+            if Path(str(arguments.get("model_path"))).is_absolute():  # means nothing on another machine
                 arguments["model_path"] = Path(arguments["model_path"]).name
             rows.append((run.stage, ", ".join(f"{key} {value}" for key, value in arguments.items())))
     return _section("Sampling", ["stage", "settings"], rows) if rows else ""

@@ -12,10 +12,10 @@ from typing import Any
 
 from magpie.common.console import MagpieError
 from magpie.export import preference_formats
+from magpie.export.preference_formats import MESSAGES, NEEDS, TURN, Row
 from magpie.text.reasoning import CLOSE, OPEN
 
 Columns = dict[str, Any]
-Row = dict[str, Any]
 
 METADATA: Columns = {
     "domain": "string",
@@ -121,11 +121,10 @@ def user(record: dict[str, Any]) -> dict[str, str]:
     return {"role": "user", "content": record["instruction"]}
 
 
-MESSAGES = [{"role": "string", "content": "string"}]
 FORMATS = {
     "sharegpt": Format(
         about="a conversation a problem: `conversations`, each turn `from` (human, gpt) and `value`",
-        columns={"conversation_id": "string", "conversations": [{"from": "string", "value": "string"}]},
+        columns={"conversation_id": "string", "conversations": [TURN]},
         row=sharegpt,
         refusal=unfit_response,
         axolotl={
@@ -160,7 +159,7 @@ FORMATS = {
         row=preference_formats.dpo,
         refusal=preference_formats.not_a_pair,
         axolotl=preference_formats.AXOLOTL_OF_DPO,
-        needs=preference_formats.NEEDS,
+        needs=NEEDS,
     ),
     "sharegpt_dpo": Format(
         about="a conversation with two endings a row: `conversations`, `chosen`, `rejected`, each turn `from` and `value`",
@@ -169,14 +168,14 @@ FORMATS = {
         refusal=preference_formats.not_a_pair,
         axolotl=preference_formats.AXOLOTL,
         llama_factory=preference_formats.LLAMA_FACTORY,
-        needs=preference_formats.NEEDS,
+        needs=NEEDS,
     ),
     "kto": Format(
         about="a completion a row: `prompt` and `completion` (messages), `label`: whether it is desirable",
         columns=preference_formats.KTO_COLUMNS,
         row=preference_formats.kto,
         refusal=preference_formats.not_a_pair,
-        needs=preference_formats.NEEDS,
+        needs=NEEDS,
     ),
 }
 """Every format by its name. A further one needs its row and refusal functions above, and its entry here."""

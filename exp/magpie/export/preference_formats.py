@@ -26,20 +26,8 @@ EVIDENCE: dict[str, Any] = {
 }
 """The evidence for a pair; trainers ignore these columns."""
 
-DPO_COLUMNS: dict[str, Any] = {
-    "id": "string",
-    "pair": "int64",
-    "prompt": MESSAGES,
-    "chosen": MESSAGES,
-    "rejected": MESSAGES,
-    **EVIDENCE,
-}
-SHAREGPT_DPO_COLUMNS: dict[str, Any] = {
-    "conversation_id": "string",
-    "conversations": [TURN],
-    "chosen": TURN,
-    "rejected": TURN,
-}
+DPO_COLUMNS: dict[str, Any] = {"id": "string", "pair": "int64", **dict.fromkeys(NEEDS, MESSAGES), **EVIDENCE}
+SHAREGPT_DPO_COLUMNS = {"conversation_id": "string", "conversations": [TURN], "chosen": TURN, "rejected": TURN}
 KTO_COLUMNS: dict[str, Any] = {"id": "string", "prompt": MESSAGES, "completion": MESSAGES, "label": "bool"}
 
 LLAMA_FACTORY = {
@@ -68,7 +56,7 @@ AXOLOTL_OF_DPO = {
 def dpo(record: dict[str, Any], options: object = None) -> Row:
     """Return a pair in TRL's explicit-prompt conversational preference format."""
     row = {"id": record.get("id"), "pair": record.get("pair")}
-    return row | {key: record[key] for key in ("prompt", "chosen", "rejected")} | {key: record.get(key) for key in EVIDENCE}
+    return row | {key: record[key] for key in NEEDS} | {key: record.get(key) for key in EVIDENCE}
 
 
 def sharegpt_dpo(record: dict[str, Any], options: object = None) -> Row:
@@ -91,5 +79,5 @@ def kto(record: dict[str, Any], options: object = None) -> list[Row]:
 
 def not_a_pair(record: dict[str, Any], options: object = None) -> str:
     """Return why a record cannot be exported as a preference, or an empty text."""
-    fine = all(isinstance(record.get(key), list) and record[key] for key in ("prompt", "chosen", "rejected"))
+    fine = all(isinstance(record.get(key), list) and record[key] for key in NEEDS)
     return "" if fine else "not_a_pair"

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, cast, get_type_hints
+from typing import Any, BinaryIO, TypedDict, cast, get_type_hints
 
 import msgspec
 import xxhash
@@ -23,8 +23,6 @@ from magpie.records.json_array import elements
 from magpie.records.schema import Record
 from magpie.records.zstd import ZstdFile
 
-if TYPE_CHECKING:
-    pass
 RAW_TEXT_LIMIT = 2000
 """Characters of a malformed line that its dropped row keeps."""
 

@@ -184,12 +184,8 @@ def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
             facts.unreadable += 1
 
 
-def steps_of(line: list[RunFile]) -> list[Step]:
-    """Return the funnel."""
-    return [_step(run) for run in line]
-
-
-def _step(run: RunFile) -> Step:
+def step_of(run: RunFile) -> Step:
+    """Return a run's step of the funnel."""
     counts, marked = run.counts, {}
     marks: dict[str, tuple[str, Callable[[Record], bool]]] = {
         "verify.py": ("not verified", _verified),
@@ -219,7 +215,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     source = before[-1] if before else None
     kept = line[-1] if line and line[-1].stage == "filter.py" else None
     complete = [run for run in runs if run.status == "complete"]
-    steps = steps_of(line)
+    steps = [step_of(run) for run in line]
     names = {step.name for step in steps}
     return Report(
         name=folder.resolve().name,
@@ -233,23 +229,16 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         rewards=[
             (r, _counted(r, seed, Facts.add_rewards)) for r in complete if r.stage == "gen_po_rewards.py" and r not in line
         ],
-        pairs=[(run, _pairs(run, seed)) for run in complete if run.stage == "gen_po_pairs.py"],
+        pairs=[(r, _counted(r, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
     )
 
 
-def _counted(run: RunFile, seed: int, add: Callable[[Facts, Record], None]) -> Facts:
+def _counted(run: RunFile, seed: int, add: Callable[[Facts, Record], None], samples: int = SAMPLES) -> Facts:
     facts = Facts(seed)
+    facts.samples = Reservoir(samples, seed)
     for record in records_of(run.output, facts):
         add(facts, record)
-    return facts
-
-
-def _pairs(run: RunFile, seed: int) -> Facts:
-    facts = Facts(seed)
-    facts.samples = Reservoir(PAIR_SAMPLES, seed)
-    for record in records_of(run.output, facts):
-        facts.add_pair(record)
     return facts
 
 

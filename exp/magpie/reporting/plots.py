@@ -11,7 +11,7 @@ import msgspec
 
 from magpie.records.reading import read_rows
 from magpie.records.schema import DIFFICULTIES, QUALITIES
-from magpie.reporting.facts import Step, line_of, steps_of
+from magpie.reporting.facts import Step, line_of, step_of
 from magpie.runs.jobs import run_files
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import read_run_file
@@ -92,7 +92,7 @@ def votes(records: Records) -> Figure:
 
 def funnel(job: Path) -> Figure:
     """Plot the problems left after each stage of a job, and why the others are not."""
-    steps = steps_of(line_of(run_files(job, skip_broken=True)))
+    steps = [step_of(run) for run in line_of(run_files(job, skip_broken=True))]
     figure, (axes,) = _axes(1)
     figure.set_size_inches(11, 0.45 * len(steps) + 1.2)
     names, left = [step.name for step in steps], [step.count for step in steps]

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from magpie.chain.job_file import JOB_FILE, Chain, read_chains
 from magpie.common.console import MagpieError, printable
-from magpie.common.progress import duration, so_far, time_left
+from magpie.common.progress import duration, last_line, so_far, time_left
 from magpie.runs.jobs import run_files
 from magpie.runs.part_file import PartLine, State, whole_lines
 from magpie.runs.run_file import RunFile
 from magpie.runs.shards import Shard
-
-LOG_BYTES = 8000
 
 
 @dataclass
@@ -78,8 +76,7 @@ class Watch:
             runs = []  # the model is being loaded
         lines = [self._state(run, runs) for run in runs]
         lines += [printable(_chain_state(chain, running=running), 300) for chain in chains.values()]
-        last = last_line(self._folder)
-        if last:
+        if last := last_line(self._folder / "job.log"):
             lines.append(f"job.log: {printable(last, 160)}")
         return lines, not running and not any(held(_part(run)) for run in runs if run.status != "complete")
 
@@ -150,17 +147,6 @@ def held(part: Path) -> bool:
     except OSError:
         return False
     return any(line.split()[1] == "FLOCK" and line.split()[5].endswith(f":{inode}") for line in locks.splitlines())
-
-
-def last_line(folder: Path) -> str:
-    """Return the last line of a job's log, or nothing."""
-    try:
-        with (folder / "job.log").open("rb") as file:
-            file.seek(max(0, (folder / "job.log").stat().st_size - LOG_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except FileNotFoundError:
-        return ""
-    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def watch(folder: Path, every: float) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -11,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
-import tenacity
 
 from magpie.common.console import MagpieError, again, log, printable
 from magpie.rewards.base import Conversation, Steps, with_steps
@@ -21,6 +22,7 @@ TIMEOUT = 600.0
 OUTAGE = 1800.0
 """Seconds of downtime to wait through; at the first request only FIRST_WAIT, as its URL may be wrong."""
 FIRST_WAIT = 30.0
+LONGEST_PAUSE = 30.0
 
 
 class _TransientError(Exception):
@@ -98,17 +100,16 @@ class ServedModel:
 
     def _send(self, path: str, body: dict[str, Any] | None) -> Any:
         """Return the decoded reply; transient errors are retried."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_TransientError),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=30),
-            stop=tenacity.stop_after_delay(self._patience),
-            before_sleep=lambda state: log.info("%s: %s; retrying", self._root, state.outcome and state.outcome.exception()),
-            reraise=True,
-        )
-        try:
-            return retrying(self._once, path, body)
-        except _TransientError as error:
-            raise MagpieError(f"{self._root} does not answer ({error}). Start it, then {again()}") from error
+        started, pause = time.monotonic(), 0.5
+        while True:
+            try:
+                return self._once(path, body)
+            except _TransientError as error:
+                if time.monotonic() - started > self._patience:
+                    raise MagpieError(f"{self._root} does not answer ({error}). Start it, then {again()}") from error
+                log.info("%s: %s; retrying", self._root, error)
+                time.sleep(random.uniform(0, pause))
+                pause = min(LONGEST_PAUSE, 2 * pause)
 
     def _once(self, path: str, body: dict[str, Any] | None) -> Any:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})

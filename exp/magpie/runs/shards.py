@@ -18,6 +18,7 @@ import msgspec
 from magpie.common.console import MagpieError
 from magpie.common.files import write_atomically
 from magpie.records.reading import stem_of
+from magpie.runs.paths import Paths
 from magpie.runs.run_file import ENDING, Counts, RunFile, find_run_file, read_run_file, write_run_file
 
 NAME = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl")
@@ -161,15 +162,13 @@ def join_shards(shards: ShardSet) -> None:
     """
     whole = shards.whole
     counts = [run.counts for run in shards.runs]
-    dropped = zip(map(_dropped, shards.paths), (sum(count.dropped.values()) for count in counts), strict=True)
+    dropped = zip(
+        (Paths.beside(path).dropped for path in shards.paths), (sum(count.dropped.values()) for count in counts), strict=True
+    )
     kept = zip(shards.paths, (count.written for count in counts), strict=True)
-    write_atomically(_dropped(whole), itertools.chain.from_iterable(_lines(*each) for each in dropped))
+    write_atomically(Paths.beside(whole).dropped, itertools.chain.from_iterable(_lines(*each) for each in dropped))
     write_atomically(whole, itertools.chain.from_iterable(_lines(*each) for each in kept))
     write_run_file(whole.with_suffix(ENDING), shards.run_file())
-
-
-def _dropped(path: Path) -> Path:
-    return path.with_name(f"{stem_of(path)}_dropped.jsonl")
 
 
 def _lines(path: Path, expected: int) -> Iterator[bytes]:

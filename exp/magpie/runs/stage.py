@@ -69,13 +69,7 @@ def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
 
 
 def open_run(
-    stage: str,
-    options: StageOptions,
-    suffix: str,
-    arguments: dict[str, Any],
-    *,
-    inputs: dict[str, Path] | None = None,
-    required: tuple[str, ...] = INSTRUCTION,
+    stage: str, options: StageOptions, suffix: str, arguments: dict[str, Any], *, inputs: dict[str, Path] | None = None
 ) -> Run:
     """Check the whole input and return the stage's resumable run over it, for stages whose work is expensive.
 
@@ -85,10 +79,9 @@ def open_run(
         suffix: appended to the input's stem for the output's name.
         arguments: settings that decide the output's content.
         inputs: flag → a further input file.
-        required: the keys that every record must have.
     """
     require_input(options, suffix)
-    summary = check_input(options.input_file, skip_malformed=options.skip_malformed, required=required)
+    summary = check_input(options.input_file, skip_malformed=options.skip_malformed, required=INSTRUCTION)
     files = {name: path for name, path in (inputs or {}).items() if path}
     prints = {"input_file": summary.fingerprint} | {name: fingerprint(path) for name, path in files.items()}
     sources = (options.input_file, *files.values())
@@ -96,9 +89,9 @@ def open_run(
     return Run(stage, options.output(suffix), rows=summary.rows, shard=options.shard, **settings)
 
 
-def open_rows(run: Run, path: Path, required: tuple[str, ...] = INSTRUCTION) -> Iterator[tuple[int, dict[str, Any]]]:
+def open_rows(run: Run, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the records that the run has not finished, each with its index; malformed rows are dropped on the way."""
-    for index, row in enumerate(read_rows(path, required)):
+    for index, row in enumerate(read_rows(path, INSTRUCTION)):
         if run.is_closed(index):
             continue
         if row.record is None:
@@ -119,7 +112,6 @@ def stream(
     arguments: dict[str, Any],
     work: Work,
     *,
-    inputs: dict[str, Path] | None = None,
     required: tuple[str, ...] = INSTRUCTION,
     known: Decode | None = None,
     at_end: Callable[[Stream], None] | None = None,
@@ -130,9 +122,10 @@ def stream(
         work: called with the stream, the row's index (malformed rows count) and the record; it keeps or drops.
         known: decoder of the rows, where the record's known keys are enough (`records.reading.known_keys`).
         at_end: called with the stream after the last row, for decisions that need all rows.
-        stage, options, suffix, arguments, inputs, required: as in `open_run`.
+        required: the keys that every record must have.
+        stage, options, suffix, arguments: as in `open_run`.
     """
-    run = stream_run(stage, options, suffix, arguments, inputs=inputs)
+    run = stream_run(stage, options, suffix, arguments)
     if not begins(run, overwrite=options.overwrite, check=options.check):
         return None
     stream_rows(run, options, work, required=required, known=known, at_end=at_end)

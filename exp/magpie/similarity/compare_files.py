@@ -29,7 +29,7 @@ LEAST_COSINE = 0.5
 
 
 def problem_of(record: dict[str, Any], where: str) -> str:
-    """Return the problem of a record or of a ShareGPT conversation (the first by_first of the human).
+    """Return the problem of a record or of a ShareGPT conversation (the first turn of the human).
 
     Raises:
         MagpieError: there is none; `where` names the file and the line.
@@ -37,10 +37,10 @@ def problem_of(record: dict[str, Any], where: str) -> str:
     if isinstance(problem := record.get("instruction"), str):
         return problem
     turns = record.get("conversations")
-    for by_first in turns if isinstance(turns, list) else ():
-        if isinstance(by_first, dict) and by_first.get("from") in HUMAN_ROLES and isinstance(by_first.get("value"), str):
-            return str(by_first["value"])
-    raise MagpieError(f"{where}: neither `instruction` nor `conversations` with a by_first of the human. Check --input_file")
+    for turn in turns if isinstance(turns, list) else ():
+        if isinstance(turn, dict) and turn.get("from") in HUMAN_ROLES and isinstance(turn.get("value"), str):
+            return str(turn["value"])
+    raise MagpieError(f"{where}: neither `instruction` nor `conversations` with a turn of the human. Check --input_file")
 
 
 def rank_of(record: dict[str, Any]) -> tuple[int, int, float]:

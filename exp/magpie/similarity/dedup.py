@@ -50,11 +50,7 @@ class Groups:
 
 
 def find_duplicates(
-    texts: Sequence[str],
-    order: np.ndarray,
-    vectors: np.ndarray,
-    pairs: np.ndarray | None = None,
-    workers: Executor = LOCAL,
+    texts: Sequence[str], order: np.ndarray, vectors: np.ndarray, pairs: np.ndarray | None = None, workers: Executor = LOCAL
 ) -> Groups:
     """Return the groups among texts.
 

@@ -109,10 +109,7 @@ MISSIONS = {
     for mission in (
         # explanations come before labels, so that the label follows from the explanation
         _asked(
-            "difficulty",
-            Field("intent", characters=240),
-            Field("knowledge", characters=240),
-            Field("difficulty", DIFFICULTIES),
+            "difficulty", Field("intent", characters=240), Field("knowledge", characters=240), Field("difficulty", DIFFICULTIES)
         ),
         _asked("quality", Field("quality_explanation", characters=360), Field("input_quality", QUALITIES)),
         _asked(

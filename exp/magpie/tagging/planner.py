@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from magpie.serving.parallelism import layout
 from magpie.tagging.guard_models import guard_form
 from magpie.tagging.missions import ASKED, MISSIONS
 from magpie.tagging.passes import Pass
-from magpie.tagging.taggers import LocalTagger, Result, domain_tagger, reward_tagger, tag_languages
+from magpie.tagging.taggers import LocalTagger, domain_tagger, reward_tagger, tag_languages
 
 ALL = "all"
 EMBEDDING, DETECTOR = "all-MiniLM-L6-v2", "lingua"
@@ -83,7 +83,7 @@ class _Choice:
             self._main.local[name] = tag_languages
         elif name == "domain" and self._options.tagger == "embedding":
             self._main.taggers[name] = EMBEDDING
-            self._main.local[name] = _Late(domain_tagger)
+            self._main.local[name] = _late(domain_tagger)
         elif name in ASKED:
             self._main.preset = self._main.preset or self._language_model()
             self._main.taggers[name] = self._main.preset.model
@@ -137,7 +137,7 @@ class _Choice:
         if not self._first.get("response"):
             raise _NotPossible("it needs records with one `response`, and these have none")
         self._reward.taggers[name] = str(Path(model).name) if Path(model).is_dir() else model
-        self._reward.local[name] = _Late(lambda: reward_tagger(model, trust_remote_code=self._options.trust_remote_code))
+        self._reward.local[name] = _late(lambda: reward_tagger(model, trust_remote_code=self._options.trust_remote_code))
 
     def _check_fit(self, preset: ModelPreset, model: ModelOptions) -> None:
         if not model.base_url:
@@ -147,11 +147,7 @@ class _Choice:
                 raise _NotPossible(str(error)) from error
 
 
-class _Late:
-    """A tagger that is loaded when its first records arrive."""
-
-    def __init__(self, load: Callable[[], LocalTagger]) -> None:
-        self._load = cache(load)
-
-    def __call__(self, records: Sequence[dict[str, Any]]) -> list[Result]:
-        return self._load()(records)
+def _late(load: Callable[[], LocalTagger]) -> LocalTagger:
+    """Return a tagger that is loaded when its first records arrive."""
+    loaded = cache(load)
+    return lambda records: loaded()(records)
