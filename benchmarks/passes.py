@@ -92,7 +92,7 @@ def made_record(draw: random.Random) -> dict[str, Any]:
         "answer_type": "closed",
         "instruct_reward": draw.uniform(-12, 5),
         "answers": answers,
-        "answer": "12",
+        "majority_answer": "12",
         "agreement": draw.choice([0.5, 0.75, 1.0]),
         "pass_rate": 0.5,
         "is_correct": [None] * 4,

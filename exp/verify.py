@@ -4,13 +4,15 @@ r"""Verify responses: extract their final answers, group equal ones, and mark th
 
 Reads records with `response` or `responses` and adds, with one value per response, `answers` (the final answer as written, or
 null), `answer_states` (`parsed`, `unparsed`, `timed_out`), `answer_groups` (equal answers share a number) and `is_correct`
-(against `reference_answer`; false without an answer, null if the comparison timed out or there is no reference); and for the
-record `answer` (the majority's, null on a tie), `agreement` (the largest group's share of the parsed answers), `pass_rate` (the
-share that is right, without a reference answer that of the majority) with its 95% interval, and `difficulty_measured`. With
-fewer than two parsed answers these are null: one response verifies nothing. Answers are compared by Math-Verify in worker
-processes with limits. --judge asks the server's model about those that rules cannot compare; `answer_judgements` has its
-verdicts. --choose makes a member of the majority (with a reference answer: a right one) the `response`: the best rewarded, else
-the shortest complete one; the lists go into `previous`.
+(against `reference_answer`; false without an answer, null if the two could not be compared or there is no reference); for the
+record `majority_answer` (its most frequent spelling, null on a tie), `agreement` (the largest group's share), `answered` (the
+share with a final answer), `pass_rate` (the share that is right, without a reference answer that of the majority), its 95%
+interval (its ends: all that could not be compared is wrong, is right), and `difficulty_measured`. Shares are of all responses
+that were asked for (`votes_asked`, else `responses` and `lost_responses`). One response has no `pass_rate`, and one answer no
+`agreement`. --reference_key names the key that has the right answers, which are copied to `reference_answer`. Answers are
+compared by Math-Verify in worker processes with limits. --judge asks the server's model about those that rules cannot compare;
+`answer_judgements` has its verdicts. --choose makes a member of the majority (with a reference answer: a right one) the
+`response`: the best rewarded, else the shortest complete one; the lists go into `previous`.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.common.progress import StageBar
+from magpie.records.schema import REFERENCE_COLUMNS
 from magpie.runs.run import Run
 from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
-from magpie.verification.annotate import job_of, verified, with_response
+from magpie.verification.annotate import OWN_KEYS, REFERENCE, job_of, verified, with_reference, with_response
 from magpie.verification.pool import Job, Judgement, Limits, Verifier
 
 if TYPE_CHECKING:
@@ -42,6 +45,12 @@ def parse_args() -> argparse.Namespace:
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _verified)")
     group = parser.add_argument_group("verifying")
+    group.add_argument(
+        "--reference_key",
+        metavar="KEY",
+        default=REFERENCE,
+        help=f"the records' key that has the right answer, for is_correct and pass_rate (default {REFERENCE})",
+    )
     flags.switch(group, "--choose", "make one of the responses the response")
     flags.switch(
         group,
@@ -66,6 +75,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.judge and not args.model_path:
         parser.error("--judge needs --model_path: the model to ask")
+    if args.reference_key in OWN_KEYS:
+        parser.error(f"--reference_key {args.reference_key}: verify.py writes that itself. Name the key with the right answers")
     return args
 
 
@@ -75,13 +86,18 @@ class Verification:
     Args:
         run: the stage's run.
         input_file: its input.
+        reference_key: the key of the right answers.
         choose: make one of the responses the response.
         keep_unverified: with `choose`, choose from all responses if there is no majority.
     """
 
-    def __init__(self, run: Run, input_file: Path, *, choose: bool, keep_unverified: bool) -> None:
+    def __init__(self, run: Run, input_file: Path, *, reference_key: str, choose: bool, keep_unverified: bool) -> None:
         self._run, self._input_file, self._choose, self._keep_unverified = run, input_file, choose, keep_unverified
+        self._reference_key = reference_key
         self.states: Counter[str] = Counter()
+        self.references = 0
+        """Records with a reference answer."""
+        self._unread: Counter[str] = Counter()
 
     def items(self, verifier: Verifier) -> Iterator[Item]:
         """Yield the unfinished records with their judgements; a record without a response is dropped on the way."""
@@ -91,10 +107,25 @@ class Verification:
 
     def _jobs(self) -> Iterator[tuple[tuple[int, dict[str, Any]], Job]]:
         for index, record in open_rows(self._run, self._input_file):
+            record = with_reference(record, self._reference_key)
+            if record.get(REFERENCE):
+                self.references += 1
+            else:
+                self._unread.update(key for key in REFERENCE_COLUMNS if record.get(key) not in (None, ""))
             if job := job_of(record):
                 yield (index, record), job
             else:
                 self._run.drop(index, record, "no_response")
+
+    def advice(self) -> str:
+        """Return what to do where the right answers stand under another key than --reference_key, or an empty text."""
+        if self._unread:
+            [(key, count)] = self._unread.most_common(1)
+            return (
+                f"{count:,} records have no `{self._reference_key}`, but `{key}`. If that is the right answer, compare the "
+                f"responses with it: --reference_key {key} --overwrite"
+            )
+        return "" if self.references or self._reference_key == REFERENCE else f"no record has `{self._reference_key}`"
 
     def finished(self, record: dict[str, Any], judgement: Judgement) -> tuple[dict[str, Any], str]:
         """Return the record to write, and why it is dropped (empty: it is kept)."""
@@ -144,6 +175,7 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     names = [
+        "reference_key",
         "choose",
         "keep_unverified",
         "judge",
@@ -155,13 +187,16 @@ def main() -> None:
     run = open_run("verify.py", options, "_verified", {name: getattr(args, name) for name in names})
     if not args.judge and not begins(run, overwrite=args.overwrite, check=args.check):
         return
-    work = Verification(run, args.input_file, choose=args.choose, keep_unverified=args.keep_unverified)
+    options_of_work = {name: getattr(args, name) for name in ("reference_key", "choose", "keep_unverified")}
+    work = Verification(run, args.input_file, **options_of_work)
     with Verifier(Limits(args.time_limit, args.memory_limit, args.workers)) as verifier:
         if args.judge:
             with_judge(run, work, verifier, args)
         else:
             by_rules(run, work, verifier, overwrite=args.overwrite)
         counts = ", ".join(f"{count:,} {state}" for state, count in work.states.most_common())
+        if advice := work.advice():
+            log.warning("%s", advice)
         log.info("answers of this session: %s; %d workers killed at their limits", counts or "none", verifier.killed)
 
 

@@ -51,9 +51,9 @@ def test_sharegpt_turns() -> None:
 @pytest.mark.parametrize(
     ("answers", "truth", "source"),
     [
-        ({"answer": "2"}, "2", "majority"),
-        ({"answer": "3", "reference_answer": "2"}, "2", "reference"),
-        ({"answer": None, "reference_answer": "2"}, "2", "reference"),
+        ({"majority_answer": "2"}, "2", "majority"),
+        ({"majority_answer": "3", "reference_answer": "2"}, "2", "reference"),
+        ({"majority_answer": None, "reference_answer": "2"}, "2", "reference"),
     ],
 )
 def test_rlvr_says_where_the_truth_is_from(answers: dict[str, Any], truth: str, source: str) -> None:
@@ -71,7 +71,7 @@ def test_rlvr_says_where_the_truth_is_from(answers: dict[str, Any], truth: str, 
         ("sharegpt", {"finish_reason": "repetition"}, "unfinished_repetition"),
         ("messages", {"finish_reason": None}, ""),
         ("rlvr", {}, "no_answer"),
-        ("rlvr", {"answer": "2", "response": None}, ""),
+        ("rlvr", {"majority_answer": "2", "response": None}, ""),
     ],
 )
 def test_why_a_record_gives_no_row(name: str, changes: dict[str, Any], reason: str) -> None:
@@ -290,7 +290,7 @@ def test_a_verified_problem_with_several_responses_and_none_chosen_is_exported_f
         "instruction": "What is 1 + 1?",
         "responses": ["2", "3"],
         "finish_reason": ["stop", "length"],
-        "answer": "2",
+        "majority_answer": "2",
     }
     source = tmp_path / "x_2res_verified.jsonl"
     source.write_text(json.dumps(record) + "\n")

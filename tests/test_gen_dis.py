@@ -176,7 +176,7 @@ def test_in_partitions_and_out_of_memory_the_findings_are_the_same(
     "better",
     [
         ({"is_correct": [False, True]}, {"input_quality": "excellent", "instruct_reward": 9.0}),
-        ({"answer": "3"}, {"answer": None, "input_quality": "excellent"}),
+        ({"majority_answer": "3"}, {"majority_answer": None, "input_quality": "excellent"}),
         ({"input_quality": "good"}, {"input_quality": "average", "instruct_reward": 9.0}),
         ({"input_quality": "very poor"}, {}),
         ({"instruct_reward": 1.0}, {"instruct_reward": -1.0}),

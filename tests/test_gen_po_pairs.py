@@ -45,7 +45,7 @@ def verified(number: int, *, wrong: int = 2, cut: bool = False) -> dict[str, Any
         "answers": answers,
         "answer_states": ["parsed"] * 5,
         "answer_groups": [0] * right + list(range(1, wrong + 1)),
-        "answer": answers[0] if right else None,
+        "majority_answer": answers[0] if right else None,
         "agreement": right / 5,
         "is_correct": [None] * 5,
         "rewards": [0.5, 0.25, 1.0, 0.75, -1.0],

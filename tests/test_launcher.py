@@ -35,7 +35,7 @@ def test_the_whole_chain_ends_with_a_data_set_of_what_was_verified(tmp_path):
     assert kept and len(list((folder / "logs").iterdir())) == 1
     made = load_dataset(str(folder / "job_rlvr"), split="train", cache_dir=str(tmp_path / "cache"))
     assert made.num_rows == len(kept)
-    right = sum(eval_sum(record["instruction"]) == record["answer"] for record in kept)
+    right = sum(eval_sum(record["instruction"]) == record["majority_answer"] for record in kept)
     assert right > len(kept) / 2
     again = launch(tmp_path, "12", **settings)
     assert again.returncode == 0 and "starting" not in again.stderr, again.stderr

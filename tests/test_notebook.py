@@ -59,7 +59,7 @@ def test_a_record_is_shown_with_its_labels_and_cut() -> None:
         "id": "x-1",
         "instruction": "What is $1+1$?",
         "response": "<b>2</b>" * 1000,
-        "answer": "2",
+        "majority_answer": "2",
         "finish_reason": "stop",
     }
     shown = notebook.show(record, "a record").data

@@ -313,7 +313,7 @@ def test_any_record_gives_allowed_pairs_or_a_reason() -> None:
 
 
 def test_the_row_keeps_what_is_known_of_the_problem_and_restores_the_chain_of_thought() -> None:
-    row = judged([True, False, False], [0, 1, 1], rewards=[2.0, 1.0, 0.5], domain="algebra", agreement=2 / 3, answer="1")
+    row = judged([True, False, False], [0, 1, 1], rewards=[2.0, 1.0, 0.5], domain="algebra", agreement=2 / 3, majority_answer="1")
     row["reasoning"] = ["Hm.", "No.", None]
     [pair] = made(row)
     out = row_of(row, pair, 0)
@@ -324,7 +324,7 @@ def test_the_row_keeps_what_is_known_of_the_problem_and_restores_the_chain_of_th
     assert evidence == {
         "id": "p",
         "domain": "algebra",
-        "answer": "1",
+        "majority_answer": "1",
         "agreement": 2 / 3,
         "reference_answer": "0",
         "pair": 0,

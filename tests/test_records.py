@@ -127,6 +127,7 @@ WRONG_TYPES: dict[str, Any] = {
     "completion_tokens": [1.5],
     "gen_response_configs": [],
     "lost_responses": "1",
+    "votes_asked": "4",
     "previous": "x",
     "source": 1,
     "original_id": 1.5,
@@ -134,10 +135,10 @@ WRONG_TYPES: dict[str, Any] = {
     "drop_detail": {},
     # texts
     **dict.fromkeys(("raw_instruction", "answer_type", "input_quality", "quality_explanation", "difficulty", "intent"), 1),
-    **{key: ["x"] for key in ("knowledge", "task_category", "domain", "safety", "language", "answer", "reference_answer")},
+    **{key: ["x"] for key in ("knowledge", "task_category", "domain", "safety", "language", "majority_answer", "reference_answer")},
     **dict.fromkeys(("difficulty_measured", "reward_model"), 2),
     # numbers
-    **dict.fromkeys(("instruct_reward", "agreement", "pass_rate", "min_neighbor_distance", "repeat_count"), "1"),
+    **dict.fromkeys(("instruct_reward", "agreement", "answered", "pass_rate", "min_neighbor_distance", "repeat_count"), "1"),
     # lists and mappings
     **{key: [1] for key in ("defects", "other_task_category", "safety_categories", "answers", "answer_states")},
     **{key: ["x"] for key in ("answer_groups", "pass_rate_interval", "is_correct", "rewards")},

@@ -66,7 +66,7 @@ def records(number: int) -> Iterator[Record]:
             "reasoning": "Let me think. " * draw.randrange(100) or None,
             "finish_reason": draw.choice(["stop", "stop", "length"]),
             "completion_tokens": draw.randrange(500),
-            "answer": "1" if i % 4 else None,
+            "majority_answer": "1" if i % 4 else None,
             "answer_groups": [0, 0, 0, None],
             "agreement": 1.0,
             "pass_rate": draw.random(),
@@ -126,8 +126,8 @@ def test_verified_goes_by_the_reference_answer_where_there_is_one(tmp_path: Path
     rows = [
         {"reference_answer": "1", "is_correct": [False, True], "response_index": 0},
         {"reference_answer": "1", "is_correct": [False, True]},
-        {"answer": "1", "answer_groups": [0, 0], "agreement": 1.0},
-        {"answer": "1", "answer_groups": [0, 0, 0], "agreement": 1.0},
+        {"majority_answer": "1", "answer_groups": [0, 0], "agreement": 1.0},
+        {"majority_answer": "1", "answer_groups": [0, 0, 0], "agreement": 1.0},
     ]
     stage(tmp_path / "a_verified.jsonl", "verify.py", ({"id": i, "instruction": "?"} | row for i, row in enumerate(rows)))
     [step] = read_job(tmp_path).steps
@@ -275,7 +275,7 @@ def test_a_page_has_its_sections_and_mathematics(job: Path) -> None:
 def hostile_job(folder: Path) -> Path:
     folder.mkdir()
     made = [
-        dict.fromkeys(("instruction", "domain", "difficulty", "response", "reasoning", "answer"), text)
+        dict.fromkeys(("instruction", "domain", "difficulty", "response", "reasoning", "majority_answer"), text)
         | {"finish_reason": text, "reward_model": text, "rewards": [1.0, -2.0], "id": f"{i} {text[:5000]}"}
         for i, text in enumerate(HOSTILE)
     ]

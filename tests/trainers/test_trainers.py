@@ -51,7 +51,7 @@ def pairs(tmp_path: Path) -> Path:
             "answers": answers,
             "answer_states": ["parsed"] * 5,
             "answer_groups": [0, 0, 0, 1, 2],
-            "answer": answers[0],
+            "majority_answer": answers[0],
             "agreement": 0.6,
             "is_correct": [None] * 5,
             "reasoning": ["Two more.", None, "Hm.", "Two less.", None],

@@ -106,14 +106,14 @@ def rlvr(record: dict[str, Any], options: Options) -> Row:
     return {
         "id": record.get("id"),
         "prompt": [user(record)],
-        "ground_truth": reference or record["answer"],
+        "ground_truth": reference or record["majority_answer"],
         "answer_source": "reference" if reference else "majority",
     }
 
 
 def no_answer(record: dict[str, Any], options: Options) -> str:
     """Return `no_answer` for a record without an answer to check against."""
-    return "" if record.get("reference_answer") or record.get("answer") else "no_answer"
+    return "" if record.get("reference_answer") or record.get("majority_answer") else "no_answer"
 
 
 def user(record: dict[str, Any]) -> dict[str, str]:
@@ -184,6 +184,7 @@ FORMATS = {
 def metadata(record: dict[str, Any]) -> Row:
     """Return the values of METADATA."""
     row = dict(zip(METADATA, map(record.get, METADATA), strict=True))
+    row["answer"] = record.get("majority_answer")
     row["problem_model"] = (record.get("gen_input_configs") or {}).get("input_generator")
     row["answer_model"] = (record.get("gen_response_configs") or {}).get("output_generator")
     return row

@@ -13,6 +13,7 @@ from magpie.common.console import MagpieError
 from magpie.preferences.config import PairSettings
 from magpie.text.degeneration import ends_in_loop
 from magpie.text.reasoning import CLOSE, OPEN
+from magpie.verification.votes import asked_for
 
 Strategy = Literal["verified", "consensus", "reward"]
 STRATEGIES: tuple[Strategy, ...] = ("verified", "consensus", "reward")
@@ -61,7 +62,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses. `vote_margin`: the difference of their votes as a share of all votes (None: no votes)."""
+    """Two responses. `vote_margin`: the difference of their votes as a share of all that was asked for (None: no votes)."""
 
     chosen: Candidate
     rejected: Candidate
@@ -98,11 +99,11 @@ class PairMaker:
         candidates = self._candidates(record)
         sides = self._sides(record, candidates)
         valid = list(self._valid_pairs(sides))
-        parsed = sum(candidate.group is not None for candidate in candidates)
-        return [self._pair(one, other, sides.why, parsed) for one, other in spread(valid, self._wanted)]
+        asked = asked_for(record, len(candidates)) if any(candidate.votes for candidate in candidates) else None
+        return [self._pair(one, other, sides.why, asked) for one, other in spread(valid, self._wanted)]
 
-    def _pair(self, chosen: Candidate, rejected: Candidate, why: str, parsed: int) -> Pair:
-        margin = (chosen.votes - rejected.votes) / parsed if parsed else None
+    def _pair(self, chosen: Candidate, rejected: Candidate, why: str, asked: int | None) -> Pair:
+        margin = (chosen.votes - rejected.votes) / asked if asked else None
         weight = margin if self._strategy == "consensus" and margin is not None else 1.0
         return Pair(chosen, rejected, why, margin, weight)
 
@@ -135,7 +136,7 @@ class PairMaker:
     def _by_verification(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
         """Return right and wrong responses: by the reference answer if the record has one, else by majority vote."""
         if not record.get("reference_answer"):
-            right, wrong = self._split_by_vote(candidates)
+            right, wrong = self._split_by_vote(candidates, asked_for(record, len(candidates)))
             return Sides(self._rank_chosen(right), _ranked(wrong, self.settings.rejected_by_vote), "majority")
         if all(candidate.correct is None for candidate in candidates):
             raise NoPair("not_compared", "no answer could be compared with the reference answer")
@@ -148,7 +149,7 @@ class PairMaker:
 
     def _by_consensus(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
         """Return the responses with the most and the least consistent answers."""
-        right, wrong = self._split_by_vote(candidates)
+        right, wrong = self._split_by_vote(candidates, asked_for(record, len(candidates)))
         in_random_order = sorted(right, key=lambda candidate: candidate.tie_break)
         return Sides(in_random_order, sorted(wrong, key=lambda candidate: (candidate.votes, candidate.tie_break)), "consensus")
 
@@ -160,7 +161,7 @@ class PairMaker:
         good, bad = self._usable(rewarded, rewarded)
         return Sides(_ranked(good, "tempting"), sorted(bad, key=lambda c: (_reward(c), c.tie_break)), "reward")
 
-    def _split_by_vote(self, candidates: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+    def _split_by_vote(self, candidates: list[Candidate], asked: int) -> tuple[list[Candidate], list[Candidate]]:
         """Return the usable responses of a clear majority, and the other usable ones."""
         settings = self.settings
         votes = Counter(candidate.group for candidate in candidates if candidate.group is not None)
@@ -171,10 +172,10 @@ class PairMaker:
         second = others[0][1] if others else 0
         if not others and not (settings.rejected_without_answer and cast < len(candidates)):
             raise NoPair("all_agree")
-        if most / cast < settings.least_agreement:
-            raise NoPair("low_agreement", f"{most} of {cast}")
-        if most == second or (most - second) / cast < settings.least_margin:
-            raise NoPair("low_margin", f"{most} against {second} of {cast}")
+        if most / asked < settings.least_agreement:
+            raise NoPair("low_agreement", f"{most} of {asked}")
+        if most == second or (most - second) / asked < settings.least_margin:
+            raise NoPair("low_margin", f"{most} against {second} of {asked}")
         right = [candidate for candidate in candidates if candidate.group == winner]
         return self._usable(right, [candidate for candidate in candidates if candidate.group != winner])
 

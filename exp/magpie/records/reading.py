@@ -20,7 +20,7 @@ import xxhash
 
 from magpie.common.console import MagpieError
 from magpie.records.json_array import elements
-from magpie.records.schema import Record
+from magpie.records.schema import OLD_VOTE, Record, read_old_vote
 from magpie.records.zstd import ZstdFile
 
 RAW_TEXT_LIMIT = 2000
@@ -55,7 +55,7 @@ def known_keys(further: tuple[str, ...] = ()) -> Decode:
     For stages that only read records, or make something else of them: it takes two thirds of the time. Skipped keys need only
     be valid JSON.
     """
-    hints = get_type_hints(Record) | {key: Any for key in further if key not in Record.__annotations__}
+    hints = get_type_hints(Record) | {key: Any for key in (*further, OLD_VOTE) if key not in Record.__annotations__}
     decode = msgspec.json.Decoder(TypedDict("Known", hints, total=False)).decode  # type: ignore[operator]
 
     def decode_known(data: bytes) -> Any:
@@ -106,6 +106,8 @@ def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending:
         value, problem = None, f"not JSON: {error}{ending}"
     else:
         problem = _validate(value, required, typed=known is not None)
+        if not problem:
+            read_old_vote(value)
     return Row(number, None if problem else value, problem, data)
 
 

@@ -19,6 +19,12 @@ TASK_CATEGORIES = (
 SAFETIES = ("safe", "controversial", "unsafe")
 
 
+OLD_VOTE = "answer"
+"""What verify.py called `majority_answer` before. Now it is the user's own."""
+REFERENCE_COLUMNS = ("answer", "expected_answer", "ground_truth", "solution", "final_answer")
+"""Keys under which data sets have what verify.py reads as `reference_answer`, if it is told to."""
+
+
 class Record(TypedDict, total=False):
     """Every key that a stage writes. Other keys pass through untouched; null always means "not known"."""
 
@@ -39,6 +45,7 @@ class Record(TypedDict, total=False):
     completion_tokens: int | list[int] | None
     gen_response_configs: dict[str, Any] | None
     lost_responses: int | None
+    votes_asked: int | None
     previous: dict[str, Any] | None
     # clean_ins.py
     raw_instruction: str | None
@@ -62,10 +69,11 @@ class Record(TypedDict, total=False):
     tagged_by: dict[str, str] | None
     # verify.py: lists as long as `responses`, or of one
     answers: list[str | None] | None
-    answer: str | None
+    majority_answer: str | None
     answer_states: list[str] | None
     answer_groups: list[int | None] | None
     agreement: float | None
+    answered: float | None
     pass_rate: float | None
     pass_rate_interval: list[float] | None
     is_correct: list[bool | None] | None
@@ -108,3 +116,9 @@ class Record(TypedDict, total=False):
     # any stage, in its …_dropped file
     drop_reason: str | None
     drop_detail: str | None
+
+
+def read_old_vote(record: dict[str, Any]) -> None:
+    """Name the majority's answer of a record that was verified before as it is called now, in place."""
+    if OLD_VOTE in record and "answer_groups" in record and "majority_answer" not in record:
+        record["majority_answer"] = record.pop(OLD_VOTE)

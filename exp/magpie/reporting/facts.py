@@ -44,6 +44,7 @@ NUMBERS: dict[str, list[float] | list[int] | None] = {
     "answer, tokens": _LENGTHS,
     "pass rate": _SHARES,
     "agreement": _SHARES,
+    "answered": _SHARES,
     "distance to the nearest neighbour": _DISTANCES,
     "vote margin": _SHARES,
     "chosen, characters": _LENGTHS,
@@ -101,6 +102,7 @@ class Facts:
         for name, key in (
             ("pass rate", "pass_rate"),
             ("agreement", "agreement"),
+            ("answered", "answered"),
             ("distance to the nearest neighbour", "min_neighbor_distance"),
             ("reward of the problem", "instruct_reward"),
         ):

@@ -15,6 +15,7 @@ from magpie.reporting.facts import Step, line_of, step_of
 from magpie.runs.jobs import run_files
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import read_run_file
+from magpie.verification.votes import asked_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,13 +81,13 @@ def distances(records: Records) -> Figure:
 def votes(records: Records) -> Figure:
     """Plot the readable answers per problem, and their agreement."""
     figure, (left, right) = _axes(2)
-    asked = max((len(record.get("answer_groups") or ()) for record in records), default=0)
+    asked = max((asked_for(record, len(record.get("answer_groups") or ())) for record in records), default=0)
     readable = [sum(group is not None for group in record.get("answer_groups") or ()) for record in records]
     left.hist(readable, bins=[size - 0.5 for size in range(asked + 2)], rwidth=0.8)
     left.set(title=f"answers that could be read, of {asked}", xlabel="answers", ylabel="problems")
     agreements = [record["agreement"] for record in records if record.get("agreement") is not None]
     right.hist(agreements, bins=[share / 10 for share in range(12)], rwidth=0.8, align="left")
-    right.set(title="agreement", xlabel="share of the most frequent answer", xlim=(-0.05, 1.05))
+    right.set(title="agreement", xlabel="the most frequent answer's share of all", xlim=(-0.05, 1.05))
     return figure
 
 

@@ -22,7 +22,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `field`: a key, a dotted path (`gen_response_configs.temperature`), or either with `|length` (characters of a text, entries
     of a list) or `|count` (entries that are not null). `reason`: the `drop_reason` of the records that the rule drops.
     `missing`: the action for a record without the field (or with null, unless `value` names null). `made_by`: the stage that
-    adds the field, named in the error for a missing one.
+    adds the field, named in the error for a missing one. `unless`: a key; a record that has it (not null) is not asked.
     """
 
     field: str
@@ -31,6 +31,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: Literal["error", "drop", "keep"]
     value: Any = msgspec.UNSET
     made_by: str = ""
+    unless: str = ""
 
 
 class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from magpie.common.console import MagpieError
+from magpie.records.schema import OLD_VOTE
 from magpie.selection.config import FilterPreset, Rule
 
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
@@ -34,10 +35,12 @@ class Filter:
         if not preset.rules:
             raise MagpieError(f"{name}: no rules in it")
         self._checks = [self._check(rule, number) for number, rule in enumerate(preset.rules, 1)]
-        self.keys = tuple(key_of(rule.field) for rule in preset.rules)
+        self.keys = tuple(key for rule in preset.rules for key in (key_of(rule.field), rule.unless) if key)
         """The keys of a record that the rules read."""
 
     def _check(self, rule: Rule, number: int) -> Check:
+        if rule.field == OLD_VOTE and rule.made_by == "verify.py":
+            raise MagpieError(self._renamed(rule))
         try:
             read = field_reader(rule.field)
             return rule, rule.field, None if key_of(rule.field) == rule.field else read, _test(rule), _names_null(rule)
@@ -51,9 +54,13 @@ class Filter:
             MagpieError: a field is missing or has a type that the operator does not take.
         """
         for rule, key, read, holds, takes_null in self._checks:
+            if rule.unless and record.get(rule.unless) is not None:
+                continue
             try:
                 value = read(record) if read else record.get(key, msgspec.UNSET)
                 if value is msgspec.UNSET or (value is None and not takes_null):
+                    if value is msgspec.UNSET and key == OLD_VOTE and "majority_answer" in record:
+                        raise MagpieError(self._renamed(rule))
                     if rule.missing != "keep":
                         return self._missing(rule, record)
                 elif not holds(value):
@@ -64,6 +71,12 @@ class Filter:
                     f"{record.get('id')!r} has in `{rule.field.partition('|')[0]}`. Change the rule"
                 ) from None
         return "", ""
+
+    def _renamed(self, rule: Rule) -> str:
+        return (
+            f"{self._name}: the rule '{rule.reason}' reads `{OLD_VOTE}`, and what verify.py writes is `majority_answer` now. "
+            "Change its `field`"
+        )
 
     def _missing(self, rule: Rule, record: dict[str, Any]) -> tuple[str, str]:
         if rule.op == "exists":

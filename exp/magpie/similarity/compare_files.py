@@ -46,7 +46,7 @@ def problem_of(record: dict[str, Any], where: str) -> str:
 def rank_of(record: dict[str, Any]) -> tuple[int, int, float]:
     """Return the sort key that decides which member of a group is kept, smaller is better: verified, quality, reward."""
     correct = record.get("is_correct") or []
-    verified = 0 if any(value is True for value in correct) else 1 if record.get("answer") is not None else 2
+    verified = 0 if any(value is True for value in correct) else 1 if record.get("majority_answer") is not None else 2
     quality = record.get("input_quality")
     reward = record.get("instruct_reward")
     return (

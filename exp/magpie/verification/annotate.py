@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from magpie.common.console import MagpieError
+from magpie.verification.extract import final_answer
 from magpie.verification.pool import Job, Judgement
-from magpie.verification.votes import choose, difficulty, vote
+from magpie.verification.votes import asked_for, choose, difficulty, vote
 
 LISTS = ("responses", "reasoning", "finish_reason", "completion_tokens")
 """What gen_res.py writes as lists where there are several responses."""
+REFERENCE = "reference_answer"
+OWN_KEYS = (
+    *("answers", "majority_answer", "answer_states", "answer_groups", "agreement", "answered", "pass_rate"),
+    *("pass_rate_interval", "is_correct", "difficulty_measured", "answer_judgements", "response_index"),
+)
+"""What verify.py writes; `answer_groups` marks a record that it has seen."""
+
+
+def with_reference(record: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return a record whose `reference_answer` is what its `key` says, as text; another one goes into `previous`.
+
+    Raises:
+        MagpieError: what stands there is neither a text nor a number.
+    """
+    if key == REFERENCE:
+        return record
+    value = record.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
+        raise MagpieError(
+            f"the record {record.get('id')!r}: `{key}` is neither a text nor a number, so it is no reference answer. "
+            "Name another key with --reference_key"
+        )
+    reference = "" if value is None else _stated(str(value).strip())
+    if reference == (record.get(REFERENCE) or ""):
+        return record
+    record = _put_aside(record, [REFERENCE])
+    return record | {REFERENCE: reference} if reference else record
+
+
+def _stated(reference: str) -> str:
+    """Return the final answer of a reference that is a whole solution (GSM8K's end in `#### 42`); any other as it is."""
+    is_solution = "\n" in reference or "####" in reference
+    return (final_answer(reference) or reference) if is_solution else reference
 
 
 def job_of(record: dict[str, Any]) -> Job | None:
     """Return what is to be judged of a record, or None if it has no response."""
     responses = record.get("responses") or ([record["response"]] if record.get("response") else [])
-    return Job(list(responses), record.get("reference_answer") or None) if responses else None
+    reference = record.get(REFERENCE)
+    return Job(list(responses), _stated(reference) if reference else None) if responses else None
 
 
 def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
-    """Return a record with what was found of its answers."""
-    result = vote(judgement, has_reference=bool(record.get("reference_answer")))
-    record = {key: value for key, value in record.items() if key not in ("answer_judgements", "response_index")}
+    """Return a record with what was found of its answers.
+
+    What verifying found before is replaced. What the user has under such a key, in a record that was not verified before, goes
+    into `previous`.
+    """
+    count = len(judgement.answers)
+    asked = asked_for(record, count) if record.get("responses") else count
+    result = vote(judgement, has_reference=bool(record.get(REFERENCE)), asked=asked)
+    if "answer_groups" in record:
+        record = {key: value for key, value in record.items() if key not in OWN_KEYS}
+    else:
+        record = _put_aside(record, OWN_KEYS)
     return record | {
         "answers": judgement.answers,
-        "answer": result.answer,
+        "majority_answer": result.majority_answer,
         "answer_states": judgement.states,
         "answer_groups": judgement.groups,
         "agreement": result.agreement,
+        "answered": result.answered,
         "pass_rate": result.pass_rate,
         "pass_rate_interval": result.interval,
         "is_correct": judgement.correct,
@@ -42,18 +89,26 @@ def with_response(record: dict[str, Any], *, keep_unverified: bool) -> tuple[dic
     responses = record.get("responses")
     if not responses:
         return record, ""
-    if record.get("reference_answer"):
+    if record.get(REFERENCE):
         candidates, reason = [i for i, right in enumerate(record["is_correct"]) if right], "no_right_answer"
     else:
-        winner = record["answer_groups"][record["answers"].index(record["answer"])] if record["answer"] is not None else None
-        groups = record["answer_groups"]
+        answer, groups = record["majority_answer"], record["answer_groups"]
+        winner = groups[record["answers"].index(answer)] if answer is not None else None
         candidates, reason = [i for i, group in enumerate(groups) if winner is not None and group == winner], "no_majority"
     index = choose(candidates or (range(len(responses)) if keep_unverified else []), record)
     if index is None:
         return record, reason
-    previous = {key: record[key] for key in LISTS if record.get(key) is not None}
-    earlier = {"previous": record["previous"]} if record.get("previous") else {}
-    kept = {key: value for key, value in record.items() if key not in LISTS}
-    chosen = {key: value[index] for key, value in previous.items() if isinstance(value, list) and len(value) == len(responses)}
+    lists = {key: record[key] for key in LISTS if isinstance(record.get(key), list) and len(record[key]) == len(responses)}
+    chosen = {key: value[index] for key, value in lists.items()}
     chosen["response"] = chosen.pop("responses")
-    return kept | chosen | {"response_index": index, "previous": previous | earlier}, ""
+    return _put_aside(record, LISTS) | chosen | {"response_index": index}, ""
+
+
+def _put_aside(record: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """Return a record with what it has under some keys moved into `previous`; what was there before is in that one's own."""
+    previous = {key: record[key] for key in keys if record.get(key) is not None}
+    kept = {key: value for key, value in record.items() if key not in keys}
+    if not previous:
+        return kept
+    earlier = {"previous": record["previous"]} if record.get("previous") else {}
+    return kept | {"previous": previous | earlier}

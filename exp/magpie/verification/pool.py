@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from magpie.verification import equality
 from magpie.verification.equality import Verdict
-from magpie.verification.extract import TAIL, final_answer
+from magpie.verification.extract import TAIL, final_answer, stated
 from magpie.verification.groups import grouped
 from magpie.verification.guards import danger
 
@@ -149,6 +149,8 @@ def judge(job: Job) -> Judgement:
             out.correct[index] = False if job.reference else None
         else:
             out.correct[index] = _against_reference(answer, job.reference, bad, out.doubts, index)
+    if job.reference and (job.reference in bad or danger(stated(job.reference))):  # unread: nobody is wrong
+        out.correct = [verdict or None for verdict in out.correct]
     unsure: set[tuple[str, str]] = set()
     verdicts = _Verdicts(bad, unsure)
     readable = [None if answer is None or answer in bad or danger(answer) else answer for answer in answers]

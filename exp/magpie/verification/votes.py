@@ -1,4 +1,8 @@
-"""Votes: what several answers to one problem say together. A vote is a vote, never the truth."""
+"""Votes: what several answers to one problem say together. A vote is a vote, never the truth.
+
+Every share is of all responses that were asked for: one without a final answer, and one that was lost, agrees with none and is
+not right.
+"""
 
 from __future__ import annotations
 
@@ -13,43 +17,60 @@ from magpie.verification.groups import spelling
 from magpie.verification.pool import Judgement
 
 FEWEST_ANSWERS, FEWEST_TO_VERIFY, LEAST_AGREEMENT = 2, 3, 0.5
-"""Below two parsed answers nothing agrees; "verified" is an agreement of at least a half of at least three."""
+"""One answer agrees with nothing, one response has no rate; "verified" are three answers, and half of all asked for agree."""
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Vote:
-    """The majority of a problem's answers. `winner`: its group, or None on a tie; `agreement`: the largest group's share."""
+    """What a problem's responses say together.
+
+    `winner`: the majority's group, None on a tie; `majority_answer`: its spelling; `agreement`: the largest group's share;
+    `answered`: the share with a final answer; `pass_rate`: the share that is right, with its `interval`.
+    """
 
     winner: int | None
+    majority_answer: str | None
     agreement: float | None
-    answer: str | None
+    answered: float
     pass_rate: float | None
     interval: list[float] | None
 
 
-def vote(judgement: Judgement, *, has_reference: bool) -> Vote:
-    """Return what the answers that could be read say together.
+def asked_for(record: dict[str, Any], responses: int) -> int:
+    """Return how many responses a problem was asked for, the lost ones among them; `responses` is how many it has."""
+    return max(responses, record.get("votes_asked") or responses + (record.get("lost_responses") or 0))
 
-    The pass rate is the share right against the reference answer, without one the share of the majority (null on a tie).
+
+def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None) -> Vote:
+    """Return what the responses say together, as shares of all that were asked for (by default those that are there).
+
+    With a reference answer the pass rate is the share that is right (null if no answer could be compared with it), without one
+    the share of the majority (null on a tie). Its interval is Wilson's at 95%: the lower end as if all that could not be
+    compared were wrong, the upper end as if all of it were right.
     """
-    groups = [group for group in judgement.groups if group is not None]
-    if len(groups) < FEWEST_ANSWERS:
-        return Vote(None, None, None, None, None)
-    (first, most), *rest = Counter(groups).most_common(2)
-    winner = first if not rest or rest[0][1] < most else None
+    asked = asked or len(judgement.answers)
+    answered = sum(answer is not None for answer in judgement.answers) / asked
+    groups = Counter(group for group in judgement.groups if group is not None)
+    winner, most = None, 0
+    if groups.total() >= FEWEST_ANSWERS:
+        (first, most), *rest = groups.most_common(2)
+        winner = first if not rest or rest[0][1] < most else None
     answer = spelling(judgement.answers, judgement.groups, winner) if winner is not None else None
-    right, judged = _passes(judgement, winner, most, len(groups), has_reference=has_reference)
-    if right is None or judged < FEWEST_ANSWERS:
-        return Vote(winner, most / len(groups), answer, None, None)
-    return Vote(winner, most / len(groups), answer, right / judged, list(wilson(right, judged)))
+    right, unknown = _right(judgement) if has_reference else (None if winner is None else most, 0)
+    agreement = most / asked if most else None
+    if right is None or asked < FEWEST_ANSWERS:
+        return Vote(winner, answer, agreement, answered, None, None)
+    interval = [wilson(right, asked)[0], wilson(right + unknown, asked)[1]]
+    return Vote(winner, answer, agreement, answered, right / asked, interval)
 
 
-def _passes(judgement: Judgement, winner: int | None, most: int, parsed: int, *, has_reference: bool) -> tuple[int | None, int]:
-    if not has_reference:
-        return (None if winner is None else most), parsed
-    verdicts = [c for c, group in zip(judgement.correct, judgement.groups, strict=True) if group is not None and c is not None]
-    return sum(verdicts), len(verdicts)
+def _right(judgement: Judgement) -> tuple[int | None, int]:
+    """Return how many are right (None: no answer could be compared with the reference), and of how many nobody knows."""
+    verdicts = Counter(judgement.correct)
+    pairs = zip(judgement.correct, judgement.answers, strict=True)
+    compared = any(verdict is not None and answer is not None for verdict, answer in pairs)
+    return (None if verdicts[None] and not compared else verdicts[True]), verdicts[None]
 
 
 @lru_cache(maxsize=4096)
@@ -62,10 +83,10 @@ def wilson(right: int, judged: int) -> tuple[float, float]:
 
 
 def is_verified(record: dict[str, Any]) -> bool:
-    """Whether a record's vote counts as verified: a majority (no tie), at least half of at least three parsed answers."""
+    """Whether a record's vote counts as verified: a majority (no tie) of at least three answers, half of all asked for."""
     parsed = sum(group is not None for group in record.get("answer_groups") or [])
     agreement = record.get("agreement")
-    return record.get("answer") is not None and parsed >= FEWEST_TO_VERIFY and (agreement or 0.0) >= LEAST_AGREEMENT
+    return record.get("majority_answer") is not None and parsed >= FEWEST_TO_VERIFY and (agreement or 0.0) >= LEAST_AGREEMENT
 
 
 def difficulty(pass_rate: float | None) -> str | None:
