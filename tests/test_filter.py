@@ -193,6 +193,42 @@ def test_what_a_preset_drops(name: str, changes: dict[str, Any], reason: str) ->
     assert Filter(load_filter(name), name).drop_reason(GOOD | changes)[0] == reason
 
 
+KNOWN = {"reference_answer": "7", "majority_answer": None, "agreement": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("hle", {"pass_rate": 3 / 16}, ""),
+        ("hle", {"pass_rate": 0.0}, "too_hard"),
+        ("rlvr", {"pass_rate": 3 / 16}, ""),
+        ("rlvr", {"pass_rate": 1.0}, "always_solved"),
+        ("sft", {"pass_rate": 3 / 16}, ""),
+        ("sft", {"pass_rate": 0.0, "agreement": 0.9}, "no_right_answer"),
+        ("sft", {"pass_rate": None}, ""),
+    ],
+)
+def test_where_the_right_answer_is_known_no_vote_is_asked_for(name: str, changes: dict[str, Any], reason: str) -> None:
+    assert Filter(load_filter(name), name).drop_reason(GOOD | KNOWN | changes)[0] == reason
+
+
+def test_a_rule_for_what_verify_wrote_before_names_the_new_key(tmp_path: Path) -> None:
+    rules = tmp_path / "mine.yaml"
+    rules.write_text("rules: [{field: answer, op: exists, reason: no_answer, missing: drop}]")
+    old = {"instruction": "?", "answers": ["2", "2"], "answer": "2", "answer_groups": [0, 0]}
+    new = {"instruction": "?", "answers": ["2", "2"], "majority_answer": "2", "answer_groups": [0, 0]}
+    for name, record in (("old", old), ("new", new), ("user's", new | {"answer": "3"})):
+        source = tmp_path / f"{name}.jsonl"
+        source.write_text(json.dumps(record) + "\n")
+        done = program("filter", "--config", rules, "--input_file", source)
+        assert (done.returncode == 0) is (name == "user's"), done.stderr
+        assert ("`majority_answer` now" in done.stderr) is (name != "user's")
+    text = rules.read_text().replace("drop}", "drop, made_by: verify.py}")
+    rules.write_text(text)
+    with pytest.raises(MagpieError, match="`majority_answer` now"):
+        Filter(load_filter(str(rules)), "mine")
+
+
 @pytest.mark.parametrize(
     ("sizes", "total", "shared"),
     [([5, 5], 4, [2, 2]), ([1, 9], 6, [1, 5]), ([3, 3, 3], 4, [2, 1, 1]), ([2, 2], 99, [2, 2]), ([0, 4], 2, [0, 2])],

@@ -107,6 +107,15 @@ def test_a_rejected_one_without_an_answer_only_where_it_is_asked_for() -> None:
     assert places(vote, rejected_without_answer=True)[1] == 3
 
 
+def test_shares_are_of_all_that_was_asked_for() -> None:
+    row = record([0, 0, 0, 1, None, None])
+    [pair] = made(row)
+    assert pair.vote_margin == pytest.approx(2 / 6)
+    assert reason(row | {"lost_responses": 1}) == "low_agreement"  # 3 of 7
+    assert reason(row | {"votes_asked": 8}) == "low_agreement"
+    assert reason(record([0, 0, 0, 0, 1, 1, None, None]), least_margin=0.3) == "low_margin"  # 4 against 2 of 8, not of 6
+
+
 # --- verified, by the vote -------------------------------------------------------------------------------------------
 
 
@@ -313,7 +322,9 @@ def test_any_record_gives_allowed_pairs_or_a_reason() -> None:
 
 
 def test_the_row_keeps_what_is_known_of_the_problem_and_restores_the_chain_of_thought() -> None:
-    row = judged([True, False, False], [0, 1, 1], rewards=[2.0, 1.0, 0.5], domain="algebra", agreement=2 / 3, majority_answer="1")
+    row = judged(
+        [True, False, False], [0, 1, 1], rewards=[2.0, 1.0, 0.5], domain="algebra", agreement=2 / 3, majority_answer="1"
+    )
     row["reasoning"] = ["Hm.", "No.", None]
     [pair] = made(row)
     out = row_of(row, pair, 0)

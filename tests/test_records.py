@@ -135,7 +135,10 @@ WRONG_TYPES: dict[str, Any] = {
     "drop_detail": {},
     # texts
     **dict.fromkeys(("raw_instruction", "answer_type", "input_quality", "quality_explanation", "difficulty", "intent"), 1),
-    **{key: ["x"] for key in ("knowledge", "task_category", "domain", "safety", "language", "majority_answer", "reference_answer")},
+    **{
+        key: ["x"]
+        for key in ("knowledge", "task_category", "domain", "safety", "language", "majority_answer", "reference_answer")
+    },
     **dict.fromkeys(("difficulty_measured", "reward_model"), 2),
     # numbers
     **dict.fromkeys(("instruct_reward", "agreement", "answered", "pass_rate", "min_neighbor_distance", "repeat_count"), "1"),

@@ -49,15 +49,59 @@ def test_a_file_is_verified_and_what_has_no_response_is_dropped(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     one, two, four, five, six = rows(tmp_path / "x_3res_verified.jsonl")
     assert one["is_correct"] == [True, True, False]
-    assert (one["answers"], one["answer_groups"], one["answer"]) == (["\\frac{1}{2}", "0.5", "2"], [0, 0, 1], "0.5")
+    assert (one["answers"], one["answer_groups"], one["majority_answer"]) == (["\\frac{1}{2}", "0.5", "2"], [0, 0, 1], "0.5")
     assert (one["agreement"], one["pass_rate"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert one["pass_rate_interval"][0] < 2 / 3 < one["pass_rate_interval"][1]
-    assert (two["is_correct"], two["answer"], two["difficulty_measured"]) == ([None] * 3, "1+x", "medium")
+    assert (two["is_correct"], two["majority_answer"], two["difficulty_measured"]) == ([None] * 3, "1+x", "medium")
     assert (four["is_correct"], four["agreement"], four["kept"]) == ([True], None, [1])
-    assert (five["answer"], five["agreement"], five["pass_rate"]) == (None, 0.5, None)
-    assert (six["answer_states"], six["is_correct"], six["pass_rate"]) == (["unparsed", "parsed"], [False, True], None)
+    assert (five["majority_answer"], five["agreement"], five["pass_rate"]) == (None, 0.5, None)
+    assert (six["answer_states"], six["is_correct"]) == (["unparsed", "parsed"], [False, True])
+    assert (six["answered"], six["pass_rate"], six["agreement"]) == (0.5, 0.5, None)
     [dropped] = rows(tmp_path / "x_3res_verified_dropped.jsonl")
     assert (dropped["id"], dropped["drop_reason"]) == ("p3", "no_response")
+
+
+def test_the_right_answers_are_read_from_the_key_that_is_named_and_stay_there(tmp_path: Path) -> None:
+    data = [
+        {"id": 1, "instruction": "What is 2+2?", "answer": "4", "responses": [BOXED % "5", BOXED % "5", BOXED % "4"]},
+        {"id": 2, "instruction": "?", "answer": 3, "solution": "", "responses": ["I gave up."] * 13 + [BOXED % "3"] * 3},
+    ]
+    source = write(tmp_path / "x_3res.jsonl", data)
+    done = program("verify", "--input_file", source)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "2 records have no `reference_answer`, but `answer`" in done.stderr and "--reference_key answer --over" in done.stderr
+    )
+    one, two = rows(tmp_path / "x_3res_verified.jsonl")
+    assert (one["answer"], one["majority_answer"], one["is_correct"]) == ("4", "5", [None] * 3)
+    assert (two["agreement"], two["pass_rate"], "reference_answer" in two) == (3 / 16, 3 / 16, False)
+    done = program("verify", "--input_file", source, "--reference_key", "answer", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert "records have no" not in done.stderr
+    one, two = rows(tmp_path / "x_3res_verified.jsonl")
+    assert (one["answer"], one["majority_answer"], one["is_correct"]) == ("4", "5", [False, False, True])
+    assert one["reference_answer"] == "4"
+    assert (two["answer"], two["reference_answer"], two["is_correct"]) == (3, "3", [False] * 13 + [True] * 3)
+    assert (two["pass_rate"], two["answered"], two["difficulty_measured"]) == (3 / 16, 3 / 16, "hard")
+
+
+def test_a_file_that_was_verified_before_is_verified_again(tmp_path: Path) -> None:
+    old = problem(1, "5", "5", "4") | {
+        "answers": ["5", "5", "4"],
+        "answer": "5",
+        "answer_groups": [0, 0, 1],
+        "agreement": 2 / 3,
+    }
+    source = write(tmp_path / "x_3res.jsonl", [old, problem(2, "1", "1")])
+    done = program("verify", "--input_file", source)
+    assert done.returncode == 0, done.stderr
+    assert "reference_key" not in done.stderr  # the old vote is no reference
+    one, _ = first = rows(tmp_path / "x_3res_verified.jsonl")
+    assert (one["majority_answer"], "answer" in one, "previous" in one) == ("5", False, False)
+    done = program("verify", "--input_file", tmp_path / "x_3res_verified.jsonl", "--reference_key", "answer")
+    assert done.returncode == 0, done.stderr
+    assert "no record has `answer`" in done.stderr
+    assert rows(tmp_path / "x_3res_verified_verified.jsonl") == first
 
 
 def test_one_response_is_chosen_and_can_be_exported(tmp_path: Path) -> None:
@@ -92,10 +136,10 @@ def test_two_hundred_hostile_answers_get_a_verdict_each(tmp_path: Path) -> None:
 
 def test_a_reference_that_hangs_makes_no_answer_wrong() -> None:
     with Verifier(Limits(seconds=0.5)) as verifier:
-        [(_, found)] = verifier.judge_all([(0, Job([BOXED % "x+1", BOXED % "x+2"], "x+(9^{9999})^{9999}"))])
-    assert found.correct == [None, None]
-    assert found.states == ["parsed", "parsed"]
-    assert found.groups == [0, 1]
+        [(_, found)] = verifier.judge_all([(0, Job([BOXED % "x+1", BOXED % "x+2", "No idea."], "x+(9^{9999})^{9999}"))])
+    assert found.correct == [None, None, None]  # the last gave no answer: whether one was possible is not known
+    assert found.states == ["parsed", "parsed", "unparsed"]
+    assert found.groups == [0, 1, None]
 
 
 def test_a_reference_that_timed_out_once_is_still_equal_to_its_own_spelling() -> None:
@@ -188,6 +232,7 @@ def test_killed_at_any_moment_it_goes_on_loses_nothing_and_leaves_no_process(tmp
     ("arguments", "message"),
     [
         (["--judge"], "--judge needs --model_path"),
+        (["--reference_key", "answers"], "--reference_key answers"),
         (["--time_limit", "0"], "out of range"),
         (["--memory_limit", "10"], "out of range"),
         (["--workers", "0"], "out of range"),

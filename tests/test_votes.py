@@ -76,7 +76,14 @@ THREE_OF_16: dict[str, tuple[int, dict[str, Any]]] = {
 def test_all_that_was_asked_for_is_in_the_denominator(which: str) -> None:
     without, keys = THREE_OF_16[which]
     groups: list[int | None] = [0, 0, 0, *[None] * without]
-    base = {"id": 1, "instruction": "?", "responses": ["x"] * len(groups), "duplicate_of": None, "answer_type": "closed", **keys}
+    base = {
+        "id": 1,
+        "instruction": "?",
+        "responses": ["x"] * len(groups),
+        "duplicate_of": None,
+        "answer_type": "closed",
+        **keys,
+    }
     voted = verified(base, judged(groups))
     assert (voted["agreement"], voted["answered"], voted["pass_rate"]) == (3 / 16,) * 3
     assert not is_verified(voted)

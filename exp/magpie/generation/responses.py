@@ -21,7 +21,10 @@ from magpie.runs.run import Run
 from magpie.text.degeneration import ends_in_loop
 from magpie.text.reasoning import split_reasoning
 
-KEYS = ("response", "responses", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "gen_response_configs")
+KEYS = (
+    *("response", "responses", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "gen_response_configs"),
+    "lost_responses",
+)
 
 
 @dataclass(frozen=True)
