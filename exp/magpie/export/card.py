@@ -216,7 +216,8 @@ def _agreement(facts: Facts) -> str:
         return ""
     return (
         "## Agreement\n\n`answer` is what most of the sampled responses agree on: a vote, not the truth. "
-        f"{facts.agreements:,} rows have one; {100 * facts.mean_agreement:.0f}% of the votes agree on average, where no answer agrees with none."
+        f"{facts.agreements:,} rows have one; {100 * facts.mean_agreement:.0f}% of the votes agree on average; one without "
+        "an answer agrees with none."
     )
 
 
