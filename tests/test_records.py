@@ -209,6 +209,18 @@ def test_skipped_malformed_lines_are_counted_and_come_as_rows_that_can_be_writte
     assert [row.record for row in rows if row.record] == [{"instruction": "fine"}] * (summary.rows - 1)
 
 
+@pytest.mark.parametrize("known", [None, known_keys()], ids=["all", "known"])
+def test_the_vote_of_a_file_verified_before_is_read_by_its_new_name(tmp_path: Path, known: Any) -> None:
+    path = tmp_path / "x.jsonl"
+    base = {"instruction": "a"}
+    groups = {"answer_groups": [0, 0, 1]}
+    new = {"answer": 5, "majority_answer": "4"}  # the user's own, of whatever type
+    path.write_bytes(b"\n".join(encode(base | one) for one in ({"answer": "4"} | groups, new | groups, {"answer": ["5"]})))
+    assert check_input(path, skip_malformed=False).malformed == 0
+    records = [row.record for row in read_rows(path, known=known)]
+    assert records == [base | groups | {"majority_answer": "4"}, base | groups | new, base | {"answer": ["5"]}]
+
+
 def test_every_key_of_a_record_is_tried_with_a_wrong_type() -> None:
     from magpie.records.schema import Record
 

@@ -100,7 +100,7 @@ def test_a_file_that_was_verified_before_is_verified_again(tmp_path: Path) -> No
     assert (one["majority_answer"], "answer" in one, "previous" in one) == ("5", False, False)
     done = program("verify", "--input_file", tmp_path / "x_3res_verified.jsonl", "--reference_key", "answer")
     assert done.returncode == 0, done.stderr
-    assert "no record has `answer`" in done.stderr
+    assert "no record of this session has `answer`" in done.stderr
     assert rows(tmp_path / "x_3res_verified_verified.jsonl") == first
 
 
