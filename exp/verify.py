@@ -125,7 +125,9 @@ class Verification:
                 f"{count:,} records have no `{self._reference_key}`, but `{key}`. If that is the right answer, compare the "
                 f"responses with it: --reference_key {key} --overwrite"
             )
-        return "" if self.references or self._reference_key == REFERENCE else f"no record of this session has `{self._reference_key}`"
+        if self.references or self._reference_key == REFERENCE:
+            return ""
+        return f"no record of this session has `{self._reference_key}`"
 
     def finished(self, record: dict[str, Any], judgement: Judgement) -> tuple[dict[str, Any], str]:
         """Return the record to write, and why it is dropped (empty: it is kept)."""
