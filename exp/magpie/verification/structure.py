@@ -1,4 +1,4 @@
-r"""The shapes of answers: choices, congruences, names and values, lists, sets and tuples, times, ratios.
+r"""The shapes of answers: choices, congruences, names and values, lists, sets and tuples.
 
 Pure and cheap: an answer in one spelling (`magpie.verification.normalize.plain`) is taken apart, nothing is compared.
 """
@@ -24,7 +24,6 @@ NAME = re.compile(
 NAMES = re.compile(rf"\(\s?{SYMBOL}(?:\s?,\s?{SYMBOL}){{1,6}}\s?\)")
 MEMBER = re.compile(rf"({SYMBOL}|\([a-zA-Z, ]+\))\s?\\in(?![a-zA-Z])")
 FUNCTION = re.compile(r"([a-zA-Z](?:_\{?\w\}?)?'{0,3})\s?\(\s?([a-z])\s?\)")
-APPROXIMATELY, OTHER = re.compile(r"\\approx(?![a-zA-Z])"), re.compile(r"[<>!:]=|\\ne\s?=")
 CHOICE = re.compile(
     r"(?:\\text\{\s?\(?([A-J])[.):]?\s?\}|\(([A-J])\)|([A-J])[.):](?=\s|$)|([A-J])(?=$|\s\\text\{[A-Z]))\s?[:.]?\s?(.{0,400})",
     re.DOTALL,
@@ -32,16 +31,10 @@ CHOICE = re.compile(
 MODULUS = re.compile(
     r"\s?\(?\s?\\?(?:text\{\s?\(?|p|b)?mod(?:ulo)?\s?\)?\}?\s?(?:\{\s?([^{}]{1,20})\s?\}|\(?(\w{1,12})\)?)\s?\)?\}?\)?"
 )
-TERMS = (
-    ("remainder", re.compile(r"(\d{1,12})\s?(?:R|r|\\text\{\s?(?:with )?(?:R|r|a? ?remainder(?: of)?|rem)\s?\})\s?(\d{1,12})")),
-    ("time", re.compile(r"(\d{1,2})()()\s?\\text\{\s?([ap])\.?\s?m\.{0,2}\s?\}", re.IGNORECASE)),
-    (
-        "time",
-        re.compile(r"(\d{1,2})\s?:\s?(\d{2})(?:\s?:\s?(\d{2}))?\s?(?:\\text\{\s?([ap])\.?\s?m\.{0,2}\s?\})?", re.IGNORECASE),
-    ),
-)
-RATIO = re.compile(r"[\w\\{}./ ]+(?:\s?:\s?[\w\\{}./ ]+)+")
 BASED = re.compile(r"\(?([0-9A-F.]{1,60})\)?\s?_\s?\{?\s?(?:\\text\{)?(\d{1,2}|[a-z]+)\}?\}?")
+
+
+RATIO = re.compile(r"(?!\\\{)(?!.*\\text)[\w\\{}./ ]+(?:\s?:\s?[\w\\{}./ ]+)+")
 
 
 def choice(text: str) -> tuple[str, str] | None:
@@ -69,101 +62,78 @@ def assigned(text: str) -> tuple[str, str]:
     r"""Return the name and the value of `x = 5`, `5 = x`, `f(x) = …`, `x \in …`, `\text{Area: } 5`; else no name."""
     if match := MEMBER.match(text):
         return match[1], text[match.end() :].strip()
-    exact, *rounded = split(APPROXIMATELY.sub("≈", text), "≈")
-    equal = split(OTHER.sub(lambda m: m[0].replace("=", "≐"), exact), "=")
+    exact, *rounded = split(re.sub(r"\\approx(?![a-zA-Z])", "≈", text), "≈")
+    equal = split(re.sub(r"([<>!:])=", r"\1≐", exact), "=")
     first, last = equal[0], equal[-1]
     if len(equal) + len(rounded) < 2 or not all((*equal, *rounded)):
         return labelled(text)
+    names = NAME.fullmatch(first) or NAMES.fullmatch(first)
     if len(equal) == 1:  # x ≈ 11, or 1/3 ≈ 0.33
-        return (first, rounded[0]) if NAME.fullmatch(first) else ("", first)
+        return (first, rounded[0]) if names else ("", first)
     letters = [bool(re.fullmatch(SYMBOL, side)) and side not in ("e", "i") for side in (first, last)]
-    if (len(equal) == 2 and letters[1] and not (NAME.fullmatch(first) or NAMES.fullmatch(first))) or all(letters):
+    if (len(equal) == 2 and letters[1] and not names) or all(letters):
         return ("", text) if letters[0] else (last, first)  # x = y; 5 = x
-    if NAME.fullmatch(first) or NAMES.fullmatch(first):
+    if names:
         return first, last
-    if first.startswith("\\{") or not re.search(
-        r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|(?<![a-zA-Z])[ei](?![a-zA-Z])", "", first + last)
-    ):
-        return "", last  # 1+2+3=6
-    return "", text
+    numbers = not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|(?<![a-zA-Z])[ei](?![a-zA-Z])", "", first + last))
+    return "", last if numbers or first.startswith("\\{") else text  # 1+2+3=6
 
 
 def is_equation(text: str) -> bool:
-    """Whether an answer, not a list, has two sides."""
-    return "=" in text and len(elements(text)) == 1 and len(split(OTHER.sub("", text), "=")) > 1
+    """Return whether an answer, not a list, has two sides."""
+    return len(elements(text)) == 1 and bool(re.search(r"(?<![<>!:])=(?!=)", re.sub(r"\\ne\s?=|_\{[^{}]*\}", "", text)))
 
 
 def bare_name(name: str) -> str:
     r"""Return a name for comparison: a label's words, or a symbol without the mark of a segment or of an angle's measure."""
-    return (
-        " ".join(content(name.removeprefix("\\text{")))
-        if "\\text" in name
-        else re.sub(r"^m(?=\\angle)|\\overline|[{}|]", "", key(name))
-    )
-
-
-def renamed(text: str, old: str, new: str) -> str:
-    """Return a formula with one letter for another."""
-    return re.sub(r"\\[a-zA-Z]+|[a-zA-Z]", lambda m: new if m[0] == old else m[0], text)
+    words = " ".join(content(name.removeprefix("\\text{"))) if "\\text" in name else ""
+    return words or re.sub(r"^m(?=\\angle)|\\overline|[{}|]", "", key(name))
 
 
 Solution = dict[str, str]
 
 
 def solutions(text: str) -> list[Solution]:
-    """Return names and values of what `x=1, y=2 or x=2, y=1` gives, solution by solution; none where a part has no name."""
+    """Return names and values of what `x=1, y=2 or (x,y)=(2,1)` gives; none where a part has no name, or all have one name."""
     found: list[Solution] = []
     for group in split(separated(text), ";") if "=" in text or "\\text" in text else ():
         found.append({})
         for part in split(group, ","):
-            pairs = _pairs(part, found[-1] or (found[-2] if len(found) > 1 else {}))
-            if not pairs:
+            name, value = assigned(part)
+            several = inside(value) if NAMES.fullmatch(name) else None
+            names, values = (split(name.strip("()")), split(several[1])) if several else ([name], [value])
+            if not name or len(names) != len(values) or MEMBER.match(part):
                 return []
+            pairs = dict(zip(map(bare_name, names), values, strict=True))
             if found[-1].keys() & pairs.keys():
                 found.append({})
             found[-1] |= pairs
-    return found
-
-
-def _pairs(part: str, before: Solution) -> Solution:
-    name, value = assigned(part)
-    found = inside(value)
-    values = split(found[1]) if found and found[0] in "([" else []
-    if not name and len(before) == 1 and not is_equation(part):  # x = 2, 3
-        return {next(iter(before)): part}
-    names = list(before) if not name else [bare_name(n) for n in split(name.strip("()"))] if NAMES.fullmatch(name) else []
-    if names or not name:
-        return dict(zip(names, values, strict=True)) if len(names) == len(values) else {}
-    return {} if MEMBER.match(part) else {bare_name(name): value}
+    return found if any(len(solution) > 1 for solution in found) else []
 
 
 def collection(text: str) -> tuple[str, list[str]]:
     r"""Return the kind of a collection ("tuple", "set", "list", or empty) and its parts, with ± written out."""
-    found = inside(text.strip())
+    found = inside(text)
     if found and (found[0], found[2]) == ("\\{", "\\}"):
         return "set", _with_signs(elements(found[1]))
     if found and found[0] in "([" and found[2] in ")]" and len(parts := split(found[1])) > 1:
         return "tuple", parts
     parts = _with_signs(elements(text))
-    if len(parts) > 2 and all(part.startswith("(") for part in parts):
-        parts = list(dict.fromkeys(map(key, parts)))
-    return ("list", parts) if len(parts) > 1 else ("", parts)
+    parts = list(dict.fromkeys(map(key, parts))) if all(part.startswith("(") for part in parts) else parts
+    return ("list" if len(parts) > 1 else ""), parts
 
 
 def _with_signs(parts: list[str]) -> list[str]:
-    out = []
-    for part in parts:
-        signs = (("+", "-"), ("-", "+")) if re.search(r"\\pm|\\mp", part) else ((part, part),)
-        out += [re.sub(r"\\pm ?", a, re.sub(r"\\mp ?", b, part)) if a != part else part for a, b in signs]
-    return [re.sub(r"^\s?\+|(?<=[=(,{])\s?\+", "", part) for part in out]
+    both = [
+        (part, part)
+        if "\\pm" not in part and "\\mp" not in part
+        else tuple(re.sub(r"\\pm ?", a, re.sub(r"\\mp ?", b, part)) for a, b in ("+-", "-+"))
+        for part in parts
+    ]
+    return [re.sub(r"^\s?\+|(?<=[=(,{])\s?\+", "", part) for pair in both for part in dict.fromkeys(pair)]
 
 
-def terms(text: str) -> tuple[str, list[str]] | None:
-    """Return the kind and the terms of "3 R 2", "3:30 p.m." and "2 to 3"."""
-    for kind, pattern in TERMS:
-        if match := pattern.fullmatch(text):
-            return kind, [(group or "").lower().lstrip("0") for group in match.groups()]
-    text = re.sub(r"\s?\\text\{\s?to\s?\}\s?", ":", text)
-    return (
-        ("ratio", [part.strip() for part in text.split(":")]) if RATIO.fullmatch(text) and not text.startswith("\\{") else None
-    )
+def with_unit_vectors(text: str) -> str:
+    r"""Return `(3,-1)` as `(3)\hat{i}+(-1)\hat{j}`; anything else as it is."""
+    kind, parts = collection(text)
+    return "+".join(f"({part})\\hat{{{unit}}}" for part, unit in zip(parts, "ijk", strict=False)) if kind == "tuple" else text
