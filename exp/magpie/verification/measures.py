@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, lru_cache
-from typing import Any
+from functools import lru_cache
 
 import pint
 
@@ -76,23 +75,19 @@ def unit_of(words: str, power: str) -> tuple[str, tuple[str, ...]]:
     return "", () if re.search(r"\bunits?\b", words) else content(words)
 
 
-@cache
-def _registry() -> Any:
-    registry = pint.UnitRegistry(cache_folder=None)
-    for name in ("dollar", "euro", "sterling", "yen", "yuan", "rupee", "percent_sign"):
-        registry.define(f"{name} = [{name}_]")
-    registry.define("cent = 0.01 dollar")
-    return registry
+EXACT = {
+    ("degree", "radian"): "\\pi/180",
+    ("radian", "degree"): "180/\\pi",
+    ("cent", "dollar"): "1/100",
+    ("dollar", "cent"): "100",
+}
 
 
 @lru_cache(maxsize=1024)
 def conversion(unit: str, other: str) -> str:
     """Return how many of another unit one unit is, or an empty text if they measure different things."""
-    exact = {("degree", "radian"): "\\pi/180", ("radian", "degree"): "180/\\pi"}.get(
-        (unit, other), "1" if unit == other else ""
-    )
-    one, two = ("percent_sign" if u == "percent" else u for u in (unit, other))
     try:
-        return exact or str(Fraction(_registry().Quantity(1.0, one).to(two).magnitude).limit_denominator(10**7))
+        exact = "1" if unit == other else EXACT.get((unit, other))
+        return exact or str(Fraction(pint.Quantity(1.0, unit).to(other).magnitude).limit_denominator(10**7))
     except (pint.errors.PintError, AttributeError, TypeError, ValueError, ZeroDivisionError):
         return ""

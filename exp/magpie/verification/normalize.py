@@ -216,3 +216,31 @@ def vector(text: str) -> str:
     match = re.fullmatch(r"\\begin\{([a-zA-Z]?matrix|array)\}(?:\{[clr|]{1,9}\})?(.*?)\\end\{\1\}", text.strip(), re.DOTALL)
     rows = [row.split("&") for row in match[2].split("\\\\") if row.strip()] if match else []
     return f"({', '.join(cell.strip() for row in rows for cell in row)})" if 1 in map(len, [rows, *rows]) else text
+
+
+def collection(text: str) -> tuple[str, list[str]]:
+    r"""Return the kind of a collection ("tuple", "set", "list", or empty) and its parts, with ± written out."""
+    found = inside(text)
+    if found and (found[0], found[2]) == ("\\{", "\\}"):
+        return "set", _with_signs(elements(found[1]))
+    if found and found[0] in "([" and found[2] in ")]" and len(parts := split(found[1])) > 1:
+        return "tuple", parts
+    parts = _with_signs(elements(text))
+    parts = list(dict.fromkeys(map(key, parts))) if all(part.startswith("(") for part in parts) else parts
+    return ("list" if len(parts) > 1 else ""), parts
+
+
+def _with_signs(parts: list[str]) -> list[str]:
+    both = [
+        (part, part)
+        if "\\pm" not in part and "\\mp" not in part
+        else tuple(re.sub(r"\\pm ?", a, re.sub(r"\\mp ?", b, part)) for a, b in ("+-", "-+"))
+        for part in parts
+    ]
+    return [re.sub(r"^\s?\+|(?<=[=(,{])\s?\+", "", part) for pair in both for part in dict.fromkeys(pair)]
+
+
+def with_unit_vectors(text: str) -> str:
+    r"""Return `(3,-1)` as `(3)\hat{i}+(-1)\hat{j}`; anything else as it is."""
+    kind, parts = collection(text)
+    return "+".join(f"({part})\\hat{{{unit}}}" for part, unit in zip(parts, "ijk", strict=False)) if kind == "tuple" else text

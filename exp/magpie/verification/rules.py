@@ -11,17 +11,39 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
-from magpie.verification import structure
 from magpie.verification import symbolic as algebra
 from magpie.verification import words as w
 from magpie.verification.measures import conversion, measure
-from magpie.verification.normalize import TEXT, elements, inside, key, number, number_in_words, split, vector
-from magpie.verification.structure import assigned, collection, is_equation
+from magpie.verification.normalize import (
+    TEXT,
+    collection,
+    elements,
+    inside,
+    key,
+    number,
+    number_in_words,
+    split,
+    vector,
+    with_unit_vectors,
+)
 from magpie.verification.symbolic import every
+from magpie.verification.words import assigned, is_equation
 
 DEEPEST, MOST_PARTS = 6, 60
 """Answers within answers, and parts of a list that are compared one by one."""
 COORDINATES = frozenset("xyzr")
+
+
+FUNCTION = re.compile(r"([a-zA-Z](?:_\{?\w\}?)?'{0,3})\s?\(\s?([a-z])\s?\)")
+CHOICE = re.compile(
+    r"(?:\\text\{\s?\(?([A-J])[.):]?\s?\}|\(([A-J])\)|([A-J])[.):](?=\s|$)|([A-J])(?=$|\s\\text\{[A-Z]))\s?[:.]?\s?(.{0,400})",
+    re.DOTALL,
+)
+MODULUS = re.compile(
+    r"\s?\(?\s?\\?(?:text\{\s?\(?|p|b)?mod(?:ulo)?\s?\)?\}?\s?(?:\{\s?([^{}]{1,20})\s?\}|\(?(\w{1,12})\)?)\s?\)?\}?\)?"
+)
+BASED = re.compile(r"\(?([0-9A-F.]{1,60})\)?\s?_\s?\{?\s?(?:\\text\{)?(\d{1,2}|[a-z]+)\}?\}?")
+RATIO = re.compile(r"(?!\\\{)(?!.*\\text)[\w\\{}./ ]+(?:\s?:\s?[\w\\{}./ ]+)+")
 
 
 class _Next:
@@ -46,12 +68,19 @@ def same(a: str, b: str, depth: int) -> bool | None:
 
 
 def _choices(a: str, b: str, depth: int) -> Said:
-    x, y = structure.choice(a), structure.choice(b)
+    x, y = choice(a), choice(b)
     if x and y:
         return x[0] == y[0]
     if x and x[1]:
         return same(x[1], b, depth)
     return same(a, y[1], depth) if y and y[1] else NEXT
+
+
+def choice(text: str) -> tuple[str, str] | None:
+    """Return the letter of a choice and what stands behind it: "(C) 12"."""
+    text = re.sub(r"^\\text\{\s?\(?([A-J])\)\s+", r"(\1) \\text{", text)
+    match = CHOICE.fullmatch(re.sub(r"^\\text\{(?:option|choice|answer)\}\s?", "", text, flags=re.IGNORECASE).strip())
+    return (next(group for group in match.groups()[:4] if group), match[5].strip()) if match else None
 
 
 def _none(a: str, b: str, depth: int) -> Said:
@@ -82,8 +111,22 @@ def _conditions(a: str, b: str, depth: int) -> Said:
     return same(x, y, depth) if one == two else False if w.exclude(one, two) else None
 
 
+def congruence(text: str) -> tuple[list[str], str] | None:
+    """Return the residues and the modulus of "x ≡ 1, 4 (mod 5)", or None; what is no name before "≡" stays as it is."""
+    found = {(match[1] or match[2]).strip() for match in MODULUS.finditer(text)} if "mod" in text else set()
+    if len(found) != 1 or "\\not" in text or "\\ne" in text or ("\\mod" in text and "\\equiv" not in text):
+        return None
+    modulus, residues = found.pop(), []
+    for part in elements(MODULUS.sub(" ", text)):
+        left, _, right = part.rpartition("\\equiv")
+        residue = right.strip() if not left or w.NAME.fullmatch(left.strip()) else part
+        numbers = modulus.isdigit() and int(modulus) and re.fullmatch(r"[-+]?\s?\d{1,40}", residue)
+        residues.append(str(int(residue.replace(" ", "")) % int(modulus)) if numbers else residue)
+    return residues, modulus
+
+
 def _congruences(a: str, b: str, depth: int) -> Said:
-    x, y = (structure.congruence(text) or algebra.family(assigned(text)[1]) for text in (a, b))
+    x, y = (congruence(text) or algebra.family(assigned(text)[1]) for text in (a, b))
     if (x and y) and "mod" in a + b:
         return every((same(x[1], y[1], depth), _unordered(x[0], y[0], depth)))
     if "mod" not in a + b or not (x or y):
@@ -94,7 +137,7 @@ def _congruences(a: str, b: str, depth: int) -> Said:
 
 def _ratios(a: str, b: str, depth: int) -> Said:
     """Compare ratios term by term with their first; one is a division only where the other is a fraction."""
-    x, y = (text.split(":") if structure.RATIO.fullmatch(text) else [] for text in (a, b))
+    x, y = (text.split(":") if RATIO.fullmatch(text) else [] for text in (a, b))
     if not x and not y:
         return NEXT
     if all(re.fullmatch(r"\d{1,2}(:\d{2}){1,2}", text) for text in (a, b)):
@@ -107,7 +150,7 @@ def _ratios(a: str, b: str, depth: int) -> Said:
 
 def _solutions(a: str, b: str, depth: int) -> Said:
     """Match named values by their names: `x=1, y=2`; against values without names in the order of the alphabet."""
-    x, y = structure.solutions(a), structure.solutions(b)
+    x, y = w.solutions(a), w.solutions(b)
     if x and y:
         return _unordered(_tuples(x), _tuples(y), depth) if {*map(frozenset, x)} == {*map(frozenset, y)} else None
     if not x and not y:
@@ -120,7 +163,7 @@ def _solutions(a: str, b: str, depth: int) -> Said:
     return any(_ordered(one, parts, depth) for one in values) or None
 
 
-def _tuples(solutions: Sequence[structure.Solution]) -> list[str]:
+def _tuples(solutions: Sequence[w.Solution]) -> list[str]:
     return [f"({', '.join(s[name] for name in sorted(s))})" if len(s) > 1 else "".join(s.values()) for s in solutions]
 
 
@@ -129,7 +172,7 @@ def _equations(a: str, b: str, depth: int) -> Said:
         return NEXT
     (x_name, x), (y_name, y) = assigned(a), assigned(b)
     if x_name and y_name:
-        return _named((structure.bare_name(x_name), x), (structure.bare_name(y_name), y), depth)
+        return _named((w.bare_name(x_name), x), (w.bare_name(y_name), y), depth)
     if ((x, y) == (a, b) and is_equation(a) == is_equation(b)) or (is_equation(a) and is_equation(b)):
         return NEXT
     if not (is_equation(x) or is_equation(y)):
@@ -140,7 +183,7 @@ def _equations(a: str, b: str, depth: int) -> Said:
 
 def _named(one: tuple[str, str], other: tuple[str, str], depth: int) -> bool | None:
     (x_name, x), (y_name, y) = one, other
-    f, g = structure.FUNCTION.fullmatch(x_name), structure.FUNCTION.fullmatch(y_name)
+    f, g = FUNCTION.fullmatch(x_name), FUNCTION.fullmatch(y_name)
     if f and g and f[1].lower() == g[1].lower():
         return same(x, re.sub(r"\\[a-zA-Z]+|[a-zA-Z]", lambda m: f[2] if m[0] == g[2] else m[0], y), depth)
     said = same(x, y, depth)
@@ -159,15 +202,16 @@ def _real_sets(a: str, b: str, depth: int) -> Said:
     x, y = algebra.real_set(a), algebra.real_set(b)
     if not x or not y:
         return NEXT
-    equal = algebra.same_sets(x[0], y[0])
-    return None if equal and x[1] and y[1] and x[1] != y[1] else equal
+    if x[0].free_symbols | y[0].free_symbols or (x[1] and y[1] and x[1] != y[1]):
+        return None
+    return bool(x[0] == y[0] or x[0].symmetric_difference(y[0]).is_empty)
 
 
 def _collections(a: str, b: str, depth: int) -> Said:
     column = ("matrix}" in a) != ("matrix}" in b) or "{array}" in a + b
     a, b = (vector(text) for text in (a, b)) if column else (a, b)
     if ("\\hat" in a) != ("\\hat" in b):
-        return algebra.same(*(text if "\\hat" in text else structure.with_unit_vectors(text) for text in (a, b)))
+        return algebra.same(*(text if "\\hat" in text else with_unit_vectors(text) for text in (a, b)))
     a, b = (value if collection(value := assigned(text)[1])[0] else text for text in (a, b))
     (x_kind, x), (y_kind, y) = collection(a), collection(b)
     kinds = {x_kind, y_kind}
@@ -221,7 +265,7 @@ def _measures(a: str, b: str, depth: int) -> Said:
     if w.is_wordy(x.value + y.value):
         return NEXT
     said, (one, other) = same(x.value, y.value, depth), (x, b) if x.unit else (y, a)
-    factor = {"percent": "1/100", "degree": "\\pi/180"}.get(one.unit, "")
+    factor = {"percentage": "1/100", "degree": "\\pi/180"}.get(one.unit, "")
     return same(f"({one.value})\\cdot ({factor})", other, depth) if factor and not said else said
 
 
@@ -245,7 +289,7 @@ def _words(a: str, b: str, depth: int) -> Said:
 def _numbers(a: str, b: str, depth: int) -> Said:
     if (x := number(a)) and (y := number(b)):
         return x.same(y)
-    based = structure.BASED.fullmatch(a), structure.BASED.fullmatch(b)
+    based = BASED.fullmatch(a), BASED.fullmatch(b)
     if not any(based):
         return NEXT
     bases = {found[0] if (found := number_in_words(m[2])) else m[2] for m in based if m}

@@ -223,17 +223,3 @@ def real_set(text: str) -> tuple[Any, str] | None:
         return found.as_set(), str(symbol)
     except (AttributeError, TypeError, ValueError, NotImplementedError):
         return None
-
-
-def same_sets(a: Any, b: Any) -> bool | None:
-    """Return whether two sets of real numbers are the same, end by end where their ends are not plain numbers."""
-    if a == b:
-        return True
-    x, y = (s.args if isinstance(s, sympy.Union) else [s] for s in (a, b))
-    if len(x) != len(y) or any(type(s) is not type(t) or len(s.args) != len(t.args) for s, t in zip(x, y, strict=True)):
-        return None if a.free_symbols | b.free_symbols else False
-    return every(
-        _same(p, q) if isinstance(p, sympy.Expr) else p == q
-        for s, t in zip(x, y, strict=True)
-        for p, q in zip(s.args, t.args, strict=True)
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from magpie.verification.config import load_answer_words
-from magpie.verification.normalize import TEXT
+from magpie.verification.normalize import TEXT, elements, inside, key, separated, split
 
 NOTHING = re.compile(
     r"(?:(?:therefore|thus|it|there|has|have|having|is|are|exists?) )*(?:none|not any|no(?= ))(?: such)?"
@@ -112,3 +112,71 @@ def exclude(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
         return any(word == "not" and (*long[:i], *long[i + 1 :]) == short for i, word in enumerate(long))
     apart = [{a, b} for a, b in zip(one, other, strict=True) if a != b]
     return bool(apart) and all(any(pair <= words for words in load_answer_words().exclusive) for pair in apart)
+
+
+LETTER = r"(?:[a-zA-Z]|\\(?!text|frac|sqrt|sin|cos|tan|log|ln|pi(?![a-z]))[a-zA-Z]+)"
+SYMBOL = (
+    rf"{LETTER}(?:\s?_\s?(?:\{{[\w\\ ,+-]{{1,12}}\}}|\w))?(?:\^\s?(?:\{{\s?(?:[*+']|\\prime|\\ast)\s?\}}|[*+]|\\ast))?'{{0,3}}"
+)
+SEGMENT = (
+    r"(?:m?\s?\\(?:angle|triangle|over(?:line|rightarrow|arc)|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
+)
+ONE = rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?)"
+NAME = re.compile(
+    rf"{ONE}|\\frac\{{{SEGMENT}\}}\{{{SEGMENT}\}}|{ONE}(?:\s?[:/]\s?{ONE}){{1,3}}|\\text\{{[^{{}}]{{1,60}}\}}(?:\s?{SYMBOL})?"
+)
+NAMES = re.compile(rf"\(\s?{SYMBOL}(?:\s?,\s?{SYMBOL}){{1,6}}\s?\)")
+MEMBER = re.compile(rf"({SYMBOL}|\([a-zA-Z, ]+\))\s?\\in(?![a-zA-Z])")
+
+
+def assigned(text: str) -> tuple[str, str]:
+    r"""Return the name and the value of `x = 5`, `5 = x`, `f(x) = …`, `x \in …`, `\text{Area: } 5`; else no name."""
+    if match := MEMBER.match(text):
+        return match[1], text[match.end() :].strip()
+    exact, *rounded = split(re.sub(r"\\approx(?![a-zA-Z])", "≈", text), "≈")
+    equal = split(re.sub(r"([<>!:])=", r"\1≐", exact), "=")
+    first, last = equal[0], equal[-1]
+    if len(equal) + len(rounded) < 2 or not all((*equal, *rounded)):
+        return labelled(text)
+    names = NAME.fullmatch(first) or NAMES.fullmatch(first)
+    if len(equal) == 1:  # x ≈ 11, or 1/3 ≈ 0.33
+        return (first, rounded[0]) if names else ("", first)
+    letters = [bool(re.fullmatch(SYMBOL, side)) and side not in ("e", "i") for side in (first, last)]
+    if (len(equal) == 2 and letters[1] and not names) or all(letters):
+        return ("", text) if letters[0] else (last, first)  # x = y; 5 = x
+    if names:
+        return first, last
+    numbers = not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|(?<![a-zA-Z])[ei](?![a-zA-Z])", "", first + last))
+    return "", last if numbers or first.startswith("\\{") else text  # 1+2+3=6
+
+
+def is_equation(text: str) -> bool:
+    """Return whether an answer, not a list, has two sides."""
+    return len(elements(text)) == 1 and bool(re.search(r"(?<![<>!:])=(?!=)", re.sub(r"\\ne\s?=|_\{[^{}]*\}", "", text)))
+
+
+def bare_name(name: str) -> str:
+    r"""Return a name for comparison: a label's words, or a symbol without the mark of a segment or of an angle's measure."""
+    words = " ".join(content(name.removeprefix("\\text{"))) if "\\text" in name else ""
+    return words or re.sub(r"^m(?=\\angle)|\\overline|[{}|]", "", key(name))
+
+
+Solution = dict[str, str]
+
+
+def solutions(text: str) -> list[Solution]:
+    """Return names and values of what `x=1, y=2 or (x,y)=(2,1)` gives; none where a part has no name, or all have one name."""
+    found: list[Solution] = []
+    for group in split(separated(text), ";") if "=" in text or "\\text" in text else ():
+        found.append({})
+        for part in split(group, ","):
+            name, value = assigned(part)
+            several = inside(value) if NAMES.fullmatch(name) else None
+            names, values = (split(name.strip("()")), split(several[1])) if several else ([name], [value])
+            if not name or len(names) != len(values) or MEMBER.match(part):
+                return []
+            pairs = dict(zip(map(bare_name, names), values, strict=True))
+            if found[-1].keys() & pairs.keys():
+                found.append({})
+            found[-1] |= pairs
+    return found if any(len(solution) > 1 for solution in found) else []
