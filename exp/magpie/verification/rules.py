@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from types import EllipsisType
 
 from magpie.verification import symbolic as algebra
 from magpie.verification import words as w
@@ -31,27 +32,18 @@ from magpie.verification.words import assigned, is_equation
 
 DEEPEST, MOST_PARTS = 6, 60
 """Answers within answers, and parts of a list that are compared one by one."""
-COORDINATES = frozenset("xyzr")
-
-
 FUNCTION = re.compile(r"([a-zA-Z](?:_\{?\w\}?)?'{0,3})\s?\(\s?([a-z])\s?\)")
 CHOICE = re.compile(
-    r"(?:\\text\{\s?\(?([A-J])[.):]?\s?\}|\(([A-J])\)|([A-J])[.):](?=\s|$)|([A-J])(?=$|\s\\text\{[A-Z]))\s?[:.]?\s?(.{0,400})",
+    r"(?:\\text\{(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\}\s?)?(?=\W*(?:text\{)?\W*([A-J]))"
+    r"(?:\\text\{\s?\(?[A-J][.):]?\s?\}|\([A-J]\)|[A-J][.):](?=\s|$)|[A-J](?=$|\s\\text\{[A-Z])|(?=\\text\{\s?\([A-J]\)\s))\s?[:.]?\s?(.{0,400})",
     re.DOTALL,
-)
-MODULUS = re.compile(
-    r"\s?\(?\s?\\?(?:text\{\s?\(?|p|b)?mod(?:ulo)?\s?\)?\}?\s?(?:\{\s?([^{}]{1,20})\s?\}|\(?(\w{1,12})\)?)\s?\)?\}?\)?"
 )
 BASED = re.compile(r"\(?([0-9A-F.]{1,60})\)?\s?_\s?\{?\s?(?:\\text\{)?(\d{1,2}|[a-z]+)\}?\}?")
 RATIO = re.compile(r"(?!\\\{)(?!.*\\text)[\w\\{}./ ]+(?:\s?:\s?[\w\\{}./ ]+)+")
 
 
-class _Next:
-    """A rule has nothing to say."""
-
-
-NEXT = _Next()
-Said = bool | None | _Next
+Said = bool | EllipsisType | None
+NEXT = ...
 
 
 def same(a: str, b: str, depth: int) -> bool | None:
@@ -61,46 +53,32 @@ def same(a: str, b: str, depth: int) -> bool | None:
     if depth > DEEPEST or not a or not b:
         return None
     for rule in RULES.values():
-        verdict = rule(a, b, depth + 1)
-        if not isinstance(verdict, _Next):
-            return verdict
+        for one, other in ((a, b), (b, a)):
+            verdict = rule(one, other, depth + 1)
+            if not isinstance(verdict, EllipsisType):
+                return verdict
     return algebra.same(a, b)
 
 
 def _choices(a: str, b: str, depth: int) -> Said:
-    x, y = choice(a), choice(b)
-    if x and y:
-        return x[0] == y[0]
-    if x and x[1]:
-        return same(x[1], b, depth)
-    return same(a, y[1], depth) if y and y[1] else NEXT
-
-
-def choice(text: str) -> tuple[str, str] | None:
-    """Return the letter of a choice and what stands behind it: "(C) 12"."""
-    text = re.sub(r"^\\text\{\s?\(?([A-J])\)\s+", r"(\1) \\text{", text)
-    match = CHOICE.fullmatch(re.sub(r"^\\text\{(?:option|choice|answer)\}\s?", "", text, flags=re.IGNORECASE).strip())
-    return (next(group for group in match.groups()[:4] if group), match[5].strip()) if match else None
+    x, y = (CHOICE.fullmatch(text) for text in (a, b))
+    if not x or not (y or x[2].strip()):
+        return NEXT
+    return x[1] == y[1] if y else same(x[2].strip(), b, depth)
 
 
 def _none(a: str, b: str, depth: int) -> Said:
     x, y = w.nothing(a), w.nothing(b)
-    if x is None and y is None:
-        return NEXT
-    if x is not None and y is not None:
-        return True if x == y or not x or not y else None
-    other = b if y is None else a
-    return False if not w.is_wordy(other) and (collection(other)[0] or algebra.read(other) is not None) else None
+    if x is None or y is not None:
+        return NEXT if x is None else x == y or not x or not y or None
+    return False if not w.is_wordy(b) and (collection(b)[0] or algebra.read(b) is not None) else None
 
 
 def _yes_or_no(a: str, b: str, depth: int) -> Said:
     x, y = w.polarity(a), w.polarity(b)
     if x and y:
-        return False if x[0] != y[0] else True if not x[1] or not y[1] or w.content(x[1]) == w.content(y[1]) else None
-    if not x and not y:
-        return NEXT
-    (said, rest), other = (x, b) if x else (y or (True, ""), a)
-    return w.content(TEXT.sub(r"\1", other)) == (w.content(rest) or ("true" if said else "false",)) or None
+        return x[0] == y[0] and (not x[1] or not y[1] or w.content(x[1]) == w.content(y[1]) or None)
+    return (w.content(TEXT.sub(r"\1", b)) == (w.content(x[1]) or (str(x[0]).lower(),)) or None) if x else NEXT
 
 
 def _conditions(a: str, b: str, depth: int) -> Said:
@@ -111,41 +89,21 @@ def _conditions(a: str, b: str, depth: int) -> Said:
     return same(x, y, depth) if one == two else False if w.exclude(one, two) else None
 
 
-def congruence(text: str) -> tuple[list[str], str] | None:
-    """Return the residues and the modulus of "x ≡ 1, 4 (mod 5)", or None; what is no name before "≡" stays as it is."""
-    found = {(match[1] or match[2]).strip() for match in MODULUS.finditer(text)} if "mod" in text else set()
-    if len(found) != 1 or "\\not" in text or "\\ne" in text or ("\\mod" in text and "\\equiv" not in text):
-        return None
-    modulus, residues = found.pop(), []
-    for part in elements(MODULUS.sub(" ", text)):
-        left, _, right = part.rpartition("\\equiv")
-        residue = right.strip() if not left or w.NAME.fullmatch(left.strip()) else part
-        numbers = modulus.isdigit() and int(modulus) and re.fullmatch(r"[-+]?\s?\d{1,40}", residue)
-        residues.append(str(int(residue.replace(" ", "")) % int(modulus)) if numbers else residue)
-    return residues, modulus
-
-
-def _congruences(a: str, b: str, depth: int) -> Said:
-    x, y = (congruence(text) or algebra.family(assigned(text)[1]) for text in (a, b))
-    if (x and y) and "mod" in a + b:
-        return every((same(x[1], y[1], depth), _unordered(x[0], y[0], depth)))
-    if "mod" not in a + b or not (x or y):
-        return algebra.same_up_to_names(*(assigned(text)[1] for text in (a, b))) or NEXT
-    (residues, _), other = (x, b) if x else (y or ([], ""), a)
-    return _unordered(residues, elements(assigned(other)[1]), depth) or None
+def _families(a: str, b: str, depth: int) -> Said:
+    """Compare general solutions whatever the letters of their constants; a residue is equal to nothing but itself."""
+    return None if "\\mod" in a + b else algebra.same_up_to_names(assigned(a)[1], assigned(b)[1]) or NEXT
 
 
 def _ratios(a: str, b: str, depth: int) -> Said:
     """Compare ratios term by term with their first; one is a division only where the other is a fraction."""
-    x, y = (text.split(":") if RATIO.fullmatch(text) else [] for text in (a, b))
-    if not x and not y:
+    if not RATIO.fullmatch(a):
         return NEXT
     if all(re.fullmatch(r"\d{1,2}(:\d{2}){1,2}", text) for text in (a, b)):
         return False  # times of day
-    if x and y:
+    x, y = a.split(":"), b.split(":")
+    if RATIO.fullmatch(b):
         return _ordered(*([f"({term})/({terms[0]})" for term in terms] for terms in (x, y)), depth)
-    terms, other = (x, b) if x else (y, a)
-    return (len(terms) == 2 and "frac" in other and same(f"\\frac{{{terms[0]}}}{{{terms[1]}}}", other, depth)) or None
+    return (len(x) == 2 and "frac" in b and same(f"({x[0]})/({x[1]})", b, depth)) or None
 
 
 def _solutions(a: str, b: str, depth: int) -> Said:
@@ -153,13 +111,10 @@ def _solutions(a: str, b: str, depth: int) -> Said:
     x, y = w.solutions(a), w.solutions(b)
     if x and y:
         return _unordered(_tuples(x), _tuples(y), depth) if {*map(frozenset, x)} == {*map(frozenset, y)} else None
-    if not x and not y:
-        return NEXT
-    named, other = (x, vector(b)) if x else (y, vector(a))
-    kind, parts = collection(other)
-    if len(named) > 1 or kind != "list":
-        return same(" ; ".join(_tuples(named)), other, depth)
-    values = [[s[name] for name in names] for s in named for names in (sorted(s), s)]  # 1, 2: by the alphabet, or as written
+    kind, parts = collection(vector(b))
+    if len(x) != 1 or kind != "list":
+        return same(" ; ".join(_tuples(x)), vector(b), depth) if x else NEXT
+    values = [[x[0][name] for name in names] for names in (sorted(x[0]), x[0])]  # by the alphabet, or as written
     return any(_ordered(one, parts, depth) for one in values) or None
 
 
@@ -172,29 +127,27 @@ def _equations(a: str, b: str, depth: int) -> Said:
         return NEXT
     (x_name, x), (y_name, y) = assigned(a), assigned(b)
     if x_name and y_name:
-        return _named((w.bare_name(x_name), x), (w.bare_name(y_name), y), depth)
+        return _named(w.bare_name(x_name), x, w.bare_name(y_name), y, depth)
     if ((x, y) == (a, b) and is_equation(a) == is_equation(b)) or (is_equation(a) and is_equation(b)):
         return NEXT
-    if not (is_equation(x) or is_equation(y)):
-        said = same(x, y, depth)
-        return said or (None if w.is_wordy(x + y) else said)
-    return False if algebra.read(b if is_equation(a) else a) is not None else None
+    if is_equation(x) or is_equation(y):
+        return False if algebra.read(b if is_equation(a) else a) is not None else None
+    said = same(x, y, depth)
+    return said or (None if w.is_wordy(x + y) else said)
 
 
-def _named(one: tuple[str, str], other: tuple[str, str], depth: int) -> bool | None:
-    (x_name, x), (y_name, y) = one, other
+def _named(x_name: str, x: str, y_name: str, y: str, depth: int) -> bool | None:
     f, g = FUNCTION.fullmatch(x_name), FUNCTION.fullmatch(y_name)
     if f and g and f[1].lower() == g[1].lower():
         return same(x, re.sub(r"\\[a-zA-Z]+|[a-zA-Z]", lambda m: f[2] if m[0] == g[2] else m[0], y), depth)
     said = same(x, y, depth)
     if x_name.lower() == y_name.lower() or (f and y_name == "y") or (g and x_name == "y"):
         return said
-    apart = {x_name, y_name} <= COORDINATES or x_name.strip("'") == y_name.strip("'")
-    return False if apart or (said is False and " " not in x_name + y_name) else None
+    return False if {x_name, y_name} <= frozenset("xyzr") or (said is False and " " not in x_name + y_name) else None
 
 
 def _real_sets(a: str, b: str, depth: int) -> Said:
-    if not algebra.IS_SET.search(a) and not algebra.IS_SET.search(b):
+    if not algebra.IS_SET.search(a):
         return NEXT
     one, two = inside(a), inside(b)
     if one and two and len(split(one[1])) == len(split(two[1])) == 2:
@@ -210,8 +163,8 @@ def _real_sets(a: str, b: str, depth: int) -> Said:
 def _collections(a: str, b: str, depth: int) -> Said:
     column = ("matrix}" in a) != ("matrix}" in b) or "{array}" in a + b
     a, b = (vector(text) for text in (a, b)) if column else (a, b)
-    if ("\\hat" in a) != ("\\hat" in b):
-        return algebra.same(*(text if "\\hat" in text else with_unit_vectors(text) for text in (a, b)))
+    if "\\hat" in a and "\\hat" not in b:
+        return algebra.same(a, with_unit_vectors(b))
     a, b = (value if collection(value := assigned(text)[1])[0] else text for text in (a, b))
     (x_kind, x), (y_kind, y) = collection(a), collection(b)
     kinds = {x_kind, y_kind}
@@ -220,16 +173,15 @@ def _collections(a: str, b: str, depth: int) -> Said:
     if "dots" in a + b or re.search(r"\\text\{[^{}]*\b(?:order|then|respectively)\b", a + b):
         return None if "dots" in a + b else NEXT
     if len(x) != len(y) or "" in kinds:
+        if len(x) == len(y) == depth == 1 and "tuple" not in kinds:  # {5} and 5
+            return same(x[0], y[0], depth)
         if w.is_wordy(a + b) and "set" not in kinds:
             return NEXT if "" in kinds else None
-        if len(x) == len(y) == 1 and depth == 1:  # {5} and 5
-            return same(x[0], y[0], depth)
         return NEXT if "matrix}" in a + b else False
     if "tuple" not in kinds:
         return _unordered(x, y, depth)
-    one, two = inside(a), inside(b)
-    brackets = column or (one and two and (one[0], one[2]) == (two[0], two[2]))
-    return _ordered(x, y, depth) if (kinds == {"tuple"} and brackets) or kinds == {"tuple", "list"} else False
+    brackets = {(found[0], found[2]) for text in (a, b) if (found := inside(text))}
+    return _ordered(x, y, depth) if "set" not in kinds and (len(brackets) == 1 or column or "list" in kinds) else False
 
 
 def _ordered(x: Sequence[str], y: Sequence[str], depth: int) -> bool | None:
@@ -262,53 +214,41 @@ def _measures(a: str, b: str, depth: int) -> Said:
             return False if w.exclude(x.noun, y.noun) else None
         factor = conversion(x.unit, y.unit)
         return same(f"({x.value})\\cdot ({factor})" if factor != "1" else x.value, y.value, depth) if factor else False
-    if w.is_wordy(x.value + y.value):
+    if w.is_wordy(x.value + y.value) or y.unit:
         return NEXT
-    said, (one, other) = same(x.value, y.value, depth), (x, b) if x.unit else (y, a)
-    factor = {"percentage": "1/100", "degree": "\\pi/180"}.get(one.unit, "")
-    return same(f"({one.value})\\cdot ({factor})", other, depth) if factor and not said else said
+    said, factor = same(x.value, y.value, depth), {"percentage": "1/100", "degree": "\\pi/180"}.get(x.unit)
+    return same(f"({x.value})\\cdot ({factor})", b, depth) if factor and not said else said
 
 
 def _words(a: str, b: str, depth: int) -> Said:
     """Compare the words of two answers in their order, and the formulas between them one by one."""
-    wordy = w.is_wordy(a), w.is_wordy(b)
-    if not any(wordy):
+    if not w.is_wordy(a):
         return None if all(re.fullmatch(r"[A-Z]{2,}", text) for text in (a, b)) else NEXT  # AB and BA, ABC and BAC
-    (x, x_formulas), (y, y_formulas) = (w.skeleton(text) for text in (a, b))
+    (x, x_formulas), (y, y_formulas) = w.skeleton(a), w.skeleton(b)
     formulas = [same(one, other, depth) for one, other in zip_longest(x_formulas, y_formulas, fillvalue="")]
     if x == y:
         return every(formulas)
-    if all(wordy):
-        names = all(re.fullmatch(r"\\text\{[A-Z][a-z]+\}", text) for text in (a, b))
-        return (
-            False if names or (w.exclude(x, y) and all(formulas)) else y in (w.predicate(a), ()) or x == w.predicate(b) or None
-        )
-    return True if key(TEXT.sub(r"\1", a)) == key(TEXT.sub(r"\1", b)) else NEXT
+    if not w.is_wordy(b):
+        return True if key(TEXT.sub(r"\1", a)) == key(TEXT.sub(r"\1", b)) else NEXT
+    names = all(re.fullmatch(r"\\text\{[A-Z][a-z]+\}", text) for text in (a, b))
+    return False if names or (w.exclude(x, y) and all(formulas)) else None
 
 
 def _numbers(a: str, b: str, depth: int) -> Said:
     if (x := number(a)) and (y := number(b)):
         return x.same(y)
-    based = BASED.fullmatch(a), BASED.fullmatch(b)
-    if not any(based):
+    one, two = BASED.fullmatch(a), BASED.fullmatch(b)
+    if not one:
         return NEXT
-    bases = {found[0] if (found := number_in_words(m[2])) else m[2] for m in based if m}
-    digits = [m[1] if m else text for m, text in zip(based, (a, b), strict=True)]
-    return digits[0] == digits[1] if len(bases) == 1 else False if digits[0] == digits[1] else None
+    bases = {found[0] if (found := number_in_words(m[2])) else m[2] for m in (one, two) if m}
+    equal = one[1] == (two[1] if two else b)
+    return equal if len(bases) == 1 else False if equal else None
 
 
 RULES: dict[str, Callable[[str, str, int], Said]] = {
-    "choices": _choices,
-    "none": _none,
-    "yes or no": _yes_or_no,
-    "conditions": _conditions,
-    "families": _congruences,
-    "solutions": _solutions,
-    "equations": _equations,
-    "ratios": _ratios,
-    "real sets": _real_sets,
-    "collections": _collections,
-    "measures": _measures,
-    "words": _words,
-    "numbers": _numbers,
+    rule.__name__.strip("_"): rule
+    for rule in (
+        *(_choices, _none, _yes_or_no, _conditions, _families, _solutions, _equations),
+        *(_ratios, _real_sets, _collections, _measures, _words, _numbers),
+    )
 }

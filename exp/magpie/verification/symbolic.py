@@ -27,12 +27,9 @@ PRECISION, AGREE = 120, 100
 COARSE_PRECISION, COARSE_AGREE = 20, 12
 """Decimal digits that numbers are computed to, and in which they must agree; the coarse ones where a value takes quadrature."""
 INTEGER_SYMBOLS = frozenset("nmkjNMKpq")
-POINTS = (
-    ("0.731 1.213 2.377 0.519 1.871 3.141", "5 7 11 4 9 6"),
-    ("2.618 0.577 1.414 4.669 1.202 0.915", "8 3 12 10 13 15"),
-    ("-1.37 2.19 -0.83 1.71 -2.39 0.67", "6 9 4 17 8 5"),
-)
-"""Values of real symbols and of integer ones."""
+REALS = ("0.731 1.213 2.377 0.519 1.871 3.141", "2.618 0.577 1.414 4.669 1.202 0.915", "-1.37 2.19 -0.83 1.71 -2.39 0.67")
+INTEGERS = ("5 7 11 4 9 6", "8 3 12 10 13 15", "6 9 4 17 8 5")
+"""Values of symbols at three points."""
 TIDY = NormalizationConfig(True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
 UNREADABLE = re.compile(r"\\text|dots|(?<![_^\d])\d+\s+\d|\d\s*:\s*\d|\^\s?\{?(?:T|\\top)\b")
 
@@ -119,7 +116,7 @@ def renamed(a: Any, b: Any) -> bool:
     return any(_same_values(a.xreplace(dict(zip(mine, order, strict=True))), b) for order in permutations(theirs))
 
 
-FAMILY, INDICES = re.compile(r"[CcKABD](?:_\{?\d\}?)?|[nkmjl]"), frozenset("nkmjl")
+FAMILY = re.compile(r"[CcKABD](?:_\{?\d\}?)?|[nkmjl]")
 
 
 def same_up_to_names(one: str, other: str) -> bool | None:
@@ -127,14 +124,6 @@ def same_up_to_names(one: str, other: str) -> bool | None:
     a, b = read(one), read(other)
     apart = a.free_symbols ^ b.free_symbols if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr) else ()
     return bool(apart) and all(FAMILY.fullmatch(s.name) for s in apart) and renamed(a, b)
-
-
-def family(text: str) -> tuple[list[str], str] | None:
-    """Return the residue and the modulus of "5k + 2", a value for every integer k."""
-    found = read(text)
-    symbols = list(found.free_symbols) if isinstance(found, sympy.Expr) else []
-    step = found.diff(symbols[0]) if len(symbols) == 1 and symbols[0].name in INDICES else sympy.nan
-    return ([str(found.subs(symbols[0], 0) % step)], str(abs(step))) if step.is_Integer else None
 
 
 def _exact(x: Any) -> Any:
@@ -145,14 +134,12 @@ def _same_values(a: Any, b: Any) -> bool | None:
     """Return whether two expressions agree at several points; None where fewer than two points give values."""
     symbols = sorted(a.free_symbols | b.free_symbols, key=str)
     valued = 0
-    for point in POINTS:
-        reals, integers = (text.split() for text in point)
-        values = {s: sympy.Rational((integers if str(s) in INTEGER_SYMBOLS else reals)[i % 6]) for i, s in enumerate(symbols)}
+    for point in zip(REALS, INTEGERS, strict=True):
+        values = {s: sympy.Rational(point[str(s) in INTEGER_SYMBOLS].split()[i % 6]) for i, s in enumerate(symbols)}
         x, y = (_value(expression, values) for expression in (a, b))
-        if x is not None and y is not None:
-            if not _close(x, y, 1e-20):
-                return False
-            valued += 1
+        if x is not None and y is not None and not _close(x, y, 1e-20):
+            return False
+        valued += x is not None and y is not None
     return True if valued >= 2 else None
 
 
@@ -212,13 +199,11 @@ def real_set(text: str) -> tuple[Any, str] | None:
     found = found.rhs if isinstance(found, sympy.Eq) else found
     if isinstance(found, sympy.Set) and not found.has(Relational):
         return found.doit(), ""
-    parts = [found] if isinstance(found, Boolean) else list(getattr(found, "args", ()))
-    narrowing = [part for part in parts if isinstance(part, sympy.Ne)]
+    parts = [found] if isinstance(found, Boolean) else getattr(found, "args", ())
+    if len(parts) > 1 and found.has(sympy.Ne):
+        return None
     try:
-        others = sympy.Or(*(part for part in parts if part not in narrowing)) if len(parts) > len(narrowing) else sympy.true
-        found = sympy.And(*narrowing, others).replace(
-            lambda e: isinstance(e, AppliedUndef), lambda e: sympy.Symbol(str(e), real=True)
-        )
+        found = sympy.Or(*parts).replace(AppliedUndef, lambda *_: sympy.Symbol("f", real=True))
         (symbol,) = found.free_symbols
         return found.as_set(), str(symbol)
     except (AttributeError, TypeError, ValueError, NotImplementedError):

@@ -80,11 +80,6 @@ def skeleton(text: str) -> tuple[tuple[str, ...], list[str]]:
     return tuple(word for words in found for word in words), [formula for formula in pieces[::2] if formula]
 
 
-def predicate(text: str) -> tuple[str, ...]:
-    """Return the words of what an answer says of something: "29 is a prime number"."""
-    return content("".join(re.split(r"\b(?:is|are)\b", TEXT.sub(r" \1 ", text), maxsplit=1)[1:]))
-
-
 def split_condition(text: str) -> tuple[str, str]:
     """Return an answer and the condition that it is given under ("3k for any integer k"); an empty text: none."""
     if front := IN_FRONT.fullmatch(text):
