@@ -102,7 +102,7 @@ def _ratios(a: str, b: str, depth: int) -> Said:
         return False  # times of day
     x, y = a.split(":"), b.split(":")
     if RATIO.fullmatch(b):
-        return _ordered(*([f"({term})/({terms[0]})" for term in terms] for terms in (x, y)), depth)
+        return _ordered([f"({term})/({x[0]})" for term in x], [f"({term})/({y[0]})" for term in y], depth)
     return (len(x) == 2 and "frac" in b and same(f"({x[0]})/({x[1]})", b, depth)) or None
 
 
@@ -216,7 +216,7 @@ def _measures(a: str, b: str, depth: int) -> Said:
         return same(f"({x.value})\\cdot ({factor})" if factor != "1" else x.value, y.value, depth) if factor else False
     if w.is_wordy(x.value + y.value) or y.unit:
         return NEXT
-    said, factor = same(x.value, y.value, depth), {"percentage": "1/100", "degree": "\\pi/180"}.get(x.unit)
+    said, factor = same(x.value, y.value, depth), {"percentage": "1/100", "degree": "\\pi/180"}.get(x.unit, "")
     return same(f"({x.value})\\cdot ({factor})", b, depth) if factor and not said else said
 
 

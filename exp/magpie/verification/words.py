@@ -121,13 +121,10 @@ NAME = re.compile(
     rf"{ONE}|\\frac\{{{SEGMENT}\}}\{{{SEGMENT}\}}|{ONE}(?:\s?[:/]\s?{ONE}){{1,3}}|\\text\{{[^{{}}]{{1,60}}\}}(?:\s?{SYMBOL})?"
 )
 NAMES = re.compile(rf"\(\s?{SYMBOL}(?:\s?,\s?{SYMBOL}){{1,6}}\s?\)")
-MEMBER = re.compile(rf"({SYMBOL}|\([a-zA-Z, ]+\))\s?\\in(?![a-zA-Z])")
 
 
 def assigned(text: str) -> tuple[str, str]:
-    r"""Return the name and the value of `x = 5`, `5 = x`, `f(x) = …`, `x \in …`, `\text{Area: } 5`; else no name."""
-    if match := MEMBER.match(text):
-        return match[1], text[match.end() :].strip()
+    r"""Return the name and the value of `x = 5`, `5 = x`, `f(x) = …`, `\text{Area: } 5`; else no name."""
     exact, *rounded = split(re.sub(r"\\approx(?![a-zA-Z])", "≈", text), "≈")
     equal = split(re.sub(r"([<>!:])=", r"\1≐", exact), "=")
     first, last = equal[0], equal[-1]
@@ -168,7 +165,7 @@ def solutions(text: str) -> list[Solution]:
             name, value = assigned(part)
             several = inside(value) if NAMES.fullmatch(name) else None
             names, values = (split(name.strip("()")), split(several[1])) if several else ([name], [value])
-            if not name or len(names) != len(values) or MEMBER.match(part):
+            if not name or len(names) != len(values):
                 return []
             pairs = dict(zip(map(bare_name, names), values, strict=True))
             if found[-1].keys() & pairs.keys():
