@@ -29,7 +29,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-from magpie.verification import equality, normalize, pool  # noqa: E402
+from magpie.verification import equality, normalize, pool, rules  # noqa: E402
 from magpie.verification.extract import final_answer  # noqa: E402
 from magpie.verification.pool import Job, Judgement, Limits, Verifier  # noqa: E402
 from magpie.verification.votes import vote  # noqa: E402
@@ -50,9 +50,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def verdicts(rows: Iterable[dict[str, Any]], off: str = "") -> list[str]:
     """Return the verdict on every pair, within the limits, without the named rule; `none`: a response without answer."""
-    table = equality.RULES if off in equality.RULES else normalize.SPELLINGS
+    table = rules.RULES if off in rules.RULES else normalize.SPELLINGS
     table.pop(off, None)  # in a worker of its own: nothing to put back
-    equality._spelling.cache_clear()
+    equality.spelling.cache_clear()
     found = []
     for row in rows:
         answer = final_answer(row["answer"]) if row.get("is_response") else row["answer"]
@@ -97,7 +97,7 @@ def ablation(paths: list[Path]) -> None:
     """Print what changes where one named rule is left out: verdicts lost, and verdicts won."""
     rows = [row for path in paths for row in read(path)]
     whole = judged(rows)
-    names = (*equality.RULES, *normalize.SPELLINGS)
+    names = (*rules.RULES, *normalize.SPELLINGS)
     print(f"ablation: {len(rows)} pairs and cases, {len(names)} rules")
     for name in names:
         found = judged(rows, name)

@@ -15,7 +15,6 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`configs/verify/answers.yaml`: units, and words of answers by their meaning."""
 
     units: dict[str, str]
-    multipliers: dict[str, int]
     nothing: frozenset[str]
     stop_words: frozenset[str]
     negations: frozenset[str]
@@ -32,6 +31,7 @@ class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     characters: dict[str, str]
     commands: frozenset[str]
+    parser: list[tuple[str, str]]
     rules: dict[str, list[tuple[str, str]]]
 
 

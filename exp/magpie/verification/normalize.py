@@ -7,16 +7,21 @@ lists are split at the separators outside their brackets.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 from magpie.verification.config import load_answer_words, load_spellings
 from magpie.verification.extract import braced, trimmed
 
-FONTS = r"\\(?:text(?:bf|rm|it|sf|tt|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|emph|bm|boldsymbol)\*?"
+FONTS = re.compile(
+    r"(\\(?:text(?:bf|rm|it|sf|tt|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|emph|bm|boldsymbol))\*?"
+    r"\s{0,3}\{((?:[^{}]|\{[^{}]{0,40}\}){0,200})\}"
+)
 TEXT = re.compile(r"\\text\{([^{}]*)\}")
 FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|gcd|lcm|max|min|det|floor|ceil|cis|exp|sqrt"
-SPELLINGS = {name: [(re.compile(old), new) for old, new in rules] for name, rules in load_spellings().rules.items()}
+SPELLINGS = load_spellings().rules
 """Rewritings that change no meaning, by name (configs/verify/spellings.yaml)."""
 CHARACTERS = str.maketrans(load_spellings().characters)
 JOINED = re.compile(r"(\\text\{[^{}]*)\}(?:\s?[-']?\s?)\\text\{")
@@ -26,39 +31,45 @@ WORDS = re.compile(
 )
 
 
+def rewritten(text: str, rules: Iterable[tuple[str, str]]) -> str:
+    """Return a text with every pattern in turn replaced."""
+    for pattern, new in rules:
+        text = re.sub(pattern, new, text)
+    return text
+
+
 def plain(answer: str) -> str:
     r"""Return an answer in one spelling: no formula delimiters, colours, sizes; words as `\text{}`."""
     text = answer.replace("\\$", "＄").strip()
     if text.count("$") == 1:
         text = re.sub(r"^\$(?=[\d.][\d,.]*$)|(?<=\d)\$$", "＄", text)
-    text = trimmed(text.translate(CHARACTERS))
-    text = re.sub(FONTS + r"\s{0,3}\{((?:[^{}]|\{[^{}]{0,40}\}){0,200})\}", _font, text)
-    whole = TEXT.fullmatch(text.strip())
-    text = whole[1] if whole and re.search(r"\d", whole[1]) else text
+    text = FONTS.sub(_font, trimmed(text.translate(CHARACTERS)))
+    if (whole := TEXT.fullmatch(text.strip())) and re.search(r"\d", whole[1]):
+        text = whole[1]
     for rules in SPELLINGS.values():
-        for pattern, new in rules:
-            text = pattern.sub(new, text)
-    text = _words_marked(" ".join(_without_braces(trimmed(text.replace("$", "") if text.count("$") > 1 else text)).split()))
-    if text.startswith("\\text{") and (found := number_in_words(text[6 : text.index("}")])):
-        text = (
-            f"{found[0]} \\text{{{found[1]}" + text[text.index("}") :] if found[1] else found[0] + text[text.index("}") + 1 :]
-        )
-    words = load_answer_words().synonyms.get(TEXT.sub(lambda m: m[1], text).strip(" .").lower())
-    return words if words is not None else text
+        text = rewritten(text, rules)
+    text = trimmed(text.replace("$", "") if text.count("$") > 1 else text)
+    text = text[:-1].rstrip("\\ ") if text.endswith("}") and text.count("}") > text.count("{") else text
+    while text.startswith("{") and braced(text, 0) == len(text) > 2:
+        text = text[1:-1].strip()
+    text = _words_marked(" ".join(text.split()))
+    if (first := re.match(r"\\text\{([^{}]+)\}", text)) and (found := number_in_words(first[1])):
+        text = found[0] + (f" \\text{{{found[1]}}}" if found[1] else "") + text[first.end() :]
+    return load_answer_words().synonyms.get(TEXT.sub(r"\1", text).strip(" .").lower(), text)
 
 
 def _font(match: re.Match[str]) -> str:
     """Return what a font command holds: words as `\\text{}`; formulas and single letters bare."""
-    inner, command = match[1].strip(), match[0].partition("{")[0].strip(" *")
-    if command == "\\operatorname":
-        return f"\\{inner} " if re.fullmatch(FUNCTIONS, inner) else f"\\text{{{inner}}}"
-    if re.fullmatch(r"\([A-J]\)", inner):
-        return f" {inner} "
+    command, inner = match[1], match[2].strip()
+    if command == "\\operatorname" and re.fullmatch(FUNCTIONS, inner):
+        return f"\\{inner} "
     if command in ("\\mathbf", "\\boldsymbol", "\\bm") and inner in "ijk":
         return f"\\hat{{{inner}}}"
+    if re.fullmatch(r"\([A-J]\)", inner):
+        return f" {inner} "
     if re.search(r"[\\$^_]", inner.replace("\\%", "").replace("\\ ", "")) or not re.search(r"[a-zA-Z]{2}|[a-z]\.", inner):
         return f" {inner} " if command in ("\\text", "\\mbox", "\\textbf") else f"{{{inner}}}"
-    return f"\\text{{{match[1]}}}"
+    return f"\\text{{{match[2]}}}"
 
 
 def _words_marked(text: str) -> str:
@@ -71,19 +82,9 @@ def _words_marked(text: str) -> str:
         return f"\\text{{{word}}}" if word and not name and (len(word) > 3 or word.lower() in short) else match[0]
 
     text = WORDS.sub(mark, text)
-    if "\\text" not in text:
-        return text
     text = re.sub(r"(?<![a-zA-Z\\])[aA] (?=\\text\{[a-z])", "", text)
     while (joined := JOINED.sub(r"\1 ", text)) != text:
         text = joined
-    return text
-
-
-def _without_braces(text: str) -> str:
-    if text.endswith("}") and text.count("}") > text.count("{"):
-        text = text[:-1].rstrip("\\ ")
-    while text.startswith("{") and braced(text, 0) == len(text) > 2:
-        text = text[1:-1].strip()
     return text
 
 
@@ -111,21 +112,16 @@ def key(text: str) -> str:
     """Return what two answers in one spelling share if they differ only in spaces, braces of no use, and letters of words."""
     text = TEXT.sub(lambda m: " ".join(m[1].lower().split()).replace(" ", "\1"), text)
     text = re.sub(r"(?<=[\^_])\{(\w)\}", r"\1", text)
-    text = re.sub(r"(\\[a-zA-Z]+) (?=[a-zA-Z])", r"\1\0", text)
-    return re.sub(r"\s+", "", text).rstrip(".")
+    return re.sub(r"\s+", "", re.sub(r"(\\[a-zA-Z]+) (?=[a-zA-Z])", r"\1\0", text)).rstrip(".")
 
 
-NUMBER = re.compile(r"(?P<sign>[-+]?)\s?(?:(?P<int>\d{1,3}(?:,\d{3})+|\d+)(?P<dec>\.\d*)?|(?P<bare>\.\d+))")
-FRACTION = re.compile(
-    r"(?P<sign>[-+]?)\s?(?:(?P<whole>\d{1,20})?\s?\\frac\s?\{\s?(?P<up>-?\d{1,40})\s?\}\s?\{\s?(?P<down>-?\d{1,40})\s?\}|"
-    r"(?:(?P<whole2>\d{1,20})\s)?(?P<up2>\d{1,40})\s?/\s?(?P<down2>\d{1,40}))"
+FEWEST_DIGITS = 6
+"""Significant digits from which on a decimal may stand for a number that is none."""
+NUMBER = re.compile(
+    r"([-+]?)\s?(?:(\d{1,20})\s(?=\d+/))?(?:(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d*))?|(\d{1,40})\s?/\s?(-?\d{1,40}))"
+    r"(?:\s?\\(?:overline|bar|dot)\s?\{?(\d{1,40})\}?)?"
 )
-
-
-REPEATING = re.compile(
-    r"(?P<sign>[-+]?)(?P<int>\d{0,40})\.(?P<dec>\d{0,40}?)(?:\s?\\(?:overline|bar|dot)\s?\{?(?P<loop>\d{1,40})\}?|"
-    r"(?P<loop2>\d{1,6})(?P=loop2){2,}\s?(?:\\[lc]?dots|\.\.\.|…))"
-)
+REPEATED_DIGITS = re.compile(r"(?<=\.)(\d{0,40}?)(\d{1,6})\2{2,}\s?(?:\\[lc]?dots|\.\.\.|…)$")
 
 
 @dataclass(frozen=True)
@@ -136,108 +132,115 @@ class Number:
     decimals: int = 0
     digits: int = 0
 
+    def same(self, other: Number) -> bool:
+        """Return whether two numbers are equal; a decimal of six or more digits may stand for a fraction without an end."""
+        decimal, exact = (self, other) if self.digits >= FEWEST_DIGITS else (other, self)
+        if self.value == other.value or decimal.digits < FEWEST_DIGITS or has_end(exact.value.denominator):
+            return self.value == other.value
+        return abs(self.value - other.value) * 10**decimal.decimals <= 1
+
+
+def has_end(denominator: int) -> bool:
+    """Return whether a fraction of this denominator is a decimal with an end."""
+    return 10 ** denominator.bit_length() % denominator == 0
+
 
 def number(text: str) -> Number | None:
     """Return a number that is written as such: an integer, a decimal, a fraction, a mixed number."""
-    text = text.strip()
-    if len(text) > 400:
+    if len(text) > 400 or not re.search(r"\d", text):
         return None
-    if match := NUMBER.fullmatch(text):
-        whole, decimals = (match["int"] or "0").replace(",", ""), (match["dec"] or match["bare"] or "").strip(".")
-        value = Fraction(int(whole + decimals), 10 ** len(decimals))
-        digits = len((whole + decimals).lstrip("0")) if decimals else 0
-        return Number(-value if match["sign"] == "-" else value, len(decimals), digits)
-    if match := REPEATING.fullmatch(text):
-        scale = 10 ** len(match["dec"])
-        value = Fraction(int(f"{match['int']}{match['dec']}" or 0), scale)
-        loop = match["loop"] or match["loop2"]
-        value += Fraction(int(loop), scale * (10 ** len(loop) - 1))
-        return Number(-value if match["sign"] == "-" else value)
-    match = FRACTION.fullmatch(text)
+    text = re.sub(r"\\frac\s?\{\s?(-?)(\d{1,40})\s?\}\s?\{\s?(-?\d{1,40})\s?\}", r" \1\2/\3", text).strip()
+    match = NUMBER.fullmatch(REPEATED_DIGITS.sub(r"\1\\overline{\2}", re.sub(r"^-\s+(?=\d)", "-", text)))
     if not match:
         return None
-    up, down = int(match["up"] or match["up2"]), int(match["down"] or match["down2"])
-    if not down:
+    sign, mixed, whole, decimals, up, down, loop = match.groups()
+    places = len(decimals or "")
+    digits = (whole or "").replace(",", "") + (decimals or "")
+    if up:
+        value = Fraction(int(up), int(down)) if int(down) else None
+    else:
+        value = Fraction(int(digits or 0), 10**places) + (
+            Fraction(int(loop), 10**places * (10 ** len(loop) - 1)) if loop else 0
+        )
+    if value is None or not (up or digits or loop) or (loop and decimals is None):
         return None
-    value = Fraction(up, down) + int(match["whole"] or match["whole2"] or 0)
-    return Number(-value if match["sign"] == "-" else value)
+    value = (-1 if sign == "-" else 1) * (value + int(mixed or 0))
+    return Number(value, places, 0 if loop or not places else len(digits.lstrip("0")))
 
 
 OPENING, CLOSING = "([{", ")]}"
 
 
+def _depth(char: str) -> int:
+    return (char in OPENING) - (char in CLOSING)
+
+
 def split(text: str, separators: str = ",;") -> list[str]:
     """Split at separators that stand outside every bracket; of an interval, whose brackets differ, too."""
-    parts, depth, start, i = [], 0, 0, 0
-    while i < len(text):
-        char = text[i]
-        if char == "\\" and i + 1 < len(text) and text[i + 1] not in "{}":
-            i += 2
-            continue
-        depth += (char in OPENING) - (char in CLOSING)
-        if char in separators and depth == 0:
-            parts.append(text[start:i])
-            start = i + 1
-        i += 1
-    return [part.strip() for part in (*parts, text[start:])]
+    parts, depth = [""], 0
+    for i, char in enumerate(text):
+        escaped = text[i - 1 : i] == "\\" and char not in "{}"
+        depth += 0 if escaped else _depth(char)
+        if char in separators and not depth and not escaped:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts]
 
 
-CONNECTIVE = re.compile(r"(?:^|(?<=[\s,]))(and|or)(?=[\s,]|$)|,")
-SIGN = re.compile(r"\\(lor|vee|land|wedge)(?![a-zA-Z])")
+CONNECTIVE = re.compile(r"(?:(?<=\{)|(?<=[\s,]))(and|or)(?=[\s,}])|,")
 REPEATED = re.compile(r"[,;]\s*(?=[,;])|^\s*[,;]|[,;]\s*$")
 
 
 def separated(text: str) -> str:
     """Return a text with "or" as a semicolon and "and" as a comma, in words too: "red and blue" are two."""
-
-    def parted(match: re.Match[str]) -> str:
-        pieces = CONNECTIVE.split(match[1])
-        out = [f"\\text{{{pieces[0].strip()}}}"]
-        for sign, piece in zip(pieces[1::2], pieces[2::2], strict=True):
-            out.append((" ; " if sign == "or" else " , ") + f"\\text{{{piece.strip()}}}")
-        return "".join(out).replace("\\text{}", "")
-
-    if " or" in text or "and" in text or "," in text:
-        text = TEXT.sub(lambda m: parted(m) if CONNECTIVE.search(m[1]) else m[0], text)
-    text = SIGN.sub(lambda m: ";" if m[1] in ("lor", "vee") else ",", text)
-    if ";" in text:
-        text = re.sub(r",\s*(?=;)", "", text)
-    return REPEATED.sub("", text)
+    text = TEXT.sub(lambda m: CONNECTIVE.sub(lambda c: "} ; \\text{" if c[1] == "or" else "} , \\text{", m[0]), text)
+    return REPEATED.sub("", re.sub(r",\s*(?=;)", "", re.sub(r"\\text\{\s*\}", "", text)))
 
 
 def elements(text: str) -> list[str]:
     """Return the parts of a list: "1, 2 and 3" has three. One part: not a list."""
-    return [f"\\{part[:-1]}\\}}" if _is_braced(part) else part for part in split(separated(text)) if part]
-
-
-def _is_braced(part: str) -> bool:
-    return part.startswith("{") and braced(part, 0) == len(part) > 2
+    parts = [part for part in split(separated(text)) if part]
+    return [f"\\{part[:-1]}\\}}" if part.startswith("{") and braced(part, 0) == len(part) > 2 else part for part in parts]
 
 
 def inside(text: str) -> tuple[str, str, str] | None:
     r"""Return (opening, content, closing) of a text that one pair of brackets encloses: (…), […), \{…\}."""
-    text = text.strip()
-    opening = "\\{" if text.startswith("\\{") else text[:1]
-    closing = "\\}" if text.endswith("\\}") else text[-1:]
-    if opening not in ("(", "[", "\\{", "{") or closing not in (")", "]", "\\}", "}") or len(text) < 2:
-        return None
-    depth, last = 0, len(text) - 1
-    for i, char in enumerate(text):
-        depth += (char in OPENING) - (char in CLOSING)
-        if not depth and len(opening) <= i + 1 and i < last:
-            return None
-    return (opening, text[len(opening) : len(text) - len(closing)].strip(), closing) if not depth else None
-
-
-VECTOR = re.compile(r"\\begin\{([a-zA-Z]?matrix|array)\}(?:\{[clr|]{1,9}\})?(.*?)\\end\{\1\}", re.DOTALL)
+    match = re.fullmatch(r"(\(|\[|\\?\{)(.*?)(\)|\]|\\?\})", text.strip(), re.DOTALL)
+    depths = list(accumulate(map(_depth, match[2]))) if match else []
+    return (match[1], match[2].strip(), match[3]) if match and min(depths, default=0) >= 0 == [0, *depths][-1] else None
 
 
 def vector(text: str) -> str:
     """Return a row or a column of a matrix as a tuple; any other text as it is."""
-    match = VECTOR.fullmatch(text.strip())
-    if not match:
-        return text
-    rows = [row.split("&") for row in match[2].split("\\\\") if row.strip()]
-    if len(rows) > 1 and any(len(row) > 1 for row in rows):
-        return text
-    return f"({', '.join(cell.strip() for row in rows for cell in row)})"
+    match = re.fullmatch(r"\\begin\{([a-zA-Z]?matrix|array)\}(?:\{[clr|]{1,9}\})?(.*?)\\end\{\1\}", text.strip(), re.DOTALL)
+    rows = [row.split("&") for row in match[2].split("\\\\") if row.strip()] if match else []
+    return f"({', '.join(cell.strip() for row in rows for cell in row)})" if 1 in map(len, [rows, *rows]) else text
+
+
+def collection(text: str) -> tuple[str, list[str]]:
+    r"""Return the kind of a collection ("tuple", "set", "list", or empty) and its parts, with ± written out."""
+    found = inside(text)
+    if found and (found[0], found[2]) == ("\\{", "\\}"):
+        return "set", _with_signs(elements(found[1]))
+    if found and found[0] in "([" and found[2] in ")]" and len(parts := split(found[1])) > 1:
+        return "tuple", parts
+    parts = _with_signs(elements(text))
+    parts = list(dict.fromkeys(map(key, parts))) if all(part.startswith("(") for part in parts) else parts
+    return ("list" if len(parts) > 1 else ""), parts
+
+
+def _with_signs(parts: list[str]) -> list[str]:
+    both = [
+        (part, part)
+        if "\\pm" not in part and "\\mp" not in part
+        else tuple(re.sub(r"\\pm ?", a, re.sub(r"\\mp ?", b, part)) for a, b in ("+-", "-+"))
+        for part in parts
+    ]
+    return [re.sub(r"^\s?\+|(?<=[=(,{])\s?\+", "", part) for pair in both for part in dict.fromkeys(pair)]
+
+
+def with_unit_vectors(text: str) -> str:
+    r"""Return `(3,-1)` as `(3)\hat{i}+(-1)\hat{j}`; anything else as it is."""
+    kind, parts = collection(text)
+    return "+".join(f"({part})\\hat{{{unit}}}" for part, unit in zip(parts, "ijk", strict=False)) if kind == "tuple" else text

@@ -9,52 +9,44 @@ from __future__ import annotations
 import re
 
 from magpie.verification.config import load_answer_words
-from magpie.verification.normalize import TEXT
+from magpie.verification.normalize import TEXT, elements, inside, key, separated, split
 
 NOTHING = re.compile(
-    r"^(?:therefore |thus )?(?:there (?:is|are|exists?) )?(?:no|none|not any)(?: such)?(?: (?P<noun>(?!one\b)[a-z -]{2,40}?))?"
-    r"(?: exists?| can exist| that .*| satisf.*)?$|"
-    r"^(?:it |they |there |the limit |the value )?(?:does|do) not exist(?: (?:any )?(?P<noun2>[a-z ]{2,40}))?$|"
-    r"^(?:it )?(?:has|have|having) no (?P<noun3>[a-z -]{2,40})$"
+    r"(?:(?:therefore|thus|it|there|has|have|having|is|are|exists?) )*(?:none|not any|no(?= ))(?: such)?"
+    r"(?P<noun> (?!one\b)[a-z -]{2,40}?)?(?: exists?| can exist| that .*| satisf.*)?|"
+    r"(?:[a-z]+ ){0,2}(?:does|do) not exist(?P<noun2> [a-z ]{2,40})?"
 )
 YES_NO = re.compile(
-    r"^(yes|true|no|false)\b(?!\s(?:one|such|real|solution|value|integer|number|root|prim|posit|more|change|other))[\s,.:;!]*"
+    r"(yes|true|no|false)\b(?!\s(?:one|such|real|solution|value|integer|number|root|prim|posit|more|change|other))[\s,.:;!]*(.*)"
 )
-LABEL = re.compile(
-    r"^\\text\{(?P<label>[^{}]{1,60}?)\s*(?::|\b(?:is|are|equals|equal to)\b:?)\s*(?P<rest>[^{}]*)\}\s*(?::)?\s*(?=.)"
-)
-SYMBOL_IS = re.compile(r"^(?P<label>[^{}=<>]{1,20}|\\[a-z]+)\s*\\text\{\s*(?:is|are|equals)\b\s*(?P<rest>[^{}]*)\}\s*")
+LABEL = re.compile(r"\\text\{([^{}]{1,60}?)\s*(?::|\b(?:is|are|equals|equal to)\b:?)\s*([^{}]*)\}[\s:]*(.+)")
+SYMBOL_IS = re.compile(r"([^{}=<>]{1,20}|\\[a-z]+)\s*\\text\{\s*(?:is|are|equals)\b\s*([^{}]*)\}\s*(.*)")
 CONDITION = re.compile(
     r"[,(\s]*\\text\{[\s,(]*(?:where|for|with|if|such that|when|provided|assuming)\b|"
     r"[,(\s]\s{0,3}(?:\\forall\s{0,3})?[a-zA-Z]\s{0,3}\\in\s{0,3}\\?(?:mathbb|Z|N|R|Q)"
 )
 CASE = re.compile(r"\b(?:if|otherwise|when|unless)\b")
-IN_FRONT = re.compile(r"^(\\forall\s?[^,]{1,40}),\s*(.+)$|^(\\text\{[Ff]or (?:all|every|any|each)[^,]{0,40}),\s*(.+)$")
+IN_FRONT = re.compile(r"(\\forall\s?[^,]{1,40}|\\text\{[Ff]or (?:all|every|any|each)[^,]{0,40}),\s*(.+)")
+INDEX = re.compile(r"\b[nmkija]\s?(?:\\ge|>|\\ne)\s?-?[012](?!\d)")
 WORD = re.compile(r"[a-zA-Z]+|\d+(?:\.\d+)?|[^\s\w.,'{}()$:;\"!?-]")
 
 
 def loose(text: str) -> str:
     """Return an answer's words and symbols in lower case, without the marks of text."""
-    return " ".join(TEXT.sub(lambda m: f" {m[1]} ", text).lower().split()).strip(" .!")
+    return " ".join(TEXT.sub(r" \1 ", text).lower().split()).strip(" .!")
 
 
 def is_wordy(text: str) -> bool:
-    r"""Whether an answer is, at least in part, said in words: a `\text{}` that is more than a connective."""
-    return any(
-        re.search(r"[a-zA-Z]{2}", words) and words.strip(" ,").lower() not in ("and", "or") for words in TEXT.findall(text)
-    )
+    r"""Return whether an answer is, at least in part, said in words: a `\text{}` that is more than a connective."""
+    return any(re.search(r"[a-zA-Z]{2}", said) and said.strip(" ,").lower() not in ("and", "or") for said in TEXT.findall(text))
 
 
 def content(words: str) -> tuple[str, ...]:
     """Return the words that carry the answer, in their order, singular and in lower case, negations as "not"."""
     config = load_answer_words()
-    kept = []
-    for token in WORD.findall(words.lower().replace("n't", " not").replace("'s", "")):
-        if token in config.negations:
-            kept.append("not")
-        elif token not in config.stop_words:
-            kept.append(token[:-1] if len(token) > 3 and token.endswith("s") and not token.endswith("ss") else token)
-    return tuple(kept)
+    tokens = WORD.findall(words.lower().replace("n't", " not").replace("'s", ""))
+    kept = ("not" if token in config.negations else token for token in tokens if token not in config.stop_words)
+    return tuple(token[:-1] if len(token) > 3 and re.search("[^s]s$", token) else token for token in kept)
 
 
 def nothing(text: str) -> tuple[str, ...] | None:
@@ -62,44 +54,36 @@ def nothing(text: str) -> tuple[str, ...] | None:
     words = loose(text)
     if words in load_answer_words().nothing or re.sub(r"\s", "", text) in ("\\emptyset", "\\{\\}"):
         return ()
-    match = NOTHING.match(words) if words != "no" else None
-    return content(next((group for group in match.groups() if group), "")) if match else None
+    match = NOTHING.fullmatch(words)
+    return content(match["noun"] or match["noun2"] or "") if match else None
 
 
 def polarity(text: str) -> tuple[bool, str] | None:
     """Return the yes or no that an answer begins with, and what follows it."""
-    words = loose(text)
-    match = YES_NO.match(words)
-    return (match[1] in ("yes", "true"), words[match.end() :]) if match else None
+    match = YES_NO.fullmatch(loose(text))
+    return (match[1] in ("yes", "true"), match[2]) if match else None
 
 
 def labelled(text: str) -> tuple[str, str]:
     r"""Return the label and the value of `\text{Area: } 25\pi` or `x \text{ is } 5`; the label of anything else is empty."""
-    match = LABEL.match(text) or SYMBOL_IS.match(text)
-    if not match:
-        return "", text
-    rest = f"\\text{{{match['rest']}}}" if match["rest"].strip() else ""
-    value = f"{rest} {text[match.end() :]}".strip()
-    return (match["label"], value) if value else ("", text)
+    match = LABEL.fullmatch(text) or SYMBOL_IS.fullmatch(text)
+    value = (f"\\text{{{match[2]}}} " * bool(match[2].strip()) + match[3]).strip() if match else ""
+    return (match[1], value) if match and value else ("", text)
 
 
 def skeleton(text: str) -> tuple[tuple[str, ...], list[str]]:
     """Return the words of an answer, with a mark for every formula between them, and the formulas."""
-    pieces = TEXT.split(text)  # formulas and words in turn
-    formulas = [formula.strip(" ,.()") for formula in pieces[::2]]
-    found = [("#",) * bool(formulas[i // 2]) if i % 2 == 0 else content(piece) for i, piece in enumerate(pieces)]
-    return tuple(word for words in found for word in words), [formula for formula in formulas if formula]
-
-
-def predicate(text: str) -> tuple[str, ...]:
-    """Return the words of what an answer says of something: "29 is a prime number"."""
-    return content("".join(re.split(r"\b(?:is|are)\b", TEXT.sub(r" \1 ", text), maxsplit=1)[1:]))
+    pieces = [
+        piece if i % 2 else piece.strip(" ,.()") for i, piece in enumerate(TEXT.split(text))
+    ]  # formulas and words in turn
+    found = [content(piece) if i % 2 else ("#",) * bool(piece) for i, piece in enumerate(pieces)]
+    return tuple(word for words in found for word in words), [formula for formula in pieces[::2] if formula]
 
 
 def split_condition(text: str) -> tuple[str, str]:
     """Return an answer and the condition that it is given under ("3k for any integer k"); an empty text: none."""
-    if front := IN_FRONT.match(text):
-        return (front[2] or front[4]).strip(), front[1] or front[3] + "}"
+    if front := IN_FRONT.fullmatch(text):
+        return front[2].strip(), front[1]
     match = CONDITION.search(text)
     if not match or len(CASE.findall(text)) > 1 or not text[: match.start()].strip(" ,("):
         return text, ""
@@ -108,33 +92,83 @@ def split_condition(text: str) -> tuple[str, str]:
 
 def narrows(condition: str) -> tuple[str, ...]:
     """Return the words and signs of a condition that say more than what kind of number a symbol is."""
-    ignored = {*load_answer_words().quantifiers, *load_answer_words().stop_words}
-    condition = re.sub(r"\\text\{|[{}]|\\(?:mathbb|mathbf|in|forall|quad|dots|ldots|exists)(?![a-zA-Z])", " ", condition)
-    condition = (
-        re.sub(r"[a-zA-Z]\s?(?:\\ge|\\geq|>|\\ne)\s?-?[012](?!\d)|\b[ZNRQ]\b\s?(?:\^?[+*])?", " ", condition)
-        if INDEX.search(condition)
-        else condition
+    condition = re.sub(r"\\text\{|[{}]|\\(?:mathbb|mathbf|in|forall|quad|exists)(?![a-zA-Z])", " ", condition)
+    tokens = re.findall(r"[a-zA-Z]{2,}|\d+|\\[a-zA-Z]+|[<>=]", INDEX.sub(" ", condition))
+    ignored = load_answer_words().quantifiers | load_answer_words().stop_words
+    return tuple(
+        token.lower().removesuffix("s") for token in tokens if not {token.lower(), token.lower().removesuffix("s")} & ignored
     )
-    tokens = re.findall(r"[a-zA-Z]{2,}|\d+|\\[a-zA-Z]+|[<>=]", re.sub(r"\b[ZNRQ]\b", " ", condition))
-    singular = (token.lower().removesuffix("s") for token in tokens)
-    return tuple(token for token in singular if token not in ignored and f"{token}s" not in ignored)
-
-
-INDEX = re.compile(r"\b[nmkija]\s?(?:\\ge|>|\\ne)")
-
-
-def exclusive(words: tuple[str, ...]) -> bool:
-    """Whether an answer is one of several words that exclude each other."""
-    return len(words) == 1 and any(words[0] in line for line in load_answer_words().exclusive)
 
 
 def exclude(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether two answers in words differ in nothing but words that exclude each other: prime and composite."""
+    """Return whether two answers in words differ in words that exclude each other (prime and composite), or in one "not"."""
     if len(one) != len(other):
         short, long = sorted((one, other), key=len)
-        return len(long) == len(short) + 1 and any(
-            (*long[:i], *long[i + 1 :]) == short for i, w in enumerate(long) if w == "not"
-        )
-    apart = [(a, b) for a, b in zip(one, other, strict=True) if a != b]
-    sets = load_answer_words().exclusive
-    return len(apart) > 0 and all(any(a in words and b in words for words in sets) for a, b in apart)
+        return any(word == "not" and (*long[:i], *long[i + 1 :]) == short for i, word in enumerate(long))
+    apart = [{a, b} for a, b in zip(one, other, strict=True) if a != b]
+    return bool(apart) and all(any(pair <= words for words in load_answer_words().exclusive) for pair in apart)
+
+
+LETTER = r"(?:[a-zA-Z]|\\(?!text|frac|sqrt|sin|cos|tan|log|ln|pi(?![a-z]))[a-zA-Z]+)"
+SYMBOL = (
+    rf"{LETTER}(?:\s?_\s?(?:\{{[\w\\ ,+-]{{1,12}}\}}|\w))?(?:\^\s?(?:\{{\s?(?:[*+']|\\prime|\\ast)\s?\}}|[*+]|\\ast))?'{{0,3}}"
+)
+SEGMENT = (
+    r"(?:m?\s?\\(?:angle|triangle|over(?:line|rightarrow|arc)|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
+)
+ONE = rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?)"
+NAME = re.compile(
+    rf"{ONE}|\\frac\{{{SEGMENT}\}}\{{{SEGMENT}\}}|{ONE}(?:\s?[:/]\s?{ONE}){{1,3}}|\\text\{{[^{{}}]{{1,60}}\}}(?:\s?{SYMBOL})?"
+)
+NAMES = re.compile(rf"\(\s?{SYMBOL}(?:\s?,\s?{SYMBOL}){{1,6}}\s?\)")
+
+
+def assigned(text: str) -> tuple[str, str]:
+    r"""Return the name and the value of `x = 5`, `5 = x`, `f(x) = …`, `\text{Area: } 5`; else no name."""
+    exact, *rounded = split(re.sub(r"\\approx(?![a-zA-Z])", "≈", text), "≈")
+    equal = split(re.sub(r"([<>!:])=", r"\1≐", exact), "=")
+    first, last = equal[0], equal[-1]
+    if len(equal) + len(rounded) < 2 or not all((*equal, *rounded)):
+        return labelled(text)
+    names = NAME.fullmatch(first) or NAMES.fullmatch(first)
+    if len(equal) == 1:  # x ≈ 11, or 1/3 ≈ 0.33
+        return (first, rounded[0]) if names else ("", first)
+    letters = [bool(re.fullmatch(SYMBOL, side)) and side not in ("e", "i") for side in (first, last)]
+    if (len(equal) == 2 and letters[1] and not names) or all(letters):
+        return ("", text) if letters[0] else (last, first)  # x = y; 5 = x
+    if names:
+        return first, last
+    numbers = not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|(?<![a-zA-Z])[ei](?![a-zA-Z])", "", first + last))
+    return "", last if numbers or first.startswith("\\{") else text  # 1+2+3=6
+
+
+def is_equation(text: str) -> bool:
+    """Return whether an answer, not a list, has two sides."""
+    return len(elements(text)) == 1 and bool(re.search(r"(?<![<>!:])=(?!=)", re.sub(r"\\ne\s?=|_\{[^{}]*\}", "", text)))
+
+
+def bare_name(name: str) -> str:
+    r"""Return a name for comparison: a label's words, or a symbol without the mark of a segment or of an angle's measure."""
+    words = " ".join(content(name.removeprefix("\\text{"))) if "\\text" in name else ""
+    return words or re.sub(r"^m(?=\\angle)|\\overline|[{}|]", "", key(name))
+
+
+Solution = dict[str, str]
+
+
+def solutions(text: str) -> list[Solution]:
+    """Return names and values of what `x=1, y=2 or (x,y)=(2,1)` gives; none where a part has no name, or all have one name."""
+    found: list[Solution] = []
+    for group in split(separated(text), ";") if "=" in text or "\\text" in text else ():
+        found.append({})
+        for part in split(group, ","):
+            name, value = assigned(part)
+            several = inside(value) if NAMES.fullmatch(name) else None
+            names, values = (split(name.strip("()")), split(several[1])) if several else ([name], [value])
+            if not name or len(names) != len(values):
+                return []
+            pairs = dict(zip(map(bare_name, names), values, strict=True))
+            if found[-1].keys() & pairs.keys():
+                found.append({})
+            found[-1] |= pairs
+    return found if any(len(solution) > 1 for solution in found) else []
