@@ -197,6 +197,7 @@ UNKNOWN: dict[str, list[tuple[str, str]]] = {
         (r"\text{a circle of radius 2}", "x^2+y^2=4"),
         (r"\text{it depends on the parameter}", "4"),
         (r"\text{the larger root}", r"2+\sqrt3"),
+        ("see the solution", "5"),
         (r"\text{half of them}", r"50\%"),
         (r"\text{see the figure}", "12"),
         (r"\text{by symmetry the same as before}", "7"),

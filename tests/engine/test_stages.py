@@ -183,7 +183,7 @@ def test_the_model_judges_what_rules_cannot_and_its_opinion_is_recorded(tmp_path
         [
             answered(1, "\\text{right-angled}", "\\text{right-angled}", reference_answer="\\text{right}"),
             answered(2, "5", "6", reference_answer="5"),
-            answered(3, "\\text{Paris}", "\\text{Rome}"),
+            answered(3, "\\text{the set of primes}", "\\text{all prime numbers}"),
         ],
     )
     done = program("verify", "--input_file", source, "--judge", "--model_path", "smollm2", env=engine)

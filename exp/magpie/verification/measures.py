@@ -53,12 +53,16 @@ def measure(text: str) -> Measure:
             return Measure("+".join(f"({n})\\cdot ({f})" for (n, _), f in zip(pieces, factors, strict=True)), units[-1])
     match = SUFFIX.fullmatch(text)
     words = re.sub(r"\\text\{|\}", "", match[2]).strip(" .,").lower() if match else ""
-    if not match or not words or is_wordy(match[1]) or NO_NOUN.search(words):
+    if not match or not words or is_wordy(match[1]) or BARE_WORD.fullmatch(match[1]) or NO_NOUN.search(words):
         return Measure(text)
     unit, noun = unit_of(words, match[3] or "")
     value = match[1].strip(" ,")
     inner = measure(value) if value.endswith(("%", "\\degrees")) or value[:1] in "＄€£¥₹" else Measure(value)
     return Measure(inner.value, inner.unit or unit, noun)
+
+
+BARE_WORD = re.compile(r"\s*[A-Za-z]{3,}\s*")
+"""No value but the beginning of a sentence: "see the solution"."""
 
 
 @lru_cache(maxsize=4096)
