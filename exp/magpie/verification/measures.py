@@ -27,6 +27,10 @@ NO_NOUN = re.compile(
 )
 
 
+BARE_WORD = re.compile(r"\s*[A-Za-z]{3,}\s*")
+"""No value but the beginning of a sentence: "see the solution"."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """An answer's value, its unit in pint's words (empty: none known), and the noun that is counted."""
@@ -59,10 +63,6 @@ def measure(text: str) -> Measure:
     value = match[1].strip(" ,")
     inner = measure(value) if value.endswith(("%", "\\degrees")) or value[:1] in "＄€£¥₹" else Measure(value)
     return Measure(inner.value, inner.unit or unit, noun)
-
-
-BARE_WORD = re.compile(r"\s*[A-Za-z]{3,}\s*")
-"""No value but the beginning of a sentence: "see the solution"."""
 
 
 @lru_cache(maxsize=4096)
