@@ -177,7 +177,6 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     names = [
-        "reference_key",
         "choose",
         "keep_unverified",
         "judge",
@@ -186,7 +185,10 @@ def main() -> None:
         *(["model_path", "tokenizer"] if args.judge else []),
     ]
     options = flags.options_from(args, StageOptions)
-    run = open_run("verify.py", options, "_verified", {name: getattr(args, name) for name in names})
+    arguments = {name: getattr(args, name) for name in names}
+    if args.reference_key != REFERENCE:  # files that were verified before there was this flag go on
+        arguments["reference_key"] = args.reference_key
+    run = open_run("verify.py", options, "_verified", arguments)
     if not args.judge and not begins(run, overwrite=args.overwrite, check=args.check):
         return
     options_of_work = {name: getattr(args, name) for name in ("reference_key", "choose", "keep_unverified")}
