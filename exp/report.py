@@ -13,13 +13,11 @@ pairs and of dropped records, with their mathematics. It only reads the job's fi
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
-
-PROJECT = Path(__file__).resolve().parents[1]
+from magpie.runs.jobs import folder_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,15 +30,6 @@ def parse_args() -> argparse.Namespace:
     seconds = flags.number(float, least=0.2, most=3600.0)
     parser.add_argument("--every", type=seconds, default=5.0, help="seconds between two updates with --watch (default 5)")
     return parser.parse_args()
-
-
-def folder_of(job: Path) -> Path:
-    """Return a job's folder."""
-    beside = Path(os.environ.get("DATA_DIR") or PROJECT / "data") / job
-    found = next((folder for folder in (job, beside) if folder.is_dir()), None)
-    if found is None:
-        raise MagpieError(f"{job}: no such folder. Name a job under data/, or its folder")
-    return found
 
 
 def main() -> None:

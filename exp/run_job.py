@@ -15,20 +15,19 @@ goes on.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
 
 from magpie.chain.command_line import derived, new_name, resume_command, settings_of
-from magpie.chain.config import load_job
+from magpie.chain.config import Job, load_job
 from magpie.chain.job_file import JOB_FILE, Chain, JobFile, StageState
 from magpie.chain.runner import Runner
 from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
-from magpie.config.load import CONFIGS, PROJECT
+from magpie.config.load import CONFIGS
 from magpie.records.reading import stem_of
-from magpie.runs.jobs import main_files, model_of_file
+from magpie.runs.jobs import data_folder, folder_of, main_files, model_of_file
 
 KINDS = sorted(path.stem for path in (CONFIGS / "jobs").glob("*.yaml") if path.stem != "common")
 
@@ -54,11 +53,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def data_folder(name: str) -> Path:
-    """Return the folder of a job's name."""
-    return Path(os.environ.get("DATA_DIR") or PROJECT / "data") / name
-
-
 def saved(path: Path, kind: str | None) -> tuple[JobFile, Chain]:
     """Return a job file and the chain in it that is meant."""
     if not path.is_file():
@@ -69,10 +63,9 @@ def saved(path: Path, kind: str | None) -> tuple[JobFile, Chain]:
     return file, file.chains[kind] if kind else max(file.chains.values(), key=lambda chain: chain.updated)
 
 
-def asked_for(args: argparse.Namespace) -> tuple[JobFile, Chain]:
+def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
     """Return the chain that the launcher's arguments and the environment ask for, and the file that it is kept in."""
-    launcher = args.launcher or sys.argv[0]
-    job, report = load_job(args.kind), ""
+    launcher, report = args.launcher or sys.argv[0], ""
     always: dict[str, str] = {}
     inputs: dict[str, Path] = {}
     settings = settings_of(
@@ -127,9 +120,7 @@ def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, 
         model = model_of_file(given)
         stem = stem_of(given)
         return model, {"problems": given}, given.with_name(f"{stem}.job.json"), f"{stem}_report.html"
-    folder = given if given.is_dir() else data_folder(str(given))
-    if not folder.is_dir():
-        raise MagpieError(f"{folder}: no such folder. Name a job under data/, or its folder")
+    folder = folder_of(given)
     model, problems, responses = main_files(folder)
     return model, {"problems": problems, "responses": responses}, folder / JOB_FILE, ""
 
@@ -137,10 +128,12 @@ def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, 
 def main() -> int:
     """Run the job."""
     args = parse_args()
-    file, chain = saved(args.job, args.kind) if args.job else asked_for(args)
-    places = [] if args.job or args.positional else load_job(args.kind).positional
+    if args.job:
+        return Runner(*saved(args.job, args.kind)).run()
+    job = load_job(args.kind)
+    places = [] if args.positional else job.positional
     usage = "the order of the arguments: " + " ".join(f"[{name.upper()}]" for name in places)
-    return Runner(file, chain).run(usage if len(places) > 1 else "")
+    return Runner(*asked_for(args, job)).run(usage if len(places) > 1 else "")
 
 
 if __name__ == "__main__":

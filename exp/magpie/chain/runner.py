@@ -19,6 +19,7 @@ import msgspec
 
 from magpie.chain.config import Flags
 from magpie.chain.job_file import Chain, JobFile, Output, StageState
+from magpie.client.address_files import read_addresses
 from magpie.common.console import EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
 from magpie.config.load import PROJECT
 from magpie.serving.run_command import end_tree
@@ -227,7 +228,7 @@ class Runner:
         command = ["serve.py", chain.settings["model"], *words, "--", "cat"]
         process = self._start(command, os.environ | environment, stdin=subprocess.PIPE)
         try:
-            while not (urls := _urls(file)):
+            while not (urls := read_addresses(file) if file.exists() else []):
                 if process.poll() is not None:
                     raise StageFailed("serve", self._wait(process))
                 time.sleep(LOOK_SECONDS)
@@ -282,9 +283,3 @@ def _split(text: str, name: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         raise MagpieError(f"the flags of {name} ({text}): {error}. Close the quotes") from error
-
-
-def _urls(file: Path) -> list[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return [word for line in file.read_text(encoding="utf-8").splitlines() if (word := line.partition("#")[0].strip())]
-    return []

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError
+from magpie.config.load import PROJECT
 from magpie.records.reading import fingerprint, read_rows, stem_of
 from magpie.runs.run_file import ENDING, RunFile, read_run_file, readable_run_files
 from magpie.runs.shards import whole_of
+
+
+def data_folder(name: str | Path) -> Path:
+    """Return the folder of a job's name: under DATA_DIR, else under data/."""
+    return Path(os.environ.get("DATA_DIR") or PROJECT / "data") / name
+
+
+def folder_of(job: Path) -> Path:
+    """Return the folder of a job that is named by it, or by its name.
+
+    Raises:
+        MagpieError: there is no such folder.
+    """
+    found = next((folder for folder in (job, data_folder(job)) if folder.is_dir()), None)
+    if found is None:
+        raise MagpieError(f"{job}: no such folder. Name a job under data/, or its folder")
+    return found
 
 
 def run_files(folder: Path, *, skip_broken: bool = False) -> list[RunFile]:
