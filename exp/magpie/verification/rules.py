@@ -230,7 +230,8 @@ def _words(a: str, b: str, depth: int) -> Said:
         return every(formulas)
     if not w.is_wordy(b):
         return True if key(TEXT.sub(r"\1", a)) == key(TEXT.sub(r"\1", b)) else NEXT
-    return False if w.exclude(x, y) and all(formulas) else None
+    names = all(re.fullmatch(r"\\text\{[A-Z][a-z]+\}", text) for text in (a, b))
+    return False if names or (w.exclude(x, y) and all(formulas)) else None
 
 
 def _numbers(a: str, b: str, depth: int) -> Said:
