@@ -51,7 +51,8 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights). `architecture`: used if config.json is not available. `least_temperature`: the model card warns of lower ones.
     `guard`: the format of a guard model's verdicts (tagging/guard_models.py). `training_template`: the chat template to train
     with, if the model's own drops the chain of thought from an assistant's message. `samples`: sampling of several responses
-    per problem, for votes and pairs (for a model that is meant to be sampled, the same as `answers`).
+    per problem, for votes and pairs (for a model that is meant to be sampled, the same as `answers`). `judges`: large enough
+    to be asked whether a problem is valid or two answers are equal; chains ask such a model by default.
     """
 
     model: str
@@ -68,6 +69,7 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     least_temperature: float = 0.0
     guard: Literal["qwen3guard", "llama-guard-3"] | None = None
     training_template: str = ""
+    judges: bool = False
     problems: Sampling = Sampling()
     answers: Sampling = Sampling(temperature=0.0, max_tokens=4096)
     samples: Sampling = Sampling(temperature=0.8, max_tokens=4096)
