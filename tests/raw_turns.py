@@ -123,6 +123,23 @@ PROBLEMS = (
     "Describe the set of all points equidistant from two given points in space.",
     "Let ABC be a triangle with right angle at C. Let D be the foot of the altitude from C. Show that CD^2 = AD * DB.",
     "Sketch the graph of y = |x - 3| and state its vertex.",
+    # what is asked of a thing that brings its numbers with it
+    "A regular nonagon is drawn on a card. What is the least number of degrees by which the card must be turned about the centre "
+    "of the nonagon so that it looks the same as before?",
+    "How many edges does a regular dodecahedron have?",
+    "What is the maximum number of regions into which six lines can divide the plane?",
+    "A robot faces east and turns 1170 degrees clockwise. Which direction does it face now?",
+    # illustrations that are not needed, or drawn
+    "Find the number of lattice paths from $(0,0)$ to $(5,5)$ that never cross the diagonal, as in the example shown below.",
+    "Count the squares of all sizes on a 5 by 5 board. The grid below is an example of such a board of size 2.\n"
+    "\\[\\begin{array}{|c|c|}\\hline & \\\\ \\hline & \\\\ \\hline\\end{array}\\]",
+    # words of talk in real problems
+    "A library holds 12 books of poems and 8 short story collections. How many books is that altogether?",
+    "There are 7 different types of sandwiches and 3 kinds of drinks. How many different lunches of one sandwich and one drink "
+    "are possible?",
+    "What is the formula for the $n$th term of the sequence 5, 8, 11, 14, ...?",
+    "What is the difference between the largest and the smallest three-digit multiples of 17?",
+    "If a continuous function on a closed interval takes both signs, must it have a zero? Prove your claim.",
 )
 """Each passes as it is."""
 
@@ -179,6 +196,8 @@ LEAKING = (
         "\n\n---\n\nSuppose $a$ and $b$ are odd. Then $ab$ leaves 1 modulo 2.",
     ),
     ("Let $f(x) = 2x + 1$. What is $f(f(3))$?", " $f(3) = 7$ and $f(7) = 15$."),
+    ("Find the number of ways to arrange the letters of BANANA.", "\n#1\nThere are 6 letters."),
+    ("What is $5^3 - 3^5$?\nA. -118\nB. 118\nC. 0", "\n\nThe correct choice is A."),
     ("Let $f(x) = 2x + 1$. What is $f(f(3))$?", "\n\nLet $f(x) = 2x + 1$. What is $f(f(3))$?\n\nLet $f(x) = 2x + 1$. What is"),
     ("Let $f(x) = 2x + 1$. What is $f(f(3))$?", " What is $f(f(3))$? What is $f(f(3))$? What is $f(f(3))$?"),
     ("Lena has 14 apples and eats 2 a day. After how many days are 4 left?", " It takes 5 days."),
@@ -345,6 +364,17 @@ NO_PROBLEMS = (
     "Find me a cheap flight from London to Rome for two people.",
     "Find a synonym for the word happy.",
     "Calculate my horoscope for tomorrow.",
+    "To solve this equation, we need to isolate x. First subtract 4 from both sides. Then divide by 2.",
+    "What is the definition of a vector space?",
+    "What is a group in abstract algebra?",
+    "What's the difference between permutations and combinations? Please give examples.",
+    "How does one calculate the volume of a solid of revolution?",
+    "Find the derivative of the function.",
+    "Determine whether the series converges or diverges.",
+    "Design a lesson plan for teaching ratios to a class of 25 students over 3 days.",
+    "The histogram shows the ages of visitors to a museum. What is the median age?",
+    "Why do people believe that the number 13 brings bad luck?",
+    "Can you write a poem about the number pi with 12 lines?",
     "Rewrite the sentence in the passive voice: The boy ate two apples.",
 )
 """None of these is a problem that can be answered."""
