@@ -200,7 +200,8 @@ _QUESTION = re.compile(r"(?:what (?:is|are|was|were)|how (?:many|much|long|far|o
 _DATA = re.compile(rf"[\d{MATH}]")
 _SHORT_ANSWER = re.compile(r"a(?:ns)?:\s(?!.{0,200}\bb:)", re.IGNORECASE | re.DOTALL)
 _CHOSEN = re.compile(
-    r"(?:(?:so|thus|therefore|hence),?\s)?the\s(?:(?:correct|right|best|final|only)\s)?(?:answer|option|choice)\s(?:is|would be)\b",
+    r"(?:(?:so|thus|therefore|hence),?\s)?the\s(?:(?:correct|right|best|final|only)\s)?(?:answer|option|choice)\s"
+    r"(?:is|would be)\b",
     re.IGNORECASE,
 )
 """What names the answer, also behind choices."""

@@ -132,7 +132,8 @@ _ABSENT = re.compile(
 _QUANTITY = re.compile(r"\bhow (?:many|much|old|long|far)\b|\bprobability that\b", re.IGNORECASE)
 _DETERMINED = re.compile(
     r"\b(?:regular|equilateral|(?:penta|hexa|hepta|octa|nona|deca|dodeca)gon|(?:tetra|octa|dodeca|icosa)hedron|square|cube|"
-    r"(?:chess|checker)board|letters of|deck|dice|die|coin|clock|compass|two|three|four|five|six|seven|eight|nine|ten|twelve)\b",
+    r"(?:chess|checker)board|letters of|deck|dice|die|coin|clock|compass|two|three|four|five|six|seven|eight|nine|ten|"
+    r"twelve)\b",
     re.IGNORECASE,
 )
 """What brings its numbers with it."""
