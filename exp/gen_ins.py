@@ -109,7 +109,7 @@ def tell(run: Run, *, cleaned: bool) -> None:
     samples = run.rows + dropped.total()
     share = f"{run.rows} of {samples} samples ({100 * run.rows // samples}%)"
     if cleaned:
-        log.info("%s passed cleaning; the others: %s", share, by_reason(dropped))
+        log.info("%s passed cleaning%s", share, f" ({by_reason(dropped)})" if dropped else "")
         log.info("next: python exp/gen_res.py --model_path MODEL --input_file %s", run.paths.output)
     else:
         log.info("%s are there as they came; which of them are problems, clean_ins.py tells", share)

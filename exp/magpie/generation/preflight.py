@@ -21,7 +21,7 @@ LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
 
 def by_reason(counts: Mapping[str, int]) -> str:
     """Return counts as words, the highest first."""
-    return ", ".join(f"{count} {reason}" for reason, count in Counter(counts).most_common()) or "none"
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(counts).most_common())
 
 
 class Preflight:
@@ -81,9 +81,8 @@ class Preflight:
                 f"none of the first {self.wanted} samples passed cleaning ({by_reason(dropped)}): clean problems would "
                 f"take more than 10 samples each. --openings or --domain may help. {after}"
             )
-        log.info(
-            "preflight: %d of the first %d samples passed cleaning; the others: %s", passed, self.wanted, by_reason(dropped)
-        )
+        others = f" ({by_reason(dropped)})" if dropped else ""
+        log.info("preflight: %d of the first %d samples passed cleaning%s", passed, self.wanted, others)
 
     def _show(self, reasons: Mapping[int, str]) -> None:
         for number, (text, _) in sorted(self._found.items()):

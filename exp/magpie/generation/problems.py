@@ -106,10 +106,10 @@ class ProblemGenerator:
     def _too_few(self, run: Run) -> str:
         totals = run.totals
         return (
-            f"{self._most_attempts} samples were taken, and only {totals.written} of the {run.rows} problems that were "
-            f"asked for are there; {'dropped' if self._options.clean else 'unusable'}: {by_reason(totals.dropped)}. Nothing is "
-            f"lost: they are in {run.paths.part}. Rerun the same command to try as often again, raise --max_tokens "
-            "or --max_attempts, or ask for fewer. Where most are no mathematics, --openings or --domain may help"
+            f"{self._most_attempts} samples made only {totals.written} of {run.rows} {'clean ' * self._options.clean}problems, "
+            f"dropped: {by_reason(totals.dropped)}. Nothing is lost: they are in {run.paths.part}. Rerun the same command to try "
+            "as often again, raise --max_tokens or --max_attempts, or ask for fewer. Where most samples are no mathematics, "
+            "--openings or --domain may help"
         )
 
     async def _attempt(self, session: Session, row: int, attempt: int, domain: str | None) -> None:
