@@ -107,9 +107,9 @@ class ProblemGenerator:
         totals = run.totals
         return (
             f"{self._most_attempts} samples made only {totals.written} of {run.rows} {'clean ' * self._options.clean}problems, "
-            f"dropped: {by_reason(totals.dropped)}. Nothing is lost: they are in {run.paths.part}. Rerun the same command to try "
-            "as often again, raise --max_tokens or --max_attempts, or ask for fewer. Where most samples are no mathematics, "
-            "--openings or --domain may help"
+            f"dropped: {by_reason(totals.dropped)}. Nothing is lost: they are in {run.paths.part}. Rerun the same command to "
+            "try as often again, raise --max_tokens or --max_attempts, or ask for fewer. Where most samples are no "
+            "mathematics, --openings or --domain may help"
         )
 
     async def _attempt(self, session: Session, row: int, attempt: int, domain: str | None) -> None:
