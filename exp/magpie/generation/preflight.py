@@ -16,12 +16,20 @@ REMEMBERED = 100_000
 LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
 
 
+NEVER_ENDING = ("never ends", "repeats itself", "thought without end")
+MOST_ENDLESS = 0.9
+"""Share of responses that may have no end: hard problems and a low limit cut many, a stop token that is wrong all of them."""
+
+
 class Preflight:
     """Checks the first `wanted` samples that were requested, and stops the run if most of them are bad.
 
     They are ordinary samples of the run, so a good preflight costs nothing. The first ones requested are judged, not the first
     ones that arrive: the shortest arrive first, and empty ones are the shortest.
     """
+
+    blames = "the pre-query prefix or the sampling settings do not fit this model"
+    """What is wrong where most samples are bad."""
 
     def __init__(self, wanted: int) -> None:
         self._wanted, self._requested = wanted, 0
@@ -43,14 +51,27 @@ class Preflight:
         refused = finish_reason if finish_reason.startswith("refused") else ""
         repeated = bool(text.strip()) and any(text == other for other, _ in self._found.values())
         defect = refused or ("repeated" if repeated else sample_defect(text, finish_reason, added_tokens))
+        self.judge(number, text, defect)
+
+    def judge(self, number: int, text: str, defect: str) -> None:
+        """Add a sample with its defect, or an empty text.
+
+        Raises:
+            MagpieError: it was the last one to check, and most are bad.
+        """
+        if number >= self._wanted:
+            return
         self._found[number] = (text, defect)
         if len(self._found) == self._wanted:
-            self._judge()
+            self._judge_all()
 
-    def _judge(self) -> None:
+    def _too_many(self, defects: Counter[str]) -> bool:
+        return defects.total() > MOST_BAD * self._wanted
+
+    def _judge_all(self) -> None:
         defects = Counter(defect for _, defect in self._found.values() if defect)
         bad = defects.total()
-        if bad <= MOST_BAD * self._wanted:
+        if not self._too_many(defects):
             log.info("preflight: %d of the first %d samples are fine", self._wanted - bad, self._wanted)
             return
         for number, (text, defect) in sorted(self._found.items()):
@@ -58,9 +79,19 @@ class Preflight:
             log.error("preflight sample %d [%s]: %s", number + 1, defect or "fine", shown)
         kinds = ", ".join(f"{count} {defect}" for defect, count in defects.most_common())
         raise MagpieError(
-            f"{bad} of the first {self._wanted} samples are bad ({kinds}): the pre-query prefix or the sampling settings do "
-            "not fit this model. Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
+            f"{bad} of the first {self._wanted} samples are bad ({kinds}): {self.blames}. "
+            "Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
         )
+
+
+class ResponsePreflight(Preflight):
+    """The same for responses; a chain of thought that was cut at the limit is no sign of wrong settings, if others end."""
+
+    blames = "what ends a response, or the format of its chain of thought, does not fit this model (docs/models.md)"
+
+    def _too_many(self, defects: Counter[str]) -> bool:
+        endless = sum(defects[kind] for kind in NEVER_ENDING)
+        return defects.total() - endless > MOST_BAD * self._wanted or defects.total() > MOST_ENDLESS * self._wanted
 
 
 class DuplicateAlarm:

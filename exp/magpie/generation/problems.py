@@ -146,7 +146,7 @@ class ProblemGenerator:
         }
 
     async def _sample(self, session: Session, prefix: list[int], seed: int) -> Completion:
-        settings = session.server_sampling(self._sampling)
+        settings = session.server_sampling(self._sampling, users_turn=True)
         if session.client.context:
             settings["max_tokens"] = max(1, min(settings["max_tokens"], session.client.context - len(prefix)))
         if self._options.request_seeds:
@@ -160,7 +160,9 @@ class ProblemGenerator:
         rest = await session.client.complete(prefix + first.token_ids, settings)
         ids = first.token_ids + (rest.token_ids or [])
         tokens = first.completion_tokens + rest.completion_tokens
-        return Completion(session.own_template.decode(ids), rest.finish_reason, first.prompt_tokens, tokens, ids)
+        return Completion(
+            session.own_template.decode(ids, users_turn=True), rest.finish_reason, first.prompt_tokens, tokens, ids
+        )
 
     def _first_token_settings(self, session: Session) -> dict[str, Any]:
         if not session.client.is_vllm:

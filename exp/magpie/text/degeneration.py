@@ -22,6 +22,15 @@ LEAKED_TOKEN = re.compile(
     re.MULTILINE,
 )
 
+TEMPLATE_TOKEN = re.compile(
+    r"<\|[a-z_]{2,60}\|?>|<[a-z_]{2,60}\|>|<｜[^｜<>]{1,60}｜>|</?(?:start|end)_of_turn>|\[/?(?:INST|SYSTEM_PROMPT)\]|</s>|"
+    r"</?seed:[a-z_]{2,40}>|\[gMASK\]<sop>",
+    re.IGNORECASE,
+)
+"""A token of a chat template in a response: surer signs than those of a sample (`<|x|>` is also an expectation)."""
+STRIPPED_CHANNELS = re.compile(r"analysis\S.{0,100000}assistantfinal", re.DOTALL)
+"""gpt-oss' channels where the server left the special tokens out."""
+
 
 def ends_in_loop(text: str, *, cut: bool = False) -> bool:
     """Return whether a text ends in one unit repeated, or is little but one sentence, counted or not.
@@ -59,6 +68,25 @@ def _periodic(text: str) -> bool:
         if length >= LOOP_LENGTH and (length - border[i]) * LOOP_REPEATS <= length:
             return True
     return False
+
+
+def response_defect(reasoning: str | None, solution: str, added_tokens: Collection[str], marks: Collection[str]) -> str:
+    """Return what is left of a chat template or of a chain of thought in a response, or an empty text.
+
+    Args:
+        reasoning: the chain of thought that was split off.
+        solution: the rest.
+        added_tokens: tokens of the model that belong into neither.
+        marks: what stands around a chain of thought in any format.
+    """
+    if any(mark in solution for mark in marks if mark) or STRIPPED_CHANNELS.match(solution):
+        return "thought in the solution"
+    for text in (reasoning or "", solution):
+        if TEMPLATE_TOKEN.search(text) or any(
+            token in text for token in added_tokens if len(token) > 3 and not token.isalnum()
+        ):
+            return "template tokens"
+    return ""
 
 
 def sample_defect(text: str, finish_reason: str, added_tokens: Collection[str]) -> str:
