@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from magpie.text.language import looks_english
+from magpie.text.reasoning import CLOSE, OPEN
 
 LOOP_WINDOW, LOOP_LENGTH, LOOP_REPEATS = 4000, 200, 6
 """A loop: the text ends in at least 200 characters that repeat one unit at least 6 times; only the last 4,000 are examined."""
@@ -28,6 +29,8 @@ TEMPLATE_TOKEN = re.compile(
     re.IGNORECASE,
 )
 """A token of a chat template in a response: surer signs than those of a sample (`<|x|>` is also an expectation)."""
+OTHER_THOUGHT_MARKS = ("[THINK]", "[/THINK]", "[BEGIN FINAL RESPONSE]")
+"""Marks of a thought that are neither `<think>` nor look like a token."""
 STRIPPED_CHANNELS = re.compile(r"analysis\S.{0,100000}assistantfinal", re.DOTALL)
 """gpt-oss' channels where the server left the special tokens out."""
 
@@ -87,6 +90,20 @@ def response_defect(reasoning: str | None, solution: str, added_tokens: Collecti
         ):
             return "template tokens"
     return ""
+
+
+def training_defect(text: str) -> str:
+    """Return the reason why an assistant's message is not one to train on, or an empty text.
+
+    Args:
+        text: the chain of thought in its tags, if there is one, and the solution.
+    """
+    if TEMPLATE_TOKEN.search(text) or any(mark in text for mark in OTHER_THOUGHT_MARKS) or STRIPPED_CHANNELS.match(text):
+        return "template_tokens"
+    opened, closed = text.count(OPEN), text.count(CLOSE)
+    if opened != closed:
+        return "unclosed_thought"
+    return "second_thought" if opened > 1 else ""
 
 
 def sample_defect(text: str, finish_reason: str, added_tokens: Collection[str]) -> str:
