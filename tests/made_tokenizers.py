@@ -159,6 +159,11 @@ FAMILIES = {
 }
 
 
+def make_family(family: Family, folder: Path) -> Path:
+    """Make a tokenizer of a family that is not among FAMILIES."""
+    return _save(family, folder)
+
+
 def make(family: str, folder: Path) -> Path:
     """Make a family's tokenizer in `folder`, with a generation_config.json, and return the folder."""
     return _save(FAMILIES[family], folder)

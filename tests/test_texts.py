@@ -8,7 +8,7 @@ import pytest
 
 from magpie.text.degeneration import ends_in_loop, sample_defect
 from magpie.text.language import language_of, looks_english
-from magpie.text.reasoning import split_reasoning
+from magpie.text.reasoning import THINK
 from processor_time import check_takes
 
 
@@ -41,7 +41,7 @@ from processor_time import check_takes
 def test_reasoning_and_solution_are_told_apart_by_whichever_tag_is_there(
     text: str, forced: bool, reasoning: str | None, solution: str | None
 ) -> None:
-    assert split_reasoning(text, forced_think=forced) == (reasoning, solution)
+    assert THINK.split(text, opened=forced) == (reasoning, solution)
 
 
 def prose(words: int, seed: int = 1) -> str:

@@ -67,6 +67,8 @@ class ChatTemplate:
         self.reasoning, self.thinks = self._reasoning_of(preset)
         self._eos = self._ends_of_sequence()  # refuses broken files before anything is written
         frame = self.frame()
+        if variables:  # the user's own may change the prefixes
+            return
         if preset.pre_query_template not in (None, frame.pre_query):
             raise MagpieError(
                 f"pre_query_template of {preset.model} disagrees with the tokenizer at {self.source}: configured "
@@ -143,10 +145,10 @@ class ChatTemplate:
     def _off(self) -> dict[str, Any]:
         """The variables that turn thinking off; none for a template that refuses them."""
         try:
-            self.frame(**self.reasoning.off)
+            self.frame(**self.reasoning.turn_off)
         except MagpieError:
             return {}
-        return self.reasoning.off
+        return self.reasoning.turn_off
 
     @cached_property
     def _rest_of_empty_thought(self) -> str:
@@ -169,7 +171,9 @@ class ChatTemplate:
         default = self.frame()
         if not self._off or self.frame(**self._off) != default:
             return ""
-        changes = (f"{name}={json.dumps(on)}" for name, on in self.reasoning.on.items() if self.frame(**{name: on}) != default)
+        changes = (
+            f"{name}={json.dumps(on)}" for name, on in self.reasoning.turn_on.items() if self.frame(**{name: on}) != default
+        )
         return next(changes, "")
 
     def escape_special_tokens(self, text: str) -> str:

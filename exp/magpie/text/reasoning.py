@@ -23,8 +23,8 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wraps: tuple[str, ...] = ()
     header: str = ""
     empty: str = ""
-    on: dict[str, Any] = {}
-    off: dict[str, Any] = {}
+    turn_on: dict[str, Any] = {}
+    turn_off: dict[str, Any] = {}
 
     @property
     def marks(self) -> tuple[str, ...]:
