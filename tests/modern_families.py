@@ -3,6 +3,7 @@
 Sources of each: the template that llama.cpp or vLLM keep of it (models/templates, vllm/parser), or the model's card.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 from made_tokenizers import CHATML_TOKENS, DEEPSEEK, GEMMA_PLAIN, QWEN, THINK, Family
@@ -140,7 +141,16 @@ MODERN = {
     ),
     "apriel-1.5": Family(
         APRIEL,
-        special=("<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"),
+        special=(
+            "<s>",
+            "</s>",
+            "<|system|>",
+            "<|user|>",
+            "<|assistant|>",
+            "<|end|>",
+            "[BEGIN FINAL RESPONSE]",
+            "[END FINAL RESPONSE]",
+        ),
         bos="<s>",
         eos="<|end|>",
         ends=("<|end|>", "</s>"),
@@ -164,6 +174,10 @@ MODERN = {
         ends=("<|end_of_text|>",),
     ),
     "phi-4-reasoning": Family(
-        PHI, special=("<|endoftext|>", "<|im_start|>", "<|im_sep|>", "<|im_end|>"), plain=THINK, eos="<|im_end|>", ends=("<|im_end|>",)
+        PHI,
+        special=("<|endoftext|>", "<|im_start|>", "<|im_sep|>", "<|im_end|>"),
+        plain=THINK,
+        eos="<|im_end|>",
+        ends=("<|im_end|>",),
     ),
 }

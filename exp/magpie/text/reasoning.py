@@ -41,7 +41,7 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Returns:
             (reasoning, solution). No chain of thought: (None, text). One that never ended: (reasoning, None).
         """
-        if self is not THINK and text.lstrip().startswith(OPEN):
+        if self.open != OPEN and text.lstrip().startswith(OPEN):
             return THINK.split(text)
         found = _pattern(self.close_pattern or re.escape(self.close)).search(text) if self.close else None
         if found:
