@@ -4,6 +4,7 @@ that ends a generation where it is told to, as the engine does. docs/models.md i
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from conftest import program, rows
 from made_tokenizers import BOS, EOS, THINK, make_family
 from magpie.config.load import PROJECT
-from magpie.config.model_presets import ModelPreset
+from magpie.config.model_presets import ModelPreset, load_model
 from magpie.models import tokenizer
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.reasoning_formats import load_formats
@@ -173,6 +174,15 @@ WRITES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+FAMILY_OF = {"magistral": "ministral-3", "glm-4.7": "glm-4.6"}
+"""Configured families that are made here under the name of a sibling with the same format."""
+PRESETS = {
+    path.stem: preset
+    for path in sorted((PROJECT / "configs" / "models").glob("*.yaml"))
+    if FAMILY_OF.get((preset := load_model(path.stem)).family or "", preset.family) in MODERN
+}
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("modern")
@@ -312,6 +322,26 @@ def test_every_format_reads_back_what_is_written_in_it(name: str) -> None:
 )  # fmt: skip
 def test_harmony_as_it_is_met(text: str, expected: tuple[str | None, str | None]) -> None:
     assert load_formats()["harmony"].split(text) == expected
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_fits_its_familys_template_and_says_where_its_sampling_is_from(made: Path, name: str) -> None:
+    preset = PRESETS[name]
+    assert preset.family is not None
+    template = ChatTemplate(preset, tokenizer=str(made / FAMILY_OF.get(preset.family, preset.family)))
+    assert preset.thinking == ("forced" if template.forced_think else "free") and template.thinks and not template.left_off
+    assert "card" in preset.answers_source or "README" in preset.answers_source
+    assert preset.answers == preset.samples and preset.answers.temperature > 0
+    assert preset.server.flags["max-model-len"] > preset.answers.max_tokens
+    assert preset.weights_gb or preset.memory_gb
+
+
+def test_the_parsers_of_presets_are_parsers_of_the_engine() -> None:
+    engine = importlib.util.find_spec("vllm")
+    assert engine is not None and engine.submodule_search_locations
+    known = (Path(engine.submodule_search_locations[0]) / "reasoning" / "__init__.py").read_text(encoding="utf-8")
+    named = {str(preset.server.flags["reasoning-parser"]) for preset in PRESETS.values()}
+    assert not {name for name in named if f'"{name}"' not in known}
 
 
 def test_none_is_never_split() -> None:
