@@ -192,7 +192,7 @@ def _save(family: Family, folder: Path) -> Path:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token=family.bos, eos_token=family.eos, clean_up_tokenization_spaces=False
     )
-    tokenizer.chat_template = family.template
+    tokenizer.chat_template = family.template or None
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     ends = [inner.token_to_id(token) for token in family.ends]

@@ -156,6 +156,7 @@ MODERN = {
         ends=("<|end|>", "</s>"),
     ),
     "deepseek-v3.1": Family(DEEPSEEK_31, **DEEPSEEK),
+    "deepseek-v3.2": Family("", **DEEPSEEK),
     "qwen3.5": Family(QWEN_35, **QWEN, plain=THINK),
     "qwen3.5-2b": Family(QWEN_35_SMALL, **QWEN, plain=THINK),
     "glm-4.6": Family(

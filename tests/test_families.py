@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from conftest import program, rows
@@ -82,6 +83,13 @@ GOLDEN: dict[str, tuple[str, str, str, set[str], str]] = {
     "deepseek-v3.1": (
         f"{BOS}<｜User｜>",
         "<｜Assistant｜></think>",
+        "<｜Assistant｜></think>",
+        {EOS, "<｜User｜>", "<｜Assistant｜>"},
+        "think",
+    ),
+    "deepseek-v3.2": (
+        f"{BOS}<｜User｜>",
+        "<｜Assistant｜><think>",
         "<｜Assistant｜></think>",
         {EOS, "<｜User｜>", "<｜Assistant｜>"},
         "think",
@@ -163,6 +171,7 @@ WRITES: dict[str, tuple[dict[str, Any], str]] = {
     "gemma-4": ({"enable_thinking": True}, f"<|channel>thought\n{THOUGHT}\n<channel|>{SOLUTION}<turn|>"),
     "apriel-1.5": ({}, f"{THOUGHT}\n[BEGIN FINAL RESPONSE]\n{SOLUTION}\n[END FINAL RESPONSE]\n<|end|>"),
     "deepseek-v3.1": ({"thinking": True}, f"{THOUGHT}</think>{SOLUTION}{EOS}"),
+    "deepseek-v3.2": ({}, f"{THOUGHT}</think>{SOLUTION}{EOS}"),
     "qwen3.5": ({}, f"{THOUGHT}\n</think>\n\n{SOLUTION}<|im_end|>"),
     "qwen3.5-2b": ({"enable_thinking": True}, f"{THOUGHT}\n</think>\n\n{SOLUTION}<|im_end|>"),
     "glm-4.6": ({}, f"\n<think>{THOUGHT}</think>\n{SOLUTION}<|user|>"),
@@ -192,7 +201,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(made: Path, family: str, **variables: Any) -> ChatTemplate:
-    return ChatTemplate(ModelPreset(model=f"owner/{family}", folder=str(made / family)), variables=variables)
+    preset = PRESETS[family] if not MODERN[family].template else ModelPreset(model=f"owner/{family}")
+    return ChatTemplate(msgspec.structs.replace(preset, folder=str(made / family)), variables=variables)
 
 
 class TokenModel(ScriptedServer):
@@ -264,7 +274,9 @@ def test_a_response_goes_through_gen_res_whole_and_split(made: Path, tmp_path: P
     source.write_text(json.dumps({"id": 1, "instruction": WORDS}) + "\n")
     given = ["--template_variables", *(f"{name}={json.dumps(value)}" for name, value in variables.items())] if variables else []
     with TokenModel(load(made, family, **variables), writes) as server:
-        arguments = ["--model_path", made / family, "--served_model", MODEL, "--base_url", server.url, "--max_tokens", 900]
+        name = made / family if MODERN[family].template else family
+        arguments = ["--model_path", name, "--served_model", MODEL, "--base_url", server.url, "--max_tokens", 900]
+        arguments += ["--tokenizer", made / family]
         done = program("gen_res", *arguments, "--input_file", source, *given)
     assert done.returncode == 0, done.stderr
     [row] = rows(tmp_path / "p_res.jsonl")

@@ -152,8 +152,8 @@ class Session:
         if self.client.is_vllm:
             # Special tokens are kept: one inside a text is a leak that cleaning should see.
             settings["skip_special_tokens"] = False
-            if sampling.top_k is not None:
-                settings["top_k"] = sampling.top_k
+        if sampling.top_k is not None and (self.client.is_vllm or self.client.pool.info.is_llama_cpp):
+            settings["top_k"] = sampling.top_k
         return settings | self._ends(users_turn=users_turn)
 
     def greedy_settings(
