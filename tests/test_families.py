@@ -32,7 +32,9 @@ MINISTRAL_SYSTEM = (
     "<s>[SYSTEM_PROMPT]# HOW YOU SHOULD THINK AND ANSWER\n\nFirst draft.[THINK]Your thoughts.[/THINK]Here, a response."
     "[/SYSTEM_PROMPT]"
 )
-BUDGET = "The current thinking budget is 0, so I will directly start answering the question.</seed:cot_budget_reflect>\n</seed:think>"
+BUDGET = (
+    "The current thinking budget is 0, so I will directly start answering the question.</seed:cot_budget_reflect>\n</seed:think>"
+)
 CHATML = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
 SHUT = "\n\n</think>\n\n"
 
@@ -354,6 +356,20 @@ def test_the_parsers_of_presets_are_parsers_of_the_engine() -> None:
     known = (Path(engine.submodule_search_locations[0]) / "reasoning" / "__init__.py").read_text(encoding="utf-8")
     named = {str(preset.server.flags["reasoning-parser"]) for preset in PRESETS.values()}
     assert not {name for name in named if f'"{name}"' not in known}
+
+
+def test_the_table_in_docs_has_a_row_for_every_family_that_is_made_here() -> None:
+    page = (PROJECT / "docs" / "models.md").read_text(encoding="utf-8")
+    table = [re.split(r"(?<!\\)\|", line)[1:-1] for line in page.splitlines() if line.startswith("| ")][1:]
+    shown = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in table}
+    assert set(shown) == set(GOLDEN)
+    for family, (_, after, _, _, form) in GOLDEN.items():
+        behind = after.replace("\n", "\\n").replace("|", "\\|")
+        assert shown[family][1] == f"`{behind}`"
+        marks = [mark.replace("|", "\\|") for mark in (load_formats()[form].open, load_formats()[form].close)]
+        assert family == "mistral-small-3.2" or all(mark in shown[family][2] for mark in marks)
+        name, _, _ = LEFT_OFF.get(family, "").partition("=")
+        assert not name or shown[family][3] == f"`{name}`, off"
 
 
 def test_none_is_never_split() -> None:
