@@ -33,7 +33,8 @@ MINISTRAL_SYSTEM = (
     "[/SYSTEM_PROMPT]"
 )
 BUDGET = (
-    "The current thinking budget is 0, so I will directly start answering the question.</seed:cot_budget_reflect>\n</seed:think>"
+    "The current thinking budget is 0, so I will directly start answering the question.</seed:cot_budget_reflect>\n"
+    "</seed:think>"
 )
 CHATML = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
 SHUT = "\n\n</think>\n\n"
