@@ -150,6 +150,8 @@ def main() -> None:
             )
         },
     }
+    if args.template_variables:
+        arguments["template_variables"] = args.template_variables
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, RunOptions)
     ours = args.shard.path(output) if args.shard else output
     run = Run("gen_ins.py", ours, rows=args.total_prompts, arguments=arguments, shard=args.shard)

@@ -132,3 +132,15 @@ def test_sharegpt_holds_finished_answers_with_their_reasoning(tmp_path):
     ]
     reasons = [r["drop_reason"] for r in rows(tmp_path / "s_res_sharegpt_dropped.jsonl")]
     assert reasons == ["unfinished_length", "unfinished_repetition", "no_response"]
+
+
+def test_a_run_whose_responses_are_template_tokens_stops_and_shows_them(tmp_path):
+    source = write_problems(tmp_path / "p.jsonl", 30)
+    arguments = ["--model_path", "smollm2", "--served_model", MODEL, "--input_file", source]
+    with ScriptedServer(default=Reply(body=completion("<|channel|>analysis"))) as server:
+        done = program("gen_res", *arguments, "--base_url", server.url)
+        assert done.returncode == 2 and "20 of the first 20" in " ".join(done.stderr.split()), done.stderr
+        assert done.stderr.count("<|channel|>analysis") >= 20 and not (tmp_path / "p_res.jsonl").exists()
+        assert program("gen_res", *arguments, "--base_url", server.url, "--preflight", 0).returncode == 0
+    assert program("export", "--input_file", tmp_path / "p_res.jsonl").returncode in (0, 2)
+    assert {row["drop_reason"] for row in rows(tmp_path / "p_res_sharegpt_dropped.jsonl")} == {"template_tokens"}

@@ -19,6 +19,12 @@ REMEMBERED = 100_000
 LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
 
 
+NEVER_ENDING = ("never ends", "repeats itself", "thought without end")
+MOST_ENDLESS = 0.9
+"""Share of responses that may have no end: hard problems and a low limit cut many, a stop token that is wrong all of them."""
+AFTER = "Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
+
+
 def by_reason(counts: Mapping[str, int]) -> str:
     """Return counts as words, the highest first."""
     return ", ".join(f"{count} {reason}" for reason, count in Counter(counts).most_common())
@@ -35,6 +41,9 @@ class Preflight:
         clean: also stop the run if none of them passes cleaning, for it asks for clean ones.
         language: as in `cleaning.clean`.
     """
+
+    blames = "the pre-query prefix or the sampling settings do not fit this model"
+    """What is wrong where most samples are bad."""
 
     def __init__(self, wanted: int, *, clean: bool = True, language: str = "en") -> None:
         self.wanted, self._requested = wanted, 0
@@ -57,19 +66,38 @@ class Preflight:
         refused = finish_reason if finish_reason.startswith("refused") else ""
         repeated = bool(text.strip()) and any(text == other for other, _ in self._found.values())
         defect = refused or ("repeated" if repeated else sample_defect(text, finish_reason, added_tokens))
+        self.judge(number, text, defect)
+
+    def judge(self, number: int, text: str, defect: str) -> None:
+        """Add a sample with its defect, or an empty text.
+
+        Raises:
+            MagpieError: it was the last one to check, and most are bad.
+        """
+        if number >= self.wanted:
+            return
         self._found[number] = (text, defect)
         if len(self._found) == self.wanted:
-            self._judge()
+            self._judge_all()
 
-    def _judge(self) -> None:
-        after = "Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
+    def _too_many(self, defects: Counter[str]) -> bool:
+        return defects.total() > MOST_BAD * self.wanted
+
+    def _judge_all(self) -> None:
         defects = Counter(defect for _, defect in self._found.values() if defect)
-        if defects.total() > MOST_BAD * self.wanted:
+        if self._too_many(defects):
             self._show({number: defect for number, (_, defect) in self._found.items()})
             raise MagpieError(
-                f"{defects.total()} of the first {self.wanted} samples are bad ({by_reason(defects)}): the pre-query prefix or "
-                f"the sampling settings do not fit this model. {after}"
+                f"{defects.total()} of the first {self.wanted} samples are bad ({by_reason(defects)}): {self.blames}. {AFTER}"
             )
+        self._say()
+
+    def _say(self) -> None:
+        """Say how many of the samples passed cleaning.
+
+        Raises:
+            MagpieError: none did, and the run asks for clean ones.
+        """
         reasons = {
             number: defect or clean(text, language=self._language).drop_reason for number, (text, defect) in self._found.items()
         }
@@ -79,7 +107,7 @@ class Preflight:
             self._show(reasons)
             raise MagpieError(
                 f"none of the first {self.wanted} samples passed cleaning ({by_reason(dropped)}): clean problems would "
-                f"take more than 10 samples each. --openings or --domain may help. {after}"
+                f"take more than 10 samples each. --openings or --domain may help. {AFTER}"
             )
         others = f" ({by_reason(dropped)})" if dropped else ""
         log.info("preflight: %d of the first %d samples passed cleaning%s", passed, self.wanted, others)
@@ -88,6 +116,20 @@ class Preflight:
         for number, (text, _) in sorted(self._found.items()):
             shown = printable(text, SHOWN_CHARACTERS).replace("\n", " ⏎ ")
             log.error("preflight sample %d [%s]: %s", number + 1, reasons[number] or "fine", shown)
+
+
+class ResponsePreflight(Preflight):
+    """The same for responses; a chain of thought that was cut at the limit is no sign of wrong settings, if others end."""
+
+    blames = "what ends a response, or the format of its chain of thought, does not fit this model (docs/models.md)"
+
+    def _too_many(self, defects: Counter[str]) -> bool:
+        endless = sum(defects[kind] for kind in NEVER_ENDING)
+        return defects.total() - endless > MOST_BAD * self.wanted or defects.total() > MOST_ENDLESS * self.wanted
+
+    def _say(self) -> None:
+        fine = sum(not defect for _, defect in self._found.values())
+        log.info("preflight: %d of the first %d samples are fine", fine, self.wanted)
 
 
 class DuplicateAlarm:

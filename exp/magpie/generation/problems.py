@@ -158,7 +158,7 @@ class ProblemGenerator:
         }
 
     async def _sample(self, session: Session, prefix: list[int], steer: Steer, seed: int) -> Completion:
-        settings = session.server_sampling(self._sampling)
+        settings = session.server_sampling(self._sampling, users_turn=True)
         if session.client.context:
             settings["max_tokens"] = max(1, min(settings["max_tokens"], session.client.context - len(prefix)))
         if self._options.request_seeds:
@@ -173,8 +173,9 @@ class ProblemGenerator:
         rest = await session.client.complete(prefix + first.token_ids, settings)
         ids = first.token_ids + (rest.token_ids or [])
         tokens = first.completion_tokens + rest.completion_tokens
-        decode = session.own_template.decode  # behind the prefix, for some tokenizers drop a text's first space
-        text = decode(prefix + ids).removeprefix(decode(prefix))
+        template = session.own_template  # behind the prefix, for some tokenizers drop a text's first space
+        before = template.decode(prefix, users_turn=True)
+        text = template.decode(prefix + ids, users_turn=True).removeprefix(before)
         return Completion(text, rest.finish_reason, first.prompt_tokens, tokens, ids)
 
     def _first_token_settings(self, session: Session, *, bans: bool) -> dict[str, Any]:
