@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from magpie.cleaning.config import load_cleaning
 from magpie.cleaning.leaks import CONCEPT, PRESENTS, STEP_HEADING, bare, leak_start, rules
-from magpie.cleaning.sentences import MATH, Text, find_formulas, read_text
+from magpie.cleaning.sentences import Text, read_text
 from magpie.cleaning.tasks import BLANK, Task, task_of
 from magpie.domains.classifier import LEAST_CONFIDENCE, OTHER_DOMAIN
 from magpie.text.language import looks_english
+from magpie.text.latex import MATH, find_formulas
 
 if TYPE_CHECKING:
     from magpie.domains.classifier import DomainTagger

@@ -7,8 +7,9 @@ from enum import IntEnum
 from functools import cache, lru_cache
 
 from magpie.cleaning.config import load_cleaning
-from magpie.cleaning.sentences import MATH, Sentence, Text
+from magpie.cleaning.sentences import Sentence, Text
 from magpie.records.schema import ANSWER_TYPES
+from magpie.text.latex import MATH
 
 
 def leak_start(problem: Text) -> int | None:

@@ -7,7 +7,8 @@ from enum import IntEnum
 from functools import lru_cache
 
 from magpie.cleaning.leaks import PRESENTS, bare, rules
-from magpie.cleaning.sentences import MATH, Text, read_text
+from magpie.cleaning.sentences import Text, read_text
+from magpie.text.latex import MATH
 
 
 class Task(IntEnum):
