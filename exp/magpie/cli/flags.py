@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -131,9 +132,30 @@ def add_hosted(parser: Parser) -> None:
     )
     group.add_argument("--requests_per_minute", type=positive, help="maximum requests per minute (default: no limit)")
     group.add_argument("--tokens_per_minute", type=positive, help="maximum tokens per minute, both ways (default: no limit)")
+    add_proxy(group)
     price = number(float, least=0.0)
     group.add_argument("--prompt_price", type=price, help="US dollars per million prompt tokens (default: no cost is counted)")
     group.add_argument("--completion_price", type=price, help="US dollars per million completion tokens (default: as above)")
+
+
+def add_proxy(group: argparse._ActionsContainer) -> None:
+    """Add --proxy."""
+    group.add_argument(
+        "--proxy",
+        type=proxy,
+        metavar="URL",
+        help="HTTP proxy for every server that is not on this machine, like http://host:3128; '' for none (default: HTTPS_PROXY, "
+        "HTTP_PROXY, ALL_PROXY and NO_PROXY, for services outside the local network)",
+    )
+
+
+def proxy(text: str) -> str:
+    """Read a proxy's address; a password in it could be read by everybody on this machine."""
+    if "@" in text:
+        raise argparse.ArgumentTypeError("it holds a user name or password: put such a proxy into HTTPS_PROXY")
+    if text and not re.fullmatch(r"https?://[\w.:\[\]-]+/?", text, re.ASCII):
+        raise argparse.ArgumentTypeError("give a proxy like http://host:3128, or '' for none")
+    return text
 
 
 def add_sampling(parser: Parser, which: str) -> None:

@@ -101,15 +101,18 @@ class Run:
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
         self._identity = RunFile(stage=stage, arguments=_as_json(arguments), inputs=inputs or {})
         self._input_files = {path.resolve() for path in input_files}
+        self._sessions: list[Session] = []
+        self._part: PartFile | None = None
+        self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
+        self._begin_afresh()
+
+    def _begin_afresh(self) -> None:
         self._offsets = array("q", [-1]) * self.rows
         self._closed = bytearray(self.rows)
         self._dropped_at = array("q")
         self._partials: dict[int, dict[int, int]] = {}  # of open indices alone: slot → offset of its line
         self.partials_there = 0
-        self._sessions: list[Session] = []
-        self._part: PartFile | None = None
         self.totals = Totals()
-        self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
 
     # --- before anything expensive -------------------------------------------------------------------------------
 
@@ -180,6 +183,12 @@ class Run:
                 self._part = None
                 if paths.part.exists():
                     self.end_session("stopped")
+
+    def forget(self) -> None:
+        """Forget all that is in the `.part` file: none of it is what the run is for."""
+        assert self._part is not None, "inside a session"  # noqa: S101
+        self._part.clear()
+        self._begin_afresh()
 
     def begin_session(self) -> None:
         """Add a session to the run file."""
