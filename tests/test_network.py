@@ -80,7 +80,7 @@ def test_a_prompt_follows_no_redirect_but_one_to_the_same_server(tmp_path):
 def test_no_proxy_is_between_us_and_this_machine(caller, tmp_path):
     with HostileServer(lambda request: request.reply({}, "502 Bad Gateway")) as proxy:
         address = proxy.url.removesuffix("/v1")
-        variables = {name: address for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy")}
+        variables = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"), address)
         with HostileServer(lambda request: request.reply(chat() | {"data": [{"probs": [1.0]}]})) as server:
             done = caller(tmp_path, server.url, **variables)
         assert not proxy.requests
@@ -184,7 +184,7 @@ def test_a_body_without_an_end_is_given_up(how, caller, tmp_path, monkeypatch):
 def test_the_limit_of_a_reply_follows_from_max_tokens(tmp_path, monkeypatch):
     monkeypatch.setattr("magpie.client.client.MAX_ATTEMPTS", 1)
     text = " ".join(map(str, range(400_000)))
-    with ScriptedServer(default=Reply(body=chat(text)), owned_by="x", routes=("chat/completions",)) as server:
+    with ScriptedServer(default=Reply(body=chat(text)), owned_by="x", routes=("chat/completions",), context=10**5) as server:
         assert "1,074,176 bytes" in ask(tmp_path, server.url, "--max_tokens", "100", count=1).stderr
         ask(tmp_path, server.url, "--max_tokens", "12000", "--overwrite", count=1)
         assert rows(tmp_path / "out.jsonl")[0]["response"] == text

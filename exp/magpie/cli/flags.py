@@ -7,12 +7,13 @@ import dataclasses
 import math
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from magpie.common import outcome
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, printable
 from magpie.runs.shards import Shard
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, *given: Any, **more: Any) -> Any:
         """Parse, and note where the outcome is to be written (`add_run`)."""
+        for word in given[0] if given and given[0] is not None else sys.argv[1:]:
+            if not _is_text(word):
+                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or mend the value")
+            if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
+                raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
         return args
@@ -38,6 +44,14 @@ class Parser(argparse.ArgumentParser):
         if message.endswith("expected one argument"):
             message += " (one that begins with a dash goes behind an equals sign: --flag='--value')"
         raise MagpieError(f"{message}. See {self.prog} --help")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Joined(argparse.Action):

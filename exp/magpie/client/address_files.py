@@ -48,6 +48,8 @@ def read_addresses(file: Path) -> list[str]:
         MagpieError: a URL holds a password, or the file cannot be read.
     """
     try:
+        if file.exists() and not file.is_file():
+            raise MagpieError(f"--base_url @{printable(str(file))}: no file. It must list the servers' URLs, one per line")
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a text file"

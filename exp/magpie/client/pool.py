@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
+
 from magpie.client.address_files import AddressFiles, Connection
 from magpie.client.endpoint import Endpoint
 from magpie.client.http_session import HttpSession

@@ -24,15 +24,20 @@ file_log = logging.getLogger("magpie-file")
 
 PARENT = "MAGPIE_PARENT"
 PR_SET_PDEATHSIG = 1
+_resumes: list[bool] = []
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
 def again() -> str:
     """Return how to resume after this program has stopped."""
-    return (
-        f"run the same command again{' without --overwrite' if '--overwrite' in sys.argv else ''}: it goes on where it stopped"
-    )
+    how = ": it goes on where it stopped" if _resumes else ""
+    return f"run the same command again{' without --overwrite' if _resumes and '--overwrite' in sys.argv else ''}{how}"
+
+
+def resumes() -> None:
+    """Note that this program goes on where it stopped when it is run again."""
+    _resumes.append(True)
 
 
 class MagpieError(Exception):
@@ -105,6 +110,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
     signal.signal(signal.SIGTERM, _raise_interrupted)
     code: int | None
     try:
+        _resumes.clear()
         end_with_parent()
         set_up_logging(program)
         code = main() or 0

@@ -14,6 +14,7 @@ other arguments are refused.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from array import array
@@ -29,8 +30,8 @@ from typing import Any
 import msgspec
 
 from magpie.common import outcome
-from magpie.common.console import MagpieError, log
-from magpie.common.files import write_atomically
+from magpie.common.console import MagpieError, log, resumes
+from magpie.common.files import LONGEST_NAME, write_atomically
 from magpie.records.reading import encode
 from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
 from magpie.runs.paths import Paths
@@ -101,6 +102,7 @@ class Run:
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
         self._identity = RunFile(stage=stage, arguments=_as_json(arguments), inputs=inputs or {})
         self._input_files = {path.resolve() for path in input_files}
+        self._makes_folder = makes_folder
         self._sessions: list[Session] = []
         self._part: PartFile | None = None
         self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
@@ -123,18 +125,15 @@ class Run:
             MagpieError: the folder cannot be written to, or the files there are of another run.
         """
         paths = self.paths
-        for path in (paths.output, paths.dropped, paths.part, paths.run):
-            if path.resolve() in self._input_files:
-                raise MagpieError(f"{path} is the input, and would be overwritten. Choose another --output_file")
+        self._check_names()
         try:
             tempfile.TemporaryFile(dir=next(one for one in paths.output.absolute().parents if one.exists())).close()
         except OSError as error:
             raise MagpieError(
                 f"cannot write into {paths.output.parent} ({error.strerror}). Choose another --output_file"
             ) from error
-        begun = paths.output.exists() or (paths.part.exists() and paths.part.stat().st_size > 0)
         require_unlocked(paths.part)
-        if overwrite or not begun:
+        if overwrite or not self._is_begun():
             outcome.note(paths.output, paths.run, Progress.FRESH.value)
             return Progress.FRESH
         earlier = self._earlier_run_file()
@@ -145,15 +144,42 @@ class Run:
                 "on, another --output_file to keep both, or --overwrite to start afresh"
             )
         progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
+        if progress is Progress.COMPLETE and not paths.output.exists():  # taken away: the files beside it are this run's
+            progress = Progress.FRESH
         outcome.note(paths.output, paths.run, progress.value, earlier.counts.written if progress is Progress.COMPLETE else None)
         return progress
+
+    def _check_names(self) -> None:
+        """Refuse what cannot be written, or would be written onto the input."""
+        paths = self.paths
+        for path in (paths.output, paths.dropped, paths.part, paths.run):
+            try:
+                resolved = path.resolve()
+            except (OSError, RuntimeError) as error:
+                raise MagpieError(f"{path}: a loop of links. Choose another --output_file") from error
+            if resolved in self._input_files:
+                raise MagpieError(f"{path} is the input, and would be overwritten. Choose another --output_file")
+            if len(os.fsencode(path.name)) > LONGEST_NAME:
+                raise MagpieError(f"{path}: the name is too long. Choose another --output_file")
+            if os.path.lexists(path) and path.is_dir() != (self._makes_folder and path is paths.output):
+                raise MagpieError(f"{path} is {'a folder' if path.is_dir() else 'no folder'}. Choose another --output_file")
+
+    def _is_begun(self) -> bool:
+        """Return whether there is anything that this run would replace or go on with."""
+        paths = self.paths
+        if os.path.lexists(paths.output) or os.path.lexists(paths.dropped):
+            return True
+        if paths.part.exists() and paths.part.stat().st_size:
+            return True
+        earlier = find_run_file(paths.run, "Choose another --output_file, or --overwrite")
+        return earlier is not None and earlier.counts.read > 0
 
     def _earlier_run_file(self) -> RunFile:
         path = self.paths.run
         earlier = find_run_file(path, "Choose another --output_file, or --overwrite")
         if earlier is None:
             raise MagpieError(
-                f"{self.paths.output} (or its .part file) exists, but {path.name} does not, so nothing tells how it was made. "
+                f"{self.paths.output} (or its .part or dropped file) exists, but {path.name} does not, so nothing tells how it was made. "
                 "Choose another --output_file, or --overwrite it"
             )
         return earlier
@@ -165,6 +191,7 @@ class Run:
         """Hold the `.part` file, resume from it, and leave a true run file behind however the session ends."""
         paths = self.paths
         with PartFile.open(paths.part) as part:
+            resumes()
             if overwrite:
                 part.clear()
                 for path in (paths.output, paths.dropped, paths.run):
@@ -197,7 +224,7 @@ class Run:
 
     def end_session(self, status: str) -> None:
         """Write into the run file that the session has ended, and how."""
-        self._sessions[-1].ended = time.time()
+        self._sessions[-1].ended = max(time.time(), self._sessions[-1].started)  # the clock may have been set back
         self._write_run_file(status)
         if status == "complete":
             outcome.note_finished(self.paths.output, self.paths.run, self.totals.written)
@@ -307,7 +334,7 @@ class Run:
 
     def _write_run_file(self, status: str) -> None:
         totals, now = self.totals, time.time()
-        totals.seconds = sum((now if s.ended is None else s.ended) - s.started for s in self._sessions)
+        totals.seconds = sum(max(0.0, (now if s.ended is None else s.ended) - s.started) for s in self._sessions)
         read = totals.written + totals.dropped.total()
         rows = msgspec.UNSET if totals.rows is None else totals.rows
         run = msgspec.structs.replace(
