@@ -155,7 +155,7 @@ def test_a_value_that_is_none_is_refused(folder, word):
     assert refused(program("export", "--input_file", folder / "in.jsonl", word), "See" if word.endswith("--") else "UTF-8")
 
 
-@pytest.mark.parametrize("chosen", ['[{"role":"assistant"}]', '["yes"]', '[{"role":"assistant","content":null}]'])
+@pytest.mark.parametrize("chosen", ['[{"role":"assistant"}]', '[{"role":"assistant","content":null}]'])
 def test_a_pair_without_content_is_dropped(folder, chosen):
     turn = '[{"role":"user","content":"1?"}]'
     (folder / "in.jsonl").write_text(f'{{"id":1,"instruction":"1?","prompt":{turn},"chosen":{chosen},"rejected":{turn}}}\n')

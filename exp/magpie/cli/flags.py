@@ -158,8 +158,8 @@ def add_proxy(group: argparse._ActionsContainer) -> None:
         "--proxy",
         type=proxy,
         metavar="URL",
-        help="HTTP proxy for every server that is not on this machine, like http://host:3128; '' for none (default: HTTPS_PROXY, "
-        "HTTP_PROXY, ALL_PROXY and NO_PROXY, for services outside the local network)",
+        help="HTTP proxy for every server that is not on this machine, like http://host:3128; '' for none (default: "
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, for services outside the local network)",
     )
 
 

@@ -83,11 +83,11 @@ class HttpSession:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def get(self, url: str, *, timeout: float | None = None) -> HttpReply:
+    async def get(self, url: str, *, seconds: float | None = None) -> HttpReply:
         """Return a page, as a list of models is one."""
-        return await self._send("GET", url, None, LIST_BYTES, timeout)
+        return await self._send("GET", url, None, LIST_BYTES, seconds)
 
-    async def post(self, url: str, body: dict[str, Any], *, limit: int = LIST_BYTES, timeout: float | None = None) -> HttpReply:
+    async def post(self, url: str, body: dict[str, Any], *, limit: int = LIST_BYTES, seconds: float | None = None) -> HttpReply:
         """Send a JSON body and return the reply.
 
         Raises:
@@ -95,14 +95,14 @@ class HttpSession:
             TransientError: the reply is longer than `limit` bytes, or compressed in a way that is not understood.
             aiohttp.ClientError, TimeoutError, OSError: there is no whole reply.
         """
-        return await self._send("POST", url, body, limit, timeout)
+        return await self._send("POST", url, body, limit, seconds)
 
-    async def _send(self, method: str, url: str, body: Any, limit: int, timeout: float | None) -> HttpReply:
+    async def _send(self, method: str, url: str, body: Any, limit: int, seconds: float | None) -> HttpReply:
         import aiohttp
 
         more: dict[str, Any] = {} if body is None else {"json": body}
-        if timeout is not None:
-            more["timeout"] = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
+        if seconds is not None:
+            more["timeout"] = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         for _ in range(MOST_REDIRECTS):
             request = self._http.request(method, url, allow_redirects=False, proxy=proxy_of(url, self._proxy), **more)
             async with request as reply:

@@ -77,7 +77,7 @@ async def _get(http: HttpSession, url: str) -> tuple[int, bytes]:
     import aiohttp
 
     try:
-        reply = await http.get(url, timeout=PROBE_TIMEOUT)
+        reply = await http.get(url, seconds=PROBE_TIMEOUT)
         return reply.status, reply.body
     except ServerUnusable as error:
         raise MagpieError(f"{printable(url)} cannot be used ({error})") from error
@@ -120,7 +120,7 @@ async def _has_only_chat(http: HttpSession, url: str) -> bool:
     import aiohttp
 
     try:
-        missing = (await http.post(f"{url}/completions", {}, timeout=PROBE_TIMEOUT)).status in NO_SUCH_ROUTE
+        missing = (await http.post(f"{url}/completions", {}, seconds=PROBE_TIMEOUT)).status in NO_SUCH_ROUTE
     except (aiohttp.ClientError, ServerUnusable, TransientError, TimeoutError, OSError):
         return False
     if missing:

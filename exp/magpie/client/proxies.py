@@ -1,7 +1,7 @@
 """Which proxy a request goes through.
 
-`--proxy` is for every server that is not on this machine; '' is none. Without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
-are for services elsewhere: a job's own servers are on this machine or beside it, where a proxy cannot reach them.
+`--proxy` is for every server that is not on this machine; '' is none. Without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+NO_PROXY are for services elsewhere: a job's own servers are on this machine or beside it, where a proxy cannot reach them.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def _new_name(path: Path) -> Path:
     """Return a name beside a file that nobody else has; what processes that were killed left under such names is deleted."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
-        with contextlib.suppress(OSError), open(os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        with contextlib.suppress(OSError), os.fdopen(os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             _lock(file)
             stale.unlink()
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

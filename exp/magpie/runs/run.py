@@ -179,7 +179,8 @@ class Run:
         earlier = find_run_file(path, "Choose another --output_file, or --overwrite")
         if earlier is None:
             raise MagpieError(
-                f"{self.paths.output} (or its .part or dropped file) exists, but {path.name} does not, so nothing tells how it was made. "
+                f"{self.paths.output} (or its .part or dropped file) exists, but {path.name} does not, so nothing tells how it was "
+                "made. "
                 "Choose another --output_file, or --overwrite it"
             )
         return earlier
