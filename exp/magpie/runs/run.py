@@ -31,11 +31,11 @@ import msgspec
 
 from magpie.common import outcome
 from magpie.common.console import MagpieError, log, resumes
-from magpie.common.files import LONGEST_NAME, write_atomically
+from magpie.common.files import write_atomically
 from magpie.records.reading import encode
 from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
 from magpie.runs.paths import Paths
-from magpie.runs.run_file import Counts, RunFile, Session, find_run_file, versions, write_run_file
+from magpie.runs.run_file import Counts, RunFile, Session, differences, find_run_file, versions, write_run_file
 from magpie.runs.shards import Shard
 
 
@@ -125,7 +125,7 @@ class Run:
             MagpieError: the folder cannot be written to, or the files there are of another run.
         """
         paths = self.paths
-        self._check_names()
+        paths.check(self._input_files, makes_folder=self._makes_folder)
         try:
             tempfile.TemporaryFile(dir=next(one for one in paths.output.absolute().parents if one.exists())).close()
         except OSError as error:
@@ -137,7 +137,7 @@ class Run:
             outcome.note(paths.output, paths.run, Progress.FRESH.value)
             return Progress.FRESH
         earlier = self._earlier_run_file()
-        differences = _differences(earlier, self._identity)
+        differences = differences(earlier, self._identity)
         if differences:
             raise MagpieError(
                 f"{paths.output} belongs to a run with other settings: {'; '.join(differences)}. Use the same settings to go "
@@ -148,21 +148,6 @@ class Run:
             progress = Progress.FRESH
         outcome.note(paths.output, paths.run, progress.value, earlier.counts.written if progress is Progress.COMPLETE else None)
         return progress
-
-    def _check_names(self) -> None:
-        """Refuse what cannot be written, or would be written onto the input."""
-        paths = self.paths
-        for path in (paths.output, paths.dropped, paths.part, paths.run):
-            try:
-                resolved = path.resolve()
-            except (OSError, RuntimeError) as error:
-                raise MagpieError(f"{path}: a loop of links. Choose another --output_file") from error
-            if resolved in self._input_files:
-                raise MagpieError(f"{path} is the input, and would be overwritten. Choose another --output_file")
-            if len(os.fsencode(path.name)) > LONGEST_NAME:
-                raise MagpieError(f"{path}: the name is too long. Choose another --output_file")
-            if os.path.lexists(path) and path.is_dir() != (self._makes_folder and path is paths.output):
-                raise MagpieError(f"{path} is {'a folder' if path.is_dir() else 'no folder'}. Choose another --output_file")
 
     def _is_begun(self) -> bool:
         """Return whether there is anything that this run would replace or go on with."""
@@ -179,9 +164,8 @@ class Run:
         earlier = find_run_file(path, "Choose another --output_file, or --overwrite")
         if earlier is None:
             raise MagpieError(
-                f"{self.paths.output} (or its .part or dropped file) exists, but {path.name} does not, so nothing tells how it was "
-                "made. "
-                "Choose another --output_file, or --overwrite it"
+                f"{self.paths.output} (or its .part or dropped file) exists, but {path.name} does not, so nothing tells how "
+                "it was made. Choose another --output_file, or --overwrite it"
             )
         return earlier
 
@@ -366,20 +350,3 @@ def _raw(row: dict[str, Any]) -> msgspec.Raw:
 def _as_json(value: Any) -> Any:
     """Return a value as it will be read back from a run file, so that both can be compared."""
     return msgspec.json.decode(encode(value))
-
-
-def _differences(earlier: RunFile, now: RunFile) -> list[str]:
-    found = []
-    if earlier.stage != now.stage:
-        found.append(f"it was made by {earlier.stage}, not {now.stage}")
-    flags = ((earlier.arguments, now.arguments, "--"), (earlier.inputs, now.inputs, "the content of --"))
-    for before, after, prefix in flags:
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key):
-                found.append(f"{prefix}{key} was {_short(before.get(key))}, is {_short(after.get(key))}")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = encode(value).decode()
-    return text if len(text) <= 60 else text[:57] + "…"

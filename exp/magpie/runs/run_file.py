@@ -155,3 +155,21 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def differences(earlier: RunFile, now: RunFile) -> list[str]:
+    """Return in what two runs differ: stage, arguments, content of the inputs."""
+    found = []
+    if earlier.stage != now.stage:
+        found.append(f"it was made by {earlier.stage}, not {now.stage}")
+    flags = ((earlier.arguments, now.arguments, "--"), (earlier.inputs, now.inputs, "the content of --"))
+    for before, after, prefix in flags:
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                found.append(f"{prefix}{key} was {_short(before.get(key))}, is {_short(after.get(key))}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = encode(value).decode()
+    return text if len(text) <= 60 else text[:57] + "…"
