@@ -111,7 +111,8 @@ class Runner:
         made = {state.stage.name: self._path(state) for state in self._chain.stages if state.outputs}
         given = {name: str(self._file.absolute(path)) for name, path in self._chain.inputs.items()}
         known = {"job": self._chain.job, "folder": str(self._file.folder), "kind": self._chain.kind}
-        return self._chain.settings | known | given | made
+        last = next(reversed(made.values()), known["folder"])
+        return self._chain.settings | known | given | made | {"made": last}
 
     def _path(self, state: StageState) -> str:
         return str(self._file.absolute(state.outputs[0].output))
@@ -160,7 +161,8 @@ class Runner:
                     return
 
     def _needs_server(self, state: StageState) -> bool:
-        return state.stage.server and state.status == "waiting" and not os.environ.get("MAGPIE_BASE_URL")
+        asks = state.stage.asks_model(self._chain.settings)
+        return asks and state.status == "waiting" and not os.environ.get("MAGPIE_BASE_URL")
 
     def _stage(self, state: StageState, environment: dict[str, str]) -> None:
         if state.status == "skipped" and state.stage.if_skipped and self._values().keys() & set(state.stage.input):

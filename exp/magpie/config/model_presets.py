@@ -52,7 +52,8 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `guard`: the format of a guard model's verdicts (tagging/guard_models.py). `training_template`: the chat template to train
     with, if the model's own drops the chain of thought from an assistant's message. `samples`: sampling of several responses
     per problem, for votes and pairs (for a model that is meant to be sampled, the same as `answers`). `judges`: large enough
-    to be asked whether a problem is valid or two answers are equal; chains ask such a model by default.
+    to be asked whether a problem is valid or two answers are equal; chains ask such a model by default. `openings`,
+    `ban_markdown`: defaults of gen_ins.py's flags of these names.
     """
 
     model: str
@@ -70,6 +71,8 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     guard: Literal["qwen3guard", "llama-guard-3"] | None = None
     training_template: str = ""
     judges: bool = False
+    openings: bool = False
+    ban_markdown: bool = False
     problems: Sampling = Sampling()
     answers: Sampling = Sampling(temperature=0.0, max_tokens=4096)
     samples: Sampling = Sampling(temperature=0.8, max_tokens=4096)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from magpie.cleaning.clean import clean
 from magpie.common.console import MagpieError, log, printable
 from magpie.text.degeneration import sample_defect
 
 MOST_BAD = 0.5
 """Share of bad samples under which even the smallest model stays if its prefix is right: docs/LOG.md."""
+LEAST_TO_GIVE_UP = 10
+"""Of so many samples one should pass cleaning: by default a run takes 10 per problem."""
 SHOWN_CHARACTERS = 160
 REMEMBERED = 100_000
 LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
+
+
+def by_reason(counts: Mapping[str, int]) -> str:
+    """Return counts as words, the highest first."""
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(counts).most_common())
 
 
 class Preflight:
@@ -21,10 +29,16 @@ class Preflight:
 
     They are ordinary samples of the run, so a good preflight costs nothing. The first ones requested are judged, not the first
     ones that arrive: the shortest arrive first, and empty ones are the shortest.
+
+    Args:
+        wanted: how many.
+        clean: also stop the run if none of them passes cleaning, for it asks for clean ones.
+        language: as in `cleaning.clean`.
     """
 
-    def __init__(self, wanted: int) -> None:
-        self._wanted, self._requested = wanted, 0
+    def __init__(self, wanted: int, *, clean: bool = True, language: str = "en") -> None:
+        self.wanted, self._requested = wanted, 0
+        self._clean, self._language = clean, language
         self._found: dict[int, tuple[str, str]] = {}
 
     def next_number(self) -> int:
@@ -38,29 +52,42 @@ class Preflight:
         Raises:
             MagpieError: it was the last one to check, and most are bad.
         """
-        if number >= self._wanted:
+        if number >= self.wanted:
             return
         refused = finish_reason if finish_reason.startswith("refused") else ""
         repeated = bool(text.strip()) and any(text == other for other, _ in self._found.values())
         defect = refused or ("repeated" if repeated else sample_defect(text, finish_reason, added_tokens))
         self._found[number] = (text, defect)
-        if len(self._found) == self._wanted:
+        if len(self._found) == self.wanted:
             self._judge()
 
     def _judge(self) -> None:
+        after = "Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
         defects = Counter(defect for _, defect in self._found.values() if defect)
-        bad = defects.total()
-        if bad <= MOST_BAD * self._wanted:
-            log.info("preflight: %d of the first %d samples are fine", self._wanted - bad, self._wanted)
-            return
-        for number, (text, defect) in sorted(self._found.items()):
+        if defects.total() > MOST_BAD * self.wanted:
+            self._show({number: defect for number, (_, defect) in self._found.items()})
+            raise MagpieError(
+                f"{defects.total()} of the first {self.wanted} samples are bad ({by_reason(defects)}): the pre-query prefix or "
+                f"the sampling settings do not fit this model. {after}"
+            )
+        reasons = {
+            number: defect or clean(text, language=self._language).drop_reason for number, (text, defect) in self._found.items()
+        }
+        dropped = Counter(filter(None, reasons.values()))
+        passed = self.wanted - dropped.total()
+        if self._clean and not passed and self.wanted >= LEAST_TO_GIVE_UP:
+            self._show(reasons)
+            raise MagpieError(
+                f"none of the first {self.wanted} samples passed cleaning ({by_reason(dropped)}): clean problems would "
+                f"take more than 10 samples each. --openings or --domain may help. {after}"
+            )
+        others = f" ({by_reason(dropped)})" if dropped else ""
+        log.info("preflight: %d of the first %d samples passed cleaning%s", passed, self.wanted, others)
+
+    def _show(self, reasons: Mapping[int, str]) -> None:
+        for number, (text, _) in sorted(self._found.items()):
             shown = printable(text, SHOWN_CHARACTERS).replace("\n", " ⏎ ")
-            log.error("preflight sample %d [%s]: %s", number + 1, defect or "fine", shown)
-        kinds = ", ".join(f"{count} {defect}" for defect, count in defects.most_common())
-        raise MagpieError(
-            f"{bad} of the first {self._wanted} samples are bad ({kinds}): the pre-query prefix or the sampling settings do "
-            "not fit this model. Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
-        )
+            log.error("preflight sample %d [%s]: %s", number + 1, reasons[number] or "fine", shown)
 
 
 class DuplicateAlarm:

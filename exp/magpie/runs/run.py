@@ -105,6 +105,7 @@ class Run:
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
         self._part: PartFile | None = None
+        self.presets: frozenset[str] = frozenset()  # arguments that a preset of ours decides: a finished run stays finished
         self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
         self._begin_afresh()
 
@@ -137,15 +138,21 @@ class Run:
             outcome.note(paths.output, paths.run, Progress.FRESH.value)
             return Progress.FRESH
         earlier = self._earlier_run_file()
-        differences = differences(earlier, self._identity)
-        if differences:
-            raise MagpieError(
-                f"{paths.output} belongs to a run with other settings: {'; '.join(differences)}. Use the same settings to go "
-                "on, another --output_file to keep both, or --overwrite to start afresh"
-            )
         progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
         if progress is Progress.COMPLETE and not paths.output.exists():  # taken away: the files beside it are this run's
             progress = Progress.FRESH
+        differing = differences(earlier, self._identity)
+        if progress is Progress.COMPLETE and differing and not differences(earlier, self._with_presets_of(earlier)):
+            log.warning(
+                "%s is complete, and kept as it is, though our preset has changed since: %s. --overwrite makes it anew",
+                paths.output,
+                "; ".join(differing),
+            )
+        elif differing:
+            raise MagpieError(
+                f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to go "
+                "on, another --output_file to keep both, or --overwrite to start afresh"
+            )
         outcome.note(paths.output, paths.run, progress.value, earlier.counts.written if progress is Progress.COMPLETE else None)
         return progress
 
@@ -158,6 +165,10 @@ class Run:
             return True
         earlier = find_run_file(paths.run, "Choose another --output_file, or --overwrite")
         return earlier is not None and earlier.counts.read > 0
+
+    def _with_presets_of(self, earlier: RunFile) -> RunFile:
+        kept = {name: earlier.arguments[name] for name in self.presets & earlier.arguments.keys()}
+        return msgspec.structs.replace(self._identity, arguments=self._identity.arguments | kept)
 
     def _earlier_run_file(self) -> RunFile:
         path = self.paths.run
