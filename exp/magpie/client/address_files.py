@@ -77,7 +77,7 @@ def checked_url(url: str, flag: str) -> str:
             f"{flag} holds a ? or #, behind which keys are. Give the address alone, and the key in MAGPIE_API_KEY"
         )
     if not _is_readable(url):
-        raise MagpieError(f"{flag} holds a character that is in no URL. Give one like http://host:8000/v1")
+        raise MagpieError(f"{flag}: '{printable(url, 200)}' is not a URL. Give one like http://host:8000/v1")
     return url.rstrip("/")
 
 
