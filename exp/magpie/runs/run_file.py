@@ -11,7 +11,7 @@ import platform
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,12 +26,16 @@ ONLY_WHERE_SET = ("statistics", "window", "certificate", "shards")
 """Keys that are not written while they are empty."""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+
+
 class Counts(msgspec.Struct):
     """Records read, written and dropped, the dropped ones by reason."""
 
-    read: int = 0
-    written: int = 0
-    dropped: dict[str, int] = {}
+    read: Count = 0
+    written: Count = 0
+    dropped: dict[str, Count] = {}
     rows: int | msgspec.UnsetType = msgspec.UNSET
     """Rows of the output, where a record may give several."""
 
@@ -39,8 +43,8 @@ class Counts(msgspec.Struct):
 class Session(msgspec.Struct, omit_defaults=True):
     """One process's share of a run, in seconds since 1970; one that was killed has no end."""
 
-    started: float
-    ended: float | None = None
+    started: Seconds
+    ended: Seconds | None = None
 
 
 class RunFile(msgspec.Struct):
@@ -54,7 +58,7 @@ class RunFile(msgspec.Struct):
     """Flag → fingerprint of its input file."""
     counts: Counts = msgspec.field(default_factory=Counts)
     statistics: dict[str, Any] = {}
-    tokens: dict[str, int] = {}
+    tokens: dict[str, Count] = {}
     """Of the model, `prompt` and `completion`."""
     seconds: float = 0.0
     tokens_per_second: float = 0.0
@@ -101,7 +105,7 @@ def find_run_file(path: Path, remedy: str = REMEDY) -> RunFile | None:
         run = msgspec.json.decode(path.read_bytes(), type=RunFile)
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MagpieError(f"{path}: broken ({error}). {remedy}") from error
     run.path = str(path)
     return run
@@ -151,3 +155,21 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def differences(earlier: RunFile, now: RunFile) -> list[str]:
+    """Return in what two runs differ: stage, arguments, content of the inputs."""
+    found = []
+    if earlier.stage != now.stage:
+        found.append(f"it was made by {earlier.stage}, not {now.stage}")
+    flags = ((earlier.arguments, now.arguments, "--"), (earlier.inputs, now.inputs, "the content of --"))
+    for before, after, prefix in flags:
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                found.append(f"{prefix}{key} was {_short(before.get(key))}, is {_short(after.get(key))}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = encode(value).decode()
+    return text if len(text) <= 60 else text[:57] + "…"
