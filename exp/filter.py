@@ -20,7 +20,7 @@ from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.records.reading import known_keys
 from magpie.runs.one_pass import Stream
-from magpie.runs.stage import StageOptions, stream
+from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
 from magpie.selection.config import load_filter
 from magpie.selection.rules import Filter, key_of
 from magpie.selection.sampling import Selection
@@ -86,7 +86,11 @@ def main() -> None:
 
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
         arguments = {"rules": msgspec.to_builtins(preset.rules), **choice}
-        stream("filter.py", options, "_filtered", arguments, work, known=known_keys(rules.keys + chosen_by), at_end=at_end)
+        run = stream_run("filter.py", options, "_filtered", arguments)
+        if run.paths.output.stem.endswith(f"_filtered_{args.config}"):  # named after a preset of ours, as chains do it
+            run.presets = frozenset({"rules"})
+        if begins(run, overwrite=options.overwrite, check=options.check):
+            stream_rows(run, options, work, known=known_keys(rules.keys + chosen_by), at_end=at_end)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ WRONG_TYPES: dict[str, Any] = {
     "id": 1.5,
     "instruction": 5,
     "pre_query_template": 1,
+    "opening": 1,
     "target_domain": ["algebra"],
     "template_id": 3,
     "gen_input_configs": "x",

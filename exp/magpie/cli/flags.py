@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Callable
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     Options = TypeVar("Options", bound=DataclassInstance)
+
+
+RESERVED = ("messages", "add_generation_prompt")
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,6 +51,25 @@ class Joined(argparse.Action):
         given = getattr(namespace, self.dest) if getattr(self, "_seen", None) is namespace else None
         self._seen = namespace
         setattr(namespace, self.dest, f"{given},{values}" if given is not None else values)
+
+
+class Variables(argparse.Action):
+    """A flag with NAME=VALUE pairs: a value is read as JSON where it is JSON, else as text."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
+        """Read the pairs."""
+        read = {}
+        for pair in values:
+            name, equals, value = pair.partition("=")
+            if not equals or not name.isidentifier():
+                raise argparse.ArgumentError(self, f"{pair!r} is not NAME=VALUE, like enable_thinking=true")
+            if name in RESERVED:
+                raise argparse.ArgumentError(self, f"{name} is what the programs themselves give the template")
+            try:
+                read[name] = json.loads(value)
+            except ValueError:
+                read[name] = value
+        setattr(namespace, self.dest, read)
 
 
 def number(
@@ -102,6 +125,15 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
     group.add_argument("--model_path", required=default is None, help=f"{which} (default: {default})" if default else which)
     group.add_argument("--served_model", help="the model's name on the server (default: its hub id)")
     group.add_argument("--tokenizer", help="folder or hub id of the tokenizer (default: the model's own)")
+    group.add_argument(
+        "--template_variables",
+        nargs="+",
+        action=Variables,
+        default={},
+        metavar="NAME=VALUE",
+        help="variables of the chat template, such as its switch for thinking: enable_thinking=true, reasoning_effort=high "
+        "(default: the model's preset, else the template's own)",
+    )
     group.add_argument(
         "--base_url",
         action=Joined,

@@ -152,6 +152,8 @@ class Client:
         body = {"model": self.model, **content, **sampling}
         if self.is_vllm:
             body["return_token_ids"] = True
+        if self.pool.info.is_llama_cpp:
+            _translate_for_llama_cpp(body)
         if not self._takes_schemas:
             body.pop("response_format", None)
         try:
@@ -272,6 +274,18 @@ class Client:
                         break
         except BaseExceptionGroup as group_error:
             raise _first_leaf(group_error) from None
+
+
+def _translate_for_llama_cpp(body: dict[str, Any]) -> None:
+    """Say what llama.cpp's server says differently.
+
+    Its samplers are on where a request does not say otherwise (top_k 40, min_p 0.05), and completions take a JSON schema under
+    another key; under `response_format` they ignore it.
+    """
+    body.setdefault("top_k", 0)
+    body.setdefault("min_p", 0.0)
+    if "prompt" in body and (form := body.pop("response_format", None)):
+        body["json_schema"] = form["json_schema"]["schema"]
 
 
 def _pause(attempts: int, error: TransientError) -> float:

@@ -30,18 +30,25 @@ class ServerInfo:
     Attributes:
         chat: prompts go to it as messages (chat completions).
         is_vllm: it is vLLM, and takes parameters that only vLLM knows.
+        is_llama_cpp: it is llama.cpp's server, which takes other parameters.
         context: tokens that the model takes, prompt and completion together; None: not known.
     """
 
     chat: bool
     is_vllm: bool = False
     context: int | None = None
+    is_llama_cpp: bool = False
+
+
+class _Meta(msgspec.Struct):
+    n_ctx: int | None = None
 
 
 class _Model(msgspec.Struct):
     id: str
     owned_by: str | None = None
     max_model_len: int | None = None
+    meta: _Meta | None = None
 
 
 class _Models(msgspec.Struct):
@@ -66,7 +73,15 @@ async def probe(http: aiohttp.ClientSession, url: str, model: str, api: Api) -> 
     found = _find_model(status, body, model, where)
     is_vllm = found.owned_by == "vllm"
     chat = api == "chat" or (api == "auto" and not is_vllm and await _has_only_chat(http, url))
-    return ServerInfo(chat, is_vllm and not chat, found.max_model_len)
+    is_llama_cpp = found.owned_by == "llamacpp"
+    if is_llama_cpp and not chat:
+        log.info(
+            "%s is llama.cpp's server: it returns no token ids (a cut response is made again, not continued; no "
+            "--first_token_temperature, no --ban_markdown), and shows special tokens only if started with --special",
+            printable(url),
+        )
+    context = found.max_model_len or (found.meta.n_ctx if found.meta else None)
+    return ServerInfo(chat, is_vllm and not chat, context, is_llama_cpp)
 
 
 async def _get(http: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:

@@ -32,6 +32,7 @@ class Record(TypedDict, total=False):
     # gen_ins.py
     instruction: str
     pre_query_template: str | None
+    opening: str | None
     target_domain: str | None
     template_id: str | None
     gen_input_configs: dict[str, Any] | None

@@ -109,6 +109,7 @@ class Run:
         self._sessions: list[Session] = []
         self._part: PartFile | None = None
         self.totals = Totals()
+        self.presets: frozenset[str] = frozenset()  # arguments that a preset of ours decides: a finished run stays finished
         self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
 
     # --- before anything expensive -------------------------------------------------------------------------------
@@ -135,15 +136,25 @@ class Run:
             outcome.note(paths.output, paths.run, Progress.FRESH.value)
             return Progress.FRESH
         earlier = self._earlier_run_file()
+        progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
         differences = _differences(earlier, self._identity)
-        if differences:
+        if progress is Progress.COMPLETE and differences and not _differences(earlier, self._with_presets_of(earlier)):
+            log.warning(
+                "%s is complete, and kept as it is, though our preset has changed since: %s. --overwrite makes it anew",
+                paths.output,
+                "; ".join(differences),
+            )
+        elif differences:
             raise MagpieError(
                 f"{paths.output} belongs to a run with other settings: {'; '.join(differences)}. Use the same settings to go "
                 "on, another --output_file to keep both, or --overwrite to start afresh"
             )
-        progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
         outcome.note(paths.output, paths.run, progress.value, earlier.counts.written if progress is Progress.COMPLETE else None)
         return progress
+
+    def _with_presets_of(self, earlier: RunFile) -> RunFile:
+        kept = {name: earlier.arguments[name] for name in self.presets & earlier.arguments.keys()}
+        return msgspec.structs.replace(self._identity, arguments=self._identity.arguments | kept)
 
     def _earlier_run_file(self) -> RunFile:
         path = self.paths.run
