@@ -87,10 +87,11 @@ def test_programs_are_run_and_compared_with_the_votes(tmp_path):
 
 def test_killed_and_resumed_every_id_is_there_once(tmp_path):
     path = write(tmp_path / "x.jsonl", 60)
-    with Programmer(default=Reply(delay=0.05)) as server:
-        command = [sys.executable, str(PROJECT / "exp" / "check_code.py"), *map(str, flags(server, path, "--max_in_flight", 4))]
+    with Programmer() as server:
+        server.default.delay = 0.3
+        command = [sys.executable, str(PROJECT / "exp" / "check_code.py"), *map(str, flags(server, path, "--max_in_flight", 3))]
         process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        part, deadline = tmp_path / "x_coded.jsonl.part", time.monotonic() + 120
+        part, deadline = tmp_path / "x_coded.part", time.monotonic() + 120
         while not part.exists() or part.read_bytes().count(b"\n") < 10:
             assert time.monotonic() < deadline
             assert process.poll() is None
@@ -121,7 +122,7 @@ def test_what_was_not_verified_is_refused(tmp_path):
     path.write_text('{"id": 1, "instruction": "What is 1 + 1?"}\n')
     with Programmer() as server:
         done = program("check_code", *flags(server, path))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "verify.py first" in done.stderr
 
 

@@ -18,7 +18,6 @@ from magpie.generation.session import Session, Template
 from magpie.runs.run import Run
 from magpie.runs.stage import open_rows
 from magpie.sandbox.sandbox import Sandbox
-from magpie.text.reasoning import split_reasoning
 from magpie.verification.pool import Job, Judgement, Verifier
 
 Item = tuple[int, dict[str, Any]]
@@ -91,7 +90,8 @@ class CodeChecker:
             completion = await session.client.complete(prompt, settings)
         except Refused as error:
             return Attempt(error.reason), None
-        _, solution = split_reasoning(completion.text, forced_think=session.template.forced_think)
+        template = session.template
+        _, solution = template.reasoning.split(completion.text, opened=template.forced_think)
         code = program_in(solution or "")
         if code is None:
             return Attempt(NO_CODE), completion
