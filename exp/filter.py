@@ -34,6 +34,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--config", required=True, help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished"
     )
+    parser.add_argument(
+        "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by themselves: program_disagrees"
+    )
     group = parser.add_argument_group("selection from what passes")
     group.add_argument(
         "--balance", metavar="FIELD", help="the same number of records per value of this key (domain, difficulty, …)"
@@ -56,7 +59,7 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     options = flags.options_from(args, StageOptions)
-    preset = load_filter(args.config)
+    preset = load_filter(args.config, args.enable)
     rules = Filter(preset, f"--config {args.config}")
     choice: dict[str, Any] = {name: getattr(args, name) for name in ("balance", "by", "top", "ascending", "shuffle", "seed")}
     chooses = args.balance or args.top is not None or args.shuffle

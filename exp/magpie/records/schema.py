@@ -81,6 +81,13 @@ class Record(TypedDict, total=False):
     reference_answer: str | None
     difficulty_measured: str | None
     answer_judgements: list[dict[str, Any]] | None
+    # check_code.py
+    code: str | None
+    code_answer: str | None
+    code_state: str | None
+    code_agrees: bool | None
+    code_sandbox: str | None
+    code_votes: list[dict[str, Any]] | None
     response_index: int | None
     # gen_dis.py
     min_neighbor_distance: float | None
