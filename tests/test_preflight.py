@@ -93,7 +93,9 @@ CHAT = ["Can you help me to find a new job in another town?", "Tell me about the
 
 def test_it_says_what_passes_cleaning_and_why_the_rest_does_not(logged: Kept) -> None:
     feed(Preflight(6), [good(1), *CHAT, good(2), "", good(3)])
-    assert logged.lines == [(logging.INFO, "preflight: 3 of the first 6 samples passed cleaning (1 not_math, 1 no_task, 1 empty)")]
+    assert logged.lines == [
+        (logging.INFO, "preflight: 3 of the first 6 samples passed cleaning (1 not_math, 1 no_task, 1 empty)")
+    ]
 
 
 @pytest.mark.parametrize(("wanted", "clean", "stops"), [(12, True, True), (12, False, False), (4, True, False)])
