@@ -18,6 +18,8 @@ TOKENS_PER_CHARACTER = 4
 """Maximum tokens per character of a response: an emoji is four bytes, and so at most four tokens."""
 SPARE_TOKENS = 200
 """Tokens for keys, labels, quotes and white space: the longest response without texts has 60."""
+VALIDITY = "validity"
+"""The mission for a language model that takes votes (`validity.py`)."""
 NOT_JSON, WRONG_ANSWER, CUT, EMPTY = "not_json", "wrong_answer", "cut", "empty_instruction"
 
 
@@ -119,15 +121,14 @@ MISSIONS = {
             "classification", Field("task_category", TASK_CATEGORIES), Field("other_task_category", TASK_CATEGORIES, several=3)
         ),
         _asked("domain", Field("domain", DOMAIN_TAGS)),
-        Mission("validity", ("validity", "validity_votes", "validity_reasons"), nullable=("validity",)),
+        Mission(VALIDITY, ("validity", "validity_votes", "validity_reasons"), nullable=("validity",)),
         Mission("safety", ("safety", "safety_categories")),
         Mission("reward", ("instruct_reward",)),
         Mission("language", ("language",)),
     )
 }
-VALIDITY = "validity"
-ASKED = (*(name for name, mission in MISSIONS.items() if mission.fields), VALIDITY)
-"""Missions for a language model."""
+ASKED = tuple(name for name, mission in MISSIONS.items() if mission.fields)
+"""Missions for a language model that one response answers."""
 
 
 def question(mission: Mission, prompts: TagPrompts, problem: str) -> str:

@@ -84,7 +84,7 @@ class _Choice:
         elif name == "domain" and self._options.tagger == "embedding":
             self._main.taggers[name] = EMBEDDING
             self._main.local[name] = _late(domain_tagger)
-        elif name in ASKED:
+        elif name in (*ASKED, VALIDITY):
             if name == VALIDITY and ALL in self._options.tag_mission and not self._language_model().judges:
                 raise _NotPossible(
                     f"{self._language_model().model} is not known to be large enough to judge. Name the mission to ask it"
