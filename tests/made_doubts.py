@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Made responses: what models write where a problem cannot be solved, and harmless words that sound like it."""
 
 UNSOLVABLE = [
