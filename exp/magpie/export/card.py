@@ -18,11 +18,21 @@ from magpie.common.console import log, printable
 from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.writer import card_features
 from magpie.records.reading import stem_of
-from magpie.runs.run_file import ENDING, Counts, RunFile, readable_run_files
+from magpie.runs.run_file import ENDING, Counts, RunFile, readable_run_files, spent_until
 
-LABELS = ("domain", "difficulty", "difficulty_measured", "answer_type", "language", "source", "problem_model", "answer_model")
+LABELS = (
+    "domain",
+    "difficulty",
+    "difficulty_measured",
+    "answer_type",
+    "language",
+    "source",
+    "validity",
+    "problem_model",
+    "answer_model",
+)
 MODELS = {"problems": "problem_model", "answers": "answer_model"}
-COUNTED = tuple(name for name in (*LABELS, "finish_reason") if name not in MODELS.values())
+COUNTED = tuple(name for name in (*LABELS, "finish_reason") if name not in (*MODELS.values(), "validity"))
 TEMPLATE = "pre_query_template"
 SETTINGS = ("model_path", "temperature", "top_p", "max_tokens", "num_responses", "response_style", "system_prompt", "seed")
 INTRODUCTION = (
@@ -141,6 +151,8 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
         _models(facts),
         _sampling(runs),
         _stages(runs, card),
+        _tokens(source, card),
+        _validity(facts),
         *(_section(f"By {name}", [name, "rows"], _rows(counter)) for name in COUNTED if (counter := facts.counted(name))),
         _agreement(facts),
         _contamination(certificate),
@@ -213,6 +225,20 @@ def _stages(runs: list[RunFile], card: Card) -> str:
         for stage, n in counts
     ]
     return _section("From the model to this data set", ["stage", "read", "written", "dropped, by reason"], rows)
+
+
+def _tokens(source: Path, card: Card) -> str:
+    spent, written = spent_until(source), sum(card.splits.values())
+    if not spent or not written:
+        return ""
+    read, made = (spent.get(kind, 0) / written for kind in ("prompt", "completion"))
+    return f"## Tokens per kept record\n\n{read:,.0f} read and {made:,.0f} written by the models, from the first stage on."
+
+
+def _validity(facts: Facts) -> str:
+    counts = facts.counted("validity")
+    text = "Whether a problem is whole, free of contradiction and asks for one thing, by a model's votes on pointed questions."
+    return _section("Validity", ["validity", "rows"], _rows(counts), text) if counts else ""
 
 
 def _agreement(facts: Facts) -> str:

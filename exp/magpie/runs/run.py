@@ -35,7 +35,7 @@ from magpie.common.files import write_atomically
 from magpie.records.reading import encode
 from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
 from magpie.runs.paths import Paths
-from magpie.runs.run_file import Counts, RunFile, Session, differences, find_run_file, versions, write_run_file
+from magpie.runs.run_file import Counts, RunFile, Session, differences, find_run_file, spent_until, versions, write_run_file
 from magpie.runs.shards import Shard
 
 
@@ -61,6 +61,13 @@ class Totals:
     """Rows of the output, where a record may give several (or the output's rows are no records)."""
     statistics: dict[str, Any] = field(default_factory=dict)
     """A stage's own figures, by name."""
+    spent: dict[str, int] = field(default_factory=dict)
+    """Tokens of this run and of all that led to its input, once it is complete."""
+
+    @property
+    def tokens_per_kept_record(self) -> dict[str, float]:
+        """Those tokens for each record that was written."""
+        return {kind: round(count / self.written, 1) for kind, count in self.spent.items()} if self.written else {}
 
     @property
     def tokens_per_second(self) -> float:
@@ -101,6 +108,7 @@ class Run:
             arguments = arguments | {"shard": str(shard)}
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
         self._identity = RunFile(stage=stage, arguments=_as_json(arguments), inputs=inputs or {})
+        self._source = input_files[0] if input_files else None
         self._input_files = {path.resolve() for path in input_files}
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
@@ -328,17 +336,28 @@ class Run:
         self.end_session("complete")
         part.unlink()
 
+    def _count_spent(self) -> None:
+        """Add up the tokens of this run and of all that led to its input."""
+        before = spent_until(self._source) if self._source else {}
+        own = {"prompt": self.totals.prompt_tokens, "completion": self.totals.completion_tokens}
+        total = {kind: before.get(kind, 0) + count for kind, count in own.items()}
+        self.totals.spent = total if any(total.values()) else {}
+
     def _write_run_file(self, status: str) -> None:
         totals, now = self.totals, time.time()
         totals.seconds = sum(max(0.0, (now if s.ended is None else s.ended) - s.started) for s in self._sessions)
         read = totals.written + totals.dropped.total()
         rows = msgspec.UNSET if totals.rows is None else totals.rows
+        if status == "complete":
+            self._count_spent()
         run = msgspec.structs.replace(
             self._identity,
             status=status,
             counts=Counts(read, totals.written, dict(totals.dropped), rows),
             statistics=totals.statistics,
             tokens={"prompt": totals.prompt_tokens, "completion": totals.completion_tokens},
+            spent=totals.spent,
+            tokens_per_kept_record=totals.tokens_per_kept_record,
             seconds=round(totals.seconds, 1),
             tokens_per_second=round(totals.tokens_per_second, 1),
             versions=versions(),

