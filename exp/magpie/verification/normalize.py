@@ -43,7 +43,7 @@ def plain(answer: str) -> str:
     text = answer.replace("\\$", "＄").strip()
     if text.count("$") == 1:
         text = re.sub(r"^\$(?=[\d.][\d,.]*$)|(?<=\d)\$$", "＄", text)
-    text = FONTS.sub(_font, trimmed(text.translate(CHARACTERS)))
+    text = FONTS.sub(_font, trimmed(re.sub(r"(?<=\d)\s?(?:\.{3}|…)", r"\\ldots ", text.translate(CHARACTERS))))
     if (whole := TEXT.fullmatch(text.strip())) and re.search(r"\d", whole[1]):
         text = whole[1]
     for rules in SPELLINGS.values():

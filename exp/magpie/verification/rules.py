@@ -38,6 +38,7 @@ CHOICE = re.compile(
     r"(?:\\text\{\s?\(?[A-J][.):]?\s?\}|\([A-J]\)|[A-J][.):](?=\s|$)|[A-J](?=$|\s\\text\{[A-Z])|(?=\\text\{\s?\([A-J]\)\s))\s?[:.]?\s?(.{0,400})",
     re.DOTALL,
 )
+CHOICES = re.compile(r"(?=.*[A-J].*[A-J])(?:\s|,|;|\\text\{\s?(?:and|&)?\s?\}|\(?[A-J]\)?){2,12}")
 BASED = re.compile(r"\(?([0-9A-F.]{1,60})\)?\s?_\s?\{?\s?(?:\\text\{)?(\d{1,2}|[a-z]+)\}?\}?")
 RATIO = re.compile(r"(?!\\\{)(?!.*\\text)[\w\\{}./ ]+(?:\s?:\s?[\w\\{}./ ]+)+")
 
@@ -61,6 +62,9 @@ def same(a: str, b: str, depth: int) -> bool | None:
 
 
 def _choices(a: str, b: str, depth: int) -> Said:
+    if CHOICES.fullmatch(a) and CHOICES.fullmatch(b):  # "A, C", "A and C", AC
+        x, y = (sorted(re.findall(r"[A-J](?![a-z])", text)) for text in (a, b))
+        return x == y if len(elements(a)) == len(elements(b)) else x == y or None
     x, y = (CHOICE.fullmatch(text) for text in (a, b))
     if not x or not (y or x[2].strip()):
         return NEXT
@@ -172,6 +176,8 @@ def _collections(a: str, b: str, depth: int) -> Said:
         return NEXT
     if "dots" in a + b or re.search(r"\\text\{[^{}]*\b(?:order|then|respectively)\b", a + b):
         return None if "dots" in a + b else NEXT
+    if kinds == {"", "list"} and (found := number(a if x_kind else b)):
+        return same(str(found.value), b if x_kind else a, depth)  # 2,000,000 and 2\cdot 10^6
     if len(x) != len(y) or "" in kinds:
         if len(x) == len(y) == depth == 1 and "tuple" not in kinds:  # {5} and 5
             return same(x[0], y[0], depth)
@@ -230,8 +236,7 @@ def _words(a: str, b: str, depth: int) -> Said:
         return every(formulas)
     if not w.is_wordy(b):
         return True if key(TEXT.sub(r"\1", a)) == key(TEXT.sub(r"\1", b)) else NEXT
-    names = all(re.fullmatch(r"\\text\{[A-Z][a-z]+\}", text) for text in (a, b))
-    return False if names or (w.exclude(x, y) and all(formulas)) else None
+    return False if w.other_names(a, b) or (w.exclude(x, y) and all(formulas)) else None
 
 
 def _numbers(a: str, b: str, depth: int) -> Said:
