@@ -28,7 +28,15 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def known(self) -> set[str]:
         """Words with a meaning of their own: no names."""
-        return {*self.units, *self.nothing, *self.negations, *self.quantifiers, *self.stop_words, *self.numbers, *self.short_words}
+        return {
+            *self.units,
+            *self.nothing,
+            *self.negations,
+            *self.quantifiers,
+            *self.stop_words,
+            *self.numbers,
+            *self.short_words,
+        }
 
 
 class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

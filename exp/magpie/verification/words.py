@@ -110,7 +110,9 @@ def exclude(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 
 NAMED = re.compile(r"\\text\{([A-Z][a-z]+)\}")
-NO_NAME = re.compile(r"(?:ing|ed|ly|[ae]nt|[ai]ble|[ai]ve|ous|al|ic|ion|ity|ar|ry|less|ness|ment|[ae]nce|[gst]es|ical|ect|ors?|ers?)$")
+NO_NAME = re.compile(
+    r"(?:ing|ed|ly|[ae]nt|[ai]ble|[ai]ve|ous|al|ic|ion|ity|ar|ry|less|ness|ment|[ae]nce|[gst]es|ical|ect|ors?|ers?)$"
+)
 """How words end that are seldom names: two of them may mean the same."""
 
 
@@ -129,7 +131,12 @@ SYMBOL = (
 SEGMENT = (
     r"(?:m?\s?\\(?:angle|triangle|over(?:line|rightarrow|arc)|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
 )
-ONE = rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?)"
+ONE = (
+    rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?|"
+    r"(?:\\(?:text|mathbb)\{[a-zA-Z]{1,12}\}|[A-Z])\s?[(\[][^()\[\]]{1,40}[)\]]|\[[A-Z]{3,6}\]|[a-zA-Z]\^\{?-1\}?\s?\([^()=]{1,20}\)|"
+    r"\\frac\{(?:d|\\partial) ?[a-zA-Z]?\}\{(?:d|\\partial) ?[a-z]\}|\\vec\s?\{?[a-zA-Z]\}?|"
+    r"\{[a-zA-Z]\}|\\(?:lim|sum|prod|int)(?![a-zA-Z]).{1,80})"
+)
 NAME = re.compile(
     rf"{ONE}|\\frac\{{{SEGMENT}\}}\{{{SEGMENT}\}}|{ONE}(?:\s?[:/]\s?{ONE}){{1,3}}|\\text\{{[^{{}}]{{1,60}}\}}(?:\s?{SYMBOL})?"
 )
