@@ -93,7 +93,7 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
     chain = Chain(
         kind=args.kind,
         job=name,
-        settings=settings | derived(settings),
+        settings=settings | derived(job, settings),
         inputs={role: file.relative(str(source)) for role, source in inputs.items()},
         intro=job.intro,
         done=job.done,

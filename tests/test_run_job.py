@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import STUB, clean_environment, finished, program, rows
+from magpie.chain.command_line import derived, settings_of
 from magpie.chain.config import load_job
 from magpie.config.load import PROJECT
 
@@ -133,13 +134,16 @@ def test_a_job_made_before_gets_a_job_file_and_goes_on(tmp_path: Path, stub_serv
     ]
     assert [done.returncode for done in made] == [0] * 4, made
     before = (job / "job_ins_clean_2res.jsonl").read_bytes()
-    done = finished([*RUN_JOB, "sft", "--", "job"], env=environment(tmp_path, **stub_server))
+    done = finished([*RUN_JOB, "sft", "--", "job", "--judge"], env=environment(tmp_path, **stub_server))
     assert done.returncode == 0, done.stderr
+    asked = json.loads((job / "job_ins_clean_2res_tagged_verified.run.json").read_text())["arguments"]
+    assert asked["judge"] is True and asked["model_path"].endswith("SmolLM2-135M-Instruct")
     assert (
         job / "job_ins_clean_2res.jsonl"
     ).read_bytes() == before and "job_ins_clean_2res.jsonl is complete already" in done.stderr
     chains = json.loads((job / "job.json").read_text())
     assert set(chains) == {"earlier", "sft"} and {one["status"] for one in chains["earlier"]["stages"]} == {"complete"}
+    assert chains["sft"]["settings"]["judge"] == "true"
     assert chains["sft"]["inputs"] == {"problems": "job_ins_clean.jsonl", "responses": "job_ins_clean_res.jsonl"}
 
 
@@ -152,6 +156,32 @@ def test_a_second_process_waits_for_the_first_and_then_gives_up(tmp_path: Path, 
         second = finished(command, env=env)
         assert first.wait() == 0
     assert second.returncode == 0 and "waiting up to a minute" in second.stderr, second.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "environment", "judges"),
+    [
+        ("Qwen/Qwen3-32B", [], "", "true"),
+        ("Qwen/Qwen3-32B", ["--no-judge"], "true", "false"),
+        ("Qwen/Qwen3-32B", [], "0", "false"),
+        ("smollm2", [], "", "false"),
+        ("someone/unknown", [], "", "false"),
+        ("smollm2", ["--judge"], "false", "true"),
+        ("smollm2", [], "yes", "true"),
+    ],
+)
+def test_whether_a_model_is_asked_is_said_or_up_to_its_preset(
+    model: str, arguments: list[str], environment: str, judges: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE", environment)
+    for kind, source in (("main", model), ("sft", "job"), ("align", "job")):
+        job = load_job(kind)
+        settings = settings_of(job, kind, [source, *arguments], defaults={}, launcher=kind) | {"model": model}
+        settings |= derived(job, settings)
+        assert settings["judge"] == judges
+        asked = {stage.name: stage.asks_model(settings) for stage in job.stages if stage.program in ("verify", "gen_res")}
+        assert asked.get("verified", judges == "true") is (judges == "true") and not asked.get("read"), asked
+        assert all(asked[name] for name in ("voted", "responses") if name in asked)
 
 
 @pytest.mark.parametrize("kind", ["main", "sft", "align"])

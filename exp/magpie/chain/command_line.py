@@ -12,6 +12,7 @@ from pathlib import PurePath
 from magpie.chain.config import Job, Setting
 from magpie.cli.flags import Parser
 from magpie.common.console import MagpieError
+from magpie.config.model_presets import load_model
 
 ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
 """Variables beside the settings' own that the command to resume a job repeats, where they are set."""
@@ -54,13 +55,18 @@ def settings_of(
         needed = setting.needs.get(settings[name])
         if needed and not settings[needed]:
             raise MagpieError(f"--{name} {settings[name]} needs --{needed}")
-    return settings | derived(settings)
+    return settings
 
 
-def derived(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return what follows from settings: the short name of the filter's rules."""
-    rules = settings.get("filter", "")
-    return {"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {}
+def derived(job: Job, settings: Mapping[str, str]) -> dict[str, str]:
+    """Return what follows from settings: what the model's preset decides, and the short name of the filter's rules."""
+    preset, rules = load_model(settings["model"]), settings.get("filter", "")
+    decided = {
+        name: str(getattr(preset, setting.preset)).lower()
+        for name, setting in job.settings.items()
+        if setting.preset and not settings[name]
+    }
+    return decided | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
 
 
 def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: list[str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from magpie.config.load import CONFIGS, load
@@ -20,6 +22,8 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: bool = True
     switch: bool = False
     """`--name` and `--no-name`: "true" and "false"."""
+    preset: Literal["", "judges"] = ""
+    """The key of the model's preset that decides where nobody has set it."""
     least: int | None = None
     choices: list[str] = []
     needs: dict[str, str] = {}
@@ -34,7 +38,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     name: str = ""
     program: str = ""
     include: str = ""
-    server: bool = False
+    server: bool | str = False
+    """Whether it asks the model: yes, no, or a switch's value (`"{judge}"`)."""
     input: list[str] = []
     """Earlier stages or the job's own files: the first one that there is."""
     flags: Flags = {}
@@ -54,6 +59,10 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return all(settings[name] == value for name, value in self.only.items()) and not any(
             settings[name] == value for name, value in self.unless.items()
         )
+
+    def asks_model(self, settings: dict[str, str]) -> bool:
+        """Return whether it asks the model with these settings."""
+        return self.server is True or str(self.server).format_map(settings) == "true"
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

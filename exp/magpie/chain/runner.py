@@ -160,7 +160,8 @@ class Runner:
                     return
 
     def _needs_server(self, state: StageState) -> bool:
-        return state.stage.server and state.status == "waiting" and not os.environ.get("MAGPIE_BASE_URL")
+        asks = state.stage.asks_model(self._chain.settings)
+        return asks and state.status == "waiting" and not os.environ.get("MAGPIE_BASE_URL")
 
     def _stage(self, state: StageState, environment: dict[str, str]) -> None:
         if state.status == "skipped" and state.stage.if_skipped and self._values().keys() & set(state.stage.input):
