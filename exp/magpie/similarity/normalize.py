@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from magpie.similarity.letters import VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.tokenizer import tokenize
 
@@ -29,7 +30,7 @@ _COMMAND = re.compile(r"\\(operatorname\*|[a-zA-Z]+|.)", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{[a-zA-Z*]{1,30}\} ?(?:\{[lcr| ]{0,40}\})?")
 _THIN_SPACE = re.compile(r"(?<=\d)(?:\\[,;:! ]|\{,\})(?=\d{3}(?!\d))")
 _THOUSANDS = re.compile(r"(?<![\d.,(\[{|])(?<![\d.,(\[{|] )\d{1,3}(?:,\d{3})+(?![\d,])(?!\.?[)\]}|])")
-_CAPITALS = re.compile(r"(?<![^\W_])[A-Z]{2,5}(?![^\W_])")
+_MATRIX = re.compile(r"\\begin ?\{([pb]|small)matrix\}((?:(?!\\(?:begin|end)).){0,2000})\\end ?\{\1matrix\}", re.DOTALL)
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-+(?=[^\W_])|(?<=[^\W_])-+(?=[^\W\d_]{2})|(?<=\w)--+(?=\w)| -+ (?=[a-z]{2})")
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
@@ -46,7 +47,8 @@ class NormalizedProblem:
 
     Attributes:
         key: all content tokens in order, without spaces: equal keys are the same problem.
-        text: the same, separated by spaces.
+        text: the same without words that carry little, separated by spaces.
+        sequence: (kind, token) of what may not differ between near copies, in order; variables as characters of VARIABLE.
         formulas: runs of numbers, symbols and variables, without spaces, with their counts.
         lone_numbers: numbers outside formulas, in order.
         lone_variables: variables outside formulas, with their counts.
@@ -59,6 +61,7 @@ class NormalizedProblem:
 
     key: str
     text: str
+    sequence: tuple[tuple[str, str], ...]
     formulas: Counter[str]
     lone_numbers: tuple[str, ...]
     lone_variables: Counter[str]
@@ -95,14 +98,18 @@ def _plain_text(text: str) -> str:
     text = text.translate(known.characters)
     text = unicodedata.normalize("NFKC", text)
     text = "".join(_ascii_name(c) if ord(c) > 127 else c for c in text)
-    text = _ENVIRONMENT.sub(" ", text).replace("{}", "")
+    text = _MATRIX.sub(_tuple, text)
+    text = _ENVIRONMENT.sub(" ", mark_variables(text)).replace("{}", "")
     text = _COMMAND.sub(lambda found: _command(found[1], known.commands), text)
-    if not text.isupper():
-        text = _CAPITALS.sub(lambda found: " ".join(found[0]), text)
     text = text.replace("%", " percent ").replace("$", " ").replace("~", " ").replace("&", " ").lower()
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     text = known.phrases.sub(lambda found: known.config.phrases[found[0]], text)
     return _HYPHEN.sub(" ", text)
+
+
+def _tuple(found: re.Match[str]) -> str:
+    """Return a matrix as its entries in round brackets: a column and a tuple are written for the same vector."""
+    return f"({found[2].replace('&', ' , ').replace(chr(92) * 2, ' , ')})"
 
 
 def _ascii_name(character: str) -> str:
@@ -155,18 +162,8 @@ def _is_chatter(sentence: str) -> bool:
 # --- kinds of tokens ----------------------------------------------------------------------------------------------
 
 
-def _is_variable(tokens: list[str], at: int) -> bool:
-    """Return True if a single letter is a variable: `a` and `i` only beside a number or an operator."""
-    if tokens[at] not in ("A", "I"):
-        return True
-    near = tokens[max(at - 1, 0) : at] + tokens[at + 1 : at + 2]
-    return any(token in ("+", "-", "^", "=", "/", "<", ">", "<=", ">=") for token in near) or (
-        at > 0 and tokens[at - 1].isdigit() and tokens[at] == "I"
-    )
-
-
-def _kind(tokens: list[str], at: int) -> str:
-    token, known = tokens[at], lexicon()
+def _kind(token: str) -> str:
+    known = lexicon()
     if token in (",", "in"):
         return "stop"
     if token[0] == "~":
@@ -175,21 +172,22 @@ def _kind(tokens: list[str], at: int) -> str:
         return "number"
     if token in known.names or not token[0].isalpha():
         return "symbol"
-    if token.isupper():
-        return "variable" if _is_variable(tokens, at) else "stop"
-    return "stop" if token.partition("'")[0] in known.neutral else "word"
+    if token in VARIABLE:
+        return "variable"
+    word = token.partition("'")[0]
+    return "light" if word in known.telling else "stop" if word in known.neutral else "word"
 
 
 def _with_kinds(tokens: list[str]) -> Iterator[tuple[str, str]]:
     """Yield (kind, token): words as stems, variables in lower case; a stop ends a formula and is not compared."""
     known = lexicon()
-    for at, token in enumerate(tokens):
-        kind = _kind(tokens, at)
-        if kind == "word":
+    for token in tokens:
+        kind = _kind(token)
+        if kind in ("word", "light"):
             root = token if token in known.unstemmed else stem(token)
             yield kind, known.synonyms.get(token) or known.synonyms.get(root) or root
         else:
-            yield kind, token.lower()
+            yield kind, token
 
 
 def _formulas(with_kinds: list[tuple[str, str]]) -> Iterator[list[str]]:
@@ -212,12 +210,13 @@ def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
         if all(token[0].isdigit() for token in formula):
             lone_numbers += formula
         elif len(formula) == 1 and formula[0].isalpha():
-            lone_variables.update(formula)
+            lone_variables.update([_letters(formula[0])])
         elif any(token.isalnum() for token in formula):
             formulas[_compact(formula)] += 1
     return NormalizedProblem(
         key=_compact(content),
-        text=" ".join(content),
+        text=" ".join(_letters(token) for kind, token in with_kinds if kind not in ("stop", "light")),
+        sequence=_sequence(with_kinds),
         formulas=formulas,
         lone_numbers=tuple(lone_numbers),
         lone_variables=lone_variables,
@@ -229,11 +228,29 @@ def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
     )
 
 
+def _sequence(with_kinds: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return what counts in order; a text's only variable counts in formulas alone: "solve for x" says no more than "solve"."""
+    single = len({token for kind, token in with_kinds if kind == "variable"}) == 1
+    around = [("stop", ""), *with_kinds, ("stop", "")]
+    formula = ("number", "symbol", "variable")
+    return tuple(
+        (kind, token)
+        for at, (kind, token) in enumerate(with_kinds, 1)
+        if kind != "stop"
+        and not (single and kind == "variable" and around[at - 1][0] not in formula and around[at + 1][0] not in formula)
+    )
+
+
+def _letters(token: str) -> str:
+    """Return a token with letters for variables."""
+    return letter_of(token) if token in VARIABLE else token
+
+
 def _compact(tokens: Iterable[str]) -> str:
     """Return the tokens without spaces, except between two numbers."""
     parts: list[str] = []
     for token in tokens:
         if parts and parts[-1][-1].isdigit() and token[0].isdigit():
             parts.append(" ")
-        parts.append(token)
+        parts.append(_letters(token))
     return "".join(parts)

@@ -1,8 +1,9 @@
 """The decision whether two texts are the same mathematics problem.
 
-Markup ("$…$" or "\\(…\\)"), wording ("Find" or "Determine") and instructions ("Express your answer…") do not make another
-problem; other numbers, other formulas or another question about the same formula do. `compare` checks pairs that embeddings,
-MinHash or n-grams proposed; all functions are pure, and linear in the texts' length.
+Near copies, whose token sequences are much alike once variables are renamed, are the same only if all that counts is equal
+and in the same order: no list of forbidden differences is ever complete, and whoever changes a problem leaves most of it as
+it was. Texts in other words must have the same numbers and formulas and ask for the same; then their embeddings decide.
+`compare` checks pairs that embeddings, MinHash or n-grams proposed; all functions are pure.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 
+from magpie.similarity.letters import letter_of
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.normalize import NormalizedProblem
+
+Sequence = list[tuple[str, str]]
 
 
 def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[bool, float, str]:
@@ -25,32 +29,105 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
         return bool(a.key), 1.0, "same text" if a.key else "no words to compare"
     limits = lexicon().config.thresholds
     words, other_words = _content_words(a, b), _content_words(b, a)
-    shared = _overlap(words, other_words)
-    score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * shared, 4)
+    score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * _overlap(words, other_words), 4)
     if not a.key or not b.key:
         return False, score, "no words to compare"
     if not numbers_agree(a, b):
         return False, score, "other numbers"
-    strict = bool(a.formulas or b.formulas) or shared >= limits.near_words
-    if (words.keys() ^ other_words.keys()) & _contrasts(strict=strict):
+    one, other = _counting(a, b), _counting(b, a)
+    if _near_copies(one, other):
+        equal = _equal_renamed(one, other)
+        return equal, score, "same text, variables renamed" if equal else "nearly the same text"
+    if (words.keys() ^ other_words.keys()) & _contrasts():
         return False, score, "another question"
-    if a.formulas != b.formulas or not _one_contains_other(a.lone_variables, b.lone_variables):
+    if not _same_formulas(a, b):
         return False, score, "other formulas"
-    if shared >= limits.near_words:
-        alike = a.lone_numbers == b.lone_numbers and a.optional_numbers == b.optional_numbers
-        return alike, score, "nearly the same words" if alike else "numbers in other places"
-    if (a.formulas or b.formulas) and shared < limits.formula_words and not _one_contains_other(words, other_words):
-        return False, score, "another question"
     return _paraphrase(a, b, cosine, score)
 
 
-def _content_words(a: NormalizedProblem, b: NormalizedProblem) -> Counter[str]:
-    """Return one text's words without those that only name what both texts' formulas show ("the equation", "the integral")."""
+# --- near copies ------------------------------------------------------------------------------------------------------
+
+
+def _counting(a: NormalizedProblem, b: NormalizedProblem) -> Sequence:
+    """Return one text's sequence without words that only name what both texts' formulas show ("the equation")."""
+    silent = _silent(a, b)
+    return [(kind, token) for kind, token in a.sequence if kind != "word" or token not in silent]
+
+
+def _near_copies(a: Sequence, b: Sequence) -> bool:
+    """Return True if two texts are much alike, or differ in few places."""
+    from rapidfuzz.distance import Indel
+
+    limits = lexicon().config.thresholds
+    shapes = [["" if kind == "variable" else token for kind, token in sequence] for sequence in (a, b)]
+    if Indel.normalized_similarity(*shapes) >= limits.near_copy:
+        return True
+    places = blocks = 0
+    for step in Indel.opcodes(*shapes):
+        blocks = blocks + 1 if step.tag != "equal" else 0
+        places += blocks == 1
+    return places <= limits.near_places
+
+
+def _equal_renamed(a: Sequence, b: Sequence) -> bool:
+    """Return True if two sequences are equal up to the names of their variables."""
+    if len(a) != len(b):
+        return False
+    pairs = {}
+    for (kind, token), (other_kind, other) in zip(a, b, strict=True):
+        if kind != other_kind or (kind != "variable" and token != other):
+            return False
+        if kind == "variable" and pairs.setdefault(token, other) != other:
+            return False
+    return _is_renaming(pairs, _fixed(a) | _fixed(b))
+
+
+def _is_renaming(pairs: dict[str, str], fixed: set[str]) -> bool:
+    """Return True if no two variables become one, and those that both texts have stay: x and y in other places matter."""
+    new = set(pairs.values())
+    moved = {one for one, other in pairs.items() if one != other}
+    return len(new) == len(pairs) and not moved & (new | fixed) and not fixed & {pairs[one] for one in moved}
+
+
+def _fixed(sequence: Sequence) -> set[str]:
+    """Return the letters that mean something by themselves: e, groups and graphs with an index (S_4, K_6), x beside "axis"."""
+    count = Counter(token for kind, token in sequence if kind == "variable")
+    found = {token for token in count if letter_of(token) in "ei"}
+    for (kind, token), (next_kind, following) in zip(sequence, sequence[1:], strict=False):
+        if kind == "variable" and (following in _NAMED_BY_LETTER or (next_kind == "number" and letter_of(token).isupper())):
+            found.add(token)
+    return found
+
+
+_NAMED_BY_LETTER = frozenset(stem(word) for word in ("axis", "axes", "intercept", "coordinate", "plane", "direction", "score", "value"))
+"""What is named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
+
+
+# --- other words ------------------------------------------------------------------------------------------------------
+
+
+def _same_formulas(a: NormalizedProblem, b: NormalizedProblem) -> bool:
+    """Return True if two texts have the same formulas, perhaps with other variables in the same order."""
+    if a.formulas == b.formulas:
+        return _one_contains_other(a.lone_variables, b.lone_variables)
+    one, other = ([(kind, token) for kind, token in problem.sequence if kind in _OF_FORMULAS] for problem in (a, b))
+    return _equal_renamed(one, other)
+
+
+_OF_FORMULAS = frozenset(["number", "symbol", "variable"])
+
+
+def _silent(a: NormalizedProblem, b: NormalizedProblem) -> frozenset[str] | set[str]:
+    """Return the words that only name what both texts' formulas show ("the equation", "the integral")."""
     if not (a.formulas and b.formulas):
-        return a.words
+        return frozenset()
     named = {word for word, symbol in lexicon().config.symbol_names.items() if symbol in a.symbols and symbol in b.symbols}
-    silent = _labels() | {stem(word) for word in named} | ({"int"} if "integral" in named else set())
-    return Counter({word: count for word, count in a.words.items() if word not in silent})
+    return _labels() | {stem(word) for word in named} | ({"int"} if "integral" in named else set())
+
+
+def _content_words(a: NormalizedProblem, b: NormalizedProblem) -> Counter[str]:
+    silent = _silent(a, b)
+    return Counter({word: count for word, count in a.words.items() if word not in silent}) if silent else a.words
 
 
 def numbers_agree(a: NormalizedProblem, b: NormalizedProblem) -> bool:
@@ -89,11 +166,10 @@ def _overlap(a: Counter[str], b: Counter[str]) -> float:
 
 
 @cache
-def _contrasts(*, strict: bool) -> frozenset[str]:
-    """Return the stems of contrast words; `strict` (formulas, or nearly the same wording) adds the soft ones."""
+def _contrasts() -> frozenset[str]:
+    """Return the stems of the words that only one of two texts may not have."""
     known = lexicon()
-    left_out = () if strict else known.config.soft_contrasts
-    return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.contrasts if word not in left_out)
+    return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.contrasts)
 
 
 @cache
