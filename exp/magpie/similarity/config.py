@@ -53,7 +53,7 @@ class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phrases: dict[str, str]
     labels: list[str]
     symbol_names: dict[str, str]
-    contrasts: list[str]
+    opposites: list[list[str]]
     numbers: NumberWords
 
 

@@ -19,12 +19,17 @@ _IN_SPAN = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|operatorname|mbox)\*? ?\{[^{}]{2,200}\}|\\(?:begin|end) ?\{[^{}]{1,30}\}"
     r"(?:\{[lcr| ]{0,40}\})?|\\[a-zA-Z]+|[a-zA-Z]+"
 )
+_BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb) ?\{?([A-Z])\}?")
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-z]{3,} +[a-z]{2,}(?![a-zA-Z{])")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|operatorname)[a-z]*\*? ?\{[^{}]{0,200}\}")
 _CAPITALS = re.compile(r"(?<![\w\\])[A-Z]{2,5}(?![^\W_])")
-_CAPITAL = re.compile(r"(?<![\w'\\])(?:[B-HJ-Z](?![a-zA-Z'.])|A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))")
-_SMALL = re.compile(r"(?<![a-zA-Z'\\])[b-hj-z](?![a-zA-Z'])|(?<![a-zA-Z'\\])[ai](?= ?[-+=/^<>|!*](?![a-zA-Z]))|"
-                    r"(?<=[-+=/^<>*|\d])[ai](?![a-zA-Z'])|(?<=[-+=/^<>*|] )[ai](?![a-zA-Z'])")
+_CAPITAL = re.compile(
+    r"(?<![\w'\\])(?:[B-HJ-Z](?![a-zA-Z'.])|A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))"
+)
+_SMALL = re.compile(
+    r"(?<![a-zA-Z'\\])[b-hj-z](?![a-zA-Z'])|(?<![a-zA-Z'\\])[ai](?= ?[-+=/^<>|!*](?![a-zA-Z]))|"
+    r"(?<=[-+=/^<>*|\d])[ai](?![a-zA-Z'])|(?<=[-+=/^<>*|] )[ai](?![a-zA-Z'])|(?<=[a-z]\()[ai](?=\))"
+)
 _RUN = re.compile(r"(?<![a-zA-Z'\\])[a-z]{2,3}(?![a-zA-Z'{])")
 _BESIDE = re.compile(r"[-+=/^<>*|()\d√]")
 _WORDS_OF_CAPITALS = frozenset(["AM", "PM", "SL", "GL", "SO", "SU", "PSL", "PGL", "GCD", "LCM", "GCF", "HCF"])
@@ -37,6 +42,7 @@ def letter_of(character: str) -> str:
 
 def mark_variables(text: str) -> str:
     """Return a text with each of its variables as one character of VARIABLE."""
+    text = _BLACKBOARD.sub(lambda found: f" bb{found[1].lower()} ", text)
     found, end = [], 0
     for start, stop in _spans(text):
         found += [_mark_prose(text[end:start]), _IN_SPAN.sub(_in_formula, text[start:stop])]
@@ -60,7 +66,7 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
 
 def _in_formula(found: re.Match[str]) -> str:
     part = found[0]
-    return part if part[0] == "\\" or part in lexicon().functions else _variables(part)
+    return part if part[0] == "\\" or part in lexicon().functions or part[:2] == "bb" else _variables(part)
 
 
 def _variables(letters: str) -> str:

@@ -30,8 +30,9 @@ _COMMAND = re.compile(r"\\(operatorname\*|[a-zA-Z]+|.)", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{[a-zA-Z*]{1,30}\} ?(?:\{[lcr| ]{0,40}\})?")
 _THIN_SPACE = re.compile(r"(?<=\d)(?:\\[,;:! ]|\{,\})(?=\d{3}(?!\d))")
 _THOUSANDS = re.compile(r"(?<![\d.,(\[{|])(?<![\d.,(\[{|] )\d{1,3}(?:,\d{3})+(?![\d,])(?!\.?[)\]}|])")
-_MATRIX = re.compile(r"\\begin ?\{([pb]|small)matrix\}((?:(?!\\(?:begin|end)).){0,2000})\\end ?\{\1matrix\}", re.DOTALL)
+_MATRIX = re.compile(r"\\begin ?\{([pbvV]?matrix|array)\}((?:(?!\\(?:begin|end)).){0,2000})\\end ?\{\1\}", re.DOTALL)
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-+(?=[^\W_])|(?<=[^\W_])-+(?=[^\W\d_]{2})|(?<=\w)--+(?=\w)| -+ (?=[a-z]{2})")
+_LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
@@ -39,6 +40,11 @@ _FORMULA_END = re.compile(r"(\$|\\\)|\\\])[ \t]+(?=(?:[A-Z][a-z]+|I)[ ,])")
 _POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({-])")
 _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+")
 _MATHS = re.compile(r"[\d\\=^<>+{}_$]")
+
+
+NAMED_BY_LETTER = frozenset(map(stem, ("axis", "axes", "intercept", "coordinate", "plane", "direction", "score", "value")))
+"""What is named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
+_OF_FORMULAS = frozenset(["number", "symbol", "variable"])
 
 
 @dataclass(frozen=True)
@@ -104,12 +110,15 @@ def _plain_text(text: str) -> str:
     text = text.replace("%", " percent ").replace("$", " ").replace("~", " ").replace("&", " ").lower()
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     text = known.phrases.sub(lambda found: known.config.phrases[found[0]], text)
-    return _HYPHEN.sub(" ", text)
+    return _HYPHEN.sub(" ", _LETTER_HYPHEN.sub(" ", text))
 
 
 def _tuple(found: re.Match[str]) -> str:
     """Return a matrix as its entries in round brackets: a column and a tuple are written for the same vector."""
-    return f"({found[2].replace('&', ' , ').replace(chr(92) * 2, ' , ')})"
+    entries = found[2].replace("&", " , ").replace("\\\\", " , ")
+    if found[1] == "array":  # its brackets are written around it
+        return re.sub(r"^ ?\{[lcr| ]{0,40}\}", " ", entries)
+    return f"({entries})" if found[1][0] in "pb" else f"|{entries}|" if found[1][0] in "vV" else f" {entries} "
 
 
 def _ascii_name(character: str) -> str:
@@ -194,7 +203,7 @@ def _formulas(with_kinds: list[tuple[str, str]]) -> Iterator[list[str]]:
     """Yield the formulas: maximal runs of numbers, symbols and variables."""
     formula: list[str] = []
     for kind, token in [*with_kinds, ("stop", "")]:
-        if kind in ("number", "symbol", "variable"):
+        if kind in _OF_FORMULAS:
             formula.append(token)
         elif formula:
             yield [token for token in formula if token not in "()"] if formula.count("(") != formula.count(")") else formula
@@ -229,16 +238,28 @@ def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
 
 
 def _sequence(with_kinds: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return what counts in order; a text's only variable counts in formulas alone: "solve for x" says no more than "solve"."""
+    """Return what counts in order, without brackets that hold a list.
+
+    A text's only variable counts in formulas alone: "solve for x" says no more than "solve", but the x-axis is not the y-axis.
+    """
     single = len({token for kind, token in with_kinds if kind == "variable"}) == 1
     around = [("stop", ""), *with_kinds, ("stop", "")]
-    formula = ("number", "symbol", "variable")
-    return tuple(
-        (kind, token)
-        for at, (kind, token) in enumerate(with_kinds, 1)
-        if kind != "stop"
-        and not (single and kind == "variable" and around[at - 1][0] not in formula and around[at + 1][0] not in formula)
-    )
+    found: list[tuple[str, str]] = []
+    opened = -1
+    for at, (kind, token) in enumerate(with_kinds, 1):
+        beside = {around[at - 1][0], around[at + 1][0]}
+        lone = kind == "variable" and not beside & _OF_FORMULAS and around[at + 1][1] not in NAMED_BY_LETTER
+        if kind == "stop" or (lone and single):
+            continue
+        found.append((kind, token))
+        if token == "(":
+            opened = len(found) - 1
+        elif token == ")" and opened >= 0:
+            del found[-1], found[opened]
+            opened = -1
+        elif kind not in ("number", "variable"):
+            opened = -1
+    return tuple(found)
 
 
 def _letters(token: str) -> str:

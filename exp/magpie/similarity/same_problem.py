@@ -8,12 +8,14 @@ it was. Texts in other words must have the same numbers and formulas and ask for
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from functools import cache
 
 from magpie.similarity.letters import letter_of
 from magpie.similarity.lexicon import lexicon, stem
-from magpie.similarity.normalize import NormalizedProblem
+from magpie.similarity.normalize import NAMED_BY_LETTER, NormalizedProblem
 
 Sequence = list[tuple[str, str]]
 
@@ -38,7 +40,7 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
     if _near_copies(one, other):
         equal = _equal_renamed(one, other)
         return equal, score, "same text, variables renamed" if equal else "nearly the same text"
-    if (words.keys() ^ other_words.keys()) & _contrasts():
+    if _opposed(words, other_words):
         return False, score, "another question"
     if not _same_formulas(a, b):
         return False, score, "other formulas"
@@ -73,7 +75,7 @@ def _equal_renamed(a: Sequence, b: Sequence) -> bool:
     """Return True if two sequences are equal up to the names of their variables."""
     if len(a) != len(b):
         return False
-    pairs = {}
+    pairs: dict[str, str] = {}
     for (kind, token), (other_kind, other) in zip(a, b, strict=True):
         if kind != other_kind or (kind != "variable" and token != other):
             return False
@@ -93,14 +95,12 @@ def _fixed(sequence: Sequence) -> set[str]:
     """Return the letters that mean something by themselves: e, groups and graphs with an index (S_4, K_6), x beside "axis"."""
     count = Counter(token for kind, token in sequence if kind == "variable")
     found = {token for token in count if letter_of(token) in "ei"}
-    for (kind, token), (next_kind, following) in zip(sequence, sequence[1:], strict=False):
-        if kind == "variable" and (following in _NAMED_BY_LETTER or (next_kind == "number" and letter_of(token).isupper())):
+    for (kind, token), (next_kind, following) in itertools.pairwise(sequence):
+        if kind == "variable" and (
+            following in NAMED_BY_LETTER or (next_kind == "number" and count[token] == 1 and letter_of(token).isupper())
+        ):
             found.add(token)
     return found
-
-
-_NAMED_BY_LETTER = frozenset(stem(word) for word in ("axis", "axes", "intercept", "coordinate", "plane", "direction", "score", "value"))
-"""What is named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
 
 
 # --- other words ------------------------------------------------------------------------------------------------------
@@ -108,26 +108,35 @@ _NAMED_BY_LETTER = frozenset(stem(word) for word in ("axis", "axes", "intercept"
 
 def _same_formulas(a: NormalizedProblem, b: NormalizedProblem) -> bool:
     """Return True if two texts have the same formulas, perhaps with other variables in the same order."""
-    if a.formulas == b.formulas:
+    if _telling(a.formulas) == _telling(b.formulas):
         return _one_contains_other(a.lone_variables, b.lone_variables)
     one, other = ([(kind, token) for kind, token in problem.sequence if kind in _OF_FORMULAS] for problem in (a, b))
     return _equal_renamed(one, other)
 
 
+def _telling(formulas: Counter[str]) -> Counter[str]:
+    """Return the formulas without what stands in prose: "40 percent", "5 m"."""
+    return Counter({formula: count for formula, count in formulas.items() if not _IN_PROSE.fullmatch(formula)})
+
+
+_IN_PROSE = re.compile(r"[\d/ ]+(?:percent|degree|euro|[a-zA-Z]{1,2})?|[a-zA-Z]?'?")
 _OF_FORMULAS = frozenset(["number", "symbol", "variable"])
+
+
+_NUMBERS = frozenset([stem("number")])
 
 
 def _silent(a: NormalizedProblem, b: NormalizedProblem) -> frozenset[str] | set[str]:
     """Return the words that only name what both texts' formulas show ("the equation", "the integral")."""
     if not (a.formulas and b.formulas):
-        return frozenset()
+        return _NUMBERS
     named = {word for word, symbol in lexicon().config.symbol_names.items() if symbol in a.symbols and symbol in b.symbols}
-    return _labels() | {stem(word) for word in named} | ({"int"} if "integral" in named else set())
+    return _NUMBERS | _labels() | {stem(word) for word in named} | ({"int"} if "integral" in named else set())
 
 
 def _content_words(a: NormalizedProblem, b: NormalizedProblem) -> Counter[str]:
     silent = _silent(a, b)
-    return Counter({word: count for word, count in a.words.items() if word not in silent}) if silent else a.words
+    return Counter({word: count for word, count in a.words.items() if word not in silent})
 
 
 def numbers_agree(a: NormalizedProblem, b: NormalizedProblem) -> bool:
@@ -153,10 +162,18 @@ def _paraphrase(a: NormalizedProblem, b: NormalizedProblem, cosine: float, score
     limits = lexicon().config.thresholds
     if cosine < limits.least_cosine:
         return False, score, "other words"
-    few = len(a.numbers.keys() & b.numbers.keys()) < 2
-    if score < (limits.paraphrase_few if few else limits.paraphrase):
+    shared = len(a.numbers.keys() & b.numbers.keys())
+    if shared == 2 and _turned(a, b):
+        return False, score, "numbers in other places"
+    if score < (limits.paraphrase_few if shared < 2 else limits.paraphrase):
         return False, score, "other words"
     return True, score, "same numbers, other words"
+
+
+def _turned(a: NormalizedProblem, b: NormalizedProblem) -> bool:
+    """Return True if two numbers are in the other order."""
+    one, other = ([token for kind, token in problem.sequence if kind == "number"] for problem in (a, b))
+    return one != other and one == other[::-1]
 
 
 def _overlap(a: Counter[str], b: Counter[str]) -> float:
@@ -165,11 +182,15 @@ def _overlap(a: Counter[str], b: Counter[str]) -> float:
     return (a & b).total() / either if either else 1.0
 
 
+def _opposed(a: Counter[str], b: Counter[str]) -> bool:
+    """Return True if each text has a word of a group of opposites that the other has not."""
+    return any(a.keys() & group - b.keys() and b.keys() & group - a.keys() for group in _opposites())
+
+
 @cache
-def _contrasts() -> frozenset[str]:
-    """Return the stems of the words that only one of two texts may not have."""
+def _opposites() -> list[frozenset[str]]:
     known = lexicon()
-    return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.contrasts)
+    return [frozenset(known.synonyms.get(word) or stem(word) for word in group) for group in known.config.opposites]
 
 
 @cache
