@@ -249,7 +249,7 @@ def _sequence(with_kinds: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     for at, (kind, token) in enumerate(with_kinds, 1):
         beside = {around[at - 1][0], around[at + 1][0]}
         lone = kind == "variable" and not beside & _OF_FORMULAS and around[at + 1][1] not in NAMED_BY_LETTER
-        if kind == "stop" or (lone and single):
+        if kind == "stop" or (lone and single and letter_of(token) not in "ei"):
             continue
         found.append((kind, token))
         if token == "(":

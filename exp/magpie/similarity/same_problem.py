@@ -30,13 +30,14 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
     if a.key == b.key:
         return bool(a.key), 1.0, "same text" if a.key else "no words to compare"
     limits = lexicon().config.thresholds
-    words, other_words = _content_words(a, b), _content_words(b, a)
+    silent = _silent(a, b)
+    words, other_words = _content_words(a, silent), _content_words(b, silent)
     score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * _overlap(words, other_words), 4)
     if not a.key or not b.key:
         return False, score, "no words to compare"
     if not numbers_agree(a, b):
         return False, score, "other numbers"
-    one, other = _counting(a, b), _counting(b, a)
+    one, other = _counting(a, silent), _counting(b, silent)
     if _near_copies(one, other):
         equal = _equal_renamed(one, other)
         return equal, score, "same text, variables renamed" if equal else "nearly the same text"
@@ -50,10 +51,9 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
 # --- near copies ------------------------------------------------------------------------------------------------------
 
 
-def _counting(a: NormalizedProblem, b: NormalizedProblem) -> Sequence:
+def _counting(problem: NormalizedProblem, silent: frozenset[str]) -> Sequence:
     """Return one text's sequence without words that only name what both texts' formulas show ("the equation")."""
-    silent = _silent(a, b)
-    return [(kind, token) for kind, token in a.sequence if kind != "word" or token not in silent]
+    return [(kind, token) for kind, token in problem.sequence if kind != "word" or token not in silent]
 
 
 def _near_copies(a: Sequence, b: Sequence) -> bool:
@@ -126,7 +126,7 @@ _OF_FORMULAS = frozenset(["number", "symbol", "variable"])
 _NUMBERS = frozenset([stem("number")])
 
 
-def _silent(a: NormalizedProblem, b: NormalizedProblem) -> frozenset[str] | set[str]:
+def _silent(a: NormalizedProblem, b: NormalizedProblem) -> frozenset[str]:
     """Return the words that only name what both texts' formulas show ("the equation", "the integral")."""
     if not (a.formulas and b.formulas):
         return _NUMBERS
@@ -134,9 +134,8 @@ def _silent(a: NormalizedProblem, b: NormalizedProblem) -> frozenset[str] | set[
     return _NUMBERS | _labels() | {stem(word) for word in named} | ({"int"} if "integral" in named else set())
 
 
-def _content_words(a: NormalizedProblem, b: NormalizedProblem) -> Counter[str]:
-    silent = _silent(a, b)
-    return Counter({word: count for word, count in a.words.items() if word not in silent})
+def _content_words(problem: NormalizedProblem, silent: frozenset[str]) -> Counter[str]:
+    return Counter({word: count for word, count in problem.words.items() if word not in silent})
 
 
 def numbers_agree(a: NormalizedProblem, b: NormalizedProblem) -> bool:
