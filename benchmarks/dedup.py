@@ -71,7 +71,7 @@ def figures(found: set[Pair], rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def report_pairs(path: Path, embedder: Embedder) -> None:
     """Print how many pairs of each kind are called the same problem, for a file of pairs (`a`, `b`, `same`, `kind`)."""
-    rows = [row.record for row in read_rows(path) if row.record]
+    rows = [row.record for row in read_rows(path, None) if row.record]
     texts = [text for row in rows for text in (row["a"], row["b"])]
     vectors, table = embedder.encode(texts), defaultdict[str, list[bool]](list)
     for at, row in enumerate(rows):
