@@ -392,7 +392,7 @@ def test_help_answers_at_once(name: str, tmp_path: Path, nowhere: str) -> None:
 @needs_tokenizer
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("gen_res", ("--input_file", "in.jsonl")), ("gen_ins", ("--total_prompts", "1", "--preflight", "0"))],
+    [("gen_res", ("--input_file", "in.jsonl")), ("gen_ins", ("--total_prompts", "1", "--preflight", "0", "--no-clean"))],
     ids=["gen_res", "gen_ins"],
 )
 def test_a_stage_asks_its_first_question_without_torch_and_soon(folder: Path, name: str, arguments: tuple[str, ...]) -> None:

@@ -13,14 +13,17 @@ from typing import Any
 from magpie.common.console import MagpieError
 from magpie.export import preference_formats
 from magpie.export.preference_formats import MESSAGES, NEEDS, TURN, Row
+from magpie.text.degeneration import training_defect
 from magpie.text.reasoning import CLOSE, OPEN
 
 Columns = dict[str, Any]
+NOT_JUDGED = "not judged"
 
 METADATA: Columns = {
     "domain": "string",
     "difficulty": "string",
     "difficulty_measured": "string",
+    "validity": "string",
     "input_quality": "string",
     "language": "string",
     "answer_type": "string",
@@ -85,7 +88,9 @@ def unfit_response(record: dict[str, Any], options: Options) -> str:
             )
         return "no_response"
     finish = of_response(record, "finish_reason")
-    return f"unfinished_{finish}" if finish not in (None, "stop") and not options.keep_unfinished else ""
+    if finish not in (None, "stop") and not options.keep_unfinished:
+        return f"unfinished_{finish}"
+    return training_defect(response_text(record, options))
 
 
 def sharegpt(record: dict[str, Any], options: Options) -> Row:
@@ -184,6 +189,7 @@ FORMATS = {
 def metadata(record: dict[str, Any]) -> Row:
     """Return the values of METADATA."""
     row = dict(zip(METADATA, map(record.get, METADATA), strict=True))
+    row["validity"] = record.get("validity") or ("undecided" if record.get("validity_votes") else NOT_JUDGED)
     row["answer"] = record.get("majority_answer")
     row["problem_model"] = (record.get("gen_input_configs") or {}).get("input_generator")
     row["answer_model"] = (record.get("gen_response_configs") or {}).get("output_generator")

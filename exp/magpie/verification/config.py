@@ -1,4 +1,4 @@
-"""`configs/verify`: words and units of final answers, and the levels of measured difficulty."""
+"""`configs/verify`: words and units of final answers, doubts about problems, and the levels of measured difficulty."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: dict[str, list[tuple[str, str]]]
 
 
+class DoubtWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`configs/verify/doubts.yaml`: how a response says that its problem cannot be solved, as patterns of one sentence."""
+
+    words: dict[str, list[str]]
+    says: list[str]
+    unless: list[str]
+    """A sentence that has one of these does not say it."""
+    asked: list[str]
+    """A problem that has one of these asks for it."""
+
+
 class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An entry of `configs/verify/difficulty.yaml`: a label and its minimum pass rate."""
 
@@ -52,6 +63,12 @@ def load_answer_words() -> AnswerWords:
 def load_spellings() -> Spellings:
     """Return the rewritings of answers."""
     return load(config_path("verify", "spellings.yaml"), Spellings)
+
+
+@cache
+def load_doubt_words() -> DoubtWords:
+    """Return the patterns of doubts."""
+    return load(config_path("verify", "doubts.yaml"), DoubtWords)
 
 
 @cache
