@@ -34,7 +34,7 @@ from magpie.common.files import write_atomically
 from magpie.records.reading import encode
 from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
 from magpie.runs.paths import Paths
-from magpie.runs.run_file import Counts, RunFile, Session, find_run_file, spent_until, versions, write_run_file
+from magpie.runs.run_file import Counts, RunFile, Session, differences, find_run_file, spent_in_all, versions, write_run_file
 from magpie.runs.shards import Shard
 
 
@@ -143,10 +143,10 @@ class Run:
             outcome.note(paths.output, paths.run, Progress.FRESH.value)
             return Progress.FRESH
         earlier = self._earlier_run_file()
-        differences = _differences(earlier, self._identity)
-        if differences:
+        changed = differences(earlier, self._identity)
+        if changed:
             raise MagpieError(
-                f"{paths.output} belongs to a run with other settings: {'; '.join(differences)}. Use the same settings to go "
+                f"{paths.output} belongs to a run with other settings: {'; '.join(changed)}. Use the same settings to go "
                 "on, another --output_file to keep both, or --overwrite to start afresh"
             )
         progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
@@ -304,20 +304,13 @@ class Run:
         self.end_session("complete")
         part.unlink()
 
-    def _count_spent(self) -> None:
-        """Add up the tokens of this run and of all that led to its input."""
-        before = spent_until(self._source) if self._source else {}
-        own = {"prompt": self.totals.prompt_tokens, "completion": self.totals.completion_tokens}
-        total = {kind: before.get(kind, 0) + count for kind, count in own.items()}
-        self.totals.spent = total if any(total.values()) else {}
-
     def _write_run_file(self, status: str) -> None:
         totals, now = self.totals, time.time()
         totals.seconds = sum((now if s.ended is None else s.ended) - s.started for s in self._sessions)
         read = totals.written + totals.dropped.total()
         rows = msgspec.UNSET if totals.rows is None else totals.rows
         if status == "complete":
-            self._count_spent()
+            totals.spent = spent_in_all(self._source, totals.prompt_tokens, totals.completion_tokens)
         run = msgspec.structs.replace(
             self._identity,
             status=status,
@@ -348,20 +341,3 @@ def _raw(row: dict[str, Any]) -> msgspec.Raw:
 def _as_json(value: Any) -> Any:
     """Return a value as it will be read back from a run file, so that both can be compared."""
     return msgspec.json.decode(encode(value))
-
-
-def _differences(earlier: RunFile, now: RunFile) -> list[str]:
-    found = []
-    if earlier.stage != now.stage:
-        found.append(f"it was made by {earlier.stage}, not {now.stage}")
-    flags = ((earlier.arguments, now.arguments, "--"), (earlier.inputs, now.inputs, "the content of --"))
-    for before, after, prefix in flags:
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key):
-                found.append(f"{prefix}{key} was {_short(before.get(key))}, is {_short(after.get(key))}")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = encode(value).decode()
-    return text if len(text) <= 60 else text[:57] + "…"

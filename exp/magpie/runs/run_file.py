@@ -160,6 +160,31 @@ def spent_until(path: Path) -> dict[str, int]:
     return dict(total)
 
 
+def spent_in_all(source: Path | None, prompt: int, completion: int) -> dict[str, int]:
+    """Return a run's own tokens with those that led to its input; empty where no model was asked."""
+    before = spent_until(source) if source else {}
+    total = {"prompt": before.get("prompt", 0) + prompt, "completion": before.get("completion", 0) + completion}
+    return total if any(total.values()) else {}
+
+
+def differences(earlier: RunFile, now: RunFile) -> list[str]:
+    """Return how the settings of two runs differ, in words."""
+    found = []
+    if earlier.stage != now.stage:
+        found.append(f"it was made by {earlier.stage}, not {now.stage}")
+    flags = ((earlier.arguments, now.arguments, "--"), (earlier.inputs, now.inputs, "the content of --"))
+    for before, after, prefix in flags:
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                found.append(f"{prefix}{key} was {_short(before.get(key))}, is {_short(after.get(key))}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = encode(value).decode()
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide what a model writes."""
