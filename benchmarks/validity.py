@@ -2,10 +2,10 @@
 
     python benchmarks/validity.py --model_path smollm2 [--base_url http://127.0.0.1:8000/v1] [--rows 200] [--votes 3]
 
-Runs exp/unitag.py --tag_mission validity on the problems of raw/valimath.jsonl (--rows: that many of them, chosen by --seed) and
-prints precision and recall of `invalid`, by the check of ValiMath that a problem fails, and what the votes cost. A problem is
-invalid there if one of its five checks fails, and valid if all hold; one with neither is not counted. (The file's own `valid` is
-false in every row.) A problem that the model did not decide is neither found nor wrongly dropped, and is counted apart.
+Runs exp/unitag.py --tag_mission validity on the problems of raw/valimath.jsonl (--rows: that many of them, by --seed) and
+prints precision and recall of `invalid`, by the check of ValiMath that a problem fails, and what the votes cost. A problem
+is invalid there if one of its five checks fails, and valid if all hold; one with neither is not counted. (The file's own
+`valid` is false in every row.) A problem that the model did not decide is neither found nor wrongly dropped, and is counted apart.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def judged(rows: list[dict[str, Any]], flags: list[str]) -> tuple[list[dict[str,
         path.write_text("".join(json.dumps(problem) + "\n" for problem in problems), encoding="utf-8")
         command = [sys.executable, str(PROJECT / "exp" / "unitag.py"), "--tag_mission", "validity", f"--input_file={path}"]
         started = time.monotonic()
-        subprocess.run([*command, *flags], check=True)  # noqa: S603
+        subprocess.run([*command, *flags], check=True)
         seconds = time.monotonic() - started
         lines = path.with_name("valimath_tagged.jsonl").read_text(encoding="utf-8").splitlines()
         tokens = json.loads(path.with_name("valimath_tagged.run.json").read_text(encoding="utf-8"))["tokens"]
@@ -66,7 +66,7 @@ def main() -> None:
     lines = (args.data / "raw" / "valimath.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if failed_check(row) is not None]
     if args.rows:
-        rows = random.Random(args.seed).sample(rows, min(args.rows, len(rows)))  # noqa: S311
+        rows = random.Random(args.seed).sample(rows, min(args.rows, len(rows)))
     tagged, tokens, seconds = judged(rows, flags)
     verdicts = [(failed_check(row), record["validity"]) for row, record in zip(rows, tagged, strict=True)]
     bad = sum(bool(check) for check, _ in verdicts)
