@@ -103,7 +103,7 @@ def test_killed_and_resumed_every_id_is_there_once(tmp_path):
         assert done.returncode == 0, done.stderr
     assert [row["id"] for row in rows(tmp_path / "x_coded.jsonl")] == [f"p{n}" for n in range(60)]
     assert before >= 10
-    assert len(server.asked) - before <= 50
+    assert len(server.asked) - before <= 52
 
 
 def test_several_programs_vote(tmp_path):
