@@ -5,7 +5,8 @@
 Runs exp/unitag.py --tag_mission validity on the problems of raw/valimath.jsonl (--rows: that many of them, by --seed) and
 prints precision and recall of `invalid`, by the check of ValiMath that a problem fails, and what the votes cost. A problem
 is invalid there if one of its five checks fails, and valid if all hold; one with neither is not counted. (The file's own
-`valid` is false in every row.) A problem that the model did not decide is neither found nor wrongly dropped, and is counted apart.
+`valid` is false in every row.) A problem that the model did not decide is neither found nor wrongly dropped, and
+is counted apart.
 """
 
 from __future__ import annotations
