@@ -18,12 +18,9 @@ from typing import Any
 from magpie.cleaning.clean import as_record, clean, raw_text
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.model_presets import load_model
-from magpie.generation.session import ModelOptions, generate
 from magpie.runs.one_pass import Stream
 from magpie.runs.run import Run
-from magpie.runs.stage import StageOptions, open_rows, open_run, stream
-from magpie.tagging.problem_judge import ProblemJudge, agreement_rows
+from magpie.runs.stage import StageOptions, stream
 
 STAGE, SUFFIX = "clean_ins.py", "_clean"
 
@@ -34,54 +31,26 @@ def parse_args() -> argparse.Namespace:
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _clean)")
     flags.add_language(parser)
-    flags.switch(
-        parser,
-        "--judge",
-        "also ask the model of --model_path whether each problem is complete, self-contained and has one definite answer; its "
-        "verdict is recorded beside that of the rules, which decide",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of a server that is started for --judge (default 0)")
-    flags.add_model(parser, default="none is needed without --judge")
     flags.add_run(parser)
-    args = parser.parse_args()
-    if args.judge and not args.model_path:
-        parser.error("--judge needs --model_path: the model that is to judge")
-    return args
+    return parser.parse_args()
 
 
-def clean_only(options: StageOptions, language: str) -> Run | None:
-    """Clean by rules, in one quick pass."""
+def cleaned(options: StageOptions, language: str) -> Run | None:
+    """Make the one quick pass."""
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
-        cleaned = clean(raw_text(record), language=language)
-        row = as_record(record, cleaned)
-        out.drop(row, cleaned.drop_reason) if cleaned.drop_reason else out.keep(row)
+        found = clean(raw_text(record), language=language)
+        row = as_record(record, found)
+        out.drop(row, found.drop_reason) if found.drop_reason else out.keep(row)
 
     return stream(STAGE, options, SUFFIX, {"language": language}, work)
-
-
-def clean_and_judge(options: StageOptions, language: str, model_path: str, model: ModelOptions) -> Run | None:
-    """Clean by rules, and ask the model too."""
-    preset = load_model(model_path)
-    run = open_run(STAGE, options, SUFFIX, {"language": language, "judge": preset.model})
-    judge = ProblemJudge(preset, language)
-    items = open_rows(run, options.input_file)
-    if not generate(run, preset, model, options, items, judge.work, try_template=judge.try_template):
-        return None
-    for name, counts in agreement_rows(run.paths):
-        log.info("%s: %s", name, counts)
-    return run
 
 
 def main() -> None:
     """Run the stage."""
     args = parse_args()
     options = flags.options_from(args, StageOptions)
-    if args.judge:
-        run = clean_and_judge(options, args.language, args.model_path, flags.options_from(args, ModelOptions))
-    else:
-        run = clean_only(options, args.language)
-    if run:
+    if run := cleaned(options, args.language):
         log.info("next: python exp/gen_res.py --model_path MODEL --input_file %s", run.paths.output)
 
 

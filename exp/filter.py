@@ -2,9 +2,10 @@
 
     python exp/filter.py --config configs/filters/sft.yaml --input_file data/job/job_ins_res_verified.jsonl
 
-Writes `X_filtered.jsonl`, each kept record unchanged, and `X_filtered_dropped.jsonl` with `drop_reason` and `drop_detail`. The
-rules are data: see the presets in configs/filters. `--balance domain` balances the domains, `--top 1000 --by instruct_reward`
-keeps the best (the same number per domain, if both are given), `--shuffle` randomizes the order.
+Writes `X_filtered.jsonl`, each kept record unchanged (but for `not_judged`, where a rule marks what nobody judged), and
+`X_filtered_dropped.jsonl` with `drop_reason` and `drop_detail`. The rules are data: see the presets in configs/filters.
+`--balance domain` balances the domains, `--top 1000 --by instruct_reward` keeps the best (the same number per domain, if both
+are given), `--shuffle` randomizes the order.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ def parse_args() -> argparse.Namespace:
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _filtered)")
     parser.add_argument(
-        "--config", required=True, help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished"
+        "--config", required=True, help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished, valid"
+    )
+    parser.add_argument(
+        "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by themselves: program_disagrees"
     )
     group = parser.add_argument_group("selection from what passes")
     group.add_argument(
@@ -56,7 +60,7 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     options = flags.options_from(args, StageOptions)
-    preset = load_filter(args.config)
+    preset = load_filter(args.config, args.enable)
     rules = Filter(preset, f"--config {args.config}")
     choice: dict[str, Any] = {name: getattr(args, name) for name in ("balance", "by", "top", "ascending", "shuffle", "seed")}
     chooses = args.balance or args.top is not None or args.shuffle
@@ -68,7 +72,10 @@ def main() -> None:
             reason, detail = rules.drop_reason(record)
             if reason:
                 out.drop_unchanged(reason, detail)
-            elif not chooses:
+                return
+            if unjudged := rules.not_judged(record):
+                out.mark({"not_judged": unjudged})
+            if not chooses:
                 out.keep_unchanged()
             else:
                 folder = options.output("_filtered").parent

@@ -6,8 +6,9 @@
 Reads records, or ShareGPT conversations, and writes each input's `X_distance.jsonl`: the same rows with `duplicate_of` (null:
 this one is kept) and `duplicate_evidence`, and Magpie's `min_neighbor_distance`, `repeat_count` and
 `min_similar_conversation_id`. Kept of a group is the verified one, then the one of better quality, then of higher reward, then
-with the smaller id. The same words with other numbers are another problem. Nothing is dropped here: filter.py does that. With
---ray a cluster does the work, with the same result. Rerun the same command to resume with the embeddings computed so far.
+with the smaller id. The same words with other numbers are another problem. --drop leaves the copies out (drop_reason
+`duplicate`); without it nothing is dropped, and filter.py can do that. With --ray a cluster does the work, with the same
+result. Rerun the same command to resume with the embeddings computed so far.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def parse_args() -> argparse.Namespace:
         help="squared distance below which a neighbour counts for repeat_count and min_similar_conversation_id; 0.05 is a "
         "cosine of 0.975 (default 0.05)",
     )
+    flags.switch(parser, "--drop", "write the copies to X_distance_dropped.jsonl, with the drop_reason `duplicate`")
     flags.add_ray(parser)
     flags.add_run(parser)
     return parser.parse_args()
@@ -80,6 +82,8 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
     arguments = {name: getattr(args, name) for name in ("embedding_model", "distance_threshold")} | {
         "index": str(args.index) if args.index else None
     }
+    if args.drop:  # files that were made before there was this flag go on
+        arguments["drop"] = True
     switches = {name: getattr(args, name) for name in ("skip_malformed", "overwrite", "check")}
     found = []
     for path in files:
@@ -92,11 +96,15 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
     return found
 
 
-def write(run: Run, own: StageOptions, compared: Compared) -> None:
+def write(run: Run, own: StageOptions, compared: Compared, *, drop: bool) -> None:
     """Write one input's records with their duplicates and distances."""
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
-        out.keep(record | compared.of(own.input_file, index))
+        row = record | compared.of(own.input_file, index)
+        if drop and row["duplicate_of"] is not None:
+            out.drop(row, "duplicate", f"of {row['duplicate_of']}")
+        else:
+            out.keep(row)
 
     stream_rows(run, own, work, required=())
 
@@ -123,7 +131,7 @@ def main() -> None:
     if folder:
         folder.extend(*compared.new(), args.embedding_model)
     for own, run in waiting:
-        write(run, own, compared)
+        write(run, own, compared, drop=args.drop)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,16 @@ from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
 from magpie.config.load import CONFIGS
 from magpie.records.reading import stem_of
-from magpie.runs.jobs import data_folder, folder_of, main_files, model_of_file
+from magpie.runs.jobs import (
+    cleaned_file,
+    data_folder,
+    done_before,
+    folder_of,
+    main_files,
+    model_of_file,
+    responses_began,
+    was_read,
+)
 
 KINDS = sorted(path.stem for path in (CONFIGS / "jobs").glob("*.yaml") if path.stem != "common")
 
@@ -90,10 +99,16 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
             raise MagpieError(f"JOB_NAME is {name}: it must have no slash. Choose another")
         always, path = {"JOB_NAME": name}, data_folder(name) / JOB_FILE
     file = JobFile(path)
+    before, done = _progress(args.kind, path.parent, inputs, settings)
+    job = load_job(args.kind, before=before)
+    if before:
+        inputs.pop("base", None)
+    else:
+        inputs.pop("responses", None)
     chain = Chain(
         kind=args.kind,
         job=name,
-        settings=settings | derived(job, settings),
+        settings=settings | derived(job, settings, done),
         inputs={role: file.relative(str(source)) for role, source in inputs.items()},
         intro=job.intro,
         done=job.done,
@@ -103,6 +118,23 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
         command=resume_command(job, _called(args), args.arguments, always),
     )
     return file, chain
+
+
+def _progress(kind: str, folder: Path, inputs: dict[str, Path], settings: dict[str, str]) -> tuple[bool, dict[str, str]]:
+    """Return whether a job has begun in the order of before, and what its problems have behind them; adds the role `base`."""
+    if not inputs:
+        clean = cleaned_file(folder)
+        return clean is not None and responses_began(clean, 1), {}
+    problems = inputs["problems"]
+    done = done_before(problems)
+    if kind == "align":
+        return not (done["has_clean"] and done["has_unique"]) and responses_began(
+            problems, int(settings["num_responses"])
+        ), done
+    votes = int(settings["votes"])
+    inputs["base"] = problems if votes > 1 else inputs["responses"]
+    begun = responses_began(problems, votes) if votes > 1 else was_read(inputs["responses"], "unitag.py")
+    return not done["has_unique"] and begun, done
 
 
 def _called(args: argparse.Namespace) -> str:

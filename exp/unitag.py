@@ -1,8 +1,9 @@
-"""Tag problems: difficulty, quality, category, domain, safety, language, reward.
+"""Tag problems: validity, difficulty, quality, category, domain, safety, language, reward.
 
     python exp/unitag.py --tag_mission difficulty quality domain --model_path smollm2 --input_file data/job/job_ins.jsonl
 
 Reads records with `instruction` and writes X_tagged.jsonl. The missions, with the keys that they add:
+  validity        validity, validity_votes, validity_reasons  by votes of a language model
   difficulty      intent, knowledge, difficulty               by a language model under a JSON schema
   quality         quality_explanation, input_quality          the same
   classification  task_category, other_task_category          the same
@@ -10,6 +11,8 @@ Reads records with `instruction` and writes X_tagged.jsonl. The missions, with t
   safety          safety, safety_categories                   by a guard model
   reward          instruct_reward                             by a reward model
   language        language (ISO code)                         by lingua
+`validity` is `valid`, `invalid`, or null (a tie): every question of configs/prompts/validity.yaml is asked --votes times and
+decided by more than half of them. `validity_votes` has [yes, no, unread] by question, `validity_reasons` the failed questions.
 `all` does every mission that can be done and logs those left out. `tagged_by` names the taggers, `tag_failures` has the reason
 of each failure. Existing tags are kept (--retag: replaced), so the same command with another mission adds it to the output.
 Rerun the same command to resume.
@@ -28,6 +31,7 @@ from magpie.runs.stage import StageOptions, require_input
 from magpie.tagging.missions import MISSIONS
 from magpie.tagging.passes import SUFFIX, TagRun
 from magpie.tagging.planner import ALL, TagOptions, choose_passes
+from magpie.tagging.validity import Judging
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,6 +47,10 @@ def parse_args() -> argparse.Namespace:
         default="model",
         help="tagger of `domain`: the language model, or a classifier on embeddings (default model)",
     )
+    group.add_argument(
+        "--votes", type=flags.positive, default=Judging.votes, help="votes per question of `validity` (default 3)"
+    )
+    flags.switch(group, "--explain", "let the model say why before each of these votes", default=Judging.explain)
     group.add_argument(
         "--guard_model", help="tagger of `safety`: Qwen3Guard-Gen or Llama-Guard-3 (default: --model_path if it is one)"
     )
@@ -67,7 +75,7 @@ def main() -> None:
     for name, why in left_out.items():
         log.info("left out: %s (%s)", name, why)
     for number, each in enumerate(passes):
-        TagRun(each, options, summary, retag=args.retag, first=number == 0).work()
+        TagRun(each, options, summary, flags.options_from(args, Judging), retag=args.retag, first=number == 0).work()
 
 
 if __name__ == "__main__":

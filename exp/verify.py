@@ -7,7 +7,9 @@ null), `answer_states` (`parsed`, `unparsed`, `timed_out`), `answer_groups` (equ
 (against `reference_answer`; false without an answer, null if the two could not be compared or there is no reference); for the
 record `majority_answer` (its most frequent spelling, null on a tie), `agreement` (the largest group's share), `answered` (the
 share with a final answer), `pass_rate` (the share that is right, without a reference answer that of the majority), its 95%
-interval (its ends: all that could not be compared is wrong, is right), and `difficulty_measured`. Shares are of all responses
+interval (its ends: all that could not be compared is wrong, is right), `difficulty_measured`, and `doubts`: the shares of
+responses that say that the problem cannot be solved (`unsolvable`) and without a final answer (`unparsed`), and whether no
+answer has more votes than every other one (`no_majority`). Shares are of all responses
 that were asked for (`votes_asked`, else `responses` and `lost_responses`). One response has no `pass_rate`, and one answer no
 `agreement`. --reference_key names the key that has the right answers, which are copied to `reference_answer`. Answers are
 compared by Math-Verify in worker processes with limits. --judge asks the server's model about those that rules cannot compare;

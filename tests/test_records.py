@@ -138,16 +138,39 @@ WRONG_TYPES: dict[str, Any] = {
     **dict.fromkeys(("raw_instruction", "answer_type", "input_quality", "quality_explanation", "difficulty", "intent"), 1),
     **{
         key: ["x"]
-        for key in ("knowledge", "task_category", "domain", "safety", "language", "majority_answer", "reference_answer")
+        for key in (
+            "validity",
+            "knowledge",
+            "task_category",
+            "domain",
+            "safety",
+            "language",
+            "majority_answer",
+            "reference_answer",
+        )
     },
     **dict.fromkeys(("difficulty_measured", "reward_model"), 2),
     # numbers
     **dict.fromkeys(("instruct_reward", "agreement", "answered", "pass_rate", "min_neighbor_distance", "repeat_count"), "1"),
     # lists and mappings
-    **{key: [1] for key in ("defects", "other_task_category", "safety_categories", "answers", "answer_states")},
+    **{
+        key: [1]
+        for key in (
+            "defects",
+            "validity_reasons",
+            "not_judged",
+            "other_task_category",
+            "safety_categories",
+            "answers",
+            "answer_states",
+        )
+    },
     **{key: ["x"] for key in ("answer_groups", "pass_rate_interval", "is_correct", "rewards")},
-    **dict.fromkeys(("judge_verdict", "tag_failures", "tagged_by", "duplicate_evidence", "contamination"), "x"),
+    **dict.fromkeys(("validity_votes", "doubts", "tag_failures", "tagged_by", "duplicate_evidence", "contamination"), "x"),
     "answer_judgements": ["x"],
+    **dict.fromkeys(("code", "code_answer", "code_state", "code_sandbox"), 7),
+    "code_agrees": "yes",
+    "code_votes": ["x"],
     "response_index": "0",
     "rewards_by_model": {"a": [[]]},
     "step_rewards": {"a": [0.5]},

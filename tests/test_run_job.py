@@ -17,8 +17,9 @@ from magpie.chain.command_line import derived, settings_of
 from magpie.chain.config import load_job
 from magpie.config.load import PROJECT
 
+FOLLOWS = {"problem_missions", "response_missions", "has_clean", "has_unique", "has_validity"}
 RUN_JOB = [sys.executable, str(PROJECT / "exp" / "run_job.py")]
-STAGES = ["samples", "problems", "responses", "voted", "tagged", "verified", "compared", "filtered", "data_set"]
+STAGES = ["samples", "problems", "unique", "tagged", "responses", "voted", "verified", "filtered", "data_set"]
 
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
@@ -37,9 +38,7 @@ def running(tmp_path: Path) -> str:
         return ""
 
 
-@pytest.mark.parametrize(
-    "stages", [["responses", "compared"], pytest.param(STAGES, marks=pytest.mark.long)], ids=["two", "all"]
-)
+@pytest.mark.parametrize("stages", [["unique", "voted"], pytest.param(STAGES, marks=pytest.mark.long)], ids=["two", "all"])
 def test_killed_in_the_middle_of_a_stage_it_goes_on_with_every_id_once(
     stages: list[str], tmp_path: Path, stub_server: dict[str, str]
 ) -> None:
@@ -71,12 +70,12 @@ def test_a_failed_stage_ends_the_job_with_its_code_and_says_why(tmp_path: Path, 
     env = environment(tmp_path, **stub_server)
     done = finished([*RUN_JOB, "main", "--", "smollm2", "6"], env=env)
     assert done.returncode == 0, done.stderr
-    problems = tmp_path / "job" / "job_ins_clean.jsonl"
+    problems = tmp_path / "job" / "job_ins_clean_distance.jsonl"
     problems.write_bytes(problems.read_bytes() + b"{not json\n")
-    (tmp_path / "job" / "job_ins_clean_res.jsonl").unlink()
-    (tmp_path / "job" / "job_ins_clean_res.run.json").unlink()
+    (tmp_path / "job" / "job_ins_clean_distance_res.jsonl").unlink()
+    (tmp_path / "job" / "job_ins_clean_distance_res.run.json").unlink()
     again = finished([*RUN_JOB, "--job", str(tmp_path / "job" / "job.json")], env=env)
-    assert again.returncode == 2 and "job_ins_clean.jsonl" in again.stderr and "line" in again.stderr, again.stderr
+    assert again.returncode == 2 and "job_ins_clean_distance.jsonl" in again.stderr and "line" in again.stderr, again.stderr
 
 
 def test_a_failure_in_the_middle_is_kept_in_the_file(tmp_path: Path) -> None:
@@ -187,8 +186,8 @@ def test_whether_a_model_is_asked_is_said_or_up_to_its_preset(
 @pytest.mark.parametrize("kind", ["main", "sft", "align"])
 def test_a_chain_names_only_what_there_is(kind: str) -> None:
     job = load_job(kind)
-    known = {"problems", "responses"} if job.source else set()
+    known = {"problems", "responses", "base"}  # the source of a chain, or stages of the one that includes it
     for stage in job.stages:
         assert (PROJECT / "exp" / f"{stage.program}.py").exists() and set(stage.input) <= known, stage.name
-        assert {*stage.only, *stage.unless} <= job.settings.keys()
+        assert {*stage.only, *stage.unless} <= job.settings.keys() | FOLLOWS
         known.add(stage.name)

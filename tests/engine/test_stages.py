@@ -158,24 +158,14 @@ def test_a_real_server_answers_over_its_chat_interface(tmp_path, engine):
     assert len(records) == 2 and all(record["response"] and record["completion_tokens"] <= 16 for record in records)
 
 
-def test_a_judges_verdict_stands_beside_the_rules_and_decides_nothing(tmp_path: Path, engine: dict[str, str]) -> None:
-    source, out = tmp_path / "x.jsonl", tmp_path / "x_clean.jsonl"
-    texts = ["What is $2 + 3$?", "Solve the following equation:", "<|eot_id|>"]
-    written(source, [{"id": i, "instruction": text} for i, text in enumerate(texts)])
-    done = program("clean_ins", "--input_file", source, "--judge", "--model_path", "smollm2", env=engine)
+def test_validity_is_voted_on(tmp_path: Path, engine: dict[str, str]) -> None:
+    source = written(tmp_path / "x.jsonl", [{"id": 0, "instruction": "What is $2 + 3$?"}])
+    flags = ["--tag_mission", "validity", "--votes", 2, "--model_path", "smollm2"]
+    done = program("unitag", "--input_file", source, *flags, env=engine)
     assert done.returncode == 0, done.stderr
-    kept, dropped = rows(out), rows(tmp_path / "x_clean_dropped.jsonl")
-    assert [r["id"] for r in kept] == [0] and {r["id"]: r["drop_reason"] for r in dropped} == {1: "truncated", 2: "empty"}
-    for r in kept + dropped:
-        verdict = r["judge_verdict"]
-        if r["id"] == 2:
-            assert verdict == {"failure": "empty_instruction"}
-        else:
-            assert {verdict[key] for key in ("complete", "self_contained", "definite_answer")} <= {"yes", "no"}
-            assert verdict["explanation"] and verdict["model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert "judge on kept: " in done.stderr
-    lacking = program("clean_ins", "--input_file", source, "--judge")
-    assert lacking.returncode == 2 and "--model_path" in lacking.stderr
+    [record] = rows(tmp_path / "x_tagged.jsonl")
+    assert all(sum(votes) == 2 for votes in record["validity_votes"].values()) and "tag_failures" not in record
+    assert record["validity"] in ("valid", "invalid", None)
 
 
 def test_the_model_judges_what_rules_cannot_and_its_opinion_is_recorded(tmp_path: Path, engine: dict[str, str]) -> None:

@@ -17,6 +17,9 @@ from magpie.config.model_presets import load_model
 ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
 """Variables beside the settings' own that the command to resume a job repeats, where they are set."""
 
+REWARD = "reward"
+"""The mission that needs a response."""
+
 
 def settings_of(
     job: Job,
@@ -58,15 +61,26 @@ def settings_of(
     return settings
 
 
-def derived(job: Job, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return what follows from settings: what the model's preset decides, and the short name of the filter's rules."""
+def derived(job: Job, settings: Mapping[str, str], done: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what follows from settings: what the model's preset decides, the filter's short name, which missions come when.
+
+    Args:
+        job: the description.
+        settings: what was asked for.
+        done: what the job's source has behind it already (`runs.jobs.done_before`).
+    """
     preset, rules = load_model(settings["model"]), settings.get("filter", "")
-    decided = {
+    found = {"has_clean": "", "has_unique": "", "has_validity": ""} | dict(done or {})
+    found |= {
         name: str(getattr(preset, setting.preset)).lower()
         for name, setting in job.settings.items()
         if setting.preset and not settings[name]
     }
-    return decided | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
+    judge = found.get("judge", settings.get("judge")) == "true" and not found["has_validity"]
+    missions = settings.get("missions", "").split() if settings.get("all", "true") == "true" else []
+    before = [*(["validity"] if judge else []), *(name for name in missions if name not in (REWARD, "validity"))]
+    found |= {"problem_missions": " ".join(before), "response_missions": REWARD if REWARD in missions else ""}
+    return found | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
 
 
 def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: list[str]) -> dict[str, str]:

@@ -83,20 +83,27 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve: Flags
 
 
-def load_job(kind: str) -> Job:
-    """Return a job's description with what all jobs have, and its included stages in place."""
-    job, common = load(CONFIGS / "jobs" / f"{kind}.yaml", Job), load(CONFIGS / "jobs" / "common.yaml", _Common)
+def load_job(kind: str, *, before: bool = False) -> Job:
+    """Return a job's description with what all jobs have, and its included stages in place.
+
+    Args:
+        kind: the name of its file.
+        before: take the order in which jobs were chained before copies were looked for first.
+    """
+    folder = CONFIGS / "jobs" / "before" if before else CONFIGS / "jobs"
+    job, common = load(folder / f"{kind}.yaml", Job), load(CONFIGS / "jobs" / "common.yaml", _Common)
     settings, stages = common.settings | job.settings, []
     for stage in job.stages:
         if not stage.include:
             stages.append(stage)
             continue
-        included = load_job(stage.include)
+        included = load_job(stage.include, before=before)
         taken = {name: setting for name, setting in included.settings.items() if name not in included.positional}
         settings = taken | settings
         stages += [
             msgspec.structs.replace(one, only=stage.only | one.only, unless=stage.unless | one.unless)
             for one in included.stages
+            if one.name not in {known.name for known in job.stages}
         ]
     if twice := settings.keys() & {stage.name for stage in stages}:
         raise ValueError(f"configs/jobs/{kind}.yaml: {', '.join(twice)} is a setting and a stage")

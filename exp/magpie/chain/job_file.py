@@ -55,6 +55,8 @@ class Chain(msgspec.Struct, kw_only=True):
     command: str = ""
     """What resumes it."""
     updated: float = 0.0
+    tokens_per_kept_record: dict[str, float] = {}
+    """Of the models, from the first stage to the last file that was made."""
 
 
 class JobFile:

@@ -22,6 +22,7 @@ from magpie.chain.job_file import Chain, JobFile, Output, StageState
 from magpie.client.address_files import read_addresses
 from magpie.common.console import EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
 from magpie.config.load import PROJECT
+from magpie.runs.run_file import find_run_file
 from magpie.serving.run_command import end_tree
 
 PROGRAMS = PROJECT / "exp"
@@ -98,6 +99,8 @@ class Runner:
             raise
         else:
             chain.status, chain.message = "complete", chain.message or chain.done.format_map(self._values())
+            if each := chain.tokens_per_kept_record:
+                log.info("tokens per kept record: %.0f read, %.0f written", each["prompt"], each["completion"])
             log.info("%s", chain.message)
             return 0
         finally:
@@ -169,6 +172,7 @@ class Runner:
             log.info("%s", state.stage.if_skipped)
         if state.status == "complete":
             log.info("%s is complete already", self._path(state))
+            self._count_tokens(state)
         if state.status != "waiting":
             return
         commands, started = list(self._commands(state)), time.monotonic()
@@ -182,7 +186,18 @@ class Runner:
         finally:
             state.seconds = round(time.monotonic() - started, 1)
         state.status, state.exit_code = "complete", 0
+        self._count_tokens(state)
         self._file.write(self._chain)
+
+    def _count_tokens(self, state: StageState) -> None:
+        """Take over what the stage's run file says of the tokens per kept record."""
+        run = (
+            find_run_file(self._file.absolute(state.outputs[0].run_file))
+            if state.outputs and state.outputs[0].run_file
+            else None
+        )
+        if run and run.tokens_per_kept_record:
+            self._chain.tokens_per_kept_record = run.tokens_per_kept_record
 
     def _call(self, command: list[str], environment: dict[str, str]) -> list[Output]:
         """Run a stage program to its end and return what it reports of its outputs."""

@@ -7,12 +7,14 @@ import dataclasses
 import json
 import math
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from magpie.common import outcome
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, printable
 from magpie.runs.shards import Shard
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, *given: Any, **more: Any) -> Any:
         """Parse, and note where the outcome is to be written (`add_run`)."""
+        for word in given[0] if given and given[0] is not None else sys.argv[1:]:
+            if not _is_text(word):
+                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or mend the value")
+            if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
+                raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
         return args
@@ -41,6 +48,14 @@ class Parser(argparse.ArgumentParser):
         if message.endswith("expected one argument"):
             message += " (one that begins with a dash goes behind an equals sign: --flag='--value')"
         raise MagpieError(f"{message}. See {self.prog} --help")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Joined(argparse.Action):
@@ -163,9 +178,30 @@ def add_hosted(parser: Parser) -> None:
     )
     group.add_argument("--requests_per_minute", type=positive, help="maximum requests per minute (default: no limit)")
     group.add_argument("--tokens_per_minute", type=positive, help="maximum tokens per minute, both ways (default: no limit)")
+    add_proxy(group)
     price = number(float, least=0.0)
     group.add_argument("--prompt_price", type=price, help="US dollars per million prompt tokens (default: no cost is counted)")
     group.add_argument("--completion_price", type=price, help="US dollars per million completion tokens (default: as above)")
+
+
+def add_proxy(group: argparse._ActionsContainer) -> None:
+    """Add --proxy."""
+    group.add_argument(
+        "--proxy",
+        type=proxy,
+        metavar="URL",
+        help="HTTP proxy for every server that is not on this machine, like http://host:3128; '' for none (default: "
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, for services outside the local network)",
+    )
+
+
+def proxy(text: str) -> str:
+    """Read a proxy's address; a password in it could be read by everybody on this machine."""
+    if "@" in text:
+        raise argparse.ArgumentTypeError("it holds a user name or password: put such a proxy into HTTPS_PROXY")
+    if text and not re.fullmatch(r"https?://[\w.:\[\]-]+/?", text, re.ASCII):
+        raise argparse.ArgumentTypeError("give a proxy like http://host:3128, or '' for none")
+    return text
 
 
 def add_sampling(parser: Parser, which: str) -> None:

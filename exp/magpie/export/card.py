@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
@@ -17,11 +18,21 @@ from magpie.common.console import log, printable
 from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.writer import card_features
 from magpie.records.reading import stem_of
-from magpie.runs.run_file import ENDING, Counts, RunFile, readable_run_files
+from magpie.runs.run_file import ENDING, Counts, RunFile, readable_run_files, spent_until
 
-LABELS = ("domain", "difficulty", "difficulty_measured", "answer_type", "language", "source", "problem_model", "answer_model")
+LABELS = (
+    "domain",
+    "difficulty",
+    "difficulty_measured",
+    "answer_type",
+    "language",
+    "source",
+    "validity",
+    "problem_model",
+    "answer_model",
+)
 MODELS = {"problems": "problem_model", "answers": "answer_model"}
-COUNTED = tuple(name for name in (*LABELS, "finish_reason") if name not in MODELS.values())
+COUNTED = tuple(name for name in (*LABELS, "finish_reason") if name not in (*MODELS.values(), "validity"))
 TEMPLATE = "pre_query_template"
 SETTINGS = ("model_path", "temperature", "top_p", "max_tokens", "num_responses", "response_style", "system_prompt", "seed")
 INTRODUCTION = (
@@ -29,6 +40,8 @@ INTRODUCTION = (
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
+MARKUP = re.compile(r"[!&<>\[\]|`*~\\$]|_(?!\w)|(?<!\w)_|(?<=:)/|@(?=\w)|(?<=www)\.")
+"""Characters that could be markup, an address or a mention; inside a cell they are written by their numbers."""
 _labels = itemgetter(*LABELS)
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
@@ -131,13 +144,15 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     runs, certificate = job_files(source)
     about = FORMATS[card.format].about
     parts = [
-        f"# {card.title}",
+        f"# {_cell(card.title)}",
         INTRODUCTION + f" {about[0].upper()}{about[1:]}.",
         _section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
         _licence(card.licence),
         _models(facts),
         _sampling(runs),
         _stages(runs, card),
+        _tokens(source, card),
+        _validity(facts),
         *(_section(f"By {name}", [name, "rows"], _rows(counter)) for name in COUNTED if (counter := facts.counted(name))),
         _agreement(facts),
         _contamination(certificate),
@@ -160,7 +175,8 @@ def _sizes(folder: Path, card: Card) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    return printable(str(value), 200).replace("\n", " ").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+    """Return a value as a cell's text: nothing in it is Markdown, HTML, a link or an image."""
+    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(printable(str(value), 200).split()))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -209,6 +225,20 @@ def _stages(runs: list[RunFile], card: Card) -> str:
         for stage, n in counts
     ]
     return _section("From the model to this data set", ["stage", "read", "written", "dropped, by reason"], rows)
+
+
+def _tokens(source: Path, card: Card) -> str:
+    spent, written = spent_until(source), sum(card.splits.values())
+    if not spent or not written:
+        return ""
+    read, made = (spent.get(kind, 0) / written for kind in ("prompt", "completion"))
+    return f"## Tokens per kept record\n\n{read:,.0f} read and {made:,.0f} written by the models, from the first stage on."
+
+
+def _validity(facts: Facts) -> str:
+    counts = facts.counted("validity")
+    text = "Whether a problem is whole, free of contradiction and asks for one thing, by a model's votes on pointed questions."
+    return _section("Validity", ["validity", "rows"], _rows(counts), text) if counts else ""
 
 
 def _agreement(facts: Facts) -> str:

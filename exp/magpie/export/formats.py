@@ -17,11 +17,13 @@ from magpie.text.degeneration import training_defect
 from magpie.text.reasoning import CLOSE, OPEN
 
 Columns = dict[str, Any]
+NOT_JUDGED = "not judged"
 
 METADATA: Columns = {
     "domain": "string",
     "difficulty": "string",
     "difficulty_measured": "string",
+    "validity": "string",
     "input_quality": "string",
     "language": "string",
     "answer_type": "string",
@@ -187,6 +189,7 @@ FORMATS = {
 def metadata(record: dict[str, Any]) -> Row:
     """Return the values of METADATA."""
     row = dict(zip(METADATA, map(record.get, METADATA), strict=True))
+    row["validity"] = record.get("validity") or ("undecided" if record.get("validity_votes") else NOT_JUDGED)
     row["answer"] = record.get("majority_answer")
     row["problem_model"] = (record.get("gen_input_configs") or {}).get("input_generator")
     row["answer_model"] = (record.get("gen_response_configs") or {}).get("output_generator")

@@ -79,8 +79,12 @@ def kto(record: dict[str, Any], options: object = None) -> list[Row]:
     ]
 
 
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+
+
 def not_a_pair(record: dict[str, Any], options: object = None) -> str:
     """Return why a record cannot be exported as a preference, or an empty text."""
-    if not all(isinstance(record.get(key), list) and record[key] for key in NEEDS):
+    if not all(isinstance(record.get(key), list) and record[key] and all(map(_is_message, record[key])) for key in NEEDS):
         return "not_a_pair"
     return training_defect(record["chosen"][-1]["content"]) or training_defect(record["rejected"][-1]["content"])

@@ -12,6 +12,7 @@ import msgspec
 
 from magpie.client.chat_prompt import ChatPrompt, Prompt
 from magpie.client.replies import Completion, Refused
+from magpie.common.masking import masked
 from magpie.common.seeds import hashed_seed
 from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.generation.config import load_response_styles
@@ -183,7 +184,7 @@ class ResponseGenerator:
         ids = cut.token_ids + (more.token_ids or [])
         return replace(
             more,
-            text=session.own_template.decode(ids),
+            text=masked(session.own_template.decode(ids)),
             prompt_tokens=cut.prompt_tokens,
             completion_tokens=cut.completion_tokens + more.completion_tokens,
             token_ids=ids,

@@ -15,7 +15,7 @@ from magpie.client.chat_prompt import HostedTemplate, Prompt
 from magpie.client.client import Client
 from magpie.client.rate_limit import Prices, RateLimits
 from magpie.client.replies import Completion
-from magpie.common.console import MagpieError, log
+from magpie.common.console import MagpieError, again, log
 from magpie.common.progress import StageBar
 from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.models.chat_template import ChatTemplate
@@ -47,6 +47,7 @@ class ModelOptions:
     api: str
     requests_per_minute: int | None
     tokens_per_minute: int | None
+    proxy: str | None
     prompt_price: float | None
     completion_price: float | None
     template_variables: dict[str, Any]
@@ -67,6 +68,7 @@ class ModelOptions:
             "outage": self.outage,
             "timeout": self.request_timeout,
             "api": self.api,
+            "proxy": self.proxy,
             "limits": RateLimits(self.requests_per_minute, self.tokens_per_minute),
         }
 
@@ -268,7 +270,9 @@ def with_server(
             with run.session(overwrite=options.overwrite):
                 with _bar(run, client, responses) as bar:
                     session = Session(run, client, known, bar, model.prices)
-                    await client.for_each(items, functools.partial(work, session))
+                    await _work_on_all(run, client, items, functools.partial(work, session))
+                if client.other_models:
+                    run.totals.statistics["answered_by_other_models"] = dict(client.other_models)
                 run.finish()
             for share in client.pool.shares():
                 log.info("%s", share)
@@ -279,6 +283,22 @@ def with_server(
     with connect(preset, model.base_url, log_dir=logs, seed=model.seed, replica=replica) as connection:
         client = Client(connection, model.served_model or preset.model, **model.client_settings)
         asyncio.run(work_on_all(client))
+
+
+async def _work_on_all(run: Run, client: Client, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Work on every item. Where the server has refused all there was, its rows are not done: they are asked for again.
+
+    Raises:
+        MagpieError: see `Client`; or all requests were refused.
+    """
+    try:
+        await client.for_each(items, work)
+        if (refusal := client.all_refused) and not run.totals.completion_tokens:
+            raise MagpieError(f"every request was refused ({refusal}). Check the settings and the server's log, then {again()}")
+    except MagpieError:
+        if client.all_refused and not run.totals.completion_tokens:
+            run.forget()
+        raise
 
 
 def _bar(run: Run, client: Client, responses: int) -> StageBar:

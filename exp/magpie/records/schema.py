@@ -16,6 +16,7 @@ TASK_CATEGORIES = (
     *("Data analysis", "Creative writing", "Advice seeking", "Brainstorming", "Others"),
 )
 """Magpie's labels, as in its data sets."""
+VALID, INVALID = "valid", "invalid"
 SAFETIES = ("safe", "controversial", "unsafe")
 
 
@@ -52,8 +53,10 @@ class Record(TypedDict, total=False):
     raw_instruction: str | None
     defects: list[str] | None
     answer_type: str | None
-    judge_verdict: dict[str, Any] | None
     # unitag.py
+    validity: str | None
+    validity_votes: dict[str, list[int]] | None
+    validity_reasons: list[str] | None
     input_quality: str | None
     quality_explanation: str | None
     difficulty: str | None
@@ -80,7 +83,15 @@ class Record(TypedDict, total=False):
     is_correct: list[bool | None] | None
     reference_answer: str | None
     difficulty_measured: str | None
+    doubts: dict[str, float | bool | None] | None
     answer_judgements: list[dict[str, Any]] | None
+    # check_code.py
+    code: str | None
+    code_answer: str | None
+    code_state: str | None
+    code_agrees: bool | None
+    code_sandbox: str | None
+    code_votes: list[dict[str, Any]] | None
     response_index: int | None
     # gen_dis.py
     min_neighbor_distance: float | None
@@ -90,6 +101,8 @@ class Record(TypedDict, total=False):
     duplicate_evidence: dict[str, Any] | None
     # decontaminate.py
     contamination: dict[str, Any] | None
+    # filter.py
+    not_judged: list[str] | None
     # gen_po_rewards.py
     rewards: list[float | None] | None
     reward_model: str | None

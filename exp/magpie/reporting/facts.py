@@ -22,6 +22,7 @@ STEPS = {
     "gen_res.py": "answered",
     "unitag.py": "tagged",
     "verify.py": "verified",
+    "check_code.py": "checked by a program",
     "gen_dis.py": "unique",
     "decontaminate.py": "decontaminated",
     "gen_po_rewards.py": "rewarded",
@@ -32,6 +33,8 @@ EXPECTED = ("generated", "clean", "answered", "verified", "unique", "decontamina
 LABELS = ("answer_type", "input_quality", "task_category", "language", "safety")
 HARDNESS = ("difficulty", "difficulty_measured")
 """Difficulty in a model's opinion, and by how often the problem was solved."""
+PROGRAMS = {True: "agrees", False: "differs", None: "no answer to compare"}
+"""What a program's answer is beside the votes'."""
 SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 24, 12, 2, 30, 8
 
 _LENGTHS = [0, *(base * 10**power for power in range(1, 7) for base in (1, 2, 5))]
@@ -45,6 +48,8 @@ NUMBERS: dict[str, list[float] | list[int] | None] = {
     "pass rate": _SHARES,
     "agreement": _SHARES,
     "answered": _SHARES,
+    "responses that say it cannot be solved": _SHARES,
+    "responses without a final answer": _SHARES,
     "distance to the nearest neighbour": _DISTANCES,
     "vote margin": _SHARES,
     "chosen, characters": _LENGTHS,
@@ -98,6 +103,8 @@ class Facts:
         for name in HARDNESS:
             if record.get(name) is not None:
                 self.grid[name][where, self.labels[name].count(record[name])] += 1
+        if "code_agrees" in record:
+            self.grid["code_agrees"][where, PROGRAMS[record["code_agrees"]]] += 1
         self.number("problem, characters", len(record.get("instruction") or ""))
         for name, key in (
             ("pass rate", "pass_rate"),
@@ -107,6 +114,13 @@ class Facts:
             ("reward of the problem", "instruct_reward"),
         ):
             self.number(name, record.get(key))
+        doubts = record.get("doubts") or {}
+        self.number("responses that say it cannot be solved", doubts.get("unsolvable"))
+        self.number("responses without a final answer", doubts.get("unparsed"))
+        if doubts.get("no_majority") is not None:
+            self.labels["votes"].count("no majority" if doubts["no_majority"] else "a majority")
+        if "validity" in record:
+            self.labels["validity"].count(record["validity"] or "undecided or not judged")
         self._add_responses(record)
         self.add_rewards(record)
         self.samples.offer(lambda: sample_of(record))
@@ -162,16 +176,24 @@ class Report:
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
 
+    @property
+    def tokens_per_kept_record(self) -> dict[str, float]:
+        """Of the models, from the first stage to the job's data."""
+        return self.line[-1].tokens_per_kept_record if self.line else {}
+
 
 def line_of(runs: list[RunFile]) -> list[RunFile]:
     """Return the runs that led to the job's data: to the filtered file, else to the one with the most stages behind it."""
     done = [run for run in runs if run.status == "complete" and run.stage in STEPS and not run.shard]
+    last = {
+        run.stem for run in done if run.stage == "filter.py" and not any(one.stem.startswith(f"{run.stem}_") for one in done)
+    }
 
     def behind(end: RunFile) -> list[RunFile]:
         before = [run for run in done if end.stem == run.stem or end.stem.startswith(f"{run.stem}_")]
         return sorted(before, key=lambda run: len(run.stem))
 
-    best = max(done, key=lambda run: (run.stage == "filter.py", len(behind(run)), run.updated), default=None)
+    best = max(done, key=lambda run: (run.stem in last, len(behind(run)), run.updated), default=None)
     return behind(best) if best else []
 
 
@@ -213,8 +235,8 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     """Return the content of a job's report."""
     runs = run_files(folder, skip_broken=True)
     line = line_of(runs)
-    before = [run for run in line if run.stage != "filter.py"]
-    source = before[-1] if before else None
+    before = [run for run in line[:-1] if run.stage != "filter.py"] or line
+    source = line[-1] if line and line[-1].stage != "filter.py" else before[-1] if before else None
     kept = line[-1] if line and line[-1].stage == "filter.py" else None
     complete = [run for run in runs if run.status == "complete"]
     steps = [step_of(run) for run in line]

@@ -106,6 +106,59 @@ def main_files(folder: Path) -> tuple[str, Path, Path]:
     return run.arguments["model_path"], problems, responses
 
 
+def lineage(path: Path) -> list[RunFile]:
+    """Return the finished runs in a file's folder that led to it, the last one first, by the fingerprints of their inputs."""
+    runs = [run for run in readable_run_files(sorted(path.parent.glob(f"*{ENDING}"))) if run.status == "complete"]
+    runs = [run for run in runs if run.output.exists()]
+    found: list[RunFile] = []
+    run = next((run for run in runs if run.output.resolve() == path.resolve()), None)
+    while run is not None:
+        found.append(run)
+        wanted = run.inputs.get("input_file")
+        run = next((one for one in runs if wanted and one not in found and fingerprint(one.output) == wanted), None)
+    return found
+
+
+def done_before(path: Path) -> dict[str, str]:
+    """Return what a file's problems have behind them: cleaned, without copies, judged; "true" or empty."""
+    runs = lineage(path)
+
+    def has(stage: str, *keys: str) -> bool:
+        return any(run.stage == stage and all(_mentions(run, key) for key in keys) for run in runs)
+
+    found = {
+        "has_clean": has("clean_ins.py"),
+        "has_unique": has("gen_dis.py", "drop"),
+        "has_validity": has("unitag.py", "validity"),
+    }
+    return {name: "true" if is_so else "" for name, is_so in found.items()}
+
+
+def _mentions(run: RunFile, key: str) -> bool:
+    missions = {**(run.arguments.get("tag_mission") or {}), **(run.arguments.get("done_before") or {})}
+    return bool(run.arguments.get(key)) or key in missions
+
+
+def responses_began(problems: Path, count: int) -> bool:
+    """Return whether a run has begun, in whatever state it is, that makes so many responses to each of these problems."""
+    return was_read(problems, "gen_res.py", num_responses=count)
+
+
+def was_read(path: Path, stage: str, **arguments: Any) -> bool:
+    """Return whether a run of a stage with these arguments, in whatever state it is, has this file as its input."""
+    runs = [run for run in readable_run_files(sorted(path.parent.glob(f"*{ENDING}"))) if run.stage == stage]
+    prints = [run.inputs.get("input_file") for run in runs if arguments.items() <= run.arguments.items()]
+    return bool(prints) and fingerprint(path) in prints
+
+
+def cleaned_file(folder: Path) -> Path | None:
+    """Return the finished file of a job's clean problems, if there is one."""
+    runs = readable_run_files(sorted(folder.glob(f"*{ENDING}")))
+    return next(
+        (run.output for run in runs if run.stage == "clean_ins.py" and run.status == "complete" and run.output.exists()), None
+    )
+
+
 def model_of(record: dict[str, Any]) -> str:
     """Return the model that answered a record's problem, else the one that made it, else an empty text."""
     answered, asked = record.get("gen_response_configs") or {}, record.get("gen_input_configs") or {}

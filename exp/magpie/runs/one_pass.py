@@ -41,6 +41,10 @@ class Stream:
         line = self.row.data.strip()
         return encode(_decode(line)) if b"\n" in line or b"\r" in line else line  # an element of an array may be indented
 
+    def mark(self, added: dict[str, Any]) -> None:
+        """Add keys to the current row, or take their place."""
+        self.row = msgspec.structs.replace(self.row, data=encode(_decode(self.row.data) | added))
+
     def keep_line(self, line: bytes) -> None:
         """Write a finished record that is encoded already."""
         assert self._output is not None, "what goes into a folder is written by its own writer"  # noqa: S101

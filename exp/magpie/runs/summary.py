@@ -33,6 +33,13 @@ def show_summary(stage: str, paths: Paths, totals: Totals, more: Iterable[tuple[
     if totals.completion_tokens:
         rows.append(("tokens", f"{totals.prompt_tokens:,} read, {totals.completion_tokens:,} written"))
         rows.append(("tokens/s", f"{totals.tokens_per_second:,.0f}"))
+    if each := totals.tokens_per_kept_record:
+        rows.append(
+            (
+                "tokens per kept record",
+                f"{each['prompt']:,.0f} read, {each['completion']:,.0f} written, from the first stage on",
+            )
+        )
     rows += [(name.replace("_", " "), str(value)) for name, value in totals.statistics.items()]
     rows.append(("time", duration(totals.seconds)))
     rows += [("output", str(paths.output)), ("run file", str(paths.run))]

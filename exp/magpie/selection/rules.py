@@ -35,6 +35,7 @@ class Filter:
         if not preset.rules:
             raise MagpieError(f"{name}: no rules in it")
         self._checks = [self._check(rule, number) for number, rule in enumerate(preset.rules, 1)]
+        self._marking = [(rule, field_reader(rule.field)) for rule in preset.rules if rule.missing == "mark"]
         self.keys = tuple(key for rule in preset.rules for key in (key_of(rule.field), rule.unless) if key)
         """The keys of a record that the rules read."""
 
@@ -61,7 +62,7 @@ class Filter:
                 if value is msgspec.UNSET or (value is None and not takes_null):
                     if value is msgspec.UNSET and key == OLD_VOTE and "majority_answer" in record:
                         raise MagpieError(self._renamed(rule))
-                    if rule.missing != "keep":
+                    if rule.missing not in ("keep", "mark"):
                         return self._missing(rule, record)
                 elif not holds(value):
                     return rule.reason, f"{rule.field} is {short_json(value)}; {_words(rule)}"
@@ -71,6 +72,10 @@ class Filter:
                     f"{record.get('id')!r} has in `{rule.field.partition('|')[0]}`. Change the rule"
                 ) from None
         return "", ""
+
+    def not_judged(self, record: dict[str, Any]) -> list[str]:
+        """Return the fields that a kept record lacks and whose rules mark that."""
+        return [rule.field for rule, read in self._marking if read(record) in (None, msgspec.UNSET)]
 
     def _renamed(self, rule: Rule) -> str:
         return (
@@ -138,7 +143,7 @@ def _test(rule: Rule) -> Callable[[Any], bool]:
     """
     value, op = rule.value, rule.op
     if op == "exists":
-        if value is not msgspec.UNSET or rule.missing == "keep":
+        if value is not msgspec.UNSET or rule.missing in ("keep", "mark"):
             raise ValueError("`exists` has no `value`, and its `missing` must be error or drop")
         return lambda _: True
     if value is msgspec.UNSET:

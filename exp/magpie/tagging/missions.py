@@ -14,11 +14,12 @@ import msgspec
 from magpie.records.schema import DIFFICULTIES, DOMAIN_TAGS, QUALITIES, TASK_CATEGORIES
 from magpie.tagging.config import TagPrompts
 
-YES_NO = ("yes", "no")
 TOKENS_PER_CHARACTER = 4
 """Maximum tokens per character of a response: an emoji is four bytes, and so at most four tokens."""
 SPARE_TOKENS = 200
 """Tokens for keys, labels, quotes and white space: the longest response without texts has 60."""
+VALIDITY = "validity"
+"""The mission for a language model that takes votes (`validity.py`)."""
 NOT_JSON, WRONG_ANSWER, CUT, EMPTY = "not_json", "wrong_answer", "cut", "empty_instruction"
 
 
@@ -64,11 +65,15 @@ class Field:
 
 @dataclass(frozen=True)
 class Mission:
-    """One question about a record; `fields` if a language model is asked, in the order in which it fills them in."""
+    """One question about a record; `fields` if a language model is asked, in the order in which it fills them in.
+
+    `nullable`: keys of a record that has been tagged which may still be null.
+    """
 
     name: str
     keys: tuple[str, ...]
     fields: tuple[Field, ...] = ()
+    nullable: tuple[str, ...] = ()
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -97,7 +102,7 @@ class Mission:
 
     def missing(self, record: dict[str, Any]) -> bool:
         """Return whether a record lacks this mission's tags."""
-        return any(record.get(key) is None for key in self.keys)
+        return any(record.get(key) is None for key in self.keys if key not in self.nullable)
 
 
 def _asked(name: str, *fields: Field) -> Mission:
@@ -116,21 +121,14 @@ MISSIONS = {
             "classification", Field("task_category", TASK_CATEGORIES), Field("other_task_category", TASK_CATEGORIES, several=3)
         ),
         _asked("domain", Field("domain", DOMAIN_TAGS)),
+        Mission(VALIDITY, ("validity", "validity_votes", "validity_reasons"), nullable=("validity",)),
         Mission("safety", ("safety", "safety_categories")),
         Mission("reward", ("instruct_reward",)),
         Mission("language", ("language",)),
     )
 }
-JUDGE = _asked(
-    "judge",
-    Field("explanation", characters=240),
-    Field("complete", YES_NO),
-    Field("self_contained", YES_NO),
-    Field("definite_answer", YES_NO),
-)
-"""The questions of clean_ins.py --judge about a problem."""
 ASKED = tuple(name for name, mission in MISSIONS.items() if mission.fields)
-"""Missions for a language model."""
+"""Missions for a language model that one response answers."""
 
 
 def question(mission: Mission, prompts: TagPrompts, problem: str) -> str:

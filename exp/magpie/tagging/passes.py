@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from magpie.runs.run import Run
 from magpie.runs.run_file import find_run_file
 from magpie.runs.stage import StageOptions, begins, malformed
 from magpie.runs.summary import show_summary
-from magpie.tagging.missions import MISSIONS, with_tags
+from magpie.tagging.missions import MISSIONS, VALIDITY, with_tags
 from magpie.tagging.taggers import Item, LocalTagger, ServerTagger, tag_empty, tag_here
+from magpie.tagging.validity import Judging
 
 STAGE, SUFFIX = "unitag.py", "_tagged"
+UNDECIDED = "undecided"
 BATCH = 64
 """Records per batch of a tagger on this machine while a server works on earlier ones."""
 BATCH_ALONE = 1024
@@ -79,23 +81,28 @@ class TagRun:
         each: the pass.
         options: the input, and how to run the stage.
         summary: of the checked input.
+        judging: how problems are judged.
         retag: tag afresh what is tagged already.
         first: the pass is the first one, to which --overwrite applies.
     """
 
-    def __init__(self, each: Pass, options: StageOptions, summary: InputSummary, *, retag: bool, first: bool) -> None:
-        self._pass, self._options, self._retag = each, options, retag
+    def __init__(
+        self, each: Pass, options: StageOptions, summary: InputSummary, judging: Judging, *, retag: bool, first: bool
+    ) -> None:
+        self._pass, self._options, self._retag, self._judging = each, options, retag, judging
         self._overwrite = options.overwrite and first
         output = options.output(SUFFIX)
         paths = Paths.beside(output)
         self._earlier = Earlier(None) if self._overwrite else earlier_passes(paths, summary.fingerprint)
         done = self._earlier.done or {}
         self._missions = [name for name in each.taggers if retag or name not in done]
-        arguments = {
+        arguments: dict[str, Any] = {
             "tag_mission": {name: each.taggers[name] for name in self._missions},
             "done_before": {name: tagger for name, tagger in done.items() if name not in self._missions},
             "retag": retag,
         }
+        if VALIDITY in self._missions:
+            arguments[VALIDITY] = asdict(judging)
         inputs = {"input_file": summary.fingerprint}
         sources = (options.input_file,)
         self.run = Run(
@@ -127,7 +134,7 @@ class TagRun:
     def _with_server(self, preset: ModelPreset) -> int:
         model = self._pass.model
         template = open_template(preset, model)
-        tagger = ServerTagger(preset, self._pass.taggers)
+        tagger = ServerTagger(preset, self._pass.taggers, self._judging)
         options = replace(self._options, overwrite=self._overwrite)
         with_server(self.run, preset, model, options, template, self._items(BATCH), tagger.work)
         return tagger.retries
@@ -209,6 +216,7 @@ def tag_rows(path: Path, missions: list[str]) -> list[tuple[str, str]]:
     failed: dict[str, Counter[str]] = defaultdict(Counter)
     domains: dict[str, Counter[str]] = defaultdict(Counter)
     rewards: list[float] = []
+    reasons: Counter[str] = Counter()
     for row in read_rows(path):
         record = row.record or {}
         for name in missions:
@@ -217,13 +225,16 @@ def tag_rows(path: Path, missions: list[str]) -> list[tuple[str, str]]:
             elif name == "reward":
                 rewards.append(record["instruct_reward"])
             else:
-                found[name][record[_label_key(name)]] += 1
+                found[name][record[_label_key(name)] or UNDECIDED] += 1
+                reasons.update(record["validity_reasons"] if name == VALIDITY else ())
         if "domain" in missions and record.get("target_domain") and record.get("domain"):
             domains[record["target_domain"]][record["domain"]] += 1
     rows = []
     for name in missions:
         tags = _rewards(rewards) if name == "reward" else _counts(found[name])
         rows.append((name, "; ".join(part for part in (tags, _failures(failed[name], len(rewards), found[name])) if part)))
+        if name == VALIDITY:
+            rows += [(f"  {question}", f"failed {count:,}") for question, count in reasons.most_common()]
         if name == "domain":
             rows += [(f"  {asked} was asked for", _counts(got)) for asked, got in sorted(domains.items())]
     return rows

@@ -16,7 +16,7 @@ from magpie.records.reading import read_rows
 from magpie.runs.jobs import model_of
 from magpie.serving.parallelism import layout
 from magpie.tagging.guard_models import guard_form
-from magpie.tagging.missions import ASKED, MISSIONS
+from magpie.tagging.missions import ASKED, MISSIONS, VALIDITY
 from magpie.tagging.passes import Pass
 from magpie.tagging.taggers import LocalTagger, domain_tagger, reward_tagger, tag_languages
 
@@ -84,7 +84,11 @@ class _Choice:
         elif name == "domain" and self._options.tagger == "embedding":
             self._main.taggers[name] = EMBEDDING
             self._main.local[name] = _late(domain_tagger)
-        elif name in ASKED:
+        elif name in (*ASKED, VALIDITY):
+            if name == VALIDITY and ALL in self._options.tag_mission and not self._language_model().judges:
+                raise _NotPossible(
+                    f"{self._language_model().model} is not known to be large enough to judge. Name the mission to ask it"
+                )
             self._main.preset = self._main.preset or self._language_model()
             self._main.taggers[name] = self._main.preset.model
         elif name == "safety":

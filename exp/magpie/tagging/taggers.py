@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,8 @@ from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import Session
 from magpie.tagging.config import load_tag_prompts
 from magpie.tagging.guard_models import FORMS, MAX_TOKENS, guard_form
-from magpie.tagging.missions import CUT, EMPTY, MISSIONS, Mission, question, read_tags, with_tags
+from magpie.tagging.missions import CUT, EMPTY, MISSIONS, VALIDITY, Mission, question, read_tags, with_tags
+from magpie.tagging.validity import Judging, ValidityJudge
 from magpie.text.reasoning import machine_readable
 
 Result = dict[str, Any] | str
@@ -99,8 +100,8 @@ class Asker:
 class ServerTagger:
     """Does all missions of a record through the server, concurrently."""
 
-    def __init__(self, preset: ModelPreset, taggers: dict[str, str]) -> None:
-        self._taggers, self._asker = taggers, Asker(preset)
+    def __init__(self, preset: ModelPreset, taggers: dict[str, str], judging: Judging) -> None:
+        self._taggers, self._asker, self._judge = taggers, Asker(preset), ValidityJudge(judging)
 
     @property
     def retries(self) -> int:
@@ -112,11 +113,14 @@ class ServerTagger:
         completions: list[Completion] = []
         problem = item.record["instruction"]
         async with asyncio.TaskGroup() as group:
-            tasks = {
-                name: group.create_task(self._asker.ask(session, MISSIONS[name], problem, completions)) for name in item.asked
-            }
+            tasks = {name: group.create_task(self._ask(session, name, problem, completions)) for name in item.asked}
         results = item.results | {name: task.result() for name, task in tasks.items()}
         session.keep(item.index, with_tags(item.record, results, self._taggers), completions)
+
+    def _ask(self, session: Session, name: str, problem: str, completions: list[Completion]) -> Coroutine[Any, Any, Result]:
+        if name == VALIDITY:
+            return self._judge.ask(session, problem, completions)
+        return self._asker.ask(session, MISSIONS[name], problem, completions)
 
 
 def _failure(reason: str, detail: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from magpie.common.console import MagpieError
+from magpie.verification.doubts import doubts_of
 from magpie.verification.extract import final_answer
 from magpie.verification.pool import Job, Judgement
 from magpie.verification.votes import asked_for, choose, difficulty, vote
@@ -15,7 +16,7 @@ LISTS = ("responses", "reasoning", "finish_reason", "completion_tokens")
 REFERENCE = "reference_answer"
 OWN_KEYS = (
     *("answers", "majority_answer", "answer_states", "answer_groups", "agreement", "answered", "pass_rate"),
-    *("pass_rate_interval", "is_correct", "difficulty_measured", "answer_judgements", "response_index"),
+    *("pass_rate_interval", "is_correct", "difficulty_measured", "doubts", "answer_judgements", "response_index"),
 )
 """What verify.py writes; `answer_groups` marks a record that it has seen."""
 
@@ -78,6 +79,7 @@ def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
         "pass_rate_interval": result.interval,
         "is_correct": judgement.correct,
         "difficulty_measured": difficulty(result.pass_rate),
+        "doubts": doubts_of(record, judgement, result, asked),
     }
 
 

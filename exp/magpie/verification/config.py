@@ -1,4 +1,4 @@
-"""`configs/verify`: words and units of final answers, and the levels of measured difficulty."""
+"""`configs/verify`: words and units of final answers, doubts about problems, and the levels of measured difficulty."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fractions: dict[str, int]
     short_words: frozenset[str]
 
+    @property
+    def known(self) -> set[str]:
+        """Words with a meaning of their own: no names."""
+        return {
+            *self.units,
+            *self.nothing,
+            *self.negations,
+            *self.quantifiers,
+            *self.stop_words,
+            *self.numbers,
+            *self.short_words,
+        }
+
 
 class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`configs/verify/spellings.yaml`: characters and patterns of answers, how they are written here, and what is read."""
@@ -33,6 +46,17 @@ class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commands: frozenset[str]
     parser: list[tuple[str, str]]
     rules: dict[str, list[tuple[str, str]]]
+
+
+class DoubtWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`configs/verify/doubts.yaml`: how a response says that its problem cannot be solved, as patterns of one sentence."""
+
+    words: dict[str, list[str]]
+    says: list[str]
+    unless: list[str]
+    """A sentence that has one of these does not say it."""
+    asked: list[str]
+    """A problem that has one of these asks for it."""
 
 
 class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +76,12 @@ def load_answer_words() -> AnswerWords:
 def load_spellings() -> Spellings:
     """Return the rewritings of answers."""
     return load(config_path("verify", "spellings.yaml"), Spellings)
+
+
+@cache
+def load_doubt_words() -> DoubtWords:
+    """Return the patterns of doubts."""
+    return load(config_path("verify", "doubts.yaml"), DoubtWords)
 
 
 @cache
