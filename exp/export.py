@@ -5,7 +5,8 @@
 
 Formats: `sharegpt` (conversations), `messages` (chat messages), `rlvr` (prompt and verified answer). The chain of thought goes
 into <think>…</think> before the solution (--no-reasoning leaves it out). A response that did not end by itself
-(`finish_reason` other than `stop`) is dropped unless --keep_unfinished.
+(`finish_reason` other than `stop`) is dropped unless --keep_unfinished; one that holds tokens of a chat template, an unclosed
+thought or a second one is dropped in any case.
 
 Without --output_folder: one JSON Lines file. With it: a folder that `datasets.load_dataset` reads, Parquet or JSON Lines under
 an explicit schema, with a data card and, with --test_share, a test split: a group of duplicates is in one split, the same in

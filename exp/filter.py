@@ -21,7 +21,7 @@ from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.records.reading import known_keys
 from magpie.runs.one_pass import Stream
-from magpie.runs.stage import StageOptions, stream
+from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
 from magpie.selection.config import load_filter
 from magpie.selection.rules import Filter, key_of
 from magpie.selection.sampling import Selection
@@ -34,6 +34,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _filtered)")
     parser.add_argument(
         "--config", required=True, help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished, valid"
+    )
+    parser.add_argument(
+        "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by themselves: program_disagrees"
     )
     group = parser.add_argument_group("selection from what passes")
     group.add_argument(
@@ -57,7 +60,7 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     options = flags.options_from(args, StageOptions)
-    preset = load_filter(args.config)
+    preset = load_filter(args.config, args.enable)
     rules = Filter(preset, f"--config {args.config}")
     choice: dict[str, Any] = {name: getattr(args, name) for name in ("balance", "by", "top", "ascending", "shuffle", "seed")}
     chooses = args.balance or args.top is not None or args.shuffle
@@ -87,7 +90,11 @@ def main() -> None:
 
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
         arguments = {"rules": msgspec.to_builtins(preset.rules), **choice}
-        stream("filter.py", options, "_filtered", arguments, work, known=known_keys(rules.keys + chosen_by), at_end=at_end)
+        run = stream_run("filter.py", options, "_filtered", arguments)
+        if run.paths.output.stem.endswith(f"_filtered_{args.config}"):  # named after a preset of ours, as chains do it
+            run.presets = frozenset({"rules"})
+        if begins(run, overwrite=options.overwrite, check=options.check):
+            stream_rows(run, options, work, known=known_keys(rules.keys + chosen_by), at_end=at_end)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
     python exp/gen_ins.py --model_path smollm2 --total_prompts 64 --output_file data/job/job_ins.jsonl
 
-Writes `id`, `instruction`, `pre_query_template`, `target_domain`, `template_id`, `gen_input_configs` and `created`. Ends with
-exactly --total_prompts rows: a sample that is empty, cut off at --max_tokens or refused by the server is replaced and counted.
-With --clean so is one that cleaning drops, and every row has the keys of clean_ins.py. Rerun the same command to resume.
+Ends with exactly --total_prompts problems that passed cleaning: a sample that is empty, cut off at --max_tokens, refused by the
+server or dropped by cleaning (as clean_ins.py does it) is replaced and counted. Writes `id`, `instruction` (the problem alone),
+`raw_instruction` (what the model wrote), `opening`, `defects`, `answer_type`, `pre_query_template`, `target_domain`,
+`template_id`, `gen_input_configs` and `created`. With --no-clean samples are written as they are. Rerun the same command to
+resume.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import load_model
+from magpie.generation.preflight import by_reason
 from magpie.generation.problems import ProblemGenerator, ProblemOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, generate
 from magpie.records.reading import stem_of
@@ -64,12 +67,25 @@ def add_steering(parser: flags.Parser) -> None:
     flags.switch(
         group, "--task_templates", "steer with the domains' task templates too, with all domains if no --domain is given"
     )
+    flags.switch(
+        group,
+        "--openings",
+        "open every problem with words drawn from configs/openings.yaml, which the model continues (default: the model's "
+        "preset; on for smollm2, off for large models)",
+        default=None,
+    )
     group.add_argument(
         "--first_token_temperature",
         type=flags.number(float, above=0.0, most=2.0),
         help="temperature of the first token alone, for more variety ('flaming tokens'; needs a vLLM server; default off)",
     )
-    flags.switch(group, "--ban_markdown", "let no problem begin with a token that opens markdown; needs a vLLM server")
+    flags.switch(
+        group,
+        "--ban_markdown",
+        "let no problem begin with a token that opens markdown; needs a vLLM server (default: the model's preset; on for Llama "
+        "3.1 and 3.3, off elsewhere)",
+        default=None,
+    )
 
 
 def add_samples(parser: flags.Parser) -> None:
@@ -80,16 +96,33 @@ def add_samples(parser: flags.Parser) -> None:
     flags.switch(
         group,
         "--clean",
-        "clean every problem as clean_ins.py does, and go on until there are --total_prompts clean ones, within --max_attempts",
+        "clean every sample as clean_ins.py does, and go on until --total_prompts of them passed, within --max_attempts",
+        default=True,
     )
     flags.add_language(parser)
     flags.switch(group, "--request_seeds", "send a seed with every request; slows vLLM's sampler")
+
+
+def tell(run: Run, *, cleaned: bool) -> None:
+    """Say what the samples are worth, and what comes next."""
+    dropped = run.totals.dropped
+    samples = run.rows + dropped.total()
+    share = f"{run.rows} of {samples} samples ({100 * run.rows // samples}%)"
+    if cleaned:
+        log.info("%s passed cleaning%s", share, f" ({by_reason(dropped)})" if dropped else "")
+        log.info("next: python exp/gen_res.py --model_path MODEL --input_file %s", run.paths.output)
+    else:
+        log.info("%s are there as they came; which of them are problems, clean_ins.py tells", share)
+        log.info("next: python exp/clean_ins.py --input_file %s", run.paths.output)
 
 
 def main() -> None:
     """Run the stage."""
     args = parse_args()
     preset = load_model(args.model_path)
+    for name in ("openings", "ban_markdown"):
+        if getattr(args, name) is None:
+            setattr(args, name, getattr(preset, name))
     job = f"{preset.name}_{datetime.now():%Y%m%d_%H%M%S}"
     output = args.output_file or PROJECT / "data" / job / f"{job}_ins.jsonl"
     sampling = flags.options_from(args, SamplingOptions).over(preset.problems)
@@ -106,6 +139,7 @@ def main() -> None:
                 "domain",
                 "domain_weights",
                 "task_templates",
+                "openings",
                 "first_token_temperature",
                 "ban_markdown",
                 "clean",
@@ -116,13 +150,13 @@ def main() -> None:
             )
         },
     }
+    if args.template_variables:
+        arguments["template_variables"] = args.template_variables
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, RunOptions)
     ours = args.shard.path(output) if args.shard else output
     run = Run("gen_ins.py", ours, rows=args.total_prompts, arguments=arguments, shard=args.shard)
     if generate(run, preset, model, options, generator.rows(run), generator.work, try_template=generator.try_template):
-        samples = run.totals.written + run.totals.dropped.total()
-        log.info("%d of %d samples (%d%%) are %sproblems", run.rows, samples, 100 * run.rows // samples, "clean " * args.clean)
-        log.info("next: python exp/clean_ins.py --input_file %s", ours)
+        tell(run, cleaned=args.clean)
 
 
 if __name__ == "__main__":

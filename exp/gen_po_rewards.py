@@ -55,6 +55,7 @@ def parse_args() -> argparse.Namespace:
     flags.switch(group, "--trust_remote_code", "run the code that comes with a model, if it needs any")
     group.add_argument("--batch_tokens", type=flags.positive, help="tokens per batch (default 4096; 65536 on a GPU)")
     group.add_argument("--device", help="as torch names it (default: the GPUs if there are any)")
+    flags.add_proxy(group)
     flags.add_shard(parser)
     flags.add_ray(parser)
     flags.add_run(parser)
@@ -117,12 +118,12 @@ def main() -> None:
     args = parse_args()
     if len(set(args.reward_model)) < len(args.reward_model):
         raise MagpieError("--reward_model names a model twice")
+    settings = {name: getattr(args, name) for name in ("trust_remote_code", "device", "batch_tokens", "prm_reduce", "proxy")}
+    models = [RewardModel(name, **settings) for name in args.reward_model]
     arguments = {name: getattr(args, name) for name in ("reward_model", "combine", "prm_reduce")}
     run = open_run("gen_po_rewards.py", flags.options_from(args, StageOptions), "_rewards", arguments)
     if not begins(run, overwrite=args.overwrite, check=args.check):
         return
-    settings = {name: getattr(args, name) for name in ("trust_remote_code", "device", "batch_tokens", "prm_reduce")}
-    models = [RewardModel(name, **settings) for name in args.reward_model]
     served = [model.is_served for model in models]
     if args.ray and any(served) and not all(served):
         raise MagpieError("on a Ray cluster the reward models are folders and hub ids, or all are URLs. Leave out one kind")

@@ -6,7 +6,9 @@ Reads records with `instruction` (one without `id` gets its line number as one) 
 `finish_reason`, `prompt_tokens`, `completion_tokens` and `gen_response_configs`; with --num_responses N the first becomes
 `responses`, and it, `reasoning`, `finish_reason` and `completion_tokens` are lists. `finish_reason` is `stop`, `length` (cut at
 the limit) or `repetition` (ends in a loop). Earlier values of these keys go into `previous`. A chain of thought that never
-ended has no solution: such a row is dropped as `truncated_reasoning`. Rerun the same command to resume.
+ended has no solution: such a row is dropped as `truncated_reasoning`. The first 20 responses are checked for template tokens,
+thoughts left in the solution, and responses that are empty or never end; if most are bad the run stops and shows them. Rerun
+the same command to resume.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ def parse_args() -> argparse.Namespace:
         "--retry_length",
         type=flags.positive,
         help="continue a response that is cut at --max_tokens, once, up to this many tokens in all (default: it stays cut)",
+    )
+    group.add_argument(
+        "--preflight", type=flags.not_negative, default=20, help="responses to check first, 0: none (default 20)"
     )
     flags.switch(group, "--request_seeds", "send a seed with every request; slows vLLM's sampler")
     flags.add_shard(parser)
@@ -84,12 +89,20 @@ def main() -> None:
             )
         },
     }
+    if args.template_variables:
+        arguments["template_variables"] = args.template_variables
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
     run = open_run("gen_res.py", options, suffix, arguments)
-    generator = ResponseGenerator(flags.options_from(args, ResponseOptions), preset.model, sampling)
+    generator = ResponseGenerator(flags.options_from(args, ResponseOptions), preset, sampling)
 
     def try_template(template: Template) -> None:
         template.prompt("1 + 1?", args.system_prompt)
+        if template.left_off:
+            log.warning(
+                "the chat template of %s leaves thinking off. With --template_variables %s the model thinks before it responds",
+                preset.model,
+                template.left_off,
+            )
 
     rows, work = generator.rows(run), generator.work
     if generate(run, preset, model, options, rows, work, try_template=try_template, responses=args.num_responses):

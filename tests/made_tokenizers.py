@@ -159,6 +159,11 @@ FAMILIES = {
 }
 
 
+def make_family(family: Family, folder: Path) -> Path:
+    """Make a tokenizer of a family that is not among FAMILIES."""
+    return _save(family, folder)
+
+
 def make(family: str, folder: Path) -> Path:
     """Make a family's tokenizer in `folder`, with a generation_config.json, and return the folder."""
     return _save(FAMILIES[family], folder)
@@ -187,7 +192,7 @@ def _save(family: Family, folder: Path) -> Path:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token=family.bos, eos_token=family.eos, clean_up_tokenization_spaces=False
     )
-    tokenizer.chat_template = family.template
+    tokenizer.chat_template = family.template or None
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     ends = [inner.token_to_id(token) for token in family.ends]

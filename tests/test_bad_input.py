@@ -231,6 +231,7 @@ def test_bad_arguments_and_files_are_refused_in_one_line_and_nothing_is_written(
 
 MISSING = ("--input_file", "missing.jsonl")
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "check_code": (("--model_path", "smollm2", "--input_file", "in.jsonl"), "verify.py first"),
     "clean_ins": (MISSING, "no such file"),
     "concat": (("--inputs", "in.jsonl", "torn.jsonl", "--output_file", "out.jsonl"), "torn.jsonl, line 2"),
     "decontaminate": ((*MISSING, "--benchmarks", "in.jsonl"), "no such file"),
@@ -392,7 +393,7 @@ def test_help_answers_at_once(name: str, tmp_path: Path, nowhere: str) -> None:
 @needs_tokenizer
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("gen_res", ("--input_file", "in.jsonl")), ("gen_ins", ("--total_prompts", "1", "--preflight", "0"))],
+    [("gen_res", ("--input_file", "in.jsonl")), ("gen_ins", ("--total_prompts", "1", "--preflight", "0", "--no-clean"))],
     ids=["gen_res", "gen_ins"],
 )
 def test_a_stage_asks_its_first_question_without_torch_and_soon(folder: Path, name: str, arguments: tuple[str, ...]) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from conftest import program, rows
 from magpie.cleaning.clean import REPAIRS, as_record, clean, cut_template_tokens, strip_heading
-from magpie.cleaning.sentences import MATH, find_formulas, read_text
+from magpie.cleaning.sentences import read_text
 from magpie.config.load import PROJECT
 from magpie.records.reading import encode
+from magpie.text.latex import MATH, find_formulas
 from processor_time import check_takes, seconds
 from scripted_server import MODEL, Reply, ScriptedServer, completion
 
@@ -320,7 +321,7 @@ def test_a_budget_that_is_used_up_ends_the_run_and_says_what_was_dropped(tmp_pat
     arguments = ["--model_path", "smollm2", "--total_prompts", 40, "--output_file", tmp_path / "x.jsonl", "--clean"]
     done = program("gen_ins", *arguments, "--max_attempts", 41, "--max_tokens", 5, "--preflight", 0, env=stub_server)
     assert done.returncode == 2
-    assert "41 samples made only" in done.stderr and "--max_attempts" in done.stderr
+    assert "41 samples made only 0 of 40 clean problems" in done.stderr and "--max_attempts" in done.stderr
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not there: labelled problems, not part of the project")

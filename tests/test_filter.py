@@ -348,3 +348,24 @@ def test_a_dropped_row_keeps_every_key_and_a_reason_that_was_there_is_replaced(t
     assert second == {"instruction": "c", "drop_reason": "no_mine", "drop_detail": "mine is missing; the rule: eq 1"}
     assert b'"drop_reason"' in (tmp_path / "x_filtered_dropped.jsonl").read_bytes().splitlines()[0]
     assert rows(tmp_path / "x_filtered.jsonl") == [records[1]]
+
+
+def test_a_finished_run_stays_finished_where_a_preset_of_ours_has_changed(tmp_path: Path) -> None:
+    source, made, run_file = (
+        tmp_path / name for name in ("x_res.jsonl", "x_filtered_finished.jsonl", "x_filtered_finished.run.json")
+    )
+    source.write_text(
+        '{"id": "1", "instruction": "What is 1+1?", "response": "2", "finish_reason": "stop", "duplicate_of": null}\n'
+    )
+    words = ["--input_file", str(source), "--config", "finished", "--output_file", str(made)]
+    assert program("filter", *words).returncode == 0
+    earlier, rows = json.loads(run_file.read_text()), made.read_bytes()
+    earlier["arguments"]["rules"].pop()
+    run_file.write_text(json.dumps(earlier))
+    again = program("filter", *words)
+    assert again.returncode == 0 and "our preset has changed" in again.stderr and "--overwrite" in again.stderr
+    assert made.read_bytes() == rows
+    other = program("filter", *words, "--shuffle")
+    assert other.returncode == 2 and "other settings" in other.stderr
+    assert "other settings" in program("filter", *words, "--config", "hle").stderr
+    assert program("filter", *words, "--overwrite").returncode == 0

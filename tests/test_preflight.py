@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from magpie.common.console import MagpieError, log
-from magpie.generation.preflight import ALARM_SHARE, LEAST_TO_ALARM, DuplicateAlarm, Preflight
+from magpie.generation.preflight import ALARM_SHARE, LEAST_TO_ALARM, DuplicateAlarm, Preflight, ResponsePreflight
 
 
 class Kept(logging.Handler):
@@ -74,7 +74,7 @@ def test_the_samples_asked_for_first_are_judged_and_not_those_that_came_first(lo
         preflight.add(number, good(number), "stop", [])
     assert not logged.lines
     preflight.add(numbers[3], good(3), "stop", [])
-    assert logged.lines == [(logging.INFO, "preflight: 4 of the first 4 samples are fine")]
+    assert logged.lines == [(logging.INFO, "preflight: 4 of the first 4 samples passed cleaning")]
 
 
 def test_slow_bad_samples_are_waited_for() -> None:
@@ -86,6 +86,27 @@ def test_slow_bad_samples_are_waited_for() -> None:
         preflight.add(number, "", "stop", [])
     with pytest.raises(MagpieError):
         preflight.add(numbers[3], "", "stop", [])
+
+
+CHAT = ["Can you help me to find a new job in another town?", "Tell me about the history of the city of Paris, please."]
+
+
+def test_it_says_what_passes_cleaning_and_why_the_rest_does_not(logged: Kept) -> None:
+    feed(Preflight(6), [good(1), *CHAT, good(2), "", good(3)])
+    assert logged.lines == [
+        (logging.INFO, "preflight: 3 of the first 6 samples passed cleaning (1 not_math, 1 no_task, 1 empty)")
+    ]
+
+
+@pytest.mark.parametrize(("wanted", "clean", "stops"), [(12, True, True), (12, False, False), (4, True, False)])
+def test_a_run_for_clean_problems_stops_where_no_sample_is_one(wanted: int, clean: bool, stops: bool, logged: Kept) -> None:
+    samples = [f"{CHAT[n % 2]} I am {'abcdefghijkl'[n]}." for n in range(wanted)]
+    if not stops:
+        feed(Preflight(wanted, clean=clean), samples)
+        return
+    with pytest.raises(MagpieError, match=rf"none of the first {wanted} samples passed cleaning \(\d+ .*--openings"):
+        feed(Preflight(wanted, clean=clean), samples)
+    assert len(logged.at(logging.ERROR)) == wanted and "sample 1 [" in logged.at(logging.ERROR)[0]
 
 
 def test_it_judges_once(logged: Kept) -> None:
@@ -129,3 +150,30 @@ def test_ordinary_samples_raise_no_alarm(texts: list[str], logged: Kept) -> None
     for text in texts:
         alarm.add(text)
     assert not logged.lines
+
+
+def judged(preflight: Preflight, defects: list[str]) -> None:
+    for defect in defects:
+        preflight.judge(preflight.next_number(), "a response", defect)
+
+
+@pytest.mark.parametrize(
+    ("defects", "stops"),
+    [
+        (["thought in the solution"] * 11 + [""] * 9, True),
+        (["template tokens"] * 6 + ["empty"] * 6 + [""] * 8, True),
+        (["empty"] * 10 + [""] * 10, False),
+        (["never ends"] * 18 + [""] * 2, False),
+        (["never ends"] * 10 + ["repeats itself"] * 9 + [""], True),
+        (["thought without end"] * 20, True),
+    ],
+)
+def test_responses_stop_a_run_by_what_is_wrong_with_most_and_by_the_limit_with_nearly_all(
+    defects: list[str], stops: bool, logged: Kept
+) -> None:
+    if not stops:
+        judged(ResponsePreflight(20), defects)
+        return
+    with pytest.raises(MagpieError, match=r"of the first 20 .*docs/models.md.*--preflight 0"):
+        judged(ResponsePreflight(20), defects)
+    assert len(logged.at(logging.ERROR)) == 20

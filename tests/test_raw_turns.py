@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from magpie.cleaning.clean import clean
-from raw_turns import LEAKING, NO_PROBLEMS, PRESENTED, PROBLEMS
+from raw_no_problems import NO_PROBLEMS
+from raw_turns import LEAKING, PRESENTED, PROBLEMS
 
 
 @pytest.mark.parametrize("text", PROBLEMS, ids=lambda text: repr(text[:40]))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 
+import msgspec
 import pytest
 
-from magpie.generation.config import Domain, Steering, TaskTemplate, load_domain, load_steering
+from magpie.config.load import CONFIGS
+from magpie.config.model_presets import load_model
+from magpie.generation.config import Domain, Openings, Steering, TaskTemplate, load_domain, load_steering
 from magpie.generation.steering import Steer, Steerer, balanced
 from magpie.records.schema import DOMAINS
 
@@ -51,9 +55,11 @@ def test_nothing_asked_for_gives_nothing() -> None:
     assert list(balanced({"a": 1.0}, 0)) == []
 
 
-def steerer(*, seed: int = 0, task: str | None = "math", use_templates: bool = True) -> Steerer:
+def steerer(
+    *, seed: int = 0, task: str | None = "math", use_templates: bool = True, openings: Openings | None = None
+) -> Steerer:
     domains = {name: load_domain(name) for name in DOMAINS}
-    return Steerer(load_steering(), task=task, domains=domains, use_templates=use_templates, seed=seed)
+    return Steerer(load_steering(), task=task, domains=domains, use_templates=use_templates, seed=seed, openings=openings)
 
 
 def draws(one: Steerer, rows: int = 60) -> list[Steer]:
@@ -102,6 +108,48 @@ def test_without_templates_none_is_recorded_or_said() -> None:
 def test_without_a_field_the_control_task_speaks_and_without_one_the_template() -> None:
     assert steerer().draw(0, 0, None).system in load_steering().control_tasks["math"]
     assert steerer(task=None).draw(0, 0, None) == Steer()
+
+
+def test_openings_are_drawn_by_row_with_their_weights_and_change_nothing_else() -> None:
+    openings = Openings(math={"Solve": 3.0, "How many": 1.0}, domains={"algebra": {"Factor the": 1.0}})
+    plain, opened = steerer(seed=5), steerer(seed=5, openings=openings)
+    for row in range(50):
+        drawn = [opened.draw(row, attempt, "geometry") for attempt in range(3)]
+        assert len({one.opening for one in drawn}) == 1  # however many samples it takes
+        assert [dataclasses.replace(one, opening="") for one in drawn] == [plain.draw(row, n, "geometry") for n in range(3)]
+    counts = Counter(opened.draw(row, 0, None).opening for row in range(2000))
+    assert counts.keys() == {"Solve", "How many"} and 0.7 < counts["Solve"] / 2000 < 0.8
+    assert {opened.draw(row, 0, "algebra").opening for row in range(9)} == {"Factor the"}
+    other = steerer(seed=6, openings=openings)
+    assert [opened.draw(row, 0, None).opening for row in range(50)] != [other.draw(row, 0, None).opening for row in range(50)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"math": {}, "domains": {}},
+        {"math": {"Solve": 0}, "domains": {}},
+        {"math": {"Solve": -1}, "domains": {}},
+        {"math": {"Solve ": 1}, "domains": {}},
+        {"math": {"": 1}, "domains": {}},
+        {"math": {"Solve": 1}, "domains": {"cooking": {"Boil": 1}}},
+        {"math": {"Solve": 1}, "domains": {"algebra": {}}},
+        {"math": {"Solve": 1}, "domains": {"algebra": {"Solve": float("inf")}}},
+    ],
+)
+def test_openings_that_cannot_be_drawn_are_refused(wrong: dict) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(wrong, Openings)
+
+
+def test_a_small_model_opens_problems_and_one_that_writes_headings_bans_them() -> None:
+    presets = {path.stem: load_model(path.stem) for path in (CONFIGS / "models").glob("*.yaml")}
+    assert {name for name, preset in presets.items() if preset.openings} == {"smollm2"}
+    assert {name for name, preset in presets.items() if preset.ban_markdown} == {
+        "llama-3.1-8b",
+        "llama-3.1-70b",
+        "llama-3.3-70b",
+    }
 
 
 def test_formulas_in_a_system_prompt_are_no_placeholders() -> None:

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from magpie.text.degeneration import ends_in_loop, sample_defect
+from magpie.text.degeneration import ends_in_loop, sample_defect, training_defect
 from magpie.text.language import language_of, looks_english
-from magpie.text.reasoning import split_reasoning
+from magpie.text.reasoning import THINK
 from processor_time import check_takes
 
 
@@ -41,7 +41,7 @@ from processor_time import check_takes
 def test_reasoning_and_solution_are_told_apart_by_whichever_tag_is_there(
     text: str, forced: bool, reasoning: str | None, solution: str | None
 ) -> None:
-    assert split_reasoning(text, forced_think=forced) == (reasoning, solution)
+    assert THINK.split(text, opened=forced) == (reasoning, solution)
 
 
 def prose(words: int, seed: int = 1) -> str:
@@ -260,3 +260,28 @@ def test_junk_is_named_and_a_problem_is_not_junk(text: str, finish: str, defect:
 )
 def test_the_language_is_that_of_the_words_between_the_formulas(text, code):
     assert language_of(text) == code
+
+
+@pytest.mark.parametrize(
+    ("text", "defect"),
+    [
+        ("<think>\na\n</think>\n\nb", ""),
+        ("plain", ""),
+        ("$\\langle x \\rangle$, <|x|>, |a| < |b|, [1, 2], <b>bold</b>, a<|b|>c and </p>", ""),
+        ("<think>\na\n\nb", "unclosed_thought"),
+        ("a</think>b", "unclosed_thought"),
+        ("<think>\na\n</think>\n\n<think>\nb\n</think>c", "second_thought"),
+        ("a<|im_end|>", "template_tokens"),
+        ("a<turn|>", "template_tokens"),
+        ("<|channel>thought\na", "template_tokens"),
+        ("a<｜User｜>b", "template_tokens"),
+        ("[THINK]a[/THINK]b", "template_tokens"),
+        ("<seed:think>a</seed:think>b", "template_tokens"),
+        ("a [/INST] b", "template_tokens"),
+        ("<|channel|>analysis<|message|>a", "template_tokens"),
+        ("analysisWe add.assistantfinalIt is 4.", "template_tokens"),
+        ("analysis of the case shows x", ""),
+    ],
+)
+def test_what_export_refuses_in_a_response(text: str, defect: str) -> None:
+    assert training_defect(text) == defect

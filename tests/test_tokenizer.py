@@ -19,7 +19,7 @@ from magpie.common.console import MagpieError
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import ModelPreset
 from magpie.models.chat_template import ChatTemplate
-from magpie.models.tokenizer import CONFIG, TEMPLATE, TOKENIZER, Tokenizer, TransformersTokenizer, load_tokenizer
+from magpie.models.tokenizer import CONFIG, TEMPLATE, TODAY, TOKENIZER, Tokenizer, TransformersTokenizer, load_tokenizer
 
 EMBEDDED = PROJECT / "models" / "SmolLM2-135M-Instruct"
 MODELS = [*FAMILIES, *(["embedded"] if EMBEDDED.is_dir() else [])]
@@ -544,18 +544,18 @@ SNIPPETS = (
 
 
 class Frozen(datetime):
-    """A moment that stays."""
+    """The day that templates are told, for transformers too."""
 
     @classmethod
     def now(cls, tz: Any = None) -> Frozen:
-        return cls(2026, 2, 3, 4, 5, 6)
+        return cls(TODAY.year, TODAY.month, TODAY.day)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def frozen() -> Iterator[None]:
     from transformers.utils import chat_template_utils
 
-    with mock.patch("datetime.datetime", Frozen), mock.patch.object(chat_template_utils, "datetime", Frozen):
+    with mock.patch.object(chat_template_utils, "datetime", Frozen):
         yield
 
 
@@ -570,7 +570,6 @@ def rendered_by_transformers(snippet: str, messages: list[dict[str, Any]], **set
     return texts[0]
 
 
-@pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_jinja_is_that_of_transformers(snippet: str) -> None:
     messages = [copy.deepcopy(USER), copy.deepcopy(ASSISTANT)]

@@ -68,7 +68,8 @@ def test_problems_are_balanced_over_fields_and_say_how_they_were_steered(tmp_pat
 def test_first_token_options_change_how_problems_begin(tmp_path, engine):
     out = tmp_path / "first.jsonl"
     arguments = ["--model_path", "smollm2", "--total_prompts", 8, "--output_file", out, "--preflight", 0]
-    done = program("gen_ins", *arguments, "--max_tokens", 120, "--first_token_temperature", 1.5, "--ban_markdown", env=engine)
+    plain = ["--max_tokens", 120, "--no-openings", "--no-clean"]
+    done = program("gen_ins", *arguments, *plain, "--first_token_temperature", 1.5, "--ban_markdown", env=engine)
     assert done.returncode == 0, done.stderr
     made = rows(out)
     assert len(made) == 8

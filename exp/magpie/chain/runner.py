@@ -114,7 +114,8 @@ class Runner:
         made = {state.stage.name: self._path(state) for state in self._chain.stages if state.outputs}
         given = {name: str(self._file.absolute(path)) for name, path in self._chain.inputs.items()}
         known = {"job": self._chain.job, "folder": str(self._file.folder), "kind": self._chain.kind}
-        return self._chain.settings | known | given | made
+        last = next(reversed(made.values()), known["folder"])
+        return self._chain.settings | known | given | made | {"made": last}
 
     def _path(self, state: StageState) -> str:
         return str(self._file.absolute(state.outputs[0].output))

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from magpie.cleaning.config import load_cleaning
 from magpie.cleaning.leaks import CONCEPT, PRESENTS, STEP_HEADING, bare, leak_start, rules
-from magpie.cleaning.sentences import MATH, Text, find_formulas, read_text
+from magpie.cleaning.sentences import Text, read_text
 from magpie.cleaning.tasks import BLANK, Task, task_of
 from magpie.domains.classifier import LEAST_CONFIDENCE, OTHER_DOMAIN
 from magpie.text.language import looks_english
+from magpie.text.latex import MATH, find_formulas
 
 if TYPE_CHECKING:
     from magpie.domains.classifier import DomainTagger
@@ -122,7 +123,8 @@ _MISSING_THING = re.compile(
     rf"|the\sfollowing\s(?:{_PICTURES})\b(?![^.]{{0,80}}:\s?\S)"
     rf"|(?:shown|pictured|depicted|illustrated|drawn)\s(?:below|in the (?:{_PICTURES}))|in the (?:figure|diagram)\b"
     rf"|(?:graph|figure|diagram)\b[^.]{{0,30}}\sis (?:shown|drawn|given|pictured)"
-    rf"|the\s(?:accompanying|attached)\s(?:{_PICTURES}))",
+    rf"|the\s(?:accompanying|attached)\s(?:{_PICTURES})"
+    rf"|the\s(?:\w+\s)?(?:chart|diagram|histogram|picture|figure|plot)\s(?:shows|displays|depicts|illustrates)\b(?=\D*$))",
     re.IGNORECASE,
 )
 _DANGLING = re.compile(
@@ -140,6 +142,11 @@ _MISSING_FORMULA = re.compile(
 _DRAWN = re.compile(r"\[asy\]|\\begin\{(?:tikzpicture|tabular|array|asy)|\|\s*:?-{2,}|^\s*\|.*\|\s*$", re.MULTILINE)
 _LINK = re.compile(r"!\[|https?://|\bwww\.|\\includegraphics")
 _ROW = re.compile(rf"\n[ \t]*[-\d{MATH}]")
+_OPERATES = re.compile(
+    r"(?:\w+,?\s)?(?:divide|multiply|add|subtract|apply|combine|isolate|rearrange|substitute)\b", re.IGNORECASE
+)
+"""A step of a calculation, which is no question."""
+_EXAMPLE = re.compile(r"\b(?:examples?|such as|like the (?:one|ones))\W{0,2}\Z", re.IGNORECASE)
 _BRACE = re.compile(r"(?<!\\)[{}]")
 
 
@@ -166,7 +173,7 @@ def _solution(problem: Text) -> bool:
     if STEP_HEADING.match(problem.sentences[0].masked):
         return True
     return rules().opens_solution(problem.sentences[0]) and not any(
-        rules().asks_clearly(bare(sentence)) for sentence in problem.sentences[1:]
+        rules().asks_clearly(bare(sentence)) and not _OPERATES.match(bare(sentence)) for sentence in problem.sentences[1:]
     )
 
 
@@ -200,6 +207,8 @@ def _needs_picture(problem: Text) -> bool:
     if _LINK.search(problem.text):
         return True
     mention = _MISSING_THING.search(problem.formulas.masked)
+    if mention and _EXAMPLE.search(problem.formulas.masked[max(0, mention.start() - 20) : mention.start()]):
+        return False  # an illustration
     return bool(mention and not _DRAWN.search(problem.text) and not _ROW.search(problem.formulas.masked, mention.end()))
 
 

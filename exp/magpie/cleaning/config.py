@@ -39,6 +39,8 @@ class Cleaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mathematics: str
     quantities: str
     programming: str
+    talk: str
+    writing: str
 
 
 @cache

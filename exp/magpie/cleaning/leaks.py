@@ -7,8 +7,9 @@ from enum import IntEnum
 from functools import cache, lru_cache
 
 from magpie.cleaning.config import load_cleaning
-from magpie.cleaning.sentences import MATH, Sentence, Text
+from magpie.cleaning.sentences import Sentence, Text
 from magpie.records.schema import ANSWER_TYPES
+from magpie.text.latex import MATH
 
 
 def leak_start(problem: Text) -> int | None:
@@ -105,6 +106,8 @@ class Rules:
         )
         self.notions = _compiled(rf"\b(?:{_either(config.mathematics)})s?\b")
         self.quantities = _compiled(rf"\b(?:{_either(config.quantities)})s?\b")
+        self.talk = _compiled(rf"\b(?:{_either(config.talk)})\b")
+        self.writing = _compiled(rf"\b(?:{_either(config.writing)})s?\b")
         self.programming = _compiled(rf"(?<!\w)(?:{_either(config.programming)})(?!\w)")
         self.another = _compiled(rf"(?:{headings})\s{{0,2}}(?:\d{{1,3}}\s?[:.)]|\d{{0,3}}\s?[*_]{{0,2}}(?::|$))|{presented}$")
         request = _compiled(_asking(verbs))
@@ -174,6 +177,10 @@ class Rules:
             return Doubt.NONE
         if self._interjection.match(words) or self._answer_heading.match(words) or _SHORT_ANSWER.match(words):
             return Doubt.CERTAIN
+        if _CHOSEN.match(words) or _COUNTER.fullmatch(sentence.masked):
+            return Doubt.CERTAIN
+        if _POINTS.search(words):
+            return Doubt.NONE
         if words.endswith("?") or awaits:
             return Doubt.NONE
         if self._announces.match(words) or _CONDITION_SOLVES.match(words) or _ABOUT.search(words):
@@ -193,6 +200,19 @@ class Rules:
 _QUESTION = re.compile(r"(?:what (?:is|are|was|were)|how (?:many|much|long|far|old))\b", re.IGNORECASE)
 _DATA = re.compile(rf"[\d{MATH}]")
 _SHORT_ANSWER = re.compile(r"a(?:ns)?:\s(?!.{0,200}\bb:)", re.IGNORECASE | re.DOTALL)
+_CHOSEN = re.compile(
+    r"(?:(?:so|thus|therefore|hence),?\s)?the\s(?:(?:correct|right|best|final|only)\s)?(?:answer|option|choice)\s"
+    r"(?:is|would be)\b",
+    re.IGNORECASE,
+)
+"""What names the answer, also behind choices."""
+_COUNTER = re.compile(r"#\d{1,3}")
+_POINTS = re.compile(
+    r"\b(?:the|this)\s(?:\w+\s)?(?:figure|diagram|picture|grid|graph|table|array|chart|image)\s"
+    r"(?:below|above|shown|shows|to the right|is an? (?:example|illustration))\b",
+    re.IGNORECASE,
+)
+"""A sentence that points at a drawing belongs to the problem."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _REMARK = re.compile(r"\((?!(?:the )?(?:answer|solution)).*\)[.\s]*$", re.IGNORECASE | re.DOTALL)
 """What stands in parentheses belongs to the question before it."""
@@ -201,7 +221,8 @@ _ITEM = re.compile(rf"[*\-•\s]{{0,4}}[(\[]?(?:[A-Ja-j]|\d{{1,2}}|[ivx]{{1,4}})
 _TAKES_UP = re.compile(
     r"the (?:problem|question|task)\s(?:is|asks|wants|requires|involves|gives|states|says|provides)\b"
     r"|(?:so,?\s)?we(?:'re|\sare)?\s(?:asked|told|tasked|looking|trying)\b|(?:so,?\swe|so,?\si|we)\s(?:need|have|must)\s(?:to\s)?"
-    r"|let's|let us",
+    r"|let's|let us|in this (?:section|lesson|chapter|tutorial|article|video|course)\b"
+    r"|to\s\w[^.?]{0,200}\b(?:we|you)\s(?:first\s)?(?:use|can|need|must|should|apply|start|begin|have|will|multiply|divide)\b",
     re.IGNORECASE,
 )
 """How a solution takes up the problem that it solves."""

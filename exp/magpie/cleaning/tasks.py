@@ -7,7 +7,8 @@ from enum import IntEnum
 from functools import lru_cache
 
 from magpie.cleaning.leaks import PRESENTS, bare, rules
-from magpie.cleaning.sentences import MATH, Text, read_text
+from magpie.cleaning.sentences import Text, read_text
+from magpie.text.latex import MATH
 
 
 class Task(IntEnum):
@@ -30,6 +31,8 @@ def task_of(text: str) -> tuple[Task, str]:
         return Task.NONE, "not_math"
     if not asking:
         return Task.NONE, ""
+    if all(_talks(words, problem) for words in asking):
+        return Task.NONE, "no_task"
     asked = max(map(_asks_for, asking))
     if asked is Task.NONE:
         if not problem.formulas.any:
@@ -39,6 +42,18 @@ def task_of(text: str) -> tuple[Task, str]:
     if given is Task.NONE or asked is given is Task.DOUBTFUL:
         return Task.NONE, "no_task"
     return min(asked, given), ""
+
+
+def _talks(words: str, problem: Text) -> bool:
+    """Return whether a sentence asks for a text or a talk about mathematics, or about something that is not there."""
+    if rules().writing.search(words):
+        return MATH not in words and not _QUANTITY.search(words)
+    told = _COUNTED.sub(" ", problem.formulas.masked)
+    if problem.formulas.any or _SIGNS.search(told) or _NUMBER.search(told):
+        return False
+    if absent := _ABSENT.search(words):
+        return not re.search(rf"\b(?:an?|every|each|all|any)\s(?:[\w-]{{1,20}}\s){{0,3}}{absent[1]}", told, re.IGNORECASE)
+    return bool(rules().talk.search(words) or (_ADVICE.search(words) and not rules().kinds["proof"].search(words)))
 
 
 def _asks_for(words: str) -> Task:
@@ -62,8 +77,10 @@ def _gives(problem: Text, asked: Task) -> Task:
         return Task.CERTAIN
     numbers = len(_NUMBER.findall(words))
     held = numbers + len({notion.lower()[:STEM] for notion in rules().notions.findall(words)})
-    if held > 2:
+    if held > 2 and (numbers or asked is Task.CERTAIN):
         return Task.CERTAIN
+    if asked is Task.CERTAIN and _DETERMINED.search(problem.formulas.masked) and _TURNS.search(problem.formulas.masked):
+        return Task.DOUBTFUL
     told = asked is Task.CERTAIN and sum(len(sentence.masked) for sentence, asks in pairs if not asks) >= FEWEST_TOLD
     claimed = held and rules().kinds["proof"].search(words)
     return Task.DOUBTFUL if numbers or held == 2 or told or claimed else Task.NONE
@@ -103,10 +120,30 @@ _NUMBER = re.compile(
 )
 _COUNTED = re.compile(
     r"\b(?:\d+|two|three|four|five|six|seven|eight|nine|ten)\s(?:\w+\s)?(?:steps?|sentences?|words?|questions?|problems?|examples?|"
-    r"ideas?|lines?|paragraphs?|pages?|tips?)\b|\b(?:question|problem|exercise|grade|step|chapter|line|lesson)s?\s\d+",
+    r"ideas?|paragraphs?|tips?)\b|\b(?:in|of)\s(?:\d+|one|two|three|four|five)\s(?:lines?|pages?)\b|\b(?:question|problem|exercise|grade|step|chapter|line|lesson)s?\s\d+",
     re.IGNORECASE,
 )
 """Numbers that say how much is to be written: no data."""
+_ABSENT = re.compile(
+    r"\b(?:the|this|that|following|given|these)\s(equation|function|expression|series|sequence|polynomial|matrix|system|integral|"
+    r"inequality|data ?set|event)\b(?!\s(?:of|that|which|whose|for|with|to|in|when|where|has|have)\b)",
+    re.IGNORECASE,
+)
+"""An object of which nothing can be found unless it is given."""
+_QUANTITY = re.compile(r"\bhow (?:many|much|old|long|far)\b|\bprobability that\b", re.IGNORECASE)
+_DETERMINED = re.compile(
+    r"\b(?:regular|equilateral|(?:penta|hexa|hepta|octa|nona|deca|dodeca)gon|(?:tetra|octa|dodeca|icosa)hedron|square|cube|"
+    r"(?:chess|checker)board|letters of|deck|dice|die|coin|clock|compass|two|three|four|five|six|seven|eight|nine|ten|"
+    r"twelve)\b",
+    re.IGNORECASE,
+)
+"""What brings its numbers with it."""
+_TURNS = re.compile(
+    r"\b(?:degrees?|angles?|rotat\w{1,4}|turn(?:s|ed)?|diagonals?|edges?|faces?|vertices|symmetr\w{1,4}|regions?|parts|"
+    r"probability|how many (?:ways|times|minutes)|many ways|number of ways|intersect\w{0,5})\b",
+    re.IGNORECASE,
+)
+"""What is asked of such a thing."""
 BLANK = re.compile(r"\\underline\{|\$\s?\\q?quad|\\\(\s?\\q?quad|\\_\s?\\_|_{3,}")
 """A blank to be filled in."""
 _CODE = re.compile(

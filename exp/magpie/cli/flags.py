@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from magpie.common import outcome
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, printable
 from magpie.runs.shards import Shard
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     Options = TypeVar("Options", bound=DataclassInstance)
+
+
+RESERVED = ("messages", "add_generation_prompt")
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,6 +34,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, *given: Any, **more: Any) -> Any:
         """Parse, and note where the outcome is to be written (`add_run`)."""
+        for word in given[0] if given and given[0] is not None else sys.argv[1:]:
+            if not _is_text(word):
+                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or mend the value")
+            if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
+                raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
         return args
@@ -39,6 +50,14 @@ class Parser(argparse.ArgumentParser):
         raise MagpieError(f"{message}. See {self.prog} --help")
 
 
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Joined(argparse.Action):
     """A flag that may be repeated: its values are joined by commas and replace the default."""
 
@@ -47,6 +66,25 @@ class Joined(argparse.Action):
         given = getattr(namespace, self.dest) if getattr(self, "_seen", None) is namespace else None
         self._seen = namespace
         setattr(namespace, self.dest, f"{given},{values}" if given is not None else values)
+
+
+class Variables(argparse.Action):
+    """A flag with NAME=VALUE pairs: a value is read as JSON where it is JSON, else as text."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
+        """Read the pairs."""
+        read = {}
+        for pair in values:
+            name, equals, value = pair.partition("=")
+            if not equals or not name.isidentifier():
+                raise argparse.ArgumentError(self, f"{pair!r} is not NAME=VALUE, like enable_thinking=true")
+            if name in RESERVED:
+                raise argparse.ArgumentError(self, f"{name} is what the programs themselves give the template")
+            try:
+                read[name] = json.loads(value)
+            except ValueError:
+                read[name] = value
+        setattr(namespace, self.dest, read)
 
 
 def number(
@@ -103,6 +141,15 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
     group.add_argument("--served_model", help="the model's name on the server (default: its hub id)")
     group.add_argument("--tokenizer", help="folder or hub id of the tokenizer (default: the model's own)")
     group.add_argument(
+        "--template_variables",
+        nargs="+",
+        action=Variables,
+        default={},
+        metavar="NAME=VALUE",
+        help="variables of the chat template, such as its switch for thinking: enable_thinking=true, reasoning_effort=high "
+        "(default: the model's preset, else the template's own)",
+    )
+    group.add_argument(
         "--base_url",
         action=Joined,
         metavar="URL",
@@ -131,9 +178,30 @@ def add_hosted(parser: Parser) -> None:
     )
     group.add_argument("--requests_per_minute", type=positive, help="maximum requests per minute (default: no limit)")
     group.add_argument("--tokens_per_minute", type=positive, help="maximum tokens per minute, both ways (default: no limit)")
+    add_proxy(group)
     price = number(float, least=0.0)
     group.add_argument("--prompt_price", type=price, help="US dollars per million prompt tokens (default: no cost is counted)")
     group.add_argument("--completion_price", type=price, help="US dollars per million completion tokens (default: as above)")
+
+
+def add_proxy(group: argparse._ActionsContainer) -> None:
+    """Add --proxy."""
+    group.add_argument(
+        "--proxy",
+        type=proxy,
+        metavar="URL",
+        help="HTTP proxy for every server that is not on this machine, like http://host:3128; '' for none (default: "
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, for services outside the local network)",
+    )
+
+
+def proxy(text: str) -> str:
+    """Read a proxy's address; a password in it could be read by everybody on this machine."""
+    if "@" in text:
+        raise argparse.ArgumentTypeError("it holds a user name or password: put such a proxy into HTTPS_PROXY")
+    if text and not re.fullmatch(r"https?://[\w.:\[\]-]+/?", text, re.ASCII):
+        raise argparse.ArgumentTypeError("give a proxy like http://host:3128, or '' for none")
+    return text
 
 
 def add_sampling(parser: Parser, which: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from magpie.common.console import MagpieError, printable
 
@@ -47,6 +48,8 @@ def read_addresses(file: Path) -> list[str]:
         MagpieError: a URL holds a password, or the file cannot be read.
     """
     try:
+        if file.exists() and not file.is_file():
+            raise MagpieError(f"--base_url @{printable(str(file))}: no file. It must list the servers' URLs, one per line")
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a text file"
@@ -58,10 +61,31 @@ def read_addresses(file: Path) -> list[str]:
 
 
 def _checked_url(url: str) -> str:
-    """Return a base URL without a trailing slash."""
+    return checked_url(url, "--base_url (MAGPIE_BASE_URL)")
+
+
+def checked_url(url: str, flag: str) -> str:
+    """Return a base URL without a trailing slash.
+
+    Raises:
+        MagpieError: it is none, or may hold a key, which would be shown and stored with it; it is not in the message.
+    """
     if "@" in url:
-        raise MagpieError("--base_url holds a user name or password. Put the key into MAGPIE_API_KEY instead")
+        raise MagpieError(f"{flag} holds a user name or password. Put the key into MAGPIE_API_KEY instead")
+    if "?" in url or "#" in url:
+        raise MagpieError(
+            f"{flag} holds a ? or #, behind which keys are. Give the address alone, and the key in MAGPIE_API_KEY"
+        )
+    if not _is_readable(url):
+        raise MagpieError(f"{flag}: '{printable(url, 200)}' is not a URL. Give one like http://host:8000/v1")
     return url.rstrip("/")
+
+
+def _is_readable(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0 and url.isprintable() and not any(character.isspace() for character in url)
+    except ValueError:  # a broken IPv6 address, a port that is none
+        return False
 
 
 class AddressFiles:

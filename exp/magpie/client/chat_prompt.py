@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from magpie.common.console import MagpieError
-from magpie.text.reasoning import CLOSE, OPEN
+from magpie.text.reasoning import CLOSE, OPEN, THINK, ReasoningFormat
 
 SPECIAL_TOKEN_START = re.compile(rf"<(?=[|｜])|<(?={OPEN[1:]}|{CLOSE[1:]})")
 """The start of a special token in the usual templates: the service's own template is not known."""
@@ -31,10 +31,19 @@ Prompt = list[int] | ChatPrompt
 
 
 class HostedTemplate:
-    """The stand-in for a `ChatTemplate` where only the server knows the template."""
+    """The stand-in for a `ChatTemplate` where only the server knows the template.
+
+    Args:
+        reasoning: how the model writes its chain of thought, if the server leaves it in the text.
+        variables: what the server is to give its template.
+    """
 
     forced_think = False
+    left_off = ""
     added_tokens: Sequence[str] = ()
+
+    def __init__(self, reasoning: ReasoningFormat = THINK, variables: Mapping[str, Any] | None = None) -> None:
+        self.reasoning, self.variables = reasoning, dict(variables or {})
 
     def prompt(self, user: str, system: str | None = None, *, thinking: bool = True) -> ChatPrompt:
         """Return a user's turn. `thinking` has no effect: the service decides whether the model thinks first."""

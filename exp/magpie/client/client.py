@@ -11,24 +11,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from magpie.client import pool
 from magpie.client.address_files import Connection
 from magpie.client.chat_prompt import ChatPrompt, Prompt
 from magpie.client.endpoint import Endpoint
-from magpie.client.http_session import one_line, open_session
+from magpie.client.http_session import HttpReply, HttpSession, one_line, reply_limit
 from magpie.client.pool import EndpointPool
 from magpie.client.probe import Api
 from magpie.client.rate_limit import RateLimits
 from magpie.client.replies import SERVER_DOWN, Completion, RateLimited, Refused, ServerUnusable, TransientError, read_reply
 from magpie.common.console import MagpieError, again, log, printable
 from magpie.common.progress import Load
-
-if TYPE_CHECKING:
-    import aiohttp
 
 MAX_ATTEMPTS = 8
 """Attempts at one request before its row is dropped; waiting for a server that is down, or for a rate limit, is not one."""
@@ -38,6 +36,8 @@ MAX_OUTAGES = 30
 LONGEST_PAUSE = 60.0
 NO_SERVER_SECONDS = 1.0
 """The pause of a request that found no server."""
+MOST_NAMES = 20
+"""Names of other models that are told apart."""
 MAX_REFUSED_IN_A_ROW = 20
 """So many permanent errors without a success between them mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
@@ -85,6 +85,7 @@ class Client:
         timeout: seconds that one request may take.
         api: which of OpenAI's interfaces to use.
         limits: requests and tokens per minute.
+        proxy: see `proxies.py`.
     """
 
     def __init__(
@@ -97,17 +98,21 @@ class Client:
         timeout: float = 7200.0,
         api: Api = "auto",
         limits: RateLimits | None = None,
+        proxy: str | None = None,
     ) -> None:
         self.pool = EndpointPool(connection, model, api=api, outage=outage, window=max_in_flight)
         self.model = model
-        self._api_key, self._timeout = connection.api_key, timeout
+        self._api_key, self._timeout, self._proxy = connection.api_key, timeout, proxy
         self._limits = limits or RateLimits()
-        self._http: aiohttp.ClientSession | None = None
-        self._refused_in_a_row = 0
+        self._http: HttpSession | None = None
+        self._refused_in_a_row = self._succeeded = 0
+        self._last_refusal: Refused | None = None
         self._takes_schemas = True
+        self.other_models: Counter[str] = Counter()
+        """Completions by the name of another model that the server says has written them."""
 
     async def __aenter__(self) -> Client:
-        self._http = open_session(self._api_key, self._timeout)
+        self._http = HttpSession(self._api_key, self._timeout, self._proxy)
         try:
             await self.pool.open(self._http)
         except BaseException:
@@ -152,6 +157,8 @@ class Client:
         body = {"model": self.model, **content, **sampling}
         if self.is_vllm:
             body["return_token_ids"] = True
+        if self.pool.info.is_llama_cpp:
+            _translate_for_llama_cpp(body)
         if not self._takes_schemas:
             body.pop("response_format", None)
         try:
@@ -165,7 +172,19 @@ class Client:
             self._takes_schemas = False
             return await self.complete(prompt, sampling)
         self._refused_in_a_row = 0
+        self._succeeded += 1
+        self._note_model(completion.model)
         return completion
+
+    def _note_model(self, name: str) -> None:
+        """Count a completion that another model than the one asked for has written; services name a dated version."""
+        asked, told = (each.lower().rpartition("/")[2] for each in (self.model, name))
+        if told and not told.startswith(asked) and not asked.startswith(told):
+            shown = printable(name, 100)
+            if shown not in self.other_models:
+                log.warning("asked for %s, the server answers as %s", printable(self.model), shown)
+            if len(self.other_models) < MOST_NAMES or shown in self.other_models:
+                self.other_models[shown] += 1
 
     async def _send_with_retries(self, body: dict[str, Any], prompt_tokens: int, max_tokens: int) -> Completion:
         """Send a request as often as it takes; every attempt counts against the rate limits."""
@@ -198,12 +217,12 @@ class Client:
         try:
             if not endpoint.is_ready and not await self.pool.add(endpoint):
                 return None
-            status, reply, retry_after = await self._post(endpoint, body)
-            if status in SERVER_DOWN:
-                endpoint.mark_down(f"HTTP {status}")
+            reply = await self._post(endpoint, body)
+            if reply.status in SERVER_DOWN:
+                endpoint.mark_down(f"HTTP {reply.status}")
                 return None
             endpoint.mark_up()
-            completion = read_reply(status, reply, retry_after, chat=self.chat)
+            completion = read_reply(reply.status, reply.body, reply.retry_after, chat=self.chat)
             endpoint.succeeded(completion.completion_tokens)
             return completion
         except RateLimited:
@@ -220,12 +239,11 @@ class Client:
         finally:
             await self.pool.release(endpoint)
 
-    async def _post(self, endpoint: Endpoint, body: dict[str, Any]) -> tuple[int, bytes, str | None]:
-        """Return the status, the body and the `Retry-After` of a server's reply."""
+    async def _post(self, endpoint: Endpoint, body: dict[str, Any]) -> HttpReply:
         assert self._http is not None  # noqa: S101
         route = "chat/completions" if "messages" in body else "completions"
-        async with self._http.post(f"{endpoint.url}/{route}", json=body) as reply:
-            return reply.status, await reply.read(), reply.headers.get("Retry-After")
+        tokens = body.get("max_tokens", 0) + len(body.get("prompt", ()))  # the ids of both may be in the reply
+        return await self._http.post(f"{endpoint.url}/{route}", body, limit=reply_limit(tokens))
 
     def _exclude(self, endpoint: Endpoint, error: ServerUnusable) -> None:
         """Continue without one of several servers: another program may have its port now, or it serves another model."""
@@ -240,10 +258,16 @@ class Client:
 
     def _count_refused(self, error: Refused) -> None:
         self._refused_in_a_row += 1
+        self._last_refusal = error
         if self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
             raise MagpieError(
                 f"{self._refused_in_a_row} requests in a row were refused ({error}). Check the settings and the server's log"
             )
+
+    @property
+    def all_refused(self) -> Refused | None:
+        """The last refusal, if there was nothing else."""
+        return None if self._succeeded else self._last_refusal
 
     # --- many ----------------------------------------------------------------------------------------------------
 
@@ -272,6 +296,18 @@ class Client:
                         break
         except BaseExceptionGroup as group_error:
             raise _first_leaf(group_error) from None
+
+
+def _translate_for_llama_cpp(body: dict[str, Any]) -> None:
+    """Say what llama.cpp's server says differently.
+
+    Its samplers are on where a request does not say otherwise (top_k 40, min_p 0.05), and completions take a JSON schema under
+    another key; under `response_format` they ignore it.
+    """
+    body.setdefault("top_k", 0)
+    body.setdefault("min_p", 0.0)
+    if "prompt" in body and (form := body.pop("response_format", None)):
+        body["json_schema"] = form["json_schema"]["schema"]
 
 
 def _pause(attempts: int, error: TransientError) -> float:

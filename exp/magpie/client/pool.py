@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from magpie.client.address_files import AddressFiles, Connection
 from magpie.client.endpoint import Endpoint
+from magpie.client.http_session import HttpSession
 from magpie.client.probe import Api, ServerInfo, Unreachable, probe
 from magpie.common.console import MagpieError, again, log, printable
-
-if TYPE_CHECKING:
-    import aiohttp
 
 POLL_SECONDS = 1.0
 """How often the files of addresses are checked; one is read again once it has not changed between two checks."""
@@ -39,12 +36,12 @@ class EndpointPool:
         self._empty_since: float | None = None
         self._is_open = False
         self._follower: asyncio.Task[None] | None = None
-        self._http: aiohttp.ClientSession | None = None
+        self._http: HttpSession | None = None
         self.info = ServerInfo(chat=api == "chat")
 
     # --- membership ----------------------------------------------------------------------------------------------
 
-    async def open(self, http: aiohttp.ClientSession) -> None:
+    async def open(self, http: HttpSession) -> None:
         """Probe the servers.
 
         Raises:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
-from magpie.client.http_session import CONNECT_SECONDS, one_line
+from magpie.client.http_session import HttpSession, one_line
+from magpie.client.replies import ServerUnusable, TransientError
 from magpie.common.console import MagpieError, log, printable
-
-if TYPE_CHECKING:
-    import aiohttp
 
 Api = Literal["auto", "completions", "chat"]
 """Which of OpenAI's interfaces to use; `auto`: completions, unless the server has chat completions only."""
@@ -30,25 +28,32 @@ class ServerInfo:
     Attributes:
         chat: prompts go to it as messages (chat completions).
         is_vllm: it is vLLM, and takes parameters that only vLLM knows.
+        is_llama_cpp: it is llama.cpp's server, which takes other parameters.
         context: tokens that the model takes, prompt and completion together; None: not known.
     """
 
     chat: bool
     is_vllm: bool = False
     context: int | None = None
+    is_llama_cpp: bool = False
+
+
+class _Meta(msgspec.Struct):
+    n_ctx: int | None = None
 
 
 class _Model(msgspec.Struct):
     id: str
     owned_by: str | None = None
     max_model_len: int | None = None
+    meta: _Meta | None = None
 
 
 class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-async def probe(http: aiohttp.ClientSession, url: str, model: str, api: Api) -> ServerInfo:
+async def probe(http: HttpSession, url: str, model: str, api: Api) -> ServerInfo:
     """Return what the server at a base URL can do with a model.
 
     Raises:
@@ -66,10 +71,18 @@ async def probe(http: aiohttp.ClientSession, url: str, model: str, api: Api) -> 
     found = _find_model(status, body, model, where)
     is_vllm = found.owned_by == "vllm"
     chat = api == "chat" or (api == "auto" and not is_vllm and await _has_only_chat(http, url))
-    return ServerInfo(chat, is_vllm and not chat, found.max_model_len)
+    is_llama_cpp = found.owned_by == "llamacpp"
+    if is_llama_cpp and not chat:
+        log.info(
+            "%s is llama.cpp's server: it returns no token ids (a cut response is made again, not continued; no "
+            "--first_token_temperature, no --ban_markdown), and shows special tokens only if started with --special",
+            printable(url),
+        )
+    context = found.max_model_len or (found.meta.n_ctx if found.meta else None)
+    return ServerInfo(chat, is_vllm and not chat, context, is_llama_cpp)
 
 
-async def _get(http: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
+async def _get(http: HttpSession, url: str) -> tuple[int, bytes]:
     """Return the status and the body of a page.
 
     Raises:
@@ -79,13 +92,14 @@ async def _get(http: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
     import aiohttp
 
     try:
-        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT, sock_connect=CONNECT_SECONDS)
-        async with http.get(url, timeout=timeout) as response:
-            return response.status, await response.read()
+        reply = await http.get(url, seconds=PROBE_TIMEOUT)
+        return reply.status, reply.body
+    except ServerUnusable as error:
+        raise MagpieError(f"{printable(url)} cannot be used ({error})") from error
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         base_url = printable(url.removesuffix("/models"))
         raise MagpieError(f"'{base_url}' is not a URL. Give --base_url like http://host:8000/v1") from error
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, TransientError, TimeoutError, OSError) as error:
         raise Unreachable(
             f"no server answers at {printable(url)} ({one_line(error)}). "
             "Check --base_url (MAGPIE_BASE_URL), and that the server is up"
@@ -102,8 +116,10 @@ def _find_model(status: int, body: bytes, name: str, where: str) -> _Model:
         if status != 200:
             raise msgspec.DecodeError(f"HTTP {status}")
         models = msgspec.json.decode(body, type=_Models).data
-    except msgspec.DecodeError as error:
-        raise MagpieError(f"{where} is not an OpenAI-compatible server ({error}). --base_url usually ends in /v1") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MagpieError(
+            f"{where} is not an OpenAI-compatible server ({printable(str(error), 200)}). --base_url usually ends in /v1"
+        ) from error
     served = {model.id: model for model in models}
     if name not in served:
         names = printable(", ".join(served) or "nothing", 300)
@@ -114,14 +130,13 @@ def _find_model(status: int, body: bytes, name: str, where: str) -> _Model:
     return served[name]
 
 
-async def _has_only_chat(http: aiohttp.ClientSession, url: str) -> bool:
+async def _has_only_chat(http: HttpSession, url: str) -> bool:
     """Return whether a server has no route for completions: one that has it rejects an empty request, not the route."""
     import aiohttp
 
     try:
-        async with http.post(f"{url}/completions", json={}) as response:
-            missing = response.status in NO_SUCH_ROUTE
-    except (aiohttp.ClientError, TimeoutError, OSError):
+        missing = (await http.post(f"{url}/completions", {}, seconds=PROBE_TIMEOUT)).status in NO_SUCH_ROUTE
+    except (aiohttp.ClientError, ServerUnusable, TransientError, TimeoutError, OSError):
         return False
     if missing:
         log.info("%s has chat completions only", printable(url))

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 import msgspec
 
 from magpie.common.console import printable
+from magpie.common.masking import masked
 from magpie.text.reasoning import CLOSE, OPEN
 
 LONGEST_RETRY_AFTER = 60.0
+SHOWN, READ = 300, 4096
+"""Characters of an error's reply that are shown, and those before what is no text in it and our key are taken out."""
+MOST_TOKENS = 10**9
+"""More than this is no count of one request's tokens."""
 SERVER_DOWN = (502, 503)
 """From a gateway whose server is down (504: from one that does not wait for a long completion)."""
 SERVER_UNUSABLE = (401, 402, 403, 404)
@@ -26,6 +31,8 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     token_ids: list[int] | None
+    model: str = ""
+    """The model that the server says it is."""
 
 
 class Refused(Exception):
@@ -70,6 +77,7 @@ class _Choice(msgspec.Struct):
 class _Completions(msgspec.Struct):
     choices: list[_Choice]
     usage: _Usage | None = None
+    model: str | None = None
 
 
 class _Message(msgspec.Struct):
@@ -93,6 +101,7 @@ class _ChatChoice(msgspec.Struct):
 class _ChatCompletions(msgspec.Struct):
     choices: list[_ChatChoice]
     usage: _Usage | None = None
+    model: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Completions).decode
@@ -109,27 +118,38 @@ def read_reply(status: int, body: bytes, retry_after: str | None, *, chat: bool)
     """
     if status == 200:
         return _read_completion(body, chat=chat)
-    text = f"HTTP {status}: {body[:300].decode('utf-8', 'replace')}"
+    text = f"HTTP {status}: {printable(body[:READ].decode('utf-8', 'replace'), SHOWN)}"
     if status == 429:
         raise RateLimited(text, _seconds(retry_after))
     if status >= 500 or status == 408:
         raise TransientError(text)
     if status in SERVER_UNUSABLE:
-        raise ServerUnusable(status, printable(text))
-    raise Refused("request_refused", printable(text))
+        raise ServerUnusable(status, text)
+    raise Refused("request_refused", text)
 
 
 def _read_completion(body: bytes, *, chat: bool) -> Completion:
     try:
         reply = _decode_chat(body) if chat else _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TransientError(f"malformed reply: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TransientError(f"malformed reply: {printable(str(error), SHOWN)}") from error
     if not reply.choices:
         raise TransientError("malformed reply: no choices")
     first, usage = reply.choices[0], reply.usage or _Usage()
     choice = first.as_text() if isinstance(first, _ChatChoice) else first
-    finish_reason = choice.finish_reason or "unknown"
-    return Completion(choice.text, finish_reason, usage.prompt_tokens, usage.completion_tokens, choice.token_ids)
+    return Completion(
+        masked(choice.text),
+        masked(choice.finish_reason or "unknown"),
+        _counted(usage.prompt_tokens),
+        _counted(usage.completion_tokens),
+        choice.token_ids,
+        reply.model or "",
+    )
+
+
+def _counted(tokens: int) -> int:
+    """Return a server's count of tokens; 0, as where there is none, for one that cannot be true."""
+    return tokens if 0 <= tokens <= MOST_TOKENS else 0
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from magpie.common import outcome
+from magpie.common.masking import masked
 
 log = logging.getLogger("magpie")
 file_log = logging.getLogger("magpie-file")
@@ -23,15 +24,20 @@ file_log = logging.getLogger("magpie-file")
 
 PARENT = "MAGPIE_PARENT"
 PR_SET_PDEATHSIG = 1
+_resumes: list[bool] = []
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
 def again() -> str:
     """Return how to resume after this program has stopped."""
-    return (
-        f"run the same command again{' without --overwrite' if '--overwrite' in sys.argv else ''}: it goes on where it stopped"
-    )
+    how = ": it goes on where it stopped" if _resumes else ""
+    return f"run the same command again{' without --overwrite' if _resumes and '--overwrite' in sys.argv else ''}{how}"
+
+
+def resumes() -> None:
+    """Note that this program goes on where it stopped when it is run again."""
+    _resumes.append(True)
 
 
 class MagpieError(Exception):
@@ -47,22 +53,30 @@ class Interrupted(KeyboardInterrupt):
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Return the text without control characters that a terminal would act on, cut to `limit` characters."""
+    """Return the text without our keys and what a terminal would act on, cut to `limit` characters."""
+    text = masked(text)
     if limit is not None and len(text) > limit:
         text = text[:limit].rstrip() + " …"
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text.replace("\t", "    "))
 
 
+class _Formatter(logging.Formatter):
+    """Whatever is logged, our keys are masked in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
 def set_up_logging(program: str) -> None:
     """Send the `magpie` logger to the standard error and to the file that `MAGPIE_LOG` names, if any."""
     screen = logging.StreamHandler()
-    screen.setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    screen.setFormatter(_Formatter(f"{program}: %(message)s"))
     log.handlers = [screen]  # an error with the file below is shown already
     files: list[logging.Handler] = []
     if path := os.environ.get("MAGPIE_LOG"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        files = [logging.FileHandler(path, encoding="utf-8")]
-        files[0].setFormatter(logging.Formatter(f"%(asctime)s {program}: %(message)s"))
+        files = [logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")]
+        files[0].setFormatter(_Formatter(f"%(asctime)s {program}: %(message)s"))
     for logger, handlers in ((log, [screen, *files]), (file_log, files or [logging.NullHandler()])):
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -96,6 +110,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
     signal.signal(signal.SIGTERM, _raise_interrupted)
     code: int | None
     try:
+        _resumes.clear()
         end_with_parent()
         set_up_logging(program)
         code = main() or 0

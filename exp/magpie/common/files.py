@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
 import os
+import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+"""Whatever has the name already, a link or a file, is neither opened nor followed."""
+LONGEST_NAME = 255 - len(".12345678.tmp.")
+"""Bytes of a file's name to which the temporary one's can be added."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a temporary file that is synced and renamed onto `path` at the end; nothing is left behind on failure."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _new_name(path)
     try:
-        with temporary.open("wb", buffering=1 << 20) as file:
+        with os.fdopen(os.open(temporary, NEW_FILE, 0o666), "wb", buffering=1 << 20) as file:
+            _lock(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -31,24 +42,37 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces `path` at the end; nothing is left behind on failure."""
-    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    for stale in (temporary, old):  # left by a process that was killed
-        shutil.rmtree(stale, ignore_errors=True)
+    inside = Path(tempfile.mkdtemp(prefix=".magpie-", suffix=".tmp", dir=path.parent))  # its name is nobody else's
+    temporary, old = inside / "new", inside / "old"
     temporary.mkdir()
     try:
         yield temporary
-        for inside in temporary.rglob("*"):
-            sync(inside)
+        for made in temporary.rglob("*"):
+            sync(made)
         if path.exists():
             path.rename(old)
         temporary.rename(path)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
         if old.exists() and not path.exists():
             old.rename(path)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(inside, ignore_errors=True)
     sync(path.parent)
+
+
+def _new_name(path: Path) -> Path:
+    """Return a name beside a file that nobody else has; what processes that were killed left under such names is deleted."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
+        with contextlib.suppress(OSError), os.fdopen(os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            _lock(file)
+            stale.unlink()
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _lock(file: BinaryIO) -> None:
+    """Show that a temporary file is in use; raise BlockingIOError where another process does."""
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sync(path: Path) -> None:

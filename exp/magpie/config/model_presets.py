@@ -46,13 +46,16 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of `configs/models`, merged over the family (`configs/families`) that it names.
 
-    `thinking`: the template opens the chain of thought (`forced`), the model does (`free`), or there is none. `folder`: a local
-    copy. `weights_gb`: size of the weights; `memory_gb`: memory that they need (default: checkpoint.MEMORY_FACTOR times the
+    `thinking`: the template opens the chain of thought (`forced`), the model does (`free`), or there is none. `reasoning`: its
+    format, a name of configs/reasoning.yaml, where the one found in the template is wrong. `template_variables`: given to the
+    chat template, such as a switch for thinking. `chat_template`: for a model whose files have none. `folder`: a local copy.
+    `weights_gb`: size of the weights; `memory_gb`: memory that they need (default: checkpoint.MEMORY_FACTOR times the
     weights). `architecture`: used if config.json is not available. `least_temperature`: the model card warns of lower ones.
     `guard`: the format of a guard model's verdicts (tagging/guard_models.py). `training_template`: the chat template to train
     with, if the model's own drops the chain of thought from an assistant's message. `samples`: sampling of several responses
     per problem, for votes and pairs (for a model that is meant to be sampled, the same as `answers`). `judges`: large enough
-    to be asked whether a problem is valid or two answers are equal; chains ask such a model by default.
+    to be asked whether a problem is valid or two answers are equal; chains ask such a model by default. `openings`,
+    `ban_markdown`: defaults of gen_ins.py's flags of these names.
     """
 
     model: str
@@ -62,6 +65,9 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pre_query_template: str | None = None
     assistant_prefix: str | None = None
     thinking: Literal["none", "forced", "free"] = "none"
+    reasoning: str | None = None
+    template_variables: dict[str, Any] = {}
+    chat_template: str = ""
     weights_gb: float | None = None
     memory_gb: float | None = None
     architecture: Architecture = Architecture()
@@ -70,6 +76,8 @@ class ModelPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     guard: Literal["qwen3guard", "llama-guard-3"] | None = None
     training_template: str = ""
     judges: bool = False
+    openings: bool = False
+    ban_markdown: bool = False
     problems: Sampling = Sampling()
     answers: Sampling = Sampling(temperature=0.0, max_tokens=4096)
     samples: Sampling = Sampling(temperature=0.8, max_tokens=4096)

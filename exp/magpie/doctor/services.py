@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from magpie.doctor.finding import Finding, read_text
+from magpie.client.address_files import checked_url
+from magpie.common.console import MagpieError, printable
+from magpie.doctor.finding import SET_UP, Finding, read_text
 
-TIMEOUT_SECONDS = 5
+TIMEOUT_SECONDS = 5.0
 
 
 def hub_home(environment: dict[str, str], home: Path) -> Path:
@@ -37,28 +39,51 @@ def check_servers(listed: str, key: str) -> Iterator[Finding]:
     urls: list[str] = []
     for part in filter(None, (each.strip() for each in listed.split(","))):
         if not part.startswith("@"):
-            urls.append(part.rstrip("/"))
+            urls.append(part)
             continue
         lines = (line.partition("#")[0].strip() for line in read_text(part[1:]).splitlines())
-        urls += (found := [line.rstrip("/") for line in lines if line])
+        urls += (found := [line for line in lines if line])
         if not found:
             what = "lists no server" if Path(part[1:]).is_file() else "no such file"
             yield Finding(
                 "problem", "server", f"{part[1:]}: {what}", "list the servers' URLs in it, one per line; it is reread"
             )
-    for url in dict.fromkeys(urls):
+    for url in dict.fromkeys(url.rstrip("/") for url in urls):
         yield _server(url, key)
 
 
 def _server(url: str, key: str) -> Finding:
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    remedy = "check MAGPIE_BASE_URL (it usually ends in /v1), MAGPIE_API_KEY, and that the server is up"
     try:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("no URL")
-        request = urllib.request.Request(f"{url}/models", headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310
-            models = [str(model["id"]) for model in json.loads(reply.read(10**6))["data"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "check MAGPIE_BASE_URL (it usually ends in /v1), MAGPIE_API_KEY, and that the server is up"
-        return Finding("problem", "server", f"{url}: {error or type(error).__name__}", remedy)
+        url = checked_url(url, "MAGPIE_BASE_URL")
+    except MagpieError as error:  # the URL itself is not shown: it may hold a key
+        return Finding("problem", "server", str(error), remedy)
+    try:
+        models = asyncio.run(_models_of(url, key.strip()))
+    except ImportError as error:
+        return Finding("note", "server", f"{url} is asked once the set-up is complete ({error.name} is missing)", SET_UP)
+    except (MagpieError, ValueError, KeyError, TypeError) as error:
+        return Finding("problem", "server", f"{url}: {str(error) or type(error).__name__}", remedy)
     return Finding("ok", "server", f"{url} serves {', '.join(models)}")
+
+
+async def _models_of(url: str, key: str) -> list[str]:
+    """Return the models that a server lists.
+
+    Raises:
+        MagpieError, ValueError, KeyError, TypeError: it does not.
+        ImportError: the HTTP client, which the set-up installs, is not there.
+    """
+    import aiohttp
+
+    from magpie.client.http_session import HttpSession, one_line
+    from magpie.client.replies import ServerUnusable, TransientError
+
+    try:
+        async with HttpSession(key, TIMEOUT_SECONDS) as http:
+            reply = await http.get(f"{url}/models")
+    except (aiohttp.ClientError, ServerUnusable, TransientError, OSError, TimeoutError) as error:
+        raise MagpieError(str(error) if isinstance(error, ServerUnusable) else one_line(error)) from error
+    if reply.status != 200:
+        raise MagpieError(f"HTTP {reply.status}")
+    return [printable(str(model["id"]), 100) for model in json.loads(reply.body)["data"]]

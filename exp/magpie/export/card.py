@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
@@ -39,6 +40,8 @@ INTRODUCTION = (
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
+MARKUP = re.compile(r"[!&<>\[\]|`*~\\$]|_(?!\w)|(?<!\w)_|(?<=:)/|@(?=\w)|(?<=www)\.")
+"""Characters that could be markup, an address or a mention; inside a cell they are written by their numbers."""
 _labels = itemgetter(*LABELS)
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
@@ -141,7 +144,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     runs, certificate = job_files(source)
     about = FORMATS[card.format].about
     parts = [
-        f"# {card.title}",
+        f"# {_cell(card.title)}",
         INTRODUCTION + f" {about[0].upper()}{about[1:]}.",
         _section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
         _licence(card.licence),
@@ -172,7 +175,8 @@ def _sizes(folder: Path, card: Card) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    return printable(str(value), 200).replace("\n", " ").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+    """Return a value as a cell's text: nothing in it is Markdown, HTML, a link or an image."""
+    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(printable(str(value), 200).split()))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

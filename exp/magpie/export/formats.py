@@ -13,6 +13,7 @@ from typing import Any
 from magpie.common.console import MagpieError
 from magpie.export import preference_formats
 from magpie.export.preference_formats import MESSAGES, NEEDS, TURN, Row
+from magpie.text.degeneration import training_defect
 from magpie.text.reasoning import CLOSE, OPEN
 
 Columns = dict[str, Any]
@@ -87,7 +88,9 @@ def unfit_response(record: dict[str, Any], options: Options) -> str:
             )
         return "no_response"
     finish = of_response(record, "finish_reason")
-    return f"unfinished_{finish}" if finish not in (None, "stop") and not options.keep_unfinished else ""
+    if finish not in (None, "stop") and not options.keep_unfinished:
+        return f"unfinished_{finish}"
+    return training_defect(response_text(record, options))
 
 
 def sharegpt(record: dict[str, Any], options: Options) -> Row:

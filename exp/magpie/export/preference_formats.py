@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from magpie.text.degeneration import training_defect
+
 Row = dict[str, Any]
 NEEDS = ("prompt", "chosen", "rejected")
 MESSAGES = [{"role": "string", "content": "string"}]
@@ -77,7 +79,12 @@ def kto(record: dict[str, Any], options: object = None) -> list[Row]:
     ]
 
 
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+
+
 def not_a_pair(record: dict[str, Any], options: object = None) -> str:
     """Return why a record cannot be exported as a preference, or an empty text."""
-    fine = all(isinstance(record.get(key), list) and record[key] for key in NEEDS)
-    return "" if fine else "not_a_pair"
+    if not all(isinstance(record.get(key), list) and record[key] and all(map(_is_message, record[key])) for key in NEEDS):
+        return "not_a_pair"
+    return training_defect(record["chosen"][-1]["content"]) or training_defect(record["rejected"][-1]["content"])

@@ -1,6 +1,8 @@
-"""Steering and response prompts: `configs/domains`, `configs/prompts/steering.yaml` and `configs/prompts/responses.yaml`."""
+"""Steering and response prompts: `configs/domains`, `configs/openings.yaml`, two files of `configs/prompts`."""
 
 from __future__ import annotations
+
+import math
 
 import msgspec
 
@@ -32,6 +34,27 @@ class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     with_template: str
 
 
+class Openings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`configs/openings.yaml`: words that open a problem → their weight, for any mathematics and for a domain."""
+
+    math: dict[str, float]
+    domains: dict[str, dict[str, float]]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        if strange := self.domains.keys() - set(DOMAINS):
+            raise ValueError(f"`domains` has {', '.join(sorted(strange))}, expected {', '.join(DOMAINS)}")
+        for words, weight in [pair for weights in (self.math, *self.domains.values()) for pair in weights.items()]:
+            if not words or words != words.strip() or not 0 < weight < math.inf:
+                raise ValueError(f"'{words}: {weight}' is no opening: words without spaces around them, and a weight above 0")
+        if not all((self.math, *self.domains.values())):
+            raise ValueError("a list of openings is empty")
+
+    def of(self, domain: str | None) -> dict[str, float]:
+        """Return the openings of a domain; those of any mathematics where it has none of its own."""
+        return self.domains.get(domain or "", self.math)
+
+
 class ResponseStyle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A style of `configs/prompts/responses.yaml`: the text before and after the problem in the user's turn."""
 
@@ -54,6 +77,11 @@ def load_domain(name: str) -> Domain:
 def load_steering() -> Steering:
     """Return the system prompts of the control tasks."""
     return load(config_path("prompts", "steering.yaml"), Steering)
+
+
+def load_openings() -> Openings:
+    """Return the words that may open a problem."""
+    return load(config_path("openings.yaml"), Openings)
 
 
 def load_response_styles() -> dict[str, ResponseStyle]:

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from magpie.cleaning.clean import clean
 from magpie.common.console import MagpieError, log, printable
 from magpie.text.degeneration import sample_defect
 
 MOST_BAD = 0.5
 """Share of bad samples under which even the smallest model stays if its prefix is right: docs/LOG.md."""
+LEAST_TO_GIVE_UP = 10
+"""Of so many samples one should pass cleaning: by default a run takes 10 per problem."""
 SHOWN_CHARACTERS = 160
 REMEMBERED = 100_000
 LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
+
+
+NEVER_ENDING = ("never ends", "repeats itself", "thought without end")
+MOST_ENDLESS = 0.9
+"""Share of responses that may have no end: hard problems and a low limit cut many, a stop token that is wrong all of them."""
+AFTER = "Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
+
+
+def by_reason(counts: Mapping[str, int]) -> str:
+    """Return counts as words, the highest first."""
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(counts).most_common())
 
 
 class Preflight:
@@ -21,10 +35,19 @@ class Preflight:
 
     They are ordinary samples of the run, so a good preflight costs nothing. The first ones requested are judged, not the first
     ones that arrive: the shortest arrive first, and empty ones are the shortest.
+
+    Args:
+        wanted: how many.
+        clean: also stop the run if none of them passes cleaning, for it asks for clean ones.
+        language: as in `cleaning.clean`.
     """
 
-    def __init__(self, wanted: int) -> None:
-        self._wanted, self._requested = wanted, 0
+    blames = "the pre-query prefix or the sampling settings do not fit this model"
+    """What is wrong where most samples are bad."""
+
+    def __init__(self, wanted: int, *, clean: bool = True, language: str = "en") -> None:
+        self.wanted, self._requested = wanted, 0
+        self._clean, self._language = clean, language
         self._found: dict[int, tuple[str, str]] = {}
 
     def next_number(self) -> int:
@@ -38,29 +61,75 @@ class Preflight:
         Raises:
             MagpieError: it was the last one to check, and most are bad.
         """
-        if number >= self._wanted:
+        if number >= self.wanted:
             return
         refused = finish_reason if finish_reason.startswith("refused") else ""
         repeated = bool(text.strip()) and any(text == other for other, _ in self._found.values())
         defect = refused or ("repeated" if repeated else sample_defect(text, finish_reason, added_tokens))
-        self._found[number] = (text, defect)
-        if len(self._found) == self._wanted:
-            self._judge()
+        self.judge(number, text, defect)
 
-    def _judge(self) -> None:
-        defects = Counter(defect for _, defect in self._found.values() if defect)
-        bad = defects.total()
-        if bad <= MOST_BAD * self._wanted:
-            log.info("preflight: %d of the first %d samples are fine", self._wanted - bad, self._wanted)
+    def judge(self, number: int, text: str, defect: str) -> None:
+        """Add a sample with its defect, or an empty text.
+
+        Raises:
+            MagpieError: it was the last one to check, and most are bad.
+        """
+        if number >= self.wanted:
             return
-        for number, (text, defect) in sorted(self._found.items()):
+        self._found[number] = (text, defect)
+        if len(self._found) == self.wanted:
+            self._judge_all()
+
+    def _too_many(self, defects: Counter[str]) -> bool:
+        return defects.total() > MOST_BAD * self.wanted
+
+    def _judge_all(self) -> None:
+        defects = Counter(defect for _, defect in self._found.values() if defect)
+        if self._too_many(defects):
+            self._show({number: defect for number, (_, defect) in self._found.items()})
+            raise MagpieError(
+                f"{defects.total()} of the first {self.wanted} samples are bad ({by_reason(defects)}): {self.blames}. {AFTER}"
+            )
+        self._say()
+
+    def _say(self) -> None:
+        """Say how many of the samples passed cleaning.
+
+        Raises:
+            MagpieError: none did, and the run asks for clean ones.
+        """
+        reasons = {
+            number: defect or clean(text, language=self._language).drop_reason for number, (text, defect) in self._found.items()
+        }
+        dropped = Counter(filter(None, reasons.values()))
+        passed = self.wanted - dropped.total()
+        if self._clean and not passed and self.wanted >= LEAST_TO_GIVE_UP:
+            self._show(reasons)
+            raise MagpieError(
+                f"none of the first {self.wanted} samples passed cleaning ({by_reason(dropped)}): clean problems would "
+                f"take more than 10 samples each. --openings or --domain may help. {AFTER}"
+            )
+        others = f" ({by_reason(dropped)})" if dropped else ""
+        log.info("preflight: %d of the first %d samples passed cleaning%s", passed, self.wanted, others)
+
+    def _show(self, reasons: Mapping[int, str]) -> None:
+        for number, (text, _) in sorted(self._found.items()):
             shown = printable(text, SHOWN_CHARACTERS).replace("\n", " ⏎ ")
-            log.error("preflight sample %d [%s]: %s", number + 1, defect or "fine", shown)
-        kinds = ", ".join(f"{count} {defect}" for defect, count in defects.most_common())
-        raise MagpieError(
-            f"{bad} of the first {self._wanted} samples are bad ({kinds}): the pre-query prefix or the sampling settings do "
-            "not fit this model. Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
-        )
+            log.error("preflight sample %d [%s]: %s", number + 1, reasons[number] or "fine", shown)
+
+
+class ResponsePreflight(Preflight):
+    """The same for responses; a chain of thought that was cut at the limit is no sign of wrong settings, if others end."""
+
+    blames = "what ends a response, or the format of its chain of thought, does not fit this model (docs/models.md)"
+
+    def _too_many(self, defects: Counter[str]) -> bool:
+        endless = sum(defects[kind] for kind in NEVER_ENDING)
+        return defects.total() - endless > MOST_BAD * self.wanted or defects.total() > MOST_ENDLESS * self.wanted
+
+    def _say(self) -> None:
+        fine = sum(not defect for _, defect in self._found.values())
+        log.info("preflight: %d of the first %d samples are fine", fine, self.wanted)
 
 
 class DuplicateAlarm:

@@ -14,8 +14,8 @@ from magpie.client.replies import Completion, Refused
 from magpie.common.console import MagpieError
 from magpie.common.seeds import hashed_seed
 from magpie.config.model_presets import ModelPreset, Sampling
-from magpie.generation.config import load_domain, load_steering
-from magpie.generation.preflight import DuplicateAlarm, Preflight
+from magpie.generation.config import load_domain, load_openings, load_steering
+from magpie.generation.preflight import DuplicateAlarm, Preflight, by_reason
 from magpie.generation.session import Session, Template
 from magpie.generation.steering import Steer, Steerer, balanced
 from magpie.runs.run import Run
@@ -32,6 +32,7 @@ class ProblemOptions:
     domain: list[str]
     domain_weights: list[float] | None
     task_templates: bool
+    openings: bool
     first_token_temperature: float | None
     ban_markdown: bool
     preflight: int
@@ -57,17 +58,22 @@ class ProblemGenerator:
         task = None if options.control_tasks == "none" else options.control_tasks
         self._domains = {name: load_domain(name) for name in options.domain}
         self._steerer = Steerer(
-            load_steering(), task=task, domains=self._domains, use_templates=options.task_templates, seed=options.seed
+            load_steering(),
+            task=task,
+            domains=self._domains,
+            use_templates=options.task_templates,
+            seed=options.seed,
+            openings=load_openings() if options.openings else None,
         )
         self._attempts = 0
         self._most_attempts = options.max_attempts or 0
-        self._preflight = Preflight(0)
+        self._preflight = Preflight(0, clean=options.clean, language=options.language)
         self._alarm = DuplicateAlarm()
         self._banned: dict[str, int] | None = None
 
     def rows(self, run: Run) -> Iterator[tuple[int, str | None]]:
         """Yield the rows that are not finished, each with its domain."""
-        self._preflight = Preflight(min(self._options.preflight, run.rows - run.closed))
+        self._preflight.wanted = min(self._options.preflight, run.rows - run.closed)
         self._most_attempts = self._options.max_attempts or max(200, 10 * run.rows)
         weights = dict(
             zip(self._options.domain, self._options.domain_weights or [1.0] * len(self._options.domain), strict=True)
@@ -93,28 +99,32 @@ class ProblemGenerator:
         while not session.run.is_closed(row):
             self._attempts += 1
             if self._attempts > self._most_attempts:
-                raise MagpieError(
-                    f"{self._most_attempts} samples made only {session.run.totals.written} problems, dropped: "
-                    f"{dict(session.run.totals.dropped)}. Look at {session.run.paths.part}; raise --max_tokens "
-                    "or --max_attempts"
-                )
+                raise MagpieError(self._too_few(session.run))
             await self._attempt(session, row, attempt, domain)
             attempt += 1
+
+    def _too_few(self, run: Run) -> str:
+        totals = run.totals
+        return (
+            f"{self._most_attempts} samples made only {totals.written} of {run.rows} {'clean ' * self._options.clean}problems, "
+            f"dropped: {by_reason(totals.dropped)}. Nothing is lost: they are in {run.paths.part}. Rerun the same command to "
+            "try as often again, raise --max_tokens or --max_attempts, or ask for fewer. Where most samples are no "
+            "mathematics, --openings or --domain may help"
+        )
 
     async def _attempt(self, session: Session, row: int, attempt: int, domain: str | None) -> None:
         steer = self._steerer.draw(row, attempt, domain)
         prefix = session.own_template.frame(steer.system).pre_query
+        ids = session.own_template.encode(prefix + steer.opening)
         record = self._record(row, prefix, steer)
         number = self._preflight.next_number()
         try:
-            completion = await self._sample(
-                session, session.own_template.encode(prefix), hashed_seed(self._options.seed, row, attempt)
-            )
+            completion = await self._sample(session, ids, steer, hashed_seed(self._options.seed, row, attempt))
         except Refused as error:
             self._preflight.add(number, "", f"refused: {error.detail}", session.template.added_tokens)
             session.drop(row, record, error.reason, error.detail, replaced=True)
             return
-        text = completion.text.strip()
+        text = (steer.opening + completion.text).strip() if completion.text.strip() else ""
         record["instruction"] = text
         self._alarm.add(text)
         reason = "empty" if not text else "cut_at_max_tokens" if completion.finish_reason == "length" else ""
@@ -133,44 +143,51 @@ class ProblemGenerator:
             **msgspec.structs.asdict(self._sampling),
             "first_token_temperature": self._options.first_token_temperature,
             "ban_markdown": self._options.ban_markdown,
+            "openings": self._options.openings,
             "seed": self._options.seed,
         }
         return {
             "id": f"{self._stem}-{row:06d}",
             "instruction": "",
             "pre_query_template": prefix,
+            "opening": steer.opening or None,
             "target_domain": steer.domain,
             "template_id": steer.template_id,
             "gen_input_configs": configs,
             "created": int(time.time()),
         }
 
-    async def _sample(self, session: Session, prefix: list[int], seed: int) -> Completion:
-        settings = session.server_sampling(self._sampling)
+    async def _sample(self, session: Session, prefix: list[int], steer: Steer, seed: int) -> Completion:
+        settings = session.server_sampling(self._sampling, users_turn=True)
         if session.client.context:
             settings["max_tokens"] = max(1, min(settings["max_tokens"], session.client.context - len(prefix)))
         if self._options.request_seeds:
             settings |= {"seed": seed}
-        if self._options.first_token_temperature is None and not self._options.ban_markdown:
+        bans = self._options.ban_markdown and not steer.opening  # an opening is no markdown
+        if self._options.first_token_temperature is None and not bans:
             return await session.client.complete(prefix, settings)
-        first = await session.client.complete(prefix, settings | self._first_token_settings(session))
+        first = await session.client.complete(prefix, settings | self._first_token_settings(session, bans=bans))
         if first.finish_reason == "stop" or self._sampling.max_tokens == 1 or not first.token_ids:
             return first
         settings["max_tokens"] = max(1, settings["max_tokens"] - 1)
         rest = await session.client.complete(prefix + first.token_ids, settings)
         ids = first.token_ids + (rest.token_ids or [])
         tokens = first.completion_tokens + rest.completion_tokens
-        return Completion(session.own_template.decode(ids), rest.finish_reason, first.prompt_tokens, tokens, ids)
+        template = session.own_template  # behind the prefix, for some tokenizers drop a text's first space
+        before = template.decode(prefix, users_turn=True)
+        text = template.decode(prefix + ids, users_turn=True).removeprefix(before)
+        return Completion(text, rest.finish_reason, first.prompt_tokens, tokens, ids)
 
-    def _first_token_settings(self, session: Session) -> dict[str, Any]:
+    def _first_token_settings(self, session: Session, *, bans: bool) -> dict[str, Any]:
         if not session.client.is_vllm:
             raise MagpieError(
-                "--first_token_temperature and --ban_markdown need a vLLM server (token ids come back only there)"
+                "--first_token_temperature and --ban_markdown need a vLLM server (token ids come back only there). Leave them "
+                "out; where the model's preset sets --ban_markdown, say --no-ban_markdown"
             )
         settings: dict[str, Any] = {"max_tokens": 1}
         if self._options.first_token_temperature is not None:
             settings["temperature"] = self._options.first_token_temperature
-        if self._options.ban_markdown:
+        if bans:
             if self._banned is None:
                 self._banned = {str(i): -100 for i in session.own_template.ids_starting_with(MARKDOWN_OPENERS)}
             settings["logit_bias"] = self._banned

@@ -12,14 +12,16 @@ import msgspec
 
 from magpie.client.chat_prompt import ChatPrompt, Prompt
 from magpie.client.replies import Completion, Refused
+from magpie.common.masking import masked
 from magpie.common.seeds import hashed_seed
-from magpie.config.model_presets import Sampling
+from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.generation.config import load_response_styles
-from magpie.generation.session import Session
+from magpie.generation.preflight import ResponsePreflight
+from magpie.generation.session import Session, Template
+from magpie.models.reasoning_formats import load_formats
 from magpie.records.reading import Row, read_rows, stem_of
 from magpie.runs.run import Run
-from magpie.text.degeneration import ends_in_loop
-from magpie.text.reasoning import split_reasoning
+from magpie.text.degeneration import ends_in_loop, response_defect
 
 KEYS = (
     *("response", "responses", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "gen_response_configs"),
@@ -36,7 +38,9 @@ class ResponseOptions:
     response_style: str
     system_prompt: str | None
     retry_length: int | None
+    preflight: int
     request_seeds: bool
+    template_variables: dict[str, Any]
     seed: int
 
 
@@ -50,12 +54,21 @@ class Response:
     finish_reason: str
     drop_reason: str = ""
 
+    def defect(self, template: Template) -> str:
+        """Return the reason why the response is not one to train on, or an empty text."""
+        if self.finish_reason != "stop":
+            return "repeats itself" if self.finish_reason == "repetition" else "never ends"
+        if self.drop_reason:
+            return "thought without end" if self.drop_reason == "truncated_reasoning" else "empty"
+        marks = [mark for form in load_formats().values() for mark in (form.open, form.close)]
+        return response_defect(self.reasoning, self.solution, template.added_tokens, marks)
 
-def read_response(completion: Completion, *, forced_think: bool) -> Response:
+
+def read_response(completion: Completion, template: Template) -> Response:
     """Split a completion into chain of thought and solution, and classify how it ended."""
     cut = completion.finish_reason == "length"
     finish = "repetition" if ends_in_loop(completion.text, cut=cut) else completion.finish_reason
-    reasoning, solution = split_reasoning(completion.text, forced_think=forced_think)
+    reasoning, solution = template.reasoning.split(completion.text, opened=template.forced_think)
     drop = "truncated_reasoning" if solution is None else "" if solution else "empty_response"
     return Response(completion, reasoning, solution or "", finish, drop)
 
@@ -65,24 +78,29 @@ class ResponseGenerator:
 
     Args:
         options: the stage's flags.
-        model: the model's name, for the records.
+        preset: the model.
         sampling: settings of a response.
     """
 
-    def __init__(self, options: ResponseOptions, model: str, sampling: Sampling) -> None:
+    def __init__(self, options: ResponseOptions, preset: ModelPreset, sampling: Sampling) -> None:
         self._options, self._sampling = options, sampling
         self._style = load_response_styles()[options.response_style]
         self._configs = {
-            "output_generator": model,
+            "output_generator": preset.model,
             "response_style": options.response_style,
             "system_prompt": options.system_prompt,
             **msgspec.structs.asdict(sampling),
             "retry_length": options.retry_length,
             "seed": options.seed,
         }
+        if variables := {**preset.template_variables, **options.template_variables}:
+            self._configs["template_variables"] = variables
+        self._preflight = ResponsePreflight(0)
 
     def rows(self, run: Run) -> Iterator[tuple[int, Row]]:
         """Yield the input's rows that are not finished, each with its index."""
+        asked = (run.rows - run.closed) * self._options.num_responses - run.partials_there
+        self._preflight = ResponsePreflight(min(self._options.preflight, asked))
         for index, row in enumerate(read_rows(self._options.input_file)):
             if not run.is_closed(index):
                 yield index, row
@@ -108,8 +126,8 @@ class ResponseGenerator:
         async with asyncio.TaskGroup() as group:
             missing = [slot for slot in slots if slot not in earlier]
             tasks = {slot: group.create_task(self._one(session, prompt, room, index, slot)) for slot in missing}
-        think = session.template.forced_think
-        results = [read_response(earlier[n], forced_think=think) if n in earlier else tasks[n].result() for n in slots]
+        template = session.template
+        results = [read_response(earlier[n], template) if n in earlier else tasks[n].result() for n in slots]
         responses = [result for result in results if isinstance(result, Response)]
         refused = [result for result in results if isinstance(result, Refused)]
         if responses:
@@ -124,10 +142,13 @@ class ResponseGenerator:
         return {"id": f"{stem_of(self._options.input_file)}-{row.line:06d}"} | row.record
 
     async def _one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
+        number = self._preflight.next_number()
         try:
             response = await self._sample(session, prompt, room, index, slot)
         except Refused as error:
+            self._preflight.judge(number, "", f"refused: {error.detail}")
             return error
+        self._preflight.judge(number, response.completion.text, response.defect(session.template))
         if self._options.num_responses > 1:  # the others may still take hours
             session.keep_partial(index, slot, response.completion)
         return response
@@ -137,14 +158,13 @@ class ResponseGenerator:
         settings["max_tokens"] = min(settings["max_tokens"], room)
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
-        think = session.template.forced_think
         completion = await session.client.complete(prompt, settings)
-        response = read_response(completion, forced_think=think)
+        response = read_response(completion, session.template)
         limit = min(self._options.retry_length or 0, room)
         if response.finish_reason != "length" or limit <= settings["max_tokens"]:
             return response
         try:
-            return read_response(await self._longer(session, prompt, settings, completion, limit), forced_think=think)
+            return read_response(await self._longer(session, prompt, settings, completion, limit), session.template)
         except Refused:
             return response
 
@@ -164,7 +184,7 @@ class ResponseGenerator:
         ids = cut.token_ids + (more.token_ids or [])
         return replace(
             more,
-            text=session.own_template.decode(ids),
+            text=masked(session.own_template.decode(ids)),
             prompt_tokens=cut.prompt_tokens,
             completion_tokens=cut.completion_tokens + more.completion_tokens,
             token_ids=ids,

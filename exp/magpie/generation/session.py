@@ -15,16 +15,18 @@ from magpie.client.chat_prompt import HostedTemplate, Prompt
 from magpie.client.client import Client
 from magpie.client.rate_limit import Prices, RateLimits
 from magpie.client.replies import Completion
-from magpie.common.console import MagpieError, log
+from magpie.common.console import MagpieError, again, log
 from magpie.common.progress import StageBar
 from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.hardware import this_machine
+from magpie.models.reasoning_formats import format_named
 from magpie.runs.run import Run
 from magpie.runs.stage import RunOptions, begins
 from magpie.runs.summary import show_examples, show_summary
 from magpie.serving.parallelism import layout
 from magpie.serving.server import connect
+from magpie.text.reasoning import THINK
 
 T = TypeVar("T")
 THINKING_TOKENS = 4096
@@ -45,8 +47,10 @@ class ModelOptions:
     api: str
     requests_per_minute: int | None
     tokens_per_minute: int | None
+    proxy: str | None
     prompt_price: float | None
     completion_price: float | None
+    template_variables: dict[str, Any]
     seed: int
 
     @property
@@ -64,6 +68,7 @@ class ModelOptions:
             "outage": self.outage,
             "timeout": self.request_timeout,
             "api": self.api,
+            "proxy": self.proxy,
             "limits": RateLimits(self.requests_per_minute, self.tokens_per_minute),
         }
 
@@ -139,8 +144,8 @@ class Session:
         run = self.run
         self.bar.update(closed=closed, dropped=run.totals.dropped.total(), answers=run.partials_there)
 
-    def server_sampling(self, sampling: Sampling) -> dict[str, Any]:
-        """Return a request's sampling settings, and what ends the turn."""
+    def server_sampling(self, sampling: Sampling, *, users_turn: bool = False) -> dict[str, Any]:
+        """Return a request's sampling settings, and what ends the turn: an assistant's, or a user's."""
         settings: dict[str, Any] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -149,9 +154,9 @@ class Session:
         if self.client.is_vllm:
             # Special tokens are kept: one inside a text is a leak that cleaning should see.
             settings["skip_special_tokens"] = False
-            if sampling.top_k is not None:
-                settings["top_k"] = sampling.top_k
-        return settings | self._ends()
+        if sampling.top_k is not None and (self.client.is_vllm or self.client.pool.info.is_llama_cpp):
+            settings["top_k"] = sampling.top_k
+        return settings | self._ends(users_turn=users_turn)
 
     def greedy_settings(
         self, prompt: Prompt, max_tokens: int, name: str = "", schema: dict[str, Any] | None = None
@@ -167,13 +172,14 @@ class Session:
         named = {"name": name, "schema": schema, "strict": True}
         return settings | {"response_format": {"type": "json_schema", "json_schema": named}}
 
-    def _ends(self) -> dict[str, Any]:
-        """Return what ends a turn: token ids for vLLM, else strings."""
+    def _ends(self, *, users_turn: bool = False) -> dict[str, Any]:
+        """Return what ends a turn: token ids for vLLM, else strings; a service is told the variables of its template."""
         if isinstance(self.template, HostedTemplate):
-            return {}
+            return {"chat_template_kwargs": self.template.variables} if self.template.variables else {}
+        ends = self.template.user_ends if users_turn else self.template.ends
         if self.client.is_vllm:
-            return {"stop_token_ids": self.template.stop_token_ids, "add_special_tokens": False}
-        return {"stop": self.template.stop_strings}
+            return {"stop_token_ids": ends.ids, "add_special_tokens": False}
+        return {"stop": ends.texts}
 
 
 def _tokens(completions: list[Completion]) -> dict[str, int]:
@@ -228,8 +234,14 @@ def open_template(preset: ModelPreset, model: ModelOptions) -> Template:
     if model.api == "chat":
         if not model.base_url:
             raise MagpieError("--api chat is for a server of somebody else's. Name it with --base_url (MAGPIE_BASE_URL)")
-        return HostedTemplate()
-    return ChatTemplate(preset, model.tokenizer)
+        return hosted_template(preset, model)
+    return ChatTemplate(preset, model.tokenizer, model.template_variables)
+
+
+def hosted_template(preset: ModelPreset, model: ModelOptions) -> HostedTemplate:
+    """Return the stand-in for the template of a server that applies its own."""
+    named = format_named(preset.reasoning, preset.model) if preset.reasoning else THINK
+    return HostedTemplate(named, {**preset.template_variables, **model.template_variables})
 
 
 def with_server(
@@ -251,12 +263,16 @@ def with_server(
 
     async def work_on_all(client: Client) -> None:
         async with client:  # the server has been probed before an earlier run's files are overwritten
-            known = _template_of(client, template, try_template)
+            known = template
+            if client.chat and not isinstance(template, HostedTemplate):  # it applies its own template
+                try_template(known := hosted_template(preset, model))
             run.notes["window"] = client.pool.capacity  # maximum requests in flight, for --watch
             with run.session(overwrite=options.overwrite):
                 with _bar(run, client, responses) as bar:
                     session = Session(run, client, known, bar, model.prices)
-                    await client.for_each(items, functools.partial(work, session))
+                    await _work_on_all(run, client, items, functools.partial(work, session))
+                if client.other_models:
+                    run.totals.statistics["answered_by_other_models"] = dict(client.other_models)
                 run.finish()
             for share in client.pool.shares():
                 log.info("%s", share)
@@ -269,13 +285,20 @@ def with_server(
         asyncio.run(work_on_all(client))
 
 
-def _template_of(client: Client, template: Template, try_template: Callable[[Template], object]) -> Template:
-    """Return the template that fits the server: one without completions applies its own."""
-    if not client.chat or isinstance(template, HostedTemplate):
-        return template
-    hosted = HostedTemplate()
-    try_template(hosted)
-    return hosted
+async def _work_on_all(run: Run, client: Client, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Work on every item. Where the server has refused all there was, its rows are not done: they are asked for again.
+
+    Raises:
+        MagpieError: see `Client`; or all requests were refused.
+    """
+    try:
+        await client.for_each(items, work)
+        if (refusal := client.all_refused) and not run.totals.completion_tokens:
+            raise MagpieError(f"every request was refused ({refusal}). Check the settings and the server's log, then {again()}")
+    except MagpieError:
+        if client.all_refused and not run.totals.completion_tokens:
+            run.forget()
+        raise
 
 
 def _bar(run: Run, client: Client, responses: int) -> StageBar:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from magpie.generation.config import Domain, Steering
+from magpie.generation.config import Domain, Openings, Steering
 
 
 @dataclass(frozen=True)
 class Steer:
-    """Steering of one sample: the system prompt (None: the template's own), the requested domain, the task template."""
+    """Steering of one sample: the system prompt (None: the template's own), the requested domain, the task template.
+
+    `opening`: the words that the user's turn begins with; the model continues them.
+    """
 
     system: str | None = None
     domain: str | None = None
     template_id: str | None = None
+    opening: str = ""
 
 
 def balanced(weights: dict[str, float], total: int) -> Iterator[str]:
@@ -40,16 +45,34 @@ class Steerer:
         domains: name → domain of mathematics; they replace the control task's prompts.
         use_templates: draw a task template too.
         seed: the run's seed.
+        openings: words to open problems with, if they are to be opened.
     """
 
     def __init__(
-        self, prompts: Steering, *, task: str | None, domains: dict[str, Domain], use_templates: bool, seed: int
+        self,
+        prompts: Steering,
+        *,
+        task: str | None,
+        domains: dict[str, Domain],
+        use_templates: bool,
+        seed: int,
+        openings: Openings | None = None,
     ) -> None:
         self._prompts, self._task, self._domains = prompts, task, domains
-        self._use_templates, self._seed = use_templates, seed
+        self._use_templates, self._seed, self._openings = use_templates, seed, openings
 
     def draw(self, row: int, attempt: int, domain: str | None) -> Steer:
         """Return the steering of one attempt at a row of a given domain."""
+        return dataclasses.replace(self._prompt(row, attempt, domain), opening=self._opening(row, domain))
+
+    def _opening(self, row: int, domain: str | None) -> str:
+        """Draw by row alone: so the weights are shares of what is kept, however many samples a row takes."""
+        if self._openings is None:
+            return ""
+        weights = self._openings.of(domain)
+        return random.Random(f"{self._seed}/{row}/opening").choices([*weights], [*weights.values()])[0]
+
+    def _prompt(self, row: int, attempt: int, domain: str | None) -> Steer:
         draw = random.Random(f"{self._seed}/{row}/{attempt}")
         if domain is None:
             system = draw.choice(self._prompts.control_tasks[self._task]) if self._task else None

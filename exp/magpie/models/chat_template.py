@@ -7,18 +7,21 @@ text before the sentinel is the prefix. Two different sentinels must give the sa
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from magpie.common.console import MagpieError, printable
 from magpie.config.model_presets import ModelPreset
 from magpie.models.checkpoint import require_model
-from magpie.models.tokenizer import load_tokenizer, model_file
-from magpie.text.reasoning import CLOSE, OPEN
+from magpie.models.reasoning_formats import detect_format, format_named
+from magpie.models.tokenizer import TODAY, load_tokenizer, model_file
+from magpie.text.reasoning import CLOSE, NONE, OPEN, ReasoningFormat
 
 SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
-DATE = "26 Jul 2024"
-"""Llama 3.1 and later put today's date into the prompt; with the example date of their template runs are reproducible."""
+ANSWER, NEXT = "MAGPIEASSISTANTANSWERS", "MAGPIEASKSAGAIN"
+"""An assistant's message, and the user's that follows it."""
 THINK_TAGS = (OPEN, CLOSE)
 MOST_CHARACTERS = 1_000_000
 """Characters that a template may add to the messages; real ones add some thousands at most."""
@@ -34,21 +37,38 @@ class Frame:
     after: str
 
 
+@dataclass(frozen=True)
+class TurnEnds:
+    """The tokens that end a generation, by id; and as texts, at most four, as OpenAI's API allows."""
+
+    ids: list[int]
+    texts: list[str]
+
+
 class ChatTemplate:
     """A model's tokenizer and chat template.
 
     Args:
         preset: the model; a prefix in it that disagrees with the tokenizer is an error.
         tokenizer: a folder or hub id to load the tokenizer from, if not the model's own.
+        variables: given to the template, over the preset's.
+
+    Attributes:
+        reasoning: how the model writes its chain of thought.
+        thinks: whether there is a sign that it does.
     """
 
-    def __init__(self, preset: ModelPreset, tokenizer: str | None = None) -> None:
+    def __init__(self, preset: ModelPreset, tokenizer: str | None = None, variables: Mapping[str, Any] | None = None) -> None:
         self.source = tokenizer or preset.path
         if tokenizer is None:
             require_model(preset)
-        self._tokenizer = load_tokenizer(self.source)
+        self._tokenizer = load_tokenizer(self.source, preset.chat_template)
+        self._variables = {**preset.template_variables, **(variables or {})}
+        self.reasoning, self.thinks = self._reasoning_of(preset)
         self._eos = self._ends_of_sequence()  # refuses broken files before anything is written
         frame = self.frame()
+        if variables:  # the user's own may change the prefixes
+            return
         if preset.pre_query_template not in (None, frame.pre_query):
             raise MagpieError(
                 f"pre_query_template of {preset.model} disagrees with the tokenizer at {self.source}: configured "
@@ -61,15 +81,21 @@ class ChatTemplate:
                 f"{preset.assistant_prefix!r}, the template continues the user's turn with {frame.after!r}"
             )
 
-    def frame(self, system: str | None = None) -> Frame:
-        """Return the text that the template puts before and after a user's message.
+    def _reasoning_of(self, preset: ModelPreset) -> tuple[ReasoningFormat, bool]:
+        if preset.reasoning:
+            form = format_named(preset.reasoning, preset.model)
+            return form, form is not NONE
+        return detect_format(self._tokenizer.chat_template or "", self._tokenizer.added_tokens)
+
+    def frame(self, system: str | None = None, **variables: Any) -> Frame:
+        """Return the text that the template puts before and after a user's message; `variables` go over the usual ones.
 
         Raises:
             MagpieError: the template depends on the message, repeats it, or fails.
         """
         found = []
         for sentinel in SENTINELS:
-            text = self._render([*_system(system), {"role": "user", "content": sentinel}])
+            text = self._render([*_system(system), _user(sentinel)], **variables)
             if text.count(sentinel) != 1:
                 raise MagpieError(
                     f"the chat template of {self.source} shows the user's words {text.count(sentinel)} times. {OTHER_TOKENIZER}"
@@ -81,12 +107,13 @@ class ChatTemplate:
             )
         return found[0]
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
+    def _render(self, messages: list[dict[str, str]], **variables: Any) -> str:
         from jinja2 import TemplateError
 
         wrong = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, SyntaxError, MemoryError)
         try:
-            text = self._tokenizer.render(messages, add_generation_prompt=True, date_string=DATE)
+            given = {"date_string": f"{TODAY:%d %b %Y}", **self._variables, **variables}
+            text = self._tokenizer.render(messages, add_generation_prompt=True, **given)
             if len(text) > MOST_CHARACTERS + sum(len(message["content"]) for message in messages):
                 raise ValueError(f"it writes {len(text):,} characters")
             return text
@@ -100,64 +127,116 @@ class ChatTemplate:
         """Return the token ids of a templated text, without a second BOS."""
         return self._tokenizer.encode(text)
 
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of token ids without the tokens that end a turn; all other special tokens are included."""
-        return self._tokenizer.decode([i for i in ids if i not in self._stop_set])
+    def decode(self, ids: list[int], *, users_turn: bool = False) -> str:
+        """Return the text of token ids without the tokens that end the turn; all other special tokens are included."""
+        ends = self.user_ends if users_turn else self.ends
+        return self._tokenizer.decode([i for i in ids if i not in set(ends.ids)])
 
     def prompt(self, user: str, system: str | None = None, *, thinking: bool = True) -> list[int]:
         """Return the token ids of a user's turn up to the assistant's; without `thinking` past an empty chain of thought."""
-        text = self._render([*_system(system), {"role": "user", "content": user}])
-        return self.encode(text if thinking else text + self._empty_thought)
+        messages = [*_system(system), _user(user)]
+        if thinking:
+            return self.encode(self._render(messages))
+        return self.encode(self._render(messages, **self._off) + self._rest_of_empty_thought)
+
+    # --- thinking -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _empty_thought(self) -> str:
-        """An empty chain of thought, as in Qwen3's own template."""
-        if self.forced_think:
-            return f"\n{CLOSE}\n\n"
-        thinks = set(THINK_TAGS) <= set(self._tokenizer.added_tokens)
-        return f"{OPEN}\n\n{CLOSE}\n\n" if thinks and CLOSE not in self.frame().after else ""
+    def _off(self) -> dict[str, Any]:
+        """The variables that turn thinking off; none for a template that refuses them."""
+        try:
+            self.frame(**self.reasoning.turn_off)
+        except MagpieError:
+            return {}
+        return self.reasoning.turn_off
 
-    def escape_special_tokens(self, text: str) -> str:
-        """Return a text in which no added token is left whole: one inside a problem would end its turn."""
-        for token in (*self.added_tokens, *THINK_TAGS):
-            if len(token) > 2 and token in text:
-                text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text
+    @cached_property
+    def _rest_of_empty_thought(self) -> str:
+        """What the template, with thinking turned off, leaves out of an empty chain of thought."""
+        form, after = self.reasoning, self.frame(**self._off).after
+        if not self.thinks or not form.empty or form.close in after:
+            return ""
+        begun = max(n for n in range(len(form.empty)) if after.endswith(form.empty[:n]))
+        return form.empty[begun:]
 
     @cached_property
     def forced_think(self) -> bool:
         """True if the template itself opens the chain of thought."""
-        return self.frame().after.rstrip().endswith(THINK_TAGS[0])
+        opening, header = self.reasoning.open, self.reasoning.header.rstrip()
+        return bool(opening) and self.frame().after.rstrip().endswith((opening, opening + header))
 
     @cached_property
-    def stop_token_ids(self) -> list[int]:
-        """The ids of the tokens that end a generation: those that end a turn or open another one."""
-        frame = self.frame()
-        marks = {
-            i
-            for token, i in self._tokenizer.added_tokens.items()
-            if token.strip() and token in frame.pre_query + frame.after and token not in THINK_TAGS
-        }
-        return sorted(marks | self._eos)
+    def left_off(self) -> str:
+        """The setting of --template_variables that turns thinking on, where the template leaves it off; else an empty text."""
+        default = self.frame()
+        if not self._off or self.frame(**self._off) != default:
+            return ""
+        changes = (
+            f"{name}={json.dumps(on)}" for name, on in self.reasoning.turn_on.items() if self.frame(**{name: on}) != default
+        )
+        return next(changes, "")
+
+    def escape_special_tokens(self, text: str) -> str:
+        """Return a text in which no added token is left whole: one inside a problem would end its turn."""
+        for token in (*self.added_tokens, *THINK_TAGS, *self.reasoning.marks):
+            if len(token) > 2 and token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    # --- what ends a turn -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def ends(self) -> TurnEnds:
+        """What ends an assistant's turn: the end of the sequence, and what opens another speaker's turn.
+
+        A token that the model writes inside one response (gpt-oss ends each of its messages like a turn) does not.
+        """
+        return self._ends_without(self.reasoning.marks)
+
+    @cached_property
+    def user_ends(self) -> TurnEnds:
+        """What ends a user's turn, in which nobody thinks."""
+        return self._ends_without((self.reasoning.open, self.reasoning.close))
+
+    def _ends_without(self, marks: tuple[str, ...]) -> TurnEnds:
+        added = self._tokenizer.added_tokens
+        turns = {added[token] for token in self._turn_tokens if not any(token in mark for mark in marks)}
+        ids = sorted(turns | self._eos)
+        first = sorted(ids, key=lambda i: (i not in self._eos, i))[:4]
+        return TurnEnds(ids, [self._tokenizer.token(i) for i in first])
+
+    @cached_property
+    def _turn_tokens(self) -> set[str]:
+        """The tokens between the last words of one speaker and the name of the next."""
+        try:
+            text = self._render([_user(SENTINELS[0]), {"role": "assistant", "content": ANSWER}, _user(NEXT)])
+        except MagpieError:
+            text = ""  # a template for one question and its answer
+        behind_answer = text.rpartition(ANSWER)[2] if NEXT in text.rpartition(ANSWER)[2] else ""
+        return {*self._leading_tokens(behind_answer), *self._leading_tokens(self.frame().after)}
+
+    def _leading_tokens(self, text: str) -> list[str]:
+        """Return the added tokens with which a text begins, white space aside."""
+        found = []
+        while token := max(
+            (t for t in self._tokenizer.added_tokens if t.strip() and text.lstrip().startswith(t)), key=len, default=""
+        ):
+            found.append(token)
+            text = text.lstrip().removeprefix(token)
+        return found
 
     def _ends_of_sequence(self) -> set[int]:
         own = self._tokenizer.eos_token_id
         return {*_generation_eos(self.source), *([] if own is None else [own])}
 
     @cached_property
-    def _stop_set(self) -> frozenset[int]:
-        return frozenset(self.stop_token_ids)
-
-    @cached_property
-    def stop_strings(self) -> list[str]:
-        """The same tokens as texts, for servers without `stop_token_ids`; at most four, as OpenAI's API allows."""
-        ids = sorted(self.stop_token_ids, key=lambda i: (i not in self._eos, i))
-        return [self._tokenizer.token(i) for i in ids[:4]]
-
-    @cached_property
     def added_tokens(self) -> list[str]:
         """The tokens added to the vocabulary, none of which belongs in a problem."""
-        return [token for token in self._tokenizer.added_tokens if token.strip() and token not in THINK_TAGS]
+        return [
+            token
+            for token in self._tokenizer.added_tokens
+            if token.strip() and token not in THINK_TAGS and token not in self.reasoning.marks
+        ]
 
     def ids_starting_with(self, openers: tuple[str, ...]) -> list[int]:
         """Return the ids of all tokens whose text, without leading white space, starts with one of the openers."""
@@ -167,6 +246,10 @@ class ChatTemplate:
 
 def _system(system: str | None) -> list[dict[str, str]]:
     return [{"role": "system", "content": system}] if system else []
+
+
+def _user(words: str) -> dict[str, str]:
+    return {"role": "user", "content": words}
 
 
 def _generation_eos(source: str) -> list[int]:

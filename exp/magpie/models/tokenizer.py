@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ OLDER = ("special_tokens_map.json", "added_tokens.json")
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 REASON_CHARACTERS = 300
+TODAY = date(2024, 7, 26)
+"""What templates that put today's date into the prompt are given, so that runs are alike: the example date of Llama 3.1's."""
 EXTRA, MORE = "extra_special_tokens", "additional_special_tokens"
 
 
@@ -172,21 +175,25 @@ def _raise_exception(message: str) -> None:
 
 
 def _strftime_now(format: str) -> str:  # the name that templates know it by
-    from datetime import datetime
-
-    return datetime.now().strftime(format)
+    return TODAY.strftime(format)
 
 
-def load_tokenizer(source: str) -> Tokenizer:
+def load_tokenizer(source: str, chat_template: str | None = None) -> Tokenizer:
     """Return the tokenizer of a folder or of a model of the hub.
 
+    Args:
+        source: the folder or the hub id.
+        chat_template: used if the files have none.
+
     Raises:
-        MagpieError: it cannot be loaded, or it has no chat template.
+        MagpieError: it cannot be loaded, or there is no chat template.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with _as_magpie_error(f"no tokenizer can be loaded from {source}"):
         file = model_file(source, TOKENIZER)
         tokenizer = _from_files(source, file) if file else _from_transformers(source)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = chat_template or None
     if tokenizer.chat_template is None:
         raise MagpieError(f"the tokenizer at {source} has no chat template: a base model? Use an instruct model")
     return tokenizer

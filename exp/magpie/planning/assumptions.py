@@ -124,7 +124,7 @@ def measured(folder: Path) -> dict[str, Assumption]:
         [run for run in finished if run.stage == stage] for stage in ("gen_ins.py", "clean_ins.py", "gen_res.py", "filter.py")
     )
     samples = sum(run.counts.read for run in problems)
-    count = sum(run.counts.read * int(run.arguments.get("num_responses") or 1) for run in responses)
+    count = sum(run.counts.read * _responses_each(run) for run in responses)
     was_cleaned = cleaned or all(run.arguments.get("clean") for run in problems)
     clean_share = _share(problems) * (_share(cleaned) if cleaned else 1.0) if was_cleaned else 0.0
     found = {
@@ -141,6 +141,13 @@ def measured(folder: Path) -> dict[str, Assumption]:
         for name, (value, runs) in found.items()
         if value > 0
     }
+
+
+def _responses_each(run: RunFile) -> int:
+    asked = run.arguments.get("num_responses", 1)
+    if not isinstance(asked, int) or asked < 1:
+        raise MagpieError(f"{run.path}: broken (num_responses is {printable(str(asked), 60)}). Make its stage again")
+    return asked
 
 
 def _tokens_per(count: float, runs: list[RunFile], kind: str) -> float:

@@ -27,6 +27,8 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
                 start = at if depth == 1 else start
             elif piece in b"]}" or (piece == b"," and depth == 1):
                 if depth == 1:
+                    if piece == b"}":
+                        raise ValueError("it ends with }")
                     element = buffer[start : at - 1]
                     if element.strip() or piece == b"," or not first:
                         yield element

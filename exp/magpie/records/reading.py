@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+import re
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
@@ -45,6 +47,9 @@ class Row(msgspec.Struct, frozen=True):
 Keys = tuple[str, ...] | None
 """Keys that a row must have; None: it is no record, and may have any keys of any type."""
 Decode = Callable[[bytes], Any]
+LONGEST_NUMBER = 4300
+"""Digits of a whole number that Python reads (`sys.int_info.default_max_str_digits`)."""
+_DIGITS = re.compile(rb"\d\d")
 _decode_line: Decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
 
@@ -88,6 +93,17 @@ def _validate(value: Any, required: Keys, *, typed: bool) -> str:
     return ""
 
 
+def _long_number(data: bytes) -> str:
+    """Return the fault of a row with a number that is too long for Python's json to read again, or an empty text."""
+    if len(data) <= LONGEST_NUMBER or not _DIGITS.search(data[:: LONGEST_NUMBER // 2]):
+        return ""  # a longer number has two digits among every half number's first bytes
+    try:
+        json.loads(data)
+    except ValueError as error:
+        return f"not JSON: {error}"
+    return ""
+
+
 def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
     if path.suffix == ".gz":
         return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
@@ -105,7 +121,7 @@ def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         value, problem = None, f"not JSON: {error}{ending}"
     else:
-        problem = _validate(value, required, typed=known is not None)
+        problem = _validate(value, required, typed=known is not None) or _long_number(data)
         if not problem:
             read_old_vote(value)
     return Row(number, None if problem else value, problem, data)
@@ -163,6 +179,8 @@ def open_input(path: Path) -> io.BufferedReader:
         raise MagpieError(f"{path}: no such file. Check --input_file")
     if path.is_dir():
         raise MagpieError(f"{path}: this is a folder. Name a file inside it")
+    if not path.is_file():
+        raise MagpieError(f"{path}: a pipe or a device, which can be read only once. Write it into a file first, and name that")
     return path.open("rb")
 
 

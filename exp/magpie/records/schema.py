@@ -33,6 +33,7 @@ class Record(TypedDict, total=False):
     # gen_ins.py
     instruction: str
     pre_query_template: str | None
+    opening: str | None
     target_domain: str | None
     template_id: str | None
     gen_input_configs: dict[str, Any] | None
@@ -84,6 +85,13 @@ class Record(TypedDict, total=False):
     difficulty_measured: str | None
     doubts: dict[str, float | bool | None] | None
     answer_judgements: list[dict[str, Any]] | None
+    # check_code.py
+    code: str | None
+    code_answer: str | None
+    code_state: str | None
+    code_agrees: bool | None
+    code_sandbox: str | None
+    code_votes: list[dict[str, Any]] | None
     response_index: int | None
     # gen_dis.py
     min_neighbor_distance: float | None

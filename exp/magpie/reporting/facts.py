@@ -22,6 +22,7 @@ STEPS = {
     "gen_res.py": "answered",
     "unitag.py": "tagged",
     "verify.py": "verified",
+    "check_code.py": "checked by a program",
     "gen_dis.py": "unique",
     "decontaminate.py": "decontaminated",
     "gen_po_rewards.py": "rewarded",
@@ -32,6 +33,8 @@ EXPECTED = ("generated", "clean", "answered", "verified", "unique", "decontamina
 LABELS = ("answer_type", "input_quality", "task_category", "language", "safety")
 HARDNESS = ("difficulty", "difficulty_measured")
 """Difficulty in a model's opinion, and by how often the problem was solved."""
+PROGRAMS = {True: "agrees", False: "differs", None: "no answer to compare"}
+"""What a program's answer is beside the votes'."""
 SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 24, 12, 2, 30, 8
 
 _LENGTHS = [0, *(base * 10**power for power in range(1, 7) for base in (1, 2, 5))]
@@ -100,6 +103,8 @@ class Facts:
         for name in HARDNESS:
             if record.get(name) is not None:
                 self.grid[name][where, self.labels[name].count(record[name])] += 1
+        if "code_agrees" in record:
+            self.grid["code_agrees"][where, PROGRAMS[record["code_agrees"]]] += 1
         self.number("problem, characters", len(record.get("instruction") or ""))
         for name, key in (
             ("pass rate", "pass_rate"),

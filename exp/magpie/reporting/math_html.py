@@ -15,8 +15,11 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from types import FrameType
 from typing import TYPE_CHECKING
+
+from magpie.text.latex import Formula, find_formulas
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -46,18 +49,10 @@ ATTRIBUTES = {
 MACROS = re.compile(r"\\(newcommand|renewcommand|def|let|require|href|style|class|cssId|input|include)(?![a-zA-Z])")
 """Commands that could expand without end, or are no mathematics: such a formula is shown as written."""
 
-_ENVIRONMENTS = "align|equation|gather|multline|cases|aligned|array|pmatrix|bmatrix|vmatrix|matrix"
+_ENVIRONMENT = re.compile(r"(?:align|equation|gather|multline|cases|aligned|array|[pbv]?matrix)\*?")
 _BRACES = r"\{(?:[^{}$\n]|\{(?:[^{}$\n]|\{[^{}$\n]*\})*\})*\}"
-_FORMULA = re.compile(
-    rf"""\$\$(?P<dollars>.{{1,{FORMULA_LIMIT}}}?)\$\$
-    | \\\[(?P<brackets>.{{1,{FORMULA_LIMIT}}}?)\\\]
-    | \\\((?P<inline>.{{1,{FORMULA_LIMIT}}}?)\\\)
-    | (?P<environment>\\begin\{{(?P<name>(?:{_ENVIRONMENTS})\*?)\}}.{{1,{FORMULA_LIMIT}}}?\\end\{{(?P=name)\}})
-    | (?P<boxed>\\boxed{_BRACES})                             # the final answer, often without any dollars around it
-    | (?<![\\$])\$(?![\s$])(?P<dollar>[^$\n]{{1,{FORMULA_LIMIT}}}?)(?<![\s\\])\$(?!\d)""",
-    re.VERBOSE | re.DOTALL,
-)
-_BLOCKS = ("dollars", "brackets", "environment")
+_BOXED = re.compile(rf"(\\boxed{_BRACES})")
+"""The final answer, often without any dollars around it."""
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _OUTER = re.compile(r"\\(begin|end)\{(align|gather|multline|equation)\*?\}")
 """Environments that may not stand inside a displayed formula; each has one that may."""
@@ -81,22 +76,17 @@ class MathText:
 
     def html(self, text: str) -> str:
         """Return a text as HTML that has nothing but text and MathML in it."""
-        text, parts, at = visible(text), [], 0
-        for found in _FORMULA.finditer(text):
-            parts += [html.escape(text[at : found.start()]), self._formula(found)]
-            at = found.end()
-        return "".join((*parts, html.escape(text[at:])))
+        return "".join(self._formula(*each) if each[1] else html.escape(each[0]) for each in pieces(visible(text)))
 
-    def _formula(self, found: re.Match[str]) -> str:
-        name, latex = next((name, value) for name, value in found.groupdict().items() if value is not None)
+    def _formula(self, written: str, latex: str, block: bool) -> str:
         started = time.monotonic()
         made = ""
         if self._available and self._bytes_left > 0 and self._seconds_left > 0:
-            made = mathml(latex, "block" if name in _BLOCKS else "inline")
+            made = mathml(latex, "block" if block else "inline")
         self._seconds_left -= time.monotonic() - started
         if not made or len(made) > self._bytes_left:
             self.raw += 1
-            return f"<code>{html.escape(found[0])}</code>"
+            return f"<code>{html.escape(written)}</code>"
         self._bytes_left -= len(made)
         self.shown += 1
         return made
@@ -107,19 +97,35 @@ def markdown(text: str) -> str:
 
     A formula stays LaTeX, for the viewer to set, if `mathml` can convert it too, so nothing but mathematics gets there.
     """
-    text, parts, at = visible(text), [], 0
-    for found in _FORMULA.finditer(text):
-        name, latex = next((name, value) for name, value in found.groupdict().items() if value is not None)
-        fence = "$$" if name in _BLOCKS else "$"
-        fits = not _UNSAFE_IN_MARKDOWN.search(latex) and mathml(latex, "inline")
-        parts += [_plain(text[at : found.start()]), f"{fence}{_for_markdown(latex)}{fence}" if fits else _as_code(found[0])]
-        at = found.end()
-    return "".join((*parts, _plain(text[at:])))
+    return "".join(_marked_up(*each) if each[1] else _plain(each[0]) for each in pieces(visible(text)))
+
+
+def _marked_up(written: str, latex: str, block: bool) -> str:
+    fence = "$$" if block else "$"
+    fits = not _UNSAFE_IN_MARKDOWN.search(latex) and mathml(latex, "inline")
+    return f"{fence}{_for_markdown(latex)}{fence}" if fits else _as_code(written)
 
 
 def formulas(text: str) -> int:
     """Return how many formulas a text has."""
-    return sum(1 for _ in _FORMULA.finditer(text))
+    return sum(1 for _, latex, _ in pieces(text) if latex)
+
+
+def pieces(text: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield a text piece by piece: as it is written, as LaTeX (empty: to show as written), whether it is displayed."""
+    formulas = find_formulas(text)
+    for outside, formula in zip_longest(formulas.outside(), formulas.found):
+        yield from ((piece, piece if i % 2 else "", False) for i, piece in enumerate(_BOXED.split(outside)))
+        if formula:
+            yield text[formula.start : formula.end], _latex(formula, text), formula.opener not in ("$", r"\(")
+
+
+def _latex(formula: Formula, text: str) -> str:
+    """Return what is converted of a formula; nothing of a drawing, an unknown environment, one too long or `$ spaced $`."""
+    latex = text[formula.start : formula.end] if formula.environment else formula.content
+    spaced = formula.opener == "$" and latex != latex.strip()
+    known = formula.opener != "[asy]" and (not formula.environment or _ENVIRONMENT.fullmatch(formula.environment))
+    return latex if known and not spaced and latex.strip() and len(latex) <= FORMULA_LIMIT else ""
 
 
 def _for_markdown(latex: str) -> str:

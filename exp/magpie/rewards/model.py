@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from magpie.client.address_files import checked_url
 from magpie.common.console import MagpieError
 from magpie.rewards.base import REDUCTIONS, Conversation, Scorer, Steps
 from magpie.rewards.local import load
@@ -34,6 +35,7 @@ class RewardModel:
         device: str | None = None,
         batch_tokens: int | None = None,
         prm_reduce: str = "min",
+        proxy: str | None = None,
     ) -> None:
         """Name the model without loading it.
 
@@ -43,9 +45,12 @@ class RewardModel:
             device: as torch names it (default: all GPUs, or the CPU if there are none).
             batch_tokens: tokens in a batch, including padding.
             prm_reduce: reduction of step scores to one reward: min, product, last or mean.
+            proxy: for a server, see `client.proxies`.
         """
         self._name = str(Path(name).resolve()) if Path(name).is_dir() else name
-        self._reduction = prm_reduce
+        self._reduction, self._proxy = prm_reduce, proxy
+        if self.is_served:
+            checked_url(name, "--reward_model")
         self._trust, self._device, self._batch_tokens = trust_remote_code, device, batch_tokens
         self._loaded: Scorer | None = None
 
@@ -61,7 +66,7 @@ class RewardModel:
     def _scorer(self) -> Scorer:
         if self._loaded is None:
             if self.is_served:
-                self._loaded = ServedModel(self._name)
+                self._loaded = ServedModel(self._name, self._proxy)
             else:
                 self._loaded = load(
                     self._name, trust_remote_code=self._trust, device=self._device, batch_tokens=self._batch_tokens

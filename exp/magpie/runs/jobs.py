@@ -99,7 +99,8 @@ def main_files(folder: Path) -> tuple[str, Path, Path]:
         )
     [(responses, run)] = answered.items()
     made = (path for path in finished(folder) if stem_of(responses).startswith(stem_of(path)) and path != responses)
-    problems = next((path for path in made if fingerprint(path) == run.inputs.get("input_file")), None)
+    same = (path for path in made if fingerprint(path) == run.inputs.get("input_file"))
+    problems = max(same, key=lambda path: len(path.name), default=None)  # a stage that changed nothing has made an equal file
     if problems is None:
         raise MagpieError(f"{folder}: the problems of {responses.name} are gone. Put them back, or name another job")
     return run.arguments["model_path"], problems, responses

@@ -1,13 +1,16 @@
 """The `.part` file: the log of a run that has not finished, one line per finished record.
 
-A line is `[index, state, prompt_tokens, completion_tokens, record]`. Only a whole line counts, so a process may be killed at
-any moment; the next one cuts off a torn last line. One process at a time holds the file's lock.
+A line is `[index, state, prompt_tokens, completion_tokens, record, "checksum of what is before it"]`; older files have no
+checksums. Only a whole line counts, so a process may be killed at any moment; the next one cuts off a torn last line, and makes
+again what is in a damaged one. One process at a time holds the file's lock.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -15,8 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+import xxhash
 
-from magpie.common.console import MagpieError, log
+from magpie.common.console import MagpieError, again, log
 from magpie.records.reading import encode
 
 
@@ -37,9 +41,30 @@ class PartLine(msgspec.Struct, array_like=True):
     prompt_tokens: int
     completion_tokens: int
     record: msgspec.Raw
+    checksum: str | None = None
 
 
-_decode = msgspec.json.Decoder(PartLine).decode
+_decode_line = msgspec.json.Decoder(PartLine).decode
+
+
+def _decode(line: bytes) -> PartLine | None:
+    """Return a line's content, or None if it is damaged."""
+    try:
+        found = _decode_line(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if found.checksum is None:
+        return found
+    end = len(line) - _CHECKSUM_LENGTH
+    return found if line[end:] == _checksum(line[:end]) else None
+
+
+def _checksum(beginning: bytes) -> bytes:
+    """Return the end of a line."""
+    return b',"%016x"]\n' % xxhash.xxh3_64_intdigest(beginning)
+
+
+_CHECKSUM_LENGTH = len(_checksum(b""))
 
 
 def whole_lines(file: BinaryIO) -> Iterator[tuple[int, PartLine | None]]:
@@ -47,17 +72,39 @@ def whole_lines(file: BinaryIO) -> Iterator[tuple[int, PartLine | None]]:
     for line in file:
         if not line.endswith(b"\n"):
             return
-        try:
-            yield len(line), _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            yield len(line), None
+        yield len(line), _decode(line)
 
 
 def require_unlocked(path: Path) -> None:
     """Raise a MagpieError if another process works on a `.part` file; one that is not there is free."""
-    if path.exists():
-        with path.open("rb") as file:
+    if os.path.lexists(path):
+        with _open_own(path) as file:
             _lock(path, file)
+
+
+def _open_own(path: Path) -> BinaryIO:
+    """Open a `.part` file that is there: a regular file of the user's, under this name alone.
+
+    Raises:
+        MagpieError: it is none, and what is in it would be overwritten, or taken for this run's work.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if not path.is_symlink():
+            raise
+        raise MagpieError(f"{path} is a link. Take it away, or choose another --output_file") from error
+    status = os.fstat(handle)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == _owner_in(path.parent):
+        return os.fdopen(handle, "a+b", buffering=0)
+    os.close(handle)
+    raise MagpieError(f"{path} is no file of yours alone. Take it away, or choose another --output_file")
+
+
+def _owner_in(folder: Path) -> int:
+    """Return whose the files are that are made in a folder: a server of files may have its own view of that."""
+    with tempfile.TemporaryFile(dir=folder) as made:
+        return os.fstat(made.fileno()).st_uid
 
 
 def _lock(path: Path, file: BinaryIO) -> None:
@@ -82,9 +129,22 @@ class PartFile:
             MagpieError: another process holds it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b", buffering=0) as file:
+        made = False
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+            made = True
+        except FileExistsError:
+            file = _open_own(path)
+        else:
+            file = os.fdopen(handle, "a+b", buffering=0)
+        with file:
             _lock(path, file)
-            yield cls(path, file)
+            try:
+                yield cls(path, file)
+            except BaseException:
+                if made and not os.fstat(file.fileno()).st_size:
+                    path.unlink(missing_ok=True)
+                raise
 
     @property
     def size(self) -> int:
@@ -108,7 +168,8 @@ class PartFile:
 
     def append(self, line: PartLine) -> int:
         """Append a line, whole or not at all, and return its offset."""
-        data = memoryview(encode(line) + b"\n")
+        beginning = encode(line)[: -len(b",null]")]
+        data = memoryview(beginning + _checksum(beginning))
         offset = self._file.seek(0, os.SEEK_END)
         try:
             while data:
@@ -121,8 +182,14 @@ class PartFile:
 
 
 def records_at(path: Path, offsets: Iterable[int]) -> Iterator[bytes]:
-    """Yield the records of a `.part` file's lines at the given offsets."""
+    """Yield the records of a `.part` file's lines at the given offsets.
+
+    Raises:
+        MagpieError: a line has been damaged since it was read or written.
+    """
     with path.open("rb") as file:
         for offset in offsets:
             file.seek(offset)
-            yield bytes(_decode(file.readline()).record)
+            if (line := _decode(file.readline())) is None:
+                raise MagpieError(f"{path}: a line of it has been damaged on the disk. To make it again, {again()}")
+            yield bytes(line.record)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from magpie.common.console import MagpieError
+from magpie.common.files import LONGEST_NAME
 from magpie.records.reading import stem_of
 
 
@@ -33,3 +35,21 @@ class Paths:
         """Return the paths that belong to an output folder."""
         endings = ("_dropped.jsonl", ".part", ".run.json")
         return cls(folder, *(folder.with_name(f"{folder.name}{ending}") for ending in endings))
+
+    def check(self, inputs: set[Path], *, makes_folder: bool) -> None:
+        """Refuse names under which nothing can be written, or what is there would be lost.
+
+        Raises:
+            MagpieError: an input, a folder, a loop of links, a name that is too long.
+        """
+        for path in (self.output, self.dropped, self.part, self.run):
+            try:
+                resolved = path.resolve()
+            except (OSError, RuntimeError) as error:
+                raise MagpieError(f"{path}: a loop of links. Choose another --output_file") from error
+            if resolved in inputs:
+                raise MagpieError(f"{path} is the input, and would be overwritten. Choose another --output_file")
+            if len(os.fsencode(path.name)) > LONGEST_NAME:
+                raise MagpieError(f"{path}: the name is too long. Choose another --output_file")
+            if os.path.lexists(path) and path.is_dir() != (makes_folder and path is self.output):
+                raise MagpieError(f"{path} is {'a folder' if path.is_dir() else 'no folder'}. Choose another --output_file")

@@ -14,6 +14,7 @@ other arguments are refused.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from array import array
@@ -29,7 +30,7 @@ from typing import Any
 import msgspec
 
 from magpie.common import outcome
-from magpie.common.console import MagpieError, log
+from magpie.common.console import MagpieError, log, resumes
 from magpie.common.files import write_atomically
 from magpie.records.reading import encode
 from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
@@ -109,15 +110,20 @@ class Run:
         self._identity = RunFile(stage=stage, arguments=_as_json(arguments), inputs=inputs or {})
         self._source = input_files[0] if input_files else None
         self._input_files = {path.resolve() for path in input_files}
+        self._makes_folder = makes_folder
+        self._sessions: list[Session] = []
+        self._part: PartFile | None = None
+        self.presets: frozenset[str] = frozenset()  # arguments that a preset of ours decides: a finished run stays finished
+        self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
+        self._begin_afresh()
+
+    def _begin_afresh(self) -> None:
         self._offsets = array("q", [-1]) * self.rows
         self._closed = bytearray(self.rows)
         self._dropped_at = array("q")
         self._partials: dict[int, dict[int, int]] = {}  # of open indices alone: slot → offset of its line
         self.partials_there = 0
-        self._sessions: list[Session] = []
-        self._part: PartFile | None = None
         self.totals = Totals()
-        self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
 
     # --- before anything expensive -------------------------------------------------------------------------------
 
@@ -128,38 +134,57 @@ class Run:
             MagpieError: the folder cannot be written to, or the files there are of another run.
         """
         paths = self.paths
-        for path in (paths.output, paths.dropped, paths.part, paths.run):
-            if path.resolve() in self._input_files:
-                raise MagpieError(f"{path} is the input, and would be overwritten. Choose another --output_file")
+        paths.check(self._input_files, makes_folder=self._makes_folder)
         try:
             tempfile.TemporaryFile(dir=next(one for one in paths.output.absolute().parents if one.exists())).close()
         except OSError as error:
             raise MagpieError(
                 f"cannot write into {paths.output.parent} ({error.strerror}). Choose another --output_file"
             ) from error
-        begun = paths.output.exists() or (paths.part.exists() and paths.part.stat().st_size > 0)
         require_unlocked(paths.part)
-        if overwrite or not begun:
+        if overwrite or not self._is_begun():
             outcome.note(paths.output, paths.run, Progress.FRESH.value)
             return Progress.FRESH
         earlier = self._earlier_run_file()
-        changed = differences(earlier, self._identity)
-        if changed:
+        progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
+        if progress is Progress.COMPLETE and not paths.output.exists():  # taken away: the files beside it are this run's
+            progress = Progress.FRESH
+        differing = differences(earlier, self._identity)
+        if progress is Progress.COMPLETE and differing and not differences(earlier, self._with_presets_of(earlier)):
+            log.warning(
+                "%s is complete, and kept as it is, though our preset has changed since: %s. --overwrite makes it anew",
+                paths.output,
+                "; ".join(differing),
+            )
+        elif differing:
             raise MagpieError(
-                f"{paths.output} belongs to a run with other settings: {'; '.join(changed)}. Use the same settings to go "
+                f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to go "
                 "on, another --output_file to keep both, or --overwrite to start afresh"
             )
-        progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
         outcome.note(paths.output, paths.run, progress.value, earlier.counts.written if progress is Progress.COMPLETE else None)
         return progress
+
+    def _is_begun(self) -> bool:
+        """Return whether there is anything that this run would replace or go on with."""
+        paths = self.paths
+        if os.path.lexists(paths.output) or os.path.lexists(paths.dropped):
+            return True
+        if paths.part.exists() and paths.part.stat().st_size:
+            return True
+        earlier = find_run_file(paths.run, "Choose another --output_file, or --overwrite")
+        return earlier is not None and earlier.counts.read > 0
+
+    def _with_presets_of(self, earlier: RunFile) -> RunFile:
+        kept = {name: earlier.arguments[name] for name in self.presets & earlier.arguments.keys()}
+        return msgspec.structs.replace(self._identity, arguments=self._identity.arguments | kept)
 
     def _earlier_run_file(self) -> RunFile:
         path = self.paths.run
         earlier = find_run_file(path, "Choose another --output_file, or --overwrite")
         if earlier is None:
             raise MagpieError(
-                f"{self.paths.output} (or its .part file) exists, but {path.name} does not, so nothing tells how it was made. "
-                "Choose another --output_file, or --overwrite it"
+                f"{self.paths.output} (or its .part or dropped file) exists, but {path.name} does not, so nothing tells how "
+                "it was made. Choose another --output_file, or --overwrite it"
             )
         return earlier
 
@@ -170,6 +195,7 @@ class Run:
         """Hold the `.part` file, resume from it, and leave a true run file behind however the session ends."""
         paths = self.paths
         with PartFile.open(paths.part) as part:
+            resumes()
             if overwrite:
                 part.clear()
                 for path in (paths.output, paths.dropped, paths.run):
@@ -189,6 +215,12 @@ class Run:
                 if paths.part.exists():
                     self.end_session("stopped")
 
+    def forget(self) -> None:
+        """Forget all that is in the `.part` file: none of it is what the run is for."""
+        assert self._part is not None, "inside a session"  # noqa: S101
+        self._part.clear()
+        self._begin_afresh()
+
     def begin_session(self) -> None:
         """Add a session to the run file."""
         self._sessions.append(Session(started=time.time()))
@@ -196,7 +228,7 @@ class Run:
 
     def end_session(self, status: str) -> None:
         """Write into the run file that the session has ended, and how."""
-        self._sessions[-1].ended = time.time()
+        self._sessions[-1].ended = max(time.time(), self._sessions[-1].started)  # the clock may have been set back
         self._write_run_file(status)
         if status == "complete":
             outcome.note_finished(self.paths.output, self.paths.run, self.totals.written)
@@ -306,7 +338,7 @@ class Run:
 
     def _write_run_file(self, status: str) -> None:
         totals, now = self.totals, time.time()
-        totals.seconds = sum((now if s.ended is None else s.ended) - s.started for s in self._sessions)
+        totals.seconds = sum(max(0.0, (now if s.ended is None else s.ended) - s.started) for s in self._sessions)
         read = totals.written + totals.dropped.total()
         rows = msgspec.UNSET if totals.rows is None else totals.rows
         if status == "complete":

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,12 +27,16 @@ ONLY_WHERE_SET = ("statistics", "spent", "tokens_per_kept_record", "window", "ce
 """Keys that are not written while they are empty."""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+
+
 class Counts(msgspec.Struct):
     """Records read, written and dropped, the dropped ones by reason."""
 
-    read: int = 0
-    written: int = 0
-    dropped: dict[str, int] = {}
+    read: Count = 0
+    written: Count = 0
+    dropped: dict[str, Count] = {}
     rows: int | msgspec.UnsetType = msgspec.UNSET
     """Rows of the output, where a record may give several."""
 
@@ -40,8 +44,8 @@ class Counts(msgspec.Struct):
 class Session(msgspec.Struct, omit_defaults=True):
     """One process's share of a run, in seconds since 1970; one that was killed has no end."""
 
-    started: float
-    ended: float | None = None
+    started: Seconds
+    ended: Seconds | None = None
 
 
 class RunFile(msgspec.Struct):
@@ -55,7 +59,7 @@ class RunFile(msgspec.Struct):
     """Flag → fingerprint of its input file."""
     counts: Counts = msgspec.field(default_factory=Counts)
     statistics: dict[str, Any] = {}
-    tokens: dict[str, int] = {}
+    tokens: dict[str, Count] = {}
     """Of the model, `prompt` and `completion`."""
     spent: dict[str, int] = {}
     """Tokens of this run and of all that led to its input, `prompt` and `completion`."""
@@ -106,7 +110,7 @@ def find_run_file(path: Path, remedy: str = REMEDY) -> RunFile | None:
         run = msgspec.json.decode(path.read_bytes(), type=RunFile)
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MagpieError(f"{path}: broken ({error}). {remedy}") from error
     run.path = str(path)
     return run

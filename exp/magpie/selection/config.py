@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `missing`: the action for a record without the field (or with null, unless `value` names null); `mark` keeps it and names
     the field in its `not_judged`. `made_by`: the stage that adds the field, named in the error for a missing one. `unless`: a
     key; a record that has it (not null) is not asked.
+    `enabled`: false for a rule that is there for those who ask for it (filter.py --enable).
     """
 
     field: str
@@ -33,6 +35,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: Any = msgspec.UNSET
     made_by: str = ""
     unless: str = ""
+    enabled: bool = True
 
 
 class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,14 +44,22 @@ class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[Rule]
 
 
-def load_filter(name: str) -> FilterPreset:
-    """Return the rules of a file, or of a preset by its name (`sft`).
+def load_filter(name: str, enable: Collection[str] = ()) -> FilterPreset:
+    """Return the rules of a file, or of a preset by its name (`sft`), without those that are off and not named in `enable`.
+
+    Args:
+        enable: reasons of rules that are off by themselves.
 
     Raises:
-        MagpieError: there is no such preset, or the file is wrong.
+        MagpieError: there is no such preset or no such rule, or the file is wrong.
     """
     path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else config_path("filters", f"{name}.yaml")
     if path.parent == config_path("filters") and not path.exists():
         known = ", ".join(sorted(known.stem for known in path.parent.glob("*.yaml")))
         raise MagpieError(f"no filter '{name}': give a file, or one of: {known}")
-    return load(path, FilterPreset)
+    preset = load(path, FilterPreset)
+    offered = {rule.reason for rule in preset.rules if not rule.enabled}
+    if unknown := sorted(set(enable) - offered):
+        rules = f"those that are off are: {', '.join(sorted(offered))}" if offered else "it has none that is off"
+        raise MagpieError(f"{path}: no rule '{unknown[0]}' to enable; {rules}")
+    return FilterPreset([rule for rule in preset.rules if rule.enabled or rule.reason in enable])

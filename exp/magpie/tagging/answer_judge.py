@@ -73,8 +73,9 @@ class AnswerJudge:
             completion = await session.client.complete(prompt, settings)
         except Refused as error:
             return error.reason, None
+        text = machine_readable(completion.text, session.template.reasoning)
         try:
-            return msgspec.json.decode(machine_readable(completion.text), type=_Verdict).verdict, completion
+            return msgspec.json.decode(text, type=_Verdict).verdict, completion
         except (msgspec.DecodeError, UnicodeDecodeError):
             return "unreadable", completion
 

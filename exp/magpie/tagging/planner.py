@@ -129,7 +129,12 @@ class _Choice:
             raise _NotPossible(f"{preset.model} is no guard model whose verdicts can be read (Qwen3Guard-Gen, Llama-Guard-3)")
         if given:
             self._guard.model = replace(
-                self._guard.model, base_url=self._options.guard_url, served_model=None, tokenizer=None, api="auto"
+                self._guard.model,
+                base_url=self._options.guard_url,
+                served_model=None,
+                tokenizer=None,
+                api="auto",
+                template_variables={},
             )
         self._check_fit(preset, self._guard.model)
         self._guard.preset, self._guard.taggers = preset, {name: preset.model}

@@ -66,7 +66,7 @@ class Asker:
                 return _failure(error.reason, error.detail)
             completions.append(completion)
             try:
-                return self._read(mission, machine_readable(completion.text))
+                return self._read(mission, machine_readable(completion.text, session.template.reasoning))
             except ValueError as error:
                 reason, detail = error.args
                 why = _failure(CUT if completion.finish_reason == "length" else reason, detail)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from magpie.text.language import looks_english
+from magpie.text.reasoning import CLOSE, OPEN
 
 LOOP_WINDOW, LOOP_LENGTH, LOOP_REPEATS = 4000, 200, 6
 """A loop: the text ends in at least 200 characters that repeat one unit at least 6 times; only the last 4,000 are examined."""
@@ -21,6 +22,17 @@ LEAKED_TOKEN = re.compile(
     r"^(?:user|assistant|system)\s*\n",
     re.MULTILINE,
 )
+
+TEMPLATE_TOKEN = re.compile(
+    r"<\|[a-z_]{2,60}\|?>|<[a-z_]{2,60}\|>|<｜[^｜<>]{1,60}｜>|</?(?:start|end)_of_turn>|\[/?(?:INST|SYSTEM_PROMPT)\]|</s>|"
+    r"</?seed:[a-z_]{2,40}>|\[gMASK\]<sop>",
+    re.IGNORECASE,
+)
+"""A token of a chat template in a response: surer signs than those of a sample (`<|x|>` is also an expectation)."""
+OTHER_THOUGHT_MARKS = ("[THINK]", "[/THINK]", "[BEGIN FINAL RESPONSE]")
+"""Marks of a thought that are neither `<think>` nor look like a token."""
+STRIPPED_CHANNELS = re.compile(r"analysis\S.{0,100000}assistantfinal", re.DOTALL)
+"""gpt-oss' channels where the server left the special tokens out."""
 
 
 def ends_in_loop(text: str, *, cut: bool = False) -> bool:
@@ -59,6 +71,39 @@ def _periodic(text: str) -> bool:
         if length >= LOOP_LENGTH and (length - border[i]) * LOOP_REPEATS <= length:
             return True
     return False
+
+
+def response_defect(reasoning: str | None, solution: str, added_tokens: Collection[str], marks: Collection[str]) -> str:
+    """Return what is left of a chat template or of a chain of thought in a response, or an empty text.
+
+    Args:
+        reasoning: the chain of thought that was split off.
+        solution: the rest.
+        added_tokens: tokens of the model that belong into neither.
+        marks: what stands around a chain of thought in any format.
+    """
+    if any(mark in solution for mark in marks if mark) or STRIPPED_CHANNELS.match(solution):
+        return "thought in the solution"
+    for text in (reasoning or "", solution):
+        if TEMPLATE_TOKEN.search(text) or any(
+            token in text for token in added_tokens if len(token) > 3 and not token.isalnum()
+        ):
+            return "template tokens"
+    return ""
+
+
+def training_defect(text: str) -> str:
+    """Return the reason why an assistant's message is not one to train on, or an empty text.
+
+    Args:
+        text: the chain of thought in its tags, if there is one, and the solution.
+    """
+    if TEMPLATE_TOKEN.search(text) or any(mark in text for mark in OTHER_THOUGHT_MARKS) or STRIPPED_CHANNELS.match(text):
+        return "template_tokens"
+    opened, closed = text.count(OPEN), text.count(CLOSE)
+    if opened != closed:
+        return "unclosed_thought"
+    return "second_thought" if opened > 1 else ""
 
 
 def sample_defect(text: str, finish_reason: str, added_tokens: Collection[str]) -> str:

@@ -6,50 +6,18 @@ import re
 from functools import cache
 from typing import Any
 
-FORMULA = re.compile(r"\$\$.{0,2000}?\$\$|\$[^$\n]{0,500}\$|\\\(.{0,500}?\\\)|\\\[.{0,2000}?\\\]|\\[a-zA-Z]+", re.DOTALL)
+from magpie.text.latex import find_formulas
+
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
 FEWEST_WORDS, LEAST_ENGLISH = 20, 0.1
 """Below 20 words outside formulas a language detector is unreliable; above, under 0.1 is not English."""
 
 ENGLISH = frozenset(
-    {
-        "the",
-        "and",
-        "that",
-        "what",
-        "how",
-        "find",
-        "with",
-        "are",
-        "for",
-        "if",
-        "by",
-        "such",
-        "many",
-        "which",
-        "this",
-        "from",
-        "each",
-        "has",
-        "have",
-        "she",
-        "they",
-        "there",
-        "then",
-        "than",
-        "determine",
-        "given",
-        "let",
-        "where",
-        "does",
-        "can",
-        "be",
-        "it",
-        "when",
-        "all",
-        "show",
-        "two",
-        "number",
-    }
+    (
+        *("the", "and", "that", "what", "how", "find", "with", "are", "for", "if", "by", "such"),
+        *("many", "which", "this", "from", "each", "has", "have", "she", "they", "there", "then", "than"),
+        *("determine", "given", "let", "where", "does", "can", "be", "it", "when", "all", "show", "two", "number"),
+    )
 )
 SURELY_ENGLISH = 0.15
 """Words of English alone; with so many of them no detector is needed, which is slow and errs on short texts."""
@@ -68,7 +36,7 @@ LANGUAGES = (
 
 def looks_english(text: str) -> bool:
     """Return whether a text may be English; with too few words to tell, it may."""
-    words = FORMULA.sub(" ", text)
+    words = _without_formulas(text)
     letters = [c for c in words if c.isalpha()]
     if letters and sum(c.isascii() for c in letters) < 0.5 * len(letters):
         return False
@@ -77,6 +45,10 @@ def looks_english(text: str) -> bool:
         return True
     detector, english = _detector()
     return bool(detector.compute_language_confidence(words, english) >= LEAST_ENGLISH)
+
+
+def _without_formulas(text: str) -> str:
+    return _COMMAND.sub(" ", " ".join(find_formulas(text).outside()))
 
 
 def _split(words: str) -> list[str]:
@@ -92,7 +64,7 @@ def language_of(text: str) -> str:
 
     On a few words a detector only guesses: a short text that may well be English counts as English.
     """
-    words = FORMULA.sub(" ", text[:LANGUAGE_CHARACTERS])
+    words = _without_formulas(text[:LANGUAGE_CHARACTERS])
     if not any(len(word) > 1 and word.isalpha() for word in re.findall(r"\w+", words)):
         return NO_WORDS
     split = _split(words)

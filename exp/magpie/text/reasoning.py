@@ -1,31 +1,82 @@
-"""The chain of thought in a generated text."""
+"""The chain of thought in a generated text: how families of models write it, and how it is told from the solution."""
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from typing import Any
+
+import msgspec
+
 OPEN, CLOSE = "<think>", "</think>"
+"""The tags in data sets, and in what the client makes of a chain of thought that a server gives in a field of its own."""
 
 
-def split_reasoning(text: str, *, forced_think: bool = False) -> tuple[str | None, str | None]:
-    """Split a model's text into its chain of thought and its solution, whichever of the two tags is missing.
+class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a family of models writes its chain of thought; configs/reasoning.yaml explains the fields."""
 
-    Args:
-        text: what the model wrote.
-        forced_think: whether the template had opened the chain of thought already.
+    open: str
+    close: str
+    close_pattern: str = ""
+    signs: tuple[str, ...] = ()
+    own_turns: tuple[str, ...] = ()
+    wraps: tuple[str, ...] = ()
+    header: str = ""
+    empty: str = ""
+    turn_on: dict[str, Any] = {}
+    turn_off: dict[str, Any] = {}
 
-    Returns:
-        (reasoning, solution). No chain of thought: (None, text). One that never ended: (reasoning, None).
-    """
-    before, closed, after = text.partition(CLOSE)
-    opened = before.lstrip().startswith(OPEN)
-    reasoning = before.lstrip().removeprefix(OPEN).strip()
-    if closed:
-        return reasoning or None, after.strip()
-    if opened or forced_think:
-        return reasoning, None
-    return None, text.strip()
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Everything that belongs to the format and neither to a thought nor to a solution."""
+        return tuple(mark for mark in (self.open, self.close, *self.own_turns, *self.wraps) if mark)
+
+    def split(self, text: str, *, opened: bool = False) -> tuple[str | None, str | None]:
+        """Split a model's text into its chain of thought and its solution, whichever mark around the thought is missing.
+
+        Args:
+            text: what the model wrote.
+            opened: whether the prompt had opened the chain of thought already.
+
+        Returns:
+            (reasoning, solution). No chain of thought: (None, text). One that never ended: (reasoning, None).
+        """
+        if self.open != OPEN and text.lstrip().startswith(OPEN):
+            return THINK.split(text)
+        found = _pattern(self.close_pattern or re.escape(self.close)).search(text) if self.close else None
+        if found:
+            return self._thought(text[: found.start()]) or None, self._unwrapped(text[found.end() :])
+        if self.close and (opened or self._begins_thought(text)):
+            return self._thought(text), None
+        return None, self._unwrapped(text.strip().removeprefix(self.header))
+
+    def _begins_thought(self, text: str) -> bool:
+        return text.lstrip().startswith(self.open) or any(mark in text for mark in self.own_turns)
+
+    def _thought(self, text: str) -> str:
+        text = text.lstrip().removeprefix(self.open).removeprefix(self.header)
+        parts = re.split("|".join(map(re.escape, self.own_turns)), text) if self.own_turns else [text]
+        return "\n\n".join(part.strip() for part in parts if part.strip())
+
+    def _unwrapped(self, text: str) -> str:
+        text = text.strip()
+        for mark in self.wraps:
+            text = text.removeprefix(mark).removesuffix(mark).strip()
+        return text
 
 
-def machine_readable(text: str) -> str:
+THINK = ReasoningFormat(open=OPEN, close=CLOSE)
+"""`<think>…</think>`."""
+NONE = ReasoningFormat(open="", close="")
+"""No chain of thought."""
+
+
+@cache
+def _pattern(source: str) -> re.Pattern[str]:
+    return re.compile(source)
+
+
+def machine_readable(text: str, form: ReasoningFormat = THINK) -> str:
     """Return the machine-readable part of a model's text: without its chain of thought and the fences of a code block."""
-    solution = split_reasoning(text)[1] or ""
+    solution = form.split(text)[1] or ""
     return solution.removeprefix("```json").removeprefix("```").removesuffix("```").strip()

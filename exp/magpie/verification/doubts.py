@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
-from magpie.text.reasoning import split_reasoning
+from magpie.text.reasoning import THINK
 from magpie.verification.config import load_doubt_words
 from magpie.verification.pool import Judgement
 from magpie.verification.votes import FEWEST_ANSWERS, Vote
@@ -53,7 +53,7 @@ def says_unsolvable(response: str, problem: str = "") -> bool:
     says, unless, asked = _patterns()
     if asked.search(problem[:MOST_CHARACTERS].lower()):
         return False
-    solution = split_reasoning(response)[1] or ""
+    solution = THINK.split(response)[1] or ""
     for sentence in SENTENCE_END.split(_plain(solution[-MOST_CHARACTERS:])):
         text = " ".join(sentence[:MOST_OF_SENTENCE].split())
         is_question = text.endswith("?") and not re.search(r"\b(?:please|could you|can you|would you)\b", text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from magpie.text.latex import find_formulas
+
 TAIL = 20_000
 """Characters at a response's end that are looked at: a final answer stands there."""
 LONGEST = 20_000
@@ -38,7 +40,7 @@ CONCLUDES = re.compile(
 PREDICATE = re.compile(
     r"\s(?:is|are|equals|equal to|must be|be)(?=[\s:])\s?:?\s{0,3}|(?<![<>!\\])=|\s(?=there\s(?:is|are)\sno\b)"
 )
-DISPLAY = re.compile(r"\s{0,20}(?:\$\$(.{1,300}?)\$\$|\\\[(.{1,300}?)\\\]|\$(.{1,300}?)\$)", re.DOTALL)
+DISPLAYS = ("$", "$$", r"\[")
 SENTENCE_END = re.compile(r"(?<=[.!?])(?:\*{0,2})\s+(?=[A-Z\\$(*#])|\n\s{0,20}\n|\n(?=\s{0,8}(?:[-*#]|\d{1,3}\.)\s)")
 HEDGES = re.compile(
     r"^(?:(?:indeed|therefore|thus|also|then|given by|equal to|exactly|simply|just|as follows)\b[\s:,]{0,3})+", re.I
@@ -56,14 +58,10 @@ IS_ANSWER = re.compile(
     r"(?:^|[.\n])\s{0,3}(?:(?:so|thus|hence|therefore)\b,?\s)?([^.\n]{1,120}?)\s(?:is|are)\s(?:the|our|my)\s(?:final\s|correct\s)?(?:answers?|solutions?)\b",
     re.IGNORECASE,
 )
-_FORMULA = r"(?:\$\$?([^$]{1,300})\$\$?|\\\[((?:(?!\\\]).){1,300})\\\]|\\\(((?:(?!\\\)).){1,300})\\\))"
 LEADS_TO = re.compile(
     r"[A-Z][^$\\]{5,200}(?:\b(?:is|are|that|get|have|obtain|find)|:|=)\s{0,3}\$([^$]{1,300})\$\s?\.?", re.DOTALL
 )
-LAST_FORMULA = re.compile(
-    r"(?:\b(?:is|are|be|was|equals|to|get|have|obtain|find|that|gives?|answer)|:|=)\s{0,3}" + _FORMULA + r"\s{0,3}[.!]?$",
-    re.DOTALL,
-)
+LEADS_TO_LAST = re.compile(r"(?:\b(?:is|are|be|was|equals|to|get|have|obtain|find|that|gives?|answer)|:|=)\s{0,3}$")
 LAST_NUMBER = re.compile(
     r"\b(?:is|are|be|was|equals|to|get|gives?|about|=)\s([$€£]?-?\d[\d,]{0,20}(?:\.\d{1,12})?(?:/\d{1,9})?\s?(?:[%€$£]|[a-z]{1,12})?)[.!]?$"
 )
@@ -194,10 +192,11 @@ def _introduced(text: str) -> str:
 
 
 def _formula_or_line(rest: str) -> str:
-    display = DISPLAY.match(rest)
+    indent = len(rest) - len(rest.lstrip())
+    display = next((each for each in find_formulas(rest).found[:1] if each.start == indent and each.opener in DISPLAYS), None)
     line = rest.lstrip(" *:").partition("\n")[0]
-    if display and (not line.strip() or not _goes_on(rest[display.end() :])):
-        return trimmed(next(group for group in display.groups() if group))
+    if display and (not line.strip() or not _goes_on(rest[display.end :])):
+        return trimmed(display.content)
     return trimmed(_first_sentence(line if line.strip() else rest.lstrip()[:LONGEST_LINE].partition("\n")[0]))
 
 
@@ -232,9 +231,21 @@ def _formula_alone(text: str) -> str:
     text = text.strip()
     if len(text) <= LONGEST_LINE and not re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3,}(?![a-zA-Z}(])", text):
         return trimmed(text)
-    last = text[-800:]
-    match = LAST_FORMULA.search(last) or LAST_NUMBER.search(last)
-    return trimmed(next(group for group in match.groups() if group)) if match and text.endswith((*ENDED, "€", "%")) else ""
+    if not text.endswith((*ENDED, "€", "%")):
+        return ""
+    if last := _last_formula(text):
+        return trimmed(last)
+    match = LAST_NUMBER.search(text[-800:])
+    return trimmed(match[1]) if match else ""
+
+
+def _last_formula(text: str) -> str:
+    """Return the formula that a text ends with, if words or a sign lead to it."""
+    last = next(iter(find_formulas(text).found[-1:]), None)
+    if not last or last.opener not in ("$", "$$", r"\(", r"\[") or len(last.content) > LONGEST_LINE:
+        return ""
+    ends = re.fullmatch(r"\s{0,3}[.!]?", text[last.end :])
+    return last.content if ends and LEADS_TO_LAST.search(text[max(0, last.start - 20) : last.start]) else ""
 
 
 def _concluded(text: str) -> str:

@@ -39,8 +39,8 @@ class Engine:
         """Return what a model would write: a problem in a user's turn, JSON under a schema, the solution of a sum elsewhere."""
         if schema := body.get("response_format", {}).get("json_schema", {}).get("schema"):
             return json.dumps(made(schema))
-        if re.search(r"user\W*$", prompt[-30:], re.I):
-            return f"What is {self.chance.randint(2, 999)} + {self.chance.randint(2, 999)}?"
+        if turn := re.search(r"user\W*(\w[\w ]*)?$", prompt[-80:], re.I):  # empty, or opened by some words
+            return (" this: " if turn[1] else "") + f"What is {self.chance.randint(2, 999)} + {self.chance.randint(2, 999)}?"
         found = SUM.search(prompt)
         total = sum(map(int, found.groups())) + (self.chance.random() < 0.25) if found else 0
         return f"I add the two numbers, attempt {self.chance.randint(1, 10**6)}. The answer is \\boxed{{{total}}}."

@@ -1,0 +1,1 @@
+"""Programs that compute a problem's answer: asked for, run, compared with the votes."""
