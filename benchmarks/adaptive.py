@@ -3,10 +3,10 @@
     python benchmarks/adaptive.py [VOTES] [--shuffles 200] [--votes 8]
 
 VOTES (default ../shared/data/gold/votes_dev.jsonl) has problems with graded `responses`. All of a problem are grouped once.
-Then they are asked for in waves, as gen_res.py --stop_when does, in every one of the shuffled orders. Printed are for each rule the
-share of the responses and of the tokens that were asked for, how often majority and gates (half of all, more than half) are
-those of all votes, how often the majority is right, waves per problem, and by how much the corrected rates and the raw shares
-differ from the shares of all votes. A token is four characters here. `now`: all votes. 20 seconds.
+Then they are asked for in waves, as gen_res.py --stop_when does, in every one of the shuffled orders. Printed are for each
+rule the share of the responses and of the tokens that were asked for, how often majority and gates (half of all, more than
+half) are those of all votes, how often the majority is right, waves per problem, and by how much the corrected rates and the
+raw shares differ from the shares of all votes. A token is four characters here. `now`: all votes. 20 seconds.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def row(name: str, found: list[Replay], votes: int, tokens: float) -> str:
     """Return a line of the table."""
     count = len(found)
     rates = [each.rate for each in found if each.rate]
-    corrected, raw, true = (sum(values) / len(rates) for values in zip(*rates, strict=True))
+    corrected, raw, true = (sum(values) / len(rates) for values in zip(*rates, strict=True)) if rates else (0.0, 0.0, 0.0)
     shares = (
         sum(each.asked for each in found) / count / votes,
         sum(each.tokens for each in found) / count / tokens,

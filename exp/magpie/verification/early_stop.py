@@ -1,8 +1,8 @@
 """Votes that are stopped early: when they are, and what share of all votes the majority would have had.
 
-The share among the votes that came says too much: they were stopped because the leader was ahead. What the first vote says was
-not chosen by anybody, so it is right on average; averaged over all orders in which the same votes could have come without being
-stopped before, it is just as right and varies the least (Rao and Blackwell; for `settled` it is Haldane's (m-1)/(n-1)).
+The share among the votes that came says too much: they were stopped because the leader was ahead. Votes that are `settled` at
+the n-th, the leader's m-th, are a sample of which the last was chosen: of the others (m-1)/(n-1) are the leader's, which is
+right on average (Haldane 1945). After `posterior` the leader may be another one than of all votes, and its share is not told.
 """
 
 from __future__ import annotations
@@ -81,41 +81,15 @@ class Shares:
     interval: list[float] | None
 
 
-def shares(rule: Rule, groups: list[int | None], winner: int, asked: int) -> Shares:
-    """Return the winner's shares after the `asked` votes that are in these groups; those that are not there are in none."""
-    own = groups.count(winner)
-    others = tuple(sorted(groups.count(group) for group in set(groups) if group not in (None, winner)))
-    counts = (own, others, asked - own - sum(others))
-    orders = _orders(rule, counts, first_is_own=False)
-    expected = _orders(rule, counts, first_is_own=True) / orders if orders else None
-    left = max(0, rule.votes - asked)
-    within = min(max(own / asked if expected is None else expected, own / rule.votes), (own + left) / rule.votes)
+def shares(rule: Rule, own: int, asked: int) -> Shares:
+    """Return the shares of an answer that has the majority, with `own` of the votes that were asked for."""
+    most, left = rule.votes // 2 + 1, max(0, rule.votes - asked)
+    expected = own / asked if not left else None
+    if rule.name == SETTLED and own == most and asked > 1:
+        expected = (most - 1) / (asked - 1)
+    within = own / asked if expected is None else expected
+    within = min(max(within, own / rule.votes), (own + left) / rule.votes)
     return Shares(expected, within, None if expected is None else wilson_of(expected, rule.wave(0, 0, 0)))
-
-
-@lru_cache(maxsize=65536)
-def _orders(rule: Rule, counts: tuple[int, tuple[int, ...], int], *, first_is_own: bool) -> int:
-    """Return in how many orders these votes (the winner's, each other answer's, those without one) can come unstopped."""
-    own, others, none = counts
-    if own + sum(others) + none == 1:
-        return int(own == 1 or not first_is_own)
-    found = 0
-    for before, ways in _before(own, others, none):
-        leader, second, *_ = sorted([before[0], *before[1], 0, 0], reverse=True)
-        if not rule.reason(leader, second, before[0] + sum(before[1]) + before[2]):
-            found += ways * _orders(rule, before, first_is_own=first_is_own)
-    return found
-
-
-def _before(own: int, others: tuple[int, ...], none: int) -> list[tuple[tuple[int, tuple[int, ...], int], int]]:
-    """Return what the votes can have been before the last one, and in how many ways."""
-    found = [((own - 1, others, none), 1)] if own else []
-    found += [((own, others, none - 1), 1)] if none else []
-    for count in set(others):
-        index = others.index(count)
-        rest = others[:index] + others[index + 1 :]
-        found.append(((own, tuple(sorted((*rest, count - 1))) if count > 1 else rest, none), others.count(count)))
-    return found
 
 
 def wilson_of(share: float, votes: int) -> list[float]:

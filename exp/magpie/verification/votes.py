@@ -66,12 +66,12 @@ def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None,
         winner = first if not rest or rest[0][1] < most else None
     answer = spelling(judgement.answers, judgement.groups, winner) if winner is not None else None
     if rule and winner is not None and not has_reference:
-        share = shares(rule, judgement.groups, winner, asked)
+        share = shares(rule, most, asked)
         return Vote(winner, answer, share.within, answered, share.expected, share.interval)
+    agreement = most / asked if most else None
     if rule and asked < rule.votes:  # stopped early: a rate of right ones cannot be told from these
         return Vote(winner, answer, agreement, answered, None, None)
     right, unknown = _right(judgement) if has_reference else (None if winner is None else most, 0)
-    agreement = most / asked if most else None
     if right is None or asked < FEWEST_ANSWERS:
         return Vote(winner, answer, agreement, answered, None, None)
     interval = [wilson(right, asked)[0], wilson(right + unknown, asked)[1]]
