@@ -82,9 +82,8 @@ def main() -> None:
         print(f"  fails {name:<16} found {share(some.count('invalid'), len(some))}")
     reasons = Counter(reason for record in tagged for reason in record["validity_reasons"] or [])
     print("failed questions:", ", ".join(f"{name} {count:,}" for name, count in reasons.most_common()) or "none")
-    print(
-        f"tokens per problem: {tokens['prompt'] / len(rows):,.0f} read, {tokens['completion'] / len(rows):,.0f} written; {seconds:,.0f} s"
-    )
+    read, written = (tokens[kind] / len(rows) for kind in ("prompt", "completion"))
+    print(f"tokens per problem: {read:,.0f} read, {written:,.0f} written; {seconds:,.0f} s")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_a_file_of_problems_ends_with_pairs_that_are_right_against_wrong(sums: P
     again = script("magpie_po", *arguments, **stub_server, RES_FLAGS="--max_tokens 72")
     assert again.returncode == 0
     assert len(rows(sums.with_name("sums_clean_distance_6res_verified_pairs_dpo.jsonl"))) == len(rows(pairs)) > len(verified)
-    assert "written" not in again.stderr and "The pairs are done" in again.stderr, again.stderr
+    assert "  written" not in again.stderr and "The pairs are done" in again.stderr, again.stderr
 
 
 def test_right_and_wrong_answers_become_pairs_and_a_data_set(tmp_path: Path) -> None:
