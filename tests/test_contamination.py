@@ -369,6 +369,9 @@ def test_a_hub_set_without_the_column_is_refused_with_those_that_it_has(hub):
 
 def test_every_known_benchmark_is_pinned():
     assert {"math", "math500", "aime24", "amc23", "olympiadbench", "gsm8k", "hle"} <= set(KNOWN.benchmarks)
+    assert {"aime25", "aime26", "hmmt25", "minervamath", "hleverified"} <= set(KNOWN.benchmarks)
+    assert all(entry.private for entry in KNOWN.benchmarks.values() if "hle" in entry.repo.lower())
+    assert len(KNOWN.benchmarks["olympiadbench"].configs) == len(set(KNOWN.benchmarks["olympiadbench"].configs)) == 18
     for name, entry in KNOWN.benchmarks.items():
         assert re.fullmatch(r"[0-9a-f]{40}", entry.revision or ""), name
         assert entry.columns and re.fullmatch(r"[\w.-]+/[\w.-]+", entry.repo) and name == name.lower()

@@ -61,6 +61,31 @@ def test_rlvr_says_where_the_truth_is_from(answers: dict[str, Any], truth: str, 
     assert made == {"id": "job-1", "prompt": [USER], "ground_truth": truth, "answer_source": source}
 
 
+def test_rows_of_verl_and_verifiers() -> None:
+    known = RECORD | {"majority_answer": "2", "pass_rate": 0.75, "agreement": 0.75, "id": 7}
+    made = row("verl", known)
+    assert set(made) == set(FORMATS["verl"].columns) and made["prompt"] == [USER]
+    assert made["reward_model"] == {"style": "rule", "ground_truth": "2"}
+    assert made["extra_info"] == {"index": "7", "answer_source": "majority", "pass_rate": 0.75, "agreement": 0.75}
+    made = row("prime-rl", known | {"reference_answer": "3"})
+    assert (made["question"], made["prompt"], made["answer"]) == ("What is 1 + 1?", [USER], "3")
+    assert json.loads(made["info"]) == {"id": "7", "answer_source": "reference", "pass_rate": 0.75, "agreement": 0.75}
+
+
+def test_alpaca_has_the_thought_in_its_output() -> None:
+    assert row("alpaca", RECORD) == {"id": "job-1", "instruction": "What is 1 + 1?", "input": "", "output": THOUGHT}
+
+
+def test_stepwise_rows_are_those_with_a_score_for_each_step() -> None:
+    scores = {"owner/prm": [[0.9, 0.5, 0.4], None, [0.9]]}
+    record = RECORD | {"responses": ["One.\n\nTwo.\n \nThree.", "none", "One.\n\nTwo."], "step_rewards": scores}
+    [made] = row("stepwise", record)
+    assert (made["completions"], made["labels"]) == (["One.", "Two.", "Three."], [True, True, False])
+    assert made["reward_model"] == "owner/prm" and made["prompt"] == "What is 1 + 1?"
+    for unknown in ({}, {"step_rewards": None}, {"step_rewards": {"owner/prm": [None]}}):
+        assert FORMATS["stepwise"].refusal(RECORD | unknown, Options()) == "no_step_rewards"
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
@@ -71,6 +96,9 @@ def test_rlvr_says_where_the_truth_is_from(answers: dict[str, Any], truth: str, 
         ("sharegpt", {"finish_reason": "repetition"}, "unfinished_repetition"),
         ("messages", {"finish_reason": None}, ""),
         ("rlvr", {}, "no_answer"),
+        ("verl", {}, "no_answer"),
+        ("prime-rl", {"majority_answer": None}, "no_answer"),
+        ("alpaca", {"finish_reason": "length"}, "unfinished_length"),
         ("rlvr", {"majority_answer": "2", "response": None}, ""),
     ],
 )

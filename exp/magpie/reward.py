@@ -1,9 +1,9 @@
 """The verifier as a reward of reinforcement learning, for TRL, verl and verifiers.
 
-Rewards are what verify.py says of a response: 1.0 for right, 0.0 for wrong or without a final answer, None where the two answers
-cannot be compared (TRL leaves such a completion out). Answers are compared in worker processes with limits of time and memory, one
-pool a process, made when it is first needed: threads share it, a process that is forked makes its own. As with all that starts
-processes, a script that trains needs `if __name__ == "__main__":`, for the workers read it too.
+Rewards are what verify.py says of a response: 1.0 for right, 0.0 for wrong or without a final answer, None where the two
+answers cannot be compared (TRL leaves such a completion out). Answers are compared in worker processes with limits of time and
+memory, one pool a process, made when it is first needed: threads share it, a process that is forked makes its own. As with all
+that starts processes, a script that trains needs `if __name__ == "__main__":`, for the workers read it too.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def close() -> None:
 
 
 def text_of(completion: Completion) -> str:
-    """Return the solution in a completion: its last message, without the chain of thought before it; empty where that never ended."""
+    """Return the solution in a completion: its last message without the chain of thought; empty where that never ended."""
     text = completion if isinstance(completion, str) else (completion[-1].get("content") if completion else "")
     return THINK.split(str(text or ""))[1] or ""
 

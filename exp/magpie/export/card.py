@@ -273,7 +273,7 @@ def _templates(facts: Facts) -> str:
 
 def _training(card: Card) -> str:
     chosen = FORMATS[card.format]
-    parts = []
+    parts = [chosen.snippet] if chosen.snippet else []
     if chosen.axolotl:
         entry = {"path": "THIS_DATA_SET", **chosen.axolotl}
         parts.append("axolotl:\n\n```yaml\n" + _yaml({"datasets": [entry]}) + "```")
