@@ -105,7 +105,7 @@ def open_folder(args: argparse.Namespace) -> Run:
 
 def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: str) -> None:
     """Write the rows, the card and the training template into the folder."""
-    chosen, facts = FORMATS[args.format], Facts()
+    chosen, facts = FORMATS[args.format], Facts(args.seed)
     columns = chosen.columns | {name: kind for name, kind in METADATA.items() if name not in chosen.columns}
     with open_folder_stream(run) as (folder, out):
         with TableWriter(folder, columns, args.file_type) as table:

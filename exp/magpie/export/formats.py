@@ -155,8 +155,8 @@ FORMATS = {
         snippet=snippets.VERL,
     ),
     "prime-rl": Format(
-        about="rows of a verifiers environment, as prime-rl takes them: `question`, the same as `prompt` (messages), the `answer` "
-        "to check against, and in `info` (JSON) the id, the pass rate and where the answer is from",
+        about="rows of a verifiers environment, as prime-rl takes them: `question`, the same as `prompt` (messages), the "
+        "`answer` to check against, and in `info` (JSON) the id, the pass rate and where the answer is from",
         columns=rl_formats.PRIME_RL_COLUMNS,
         row=rl_formats.prime_rl,
         refusal=rl_formats.no_answer,

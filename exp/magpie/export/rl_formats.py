@@ -13,7 +13,7 @@ from magpie.rewards.base import steps_of
 
 DATA_SOURCE, ABILITY, STYLE = "magpie", "math", "rule"
 RIGHT_STEP = 0.5
-"""A process reward model's probability from which a step is labelled right, as Qwen2.5-Math-PRM's report (2501.07301) has it."""
+"""A process reward model's probability from which a step is labelled right: more likely right than wrong."""
 
 RLVR_COLUMNS: dict[str, Any] = {"id": "string", "prompt": MESSAGES, "ground_truth": "string", "answer_source": "string"}
 VERL_COLUMNS: dict[str, Any] = {
