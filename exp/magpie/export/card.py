@@ -204,8 +204,8 @@ def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
 
 def _sample(facts: Facts, total: int) -> str:
     text = (
-        f"Verified, by a majority of at least three answers and half of all that were asked for: {facts.sample.verified:,} of the "
-        f"records behind the {total:,} rows. Drawn at random, long texts shortened:"
+        f"Verified, by a majority of at least three answers and half of all that were asked for: {facts.sample.verified:,} of "
+        f"the records behind the {total:,} rows. Drawn at random, long texts shortened:"
     )
     return _section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
 

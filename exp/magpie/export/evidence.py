@@ -52,7 +52,7 @@ FROM = {
     "problem_model": "gen_ins.py",
     "answer_model": "gen_res.py",
 }
-"""Where the values of METADATA are from; every other column is put together by export.py from the record's texts and answers."""
+"""Where the values of METADATA are from; every other column is put together by export.py from the record."""
 
 
 class Sample:

@@ -139,8 +139,8 @@ FORMATS = {
         },
     ),
     "rlvr": Format(
-        about="a prompt and the answer to check against, as TRL's GRPO takes them: `prompt` (messages), `ground_truth`, and where it is from in "
-        "`answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
+        about="a prompt and the answer to check against, as TRL's GRPO takes them: `prompt` (messages), `ground_truth`, and "
+        "where it is from in `answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
         columns=rl_formats.RLVR_COLUMNS,
         row=rl_formats.rlvr,
         refusal=rl_formats.no_answer,
