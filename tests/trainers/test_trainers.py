@@ -167,7 +167,7 @@ def test_trl_takes_two_steps_of_grpo_with_the_verifier_as_its_reward(models: tup
         check_two_steps("GRPO", tmp_path / "set", tmp_path, models[0], **trained)
     finally:
         reward.close()
-    assert len(judged) == 8 and {score for _, _, score in judged} <= {0.0, 1.0}
+    assert len(judged) == 8 and {score for _, _, score in judged} <= {0.0, 1.0, None}
     records = [
         {"id": n, "instruction": "?", "response": text, "reference_answer": answer}
         for n, (text, answer, _) in enumerate(judged)

@@ -21,6 +21,9 @@ Columns = dict[str, Any]
 NOT_JUDGED = "not judged"
 
 METADATA: Columns = {
+    "answer": "string",
+    "pass_rate": "double",
+    "agreement": "double",
     "domain": "string",
     "difficulty": "string",
     "difficulty_measured": "string",
@@ -28,15 +31,12 @@ METADATA: Columns = {
     "input_quality": "string",
     "language": "string",
     "answer_type": "string",
-    "answer": "string",
-    "agreement": "double",
-    "pass_rate": "double",
     "instruct_reward": "double",
     "source": "string",
     "problem_model": "string",
     "answer_model": "string",
 }
-"""Columns of every format beside its own; null where no stage set them."""
+"""Columns of every format behind its own, in the order in which the hub shows them; null where no stage set them."""
 
 
 @dataclass(frozen=True)
