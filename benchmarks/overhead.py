@@ -3,9 +3,9 @@
     python benchmarks/overhead.py INPUT_FILE [--records 200] [--max_tokens 256] [--rounds 1]
 
 Each round runs both, one after the other, with the same weights, sampling and environment, and with engine flags (data type,
-most requests and tokens of a step) that one function makes for both; the engine's turn is one in-process `LLM.generate` call. Prints
-start and work of both, the two rates of the work and their ratio (target: 0.95). A ratio above 1.02 compares unlike things, and
-is called invalid. About 5 minutes a round for 200 records on two cores.
+most requests and tokens of a step) that one function makes for both; the engine's turn is one in-process `LLM.generate` call.
+Prints start and work of both, the two rates of the work and their ratio (target: 0.95). A ratio above 1.02 compares unlike
+things, and is called invalid. About 5 minutes a round for 200 records on two cores.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_input(source: Path, records: int, target: Path) -> list[str]:
 
 
 class Turn(NamedTuple):
-    """One side's turn: completion tokens, seconds of work, and seconds of all else (processes, weights, the engine's warm-up)."""
+    """One side's turn: completion tokens, seconds of work, and of all else (processes, weights, warm-up)."""
 
     tokens: int
     work: float

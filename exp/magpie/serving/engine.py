@@ -38,7 +38,7 @@ def flag_list(flags: dict[str, Any]) -> list[str]:
 
 def engine_flags(preset: ModelPreset, flags: dict[str, Any], *, gpu: bool) -> dict[str, Any]:
     """Return the engine's flags: our defaults, the preset's, and `flags` over them."""
-    # vLLM's own numbers differ by the GPU's memory and between the server and `LLM`; CUDA graphs are made for up to 512 requests
+    # vLLM's own numbers differ by the GPU's memory, and between server and `LLM`; its CUDA graphs cover up to 512 requests
     limits = {"max-num-seqs": WINDOW, "max-num-batched-tokens": BATCHED_TOKENS} if gpu else {}
     return limits | preset.server.flags | ({} if gpu else preset.server.cpu_flags) | flags
 
