@@ -5,7 +5,8 @@
 Runs exp/unitag.py --tag_mission validity on the problems of raw/valimath.jsonl (--rows: that many of them, by --seed) and
 prints precision and recall of `invalid`, by the check of ValiMath that a problem fails, and what the votes cost. A problem
 is invalid there if one of its five checks fails, and valid if all hold; one with neither is not counted. (The file's own
-`valid` is false in every row.) A problem that the model did not decide is neither found nor wrongly dropped, and is counted apart.
+`valid` is false in every row.) A problem that the model did not decide is neither found nor wrongly dropped, and
+is counted apart.
 """
 
 from __future__ import annotations
@@ -81,9 +82,8 @@ def main() -> None:
         print(f"  fails {name:<16} found {share(some.count('invalid'), len(some))}")
     reasons = Counter(reason for record in tagged for reason in record["validity_reasons"] or [])
     print("failed questions:", ", ".join(f"{name} {count:,}" for name, count in reasons.most_common()) or "none")
-    print(
-        f"tokens per problem: {tokens['prompt'] / len(rows):,.0f} read, {tokens['completion'] / len(rows):,.0f} written; {seconds:,.0f} s"
-    )
+    read, written = (tokens[kind] / len(rows) for kind in ("prompt", "completion"))
+    print(f"tokens per problem: {read:,.0f} read, {written:,.0f} written; {seconds:,.0f} s")
 
 
 if __name__ == "__main__":
