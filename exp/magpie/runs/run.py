@@ -35,7 +35,17 @@ from magpie.common.files import write_atomically
 from magpie.records.reading import encode
 from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
 from magpie.runs.paths import Paths
-from magpie.runs.run_file import Counts, RunFile, Session, differences, find_run_file, spent_in_all, versions, write_run_file
+from magpie.runs.run_file import (
+    Counts,
+    RunFile,
+    Session,
+    differences,
+    find_run_file,
+    program_started,
+    spent_in_all,
+    versions,
+    write_run_file,
+)
 from magpie.runs.shards import Shard
 
 
@@ -112,6 +122,7 @@ class Run:
         self._input_files = {path.resolve() for path in input_files}
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
+        self._since = program_started()
         self._part: PartFile | None = None
         self.presets: frozenset[str] = frozenset()  # arguments that a preset of ours decides: a finished run stays finished
         self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
@@ -223,12 +234,13 @@ class Run:
 
     def begin_session(self) -> None:
         """Add a session to the run file."""
-        self._sessions.append(Session(started=time.time()))
+        now = time.time()
+        self._sessions.append(Session(started=now, start=round(max(0.0, now - self._since), 1)))
         self._write_run_file("running")
 
     def end_session(self, status: str) -> None:
         """Write into the run file that the session has ended, and how."""
-        self._sessions[-1].ended = max(time.time(), self._sessions[-1].started)  # the clock may have been set back
+        self._since = self._sessions[-1].ended = max(time.time(), self._sessions[-1].started)  # the clock may be set back
         self._write_run_file(status)
         if status == "complete":
             outcome.note_finished(self.paths.output, self.paths.run, self.totals.written)
@@ -352,6 +364,7 @@ class Run:
             spent=totals.spent,
             tokens_per_kept_record=totals.tokens_per_kept_record,
             seconds=round(totals.seconds, 1),
+            start_seconds=round(sum(session.start for session in self._sessions), 1),
             tokens_per_second=round(totals.tokens_per_second, 1),
             versions=versions(),
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
