@@ -52,6 +52,7 @@ class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     synonyms: list[list[str]]
     phrases: dict[str, str]
     labels: list[str]
+    presenting: list[str]
     symbol_names: dict[str, str]
     opposites: list[list[str]]
     numbers: NumberWords

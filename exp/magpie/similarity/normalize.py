@@ -13,7 +13,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
+from magpie.similarity.formula_values import functions_of, value_of
 from magpie.similarity.letters import VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.tokenizer import tokenize
@@ -48,6 +50,14 @@ _OF_FORMULAS = frozenset(["number", "symbol", "variable"])
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A text with formulas as their values: what counts in order, and the values with their counts."""
+
+    sequence: tuple[tuple[str, str], ...]
+    values: Counter[str]
+
+
+@dataclass(frozen=True)
 class NormalizedProblem:
     """A problem as it is compared with others.
 
@@ -63,6 +73,8 @@ class NormalizedProblem:
         optional_numbers: numbers that a paraphrase may add or omit ("first", "one").
         spelled_numbers: small numbers that occur in words only ("the two cars").
         words: stems of the content words, with their counts.
+        tokens: (kind, token) of all tokens.
+        called: variables that are functions.
     """
 
     key: str
@@ -76,6 +88,18 @@ class NormalizedProblem:
     optional_numbers: frozenset[str]
     spelled_numbers: frozenset[str]
     words: Counter[str]
+    tokens: tuple[tuple[str, str], ...]
+    called: frozenset[str]
+
+    @cached_property
+    def by_value(self) -> Reading:
+        """The text with its formulas as their values, variables by their names."""
+        return _reading(self, ranked=False)
+
+    @cached_property
+    def by_value_ranked(self) -> Reading:
+        """The same with variables by the order of their first use."""
+        return _reading(self, ranked=True)
 
 
 def normalize(text: str) -> NormalizedProblem:
@@ -87,7 +111,7 @@ def normalize(text: str) -> NormalizedProblem:
         tokens = tokenize(plain)
     if len(text) > MAX_CHARACTERS:
         tokens.append("rest" + hashlib.blake2b(text[MAX_CHARACTERS:].encode("utf-8", "replace"), digest_size=16).hexdigest())
-    return _classify(tokens, digits)
+    return _classify(tokens, digits, functions_of(plain))
 
 
 # --- markup -------------------------------------------------------------------------------------------------------
@@ -210,7 +234,7 @@ def _formulas(with_kinds: list[tuple[str, str]]) -> Iterator[list[str]]:
             formula = []
 
 
-def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
+def _classify(tokens: list[str], digits: frozenset[str], called: frozenset[str]) -> NormalizedProblem:
     with_kinds = list(_with_kinds(tokens))
     content = [token for kind, token in with_kinds if kind != "stop"]
     numbers = Counter(token for kind, token in with_kinds if kind == "number")
@@ -234,7 +258,32 @@ def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
         optional_numbers=frozenset(token[1:] for kind, token in with_kinds if kind == "optional"),
         spelled_numbers=frozenset(number for number in numbers if number in _SMALL and number not in digits),
         words=Counter(token for kind, token in with_kinds if kind == "word"),
+        tokens=tuple(with_kinds),
+        called=called,
     )
+
+
+def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
+    """Return a text with each formula that has a value as one token."""
+    variables = dict.fromkeys(token for kind, token in problem.tokens if kind == "variable")
+    names = {variable: str(at) if ranked else variable for at, variable in enumerate(variables)}
+    found: list[tuple[str, str]] = []
+    values = Counter[str]()
+    run: list[tuple[str, str]] = []
+    for kind, token in [*problem.tokens, ("stop", "")]:
+        if kind in _OF_FORMULAS:
+            run.append((kind, token))
+            continue
+        value = value_of([part for _, part in run], names, problem.called) if run else None
+        if value is not None:
+            values[value] += 1
+            found.append(("formula", value))
+        else:
+            found += [(part, names.get(name, name)) for part, name in run]
+        run = []
+        if kind != "stop":
+            found.append((kind, token))
+    return Reading(tuple(found), values)
 
 
 def _sequence(with_kinds: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 
 from magpie.similarity.letters import letter_of
@@ -35,25 +36,27 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
     score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * _overlap(words, other_words), 4)
     if not a.key or not b.key:
         return False, score, "no words to compare"
-    if not numbers_agree(a, b):
-        return False, score, "other numbers"
-    one, other = _counting(a, silent), _counting(b, silent)
-    if _near_copies(one, other):
-        equal = _equal_renamed(one, other)
-        return equal, score, "same text, variables renamed" if equal else "nearly the same text"
-    if _opposed(words, other_words):
-        return False, score, "another question"
-    if not _same_formulas(a, b):
-        return False, score, "other formulas"
-    return _paraphrase(a, b, cosine, score)
+    if numbers_agree(a, b):
+        one, other = _counting(a.sequence, silent), _counting(b.sequence, silent)
+        if _near_copies(one, other):
+            if _equal_renamed(one, other):
+                return True, score, "same text, variables renamed"
+            if _equal_shifted(one, other) or _equal_shifted(*_readings(a, b, silent, cosine)):
+                return True, score, "same text, shifted"
+            return False, score, "nearly the same text"
+        if _opposed(words, other_words):
+            return False, score, "another question"
+        if _same_formulas(a, b):
+            return _paraphrase(a, b, cosine, score)
+    return _by_value(a, b, silent, cosine, score)
 
 
 # --- near copies ------------------------------------------------------------------------------------------------------
 
 
-def _counting(problem: NormalizedProblem, silent: frozenset[str]) -> Sequence:
+def _counting(sequence: Iterable[tuple[str, str]], silent: frozenset[str]) -> Sequence:
     """Return one text's sequence without words that only name what both texts' formulas show ("the equation")."""
-    return [(kind, token) for kind, token in problem.sequence if kind != "word" or token not in silent]
+    return [(kind, token) for kind, token in sequence if kind != "word" or token not in silent]
 
 
 def _near_copies(a: Sequence, b: Sequence) -> bool:
@@ -84,6 +87,47 @@ def _equal_renamed(a: Sequence, b: Sequence) -> bool:
     return _is_renaming(pairs, _fixed(a) | _fixed(b))
 
 
+def _equal_shifted(a: Sequence, b: Sequence) -> bool:
+    """Return True if two sequences are equal but for words that present, and for the place of a clause or of the one formula.
+
+    "What is B if A?" is "A. What is B?", and so is "find the real x with A" "solve A over the real numbers".
+    """
+    if not a or not b:
+        return False
+    texts = [tuple(token for _, token in sequence) for sequence in (a, b)]
+    counts = [Counter(text) for text in texts]
+    permitted = _presenting()
+    one, other = (
+        [part for part in sequence if part[1] not in permitted or counts[0][part[1]] == counts[1][part[1]]]
+        for sequence in (a, b)
+    )
+    if Counter(one) != Counter(other):
+        return not any(kind == "formula" for kind, _ in one) and _equal_renamed(one, other)
+    if one == other or any(one[at:] + one[:at] == other for at in range(LEAST_CLAUSE, len(one) - LEAST_CLAUSE + 1)):
+        return True
+    (words, formulas), (other_words, other_formulas) = _parted(one), _parted(other)
+    return len(formulas) == 1 and words == other_words and formulas == other_formulas
+
+
+LEAST_CLAUSE = 3
+"""Tokens of a clause that may stand in front of the rest or behind it."""
+
+
+def _parted(sequence: Sequence) -> tuple[Sequence, list[Sequence]]:
+    """Return the words, and the runs of everything else."""
+    words, runs, inside = [], list[Sequence](), False
+    for part in sequence:
+        if part[0] in ("word", "light"):
+            words.append(part)
+            inside = False
+        elif inside:
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+            inside = True
+    return words, runs
+
+
 def _is_renaming(pairs: dict[str, str], fixed: set[str]) -> bool:
     """Return True if no two variables become one, and those that both texts have stay: x and y in other places matter."""
     new = set(pairs.values())
@@ -101,6 +145,36 @@ def _fixed(sequence: Sequence) -> set[str]:
         ):
             found.add(token)
     return found
+
+
+# --- formulas by value ---------------------------------------------------------------------------------------------------
+
+
+def _readings(a: NormalizedProblem, b: NormalizedProblem, silent: frozenset[str], cosine: float) -> tuple[Sequence, Sequence]:
+    """Return both texts with formulas as values where these are the same, else nothing."""
+    if cosine < lexicon().config.thresholds.least_cosine or not (a.formulas and b.formulas):
+        return [], []
+    for one, other in ((a.by_value, b.by_value), (a.by_value_ranked, b.by_value_ranked)):
+        if one.values and one.values == other.values:
+            return _counting(one.sequence, silent), _counting(other.sequence, silent)
+    return [], []
+
+
+def _by_value(
+    a: NormalizedProblem, b: NormalizedProblem, silent: frozenset[str], cosine: float, score: float
+) -> tuple[bool, float, str]:
+    """Compare two texts whose formulas or numbers differ as they are written."""
+    one, other = _readings(a, b, silent, cosine)
+    different = "other formulas" if numbers_agree(a, b) else "other numbers"
+    outside = [Counter(part for part in text if part[0] not in ("word", "light")) for text in (one, other)]
+    if not one or outside[0] != outside[1]:
+        return False, score, different
+    if _near_copies(one, other):
+        equal = _equal_shifted(one, other)
+        return equal, score, "same formulas in another form" if equal else "nearly the same text"
+    if _opposed(_content_words(a, silent), _content_words(b, silent)):
+        return False, score, "another question"
+    return _paraphrase(a, b, cosine, score)
 
 
 # --- other words ------------------------------------------------------------------------------------------------------
@@ -190,6 +264,12 @@ def _opposed(a: Counter[str], b: Counter[str]) -> bool:
 def _opposites() -> list[frozenset[str]]:
     known = lexicon()
     return [frozenset(known.synonyms.get(word) or stem(word) for word in group) for group in known.config.opposites]
+
+
+@cache
+def _presenting() -> frozenset[str]:
+    known = lexicon()
+    return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.presenting)
 
 
 @cache
