@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 
-from magpie.similarity.letters import VARIABLE
+from magpie.similarity.letters import VARIABLE, letter_of
 from magpie.similarity.lexicon import lexicon
 
 PRIME = (1 << 61) - 1
@@ -21,6 +21,8 @@ MAX_TOKENS = 120
 """Longer formulas have no value."""
 MAX_EXPONENT = 12
 _MIRRORED = {">": "<", ">=": "<=", "=": "=", "!=": "!=", "<": "<", "<=": "<="}
+_NEVER = "abcdkmnrstxyz"
+"""Letters that are variables even if a bracket follows: x(x-8)."""
 _ENDS = frozenset([")", "+", "-", "/", *_MIRRORED])
 
 
@@ -161,7 +163,8 @@ class _Reader:
             raise _UnknownError
         if token in lexicon().functions or token in self.called:
             return _hashed(self.names.get(token, token), self._argument())
-        return _hashed(self.names.get(token, token))
+        index = self.take() if token in VARIABLE and self.next.isdigit() else ""  # x_2: no product is written so
+        return _hashed(self.names.get(token, token), index)
 
     def _argument(self) -> int:
         """Read a function's argument: a bracket, or factors up to the next function or sign."""
@@ -202,4 +205,4 @@ def functions_of(plain: str) -> frozenset[str]:
     for match in _FOLLOWED.finditer(plain):
         if match[2]:
             found.setdefault(match[1], set()).add(match[2] in "('")
-    return frozenset(variable for variable, kinds in found.items() if kinds == {True})
+    return frozenset(variable for variable, kinds in found.items() if kinds == {True} and letter_of(variable) not in _NEVER)

@@ -186,10 +186,17 @@ def _strip_framing(plain: str) -> str:
 
 
 def _is_chatter(sentence: str) -> bool:
-    """Return True if a sentence is only about asking and answering."""
-    return (
-        len(sentence) < 200 and not _MATHS.search(sentence) and all(word in lexicon().meta for word in _WORD.findall(sentence))
-    )
+    """Return True if a sentence is only about asking and answering: of such words alone, or one's own troubles with it."""
+    if len(sentence) >= 200 or _MATHS.search(sentence):
+        return False
+    known, words = lexicon(), _WORD.findall(sentence)
+    if all(word in known.meta for word in words):
+        return True
+    speaks = not _FIRST_PERSON.isdisjoint(words) and not known.talk.isdisjoint(words)
+    return speaks and not any(word in known.config.numbers.multiples or word in known.config.numbers.fractions for word in words)
+
+
+_FIRST_PERSON = frozenset(["i", "i'm", "i've", "i'd", "me", "my", "us", "thanks"])
 
 
 # --- kinds of tokens ----------------------------------------------------------------------------------------------

@@ -88,44 +88,61 @@ def _equal_renamed(a: Sequence, b: Sequence) -> bool:
 
 
 def _equal_shifted(a: Sequence, b: Sequence) -> bool:
-    """Return True if two sequences are equal but for words that present, and for the place of a clause or of the one formula.
+    """Return True if two sequences are equal but for words that present, and for the places of clauses and formulas.
 
-    "What is B if A?" is "A. What is B?", and so is "find the real x with A" "solve A over the real numbers".
+    "What is B if A?" is "A. What is B?"; "find the real x with A" is "solve A over the real numbers".
     """
     if not a or not b:
         return False
-    texts = [tuple(token for _, token in sequence) for sequence in (a, b)]
-    counts = [Counter(text) for text in texts]
-    permitted = _presenting()
+    counts = [Counter(token for _, token in sequence) for sequence in (a, b)]
+    extra = [(one - other).keys() for one, other in (counts, counts[::-1])]
+    labels = _labels()
+    permitted = _presenting() | (frozenset() if extra[0] & labels and extra[1] & labels else labels)
     one, other = (
         [part for part in sequence if part[1] not in permitted or counts[0][part[1]] == counts[1][part[1]]]
         for sequence in (a, b)
     )
     if Counter(one) != Counter(other):
         return not any(kind == "formula" for kind, _ in one) and _equal_renamed(one, other)
-    if one == other or any(one[at:] + one[:at] == other for at in range(LEAST_CLAUSE, len(one) - LEAST_CLAUSE + 1)):
+    if one == other or _rotated(one, other):
         return True
-    (words, formulas), (other_words, other_formulas) = _parted(one), _parted(other)
-    return len(formulas) == 1 and words == other_words and formulas == other_formulas
+    (words, runs), (other_words, other_runs) = _parted(one), _parted(other)
+    single = len(runs) == len(other_runs) == 1
+    if words != other_words and not (single and _rotated(words, other_words)):
+        return False
+    return _ordered(runs) == _ordered(other_runs)
 
 
-LEAST_CLAUSE = 3
-"""Tokens of a clause that may stand in front of the rest or behind it."""
+LEAST_TEXT = 4
+"""Tokens of a text whose clauses may change places."""
+
+
+def _rotated(one: Sequence, other: Sequence) -> bool:
+    """Return True if the beginning of one text, with a word at least, is the end of the other."""
+    if len(one) < LEAST_TEXT or len(one) != len(other):
+        return False
+    words = [kind in _WORDS for kind, _ in one]
+    return any(
+        any(words[:at]) and any(words[at:]) and one[at:] + one[:at] == other for at in range(1, len(one)) if one[at] == other[0]
+    )
 
 
 def _parted(sequence: Sequence) -> tuple[Sequence, list[Sequence]]:
     """Return the words, and the runs of everything else."""
-    words, runs, inside = [], list[Sequence](), False
-    for part in sequence:
-        if part[0] in ("word", "light"):
-            words.append(part)
-            inside = False
-        elif inside:
-            runs[-1].append(part)
-        else:
-            runs.append([part])
-            inside = True
-    return words, runs
+    runs = [
+        list(run) for word, run in itertools.groupby(sequence, key=lambda part: part[0] in _WORDS) if not word
+    ]
+    return [part for part in sequence if part[0] in _WORDS], runs
+
+
+def _ordered(runs: list[Sequence]) -> tuple[Sequence, Counter[str]]:
+    """Return what is not in words in order, and the equations apart: conditions have no order."""
+    parts = list(itertools.chain.from_iterable(runs))
+    equations = [part for part in parts if part[0] == "formula" and part[1][0] in "=<!"]
+    return [part for part in parts if part not in equations], Counter(token for _, token in equations)
+
+
+_WORDS = frozenset(["word", "light"])
 
 
 def _is_renaming(pairs: dict[str, str], fixed: set[str]) -> bool:
@@ -166,7 +183,7 @@ def _by_value(
     """Compare two texts whose formulas or numbers differ as they are written."""
     one, other = _readings(a, b, silent, cosine)
     different = "other formulas" if numbers_agree(a, b) else "other numbers"
-    outside = [Counter(part for part in text if part[0] not in ("word", "light")) for text in (one, other)]
+    outside = [Counter(part for part in text if part[0] not in _WORDS) for text in (one, other)]
     if not one or outside[0] != outside[1]:
         return False, score, different
     if _near_copies(one, other):
