@@ -35,12 +35,14 @@ _THOUSANDS = re.compile(r"(?<![\d.,(\[{|])(?<![\d.,(\[{|] )\d{1,3}(?:,\d{3})+(?!
 _MATRIX = re.compile(r"\\begin ?\{([pbvV]?matrix|array)\}((?:(?!\\(?:begin|end)).){0,2000})\\end ?\{\1\}", re.DOTALL)
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-+(?=[^\W_])|(?<=[^\W_])-+(?=[^\W\d_]{2})|(?<=\w)--+(?=\w)| -+ (?=[a-z]{2})")
 _LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
+_CHOOSE = re.compile(rf"\(? ?(\d{{1,9}}|[{VARIABLE}]) +choose +(\d{{1,9}}|[{VARIABLE}]) ?\)?")
+_DEGREES = re.compile(r"\^ ?\{? ?degree ?\}?")
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
 _FORMULA_END = re.compile(r"(\$|\\\)|\\\])[ \t]+(?=(?:[A-Z][a-z]+|I)[ ,])")
 _POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({-])")
-_SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+|, (?:and|but) (?=i )")
 _MATHS = re.compile(r"[\d\\=^<>+{}_$]")
 
 
@@ -134,6 +136,7 @@ def _plain_text(text: str) -> str:
     text = text.replace("%", " percent ").replace("$", " ").replace("~", " ").replace("&", " ").lower()
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     text = known.phrases.sub(lambda found: known.config.phrases[found[0]], text)
+    text = _CHOOSE.sub(r" \\binom{\1}{\2} ", _DEGREES.sub(" degree ", text))
     return _HYPHEN.sub(" ", _LETTER_HYPHEN.sub(" ", text))
 
 
