@@ -196,7 +196,9 @@ def _is_chatter(sentence: str) -> bool:
     if all(word in known.meta for word in words):
         return True
     speaks = not _FIRST_PERSON.isdisjoint(words) and not known.talk.isdisjoint(words)
-    return speaks and not any(word in known.config.numbers.multiples or word in known.config.numbers.fractions for word in words)
+    return speaks and not any(
+        word in known.config.numbers.multiples or word in known.config.numbers.fractions for word in words
+    )
 
 
 _FIRST_PERSON = frozenset(["i", "i'm", "i've", "i'd", "me", "my", "us", "thanks"])

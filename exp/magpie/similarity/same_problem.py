@@ -17,16 +17,26 @@ from functools import cache
 from magpie.similarity.letters import letter_of
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.normalize import NAMED_BY_LETTER, NormalizedProblem
+from magpie.verification.equality import Verdict, cheaply
 
 Sequence = list[tuple[str, str]]
+ANSWERED_NUMBERS = 3
+"""Different numbers that two problems with the same answer have in common, if their words may be distant."""
 
 
-def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[bool, float, str]:
+def same_answers(one: str | None, other: str | None) -> bool | None:
+    """Return whether two problems have the same answer; None where one is missing, or where their texts alone do not tell."""
+    verdict = cheaply(one, other) if one and other else None
+    return None if verdict in (None, Verdict.UNPARSED) else verdict == Verdict.RIGHT
+
+
+def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: bool | None = None) -> tuple[bool, float, str]:
     """Return whether two problems are the same, their similarity (0 to 1), and the reason.
 
     Args:
         a, b: the problems, in any order.
         cosine: of their embeddings.
+        answers: whether they have the same answer, None if that is not known.
     """
     if a.key == b.key:
         return bool(a.key), 1.0, "same text" if a.key else "no words to compare"
@@ -36,6 +46,8 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
     score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * _overlap(words, other_words), 4)
     if not a.key or not b.key:
         return False, score, "no words to compare"
+    if answers is False:
+        return False, score, "other answers"
     if numbers_agree(a, b):
         one, other = _counting(a.sequence, silent), _counting(b.sequence, silent)
         if _near_copies(one, other):
@@ -47,6 +59,8 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
         if _opposed(words, other_words):
             return False, score, "another question"
         if _same_formulas(a, b):
+            if answers and cosine >= limits.answered and len(a.numbers.keys() & b.numbers.keys()) >= ANSWERED_NUMBERS:
+                return True, score, "same numbers and answer"
             return _paraphrase(a, b, cosine, score)
     return _by_value(a, b, silent, cosine, score)
 
@@ -129,9 +143,7 @@ def _rotated(one: Sequence, other: Sequence) -> bool:
 
 def _parted(sequence: Sequence) -> tuple[Sequence, list[Sequence]]:
     """Return the words, and the runs of everything else."""
-    runs = [
-        list(run) for word, run in itertools.groupby(sequence, key=lambda part: part[0] in _WORDS) if not word
-    ]
+    runs = [list(run) for word, run in itertools.groupby(sequence, key=lambda part: part[0] in _WORDS) if not word]
     return [part for part in sequence if part[0] in _WORDS], runs
 
 
