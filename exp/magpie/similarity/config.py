@@ -18,7 +18,6 @@ class SimilarityThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     least_cosine: float
     paraphrase: float
     paraphrase_few: float
-    answered: float
     cosine_share: float
 
 

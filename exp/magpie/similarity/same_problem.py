@@ -44,10 +44,8 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
     silent = _silent(a, b)
     words, other_words = _content_words(a, silent), _content_words(b, silent)
     score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * _overlap(words, other_words), 4)
-    if not a.key or not b.key:
-        return False, score, "no words to compare"
-    if answers is False:
-        return False, score, "other answers"
+    if not a.key or not b.key or answers is False:
+        return False, score, "other answers" if a.key and b.key else "no words to compare"
     if numbers_agree(a, b):
         one, other = _counting(a.sequence, silent), _counting(b.sequence, silent)
         if _near_copies(one, other):
@@ -59,9 +57,7 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
         if _opposed(words, other_words):
             return False, score, "another question"
         if _same_formulas(a, b):
-            if answers and cosine >= limits.answered and len(a.numbers.keys() & b.numbers.keys()) >= ANSWERED_NUMBERS:
-                return True, score, "same numbers and answer"
-            return _paraphrase(a, b, cosine, score)
+            return _paraphrase(a, b, cosine, score, answered=answers is True)
     return _by_value(a, b, silent, cosine, score)
 
 
@@ -183,10 +179,17 @@ def _readings(a: NormalizedProblem, b: NormalizedProblem, silent: frozenset[str]
     """Return both texts with formulas as values where these are the same, else nothing."""
     if cosine < lexicon().config.thresholds.least_cosine or not (a.formulas and b.formulas):
         return [], []
-    for one, other in ((a.by_value, b.by_value), (a.by_value_ranked, b.by_value_ranked)):
+    readings = [(a.by_value, b.by_value)]
+    if not _variables(a) & _variables(b):  # x and y in other places matter
+        readings.append((a.by_value_ranked, b.by_value_ranked))
+    for one, other in readings:
         if one.values and one.values == other.values:
             return _counting(one.sequence, silent), _counting(other.sequence, silent)
     return [], []
+
+
+def _variables(problem: NormalizedProblem) -> set[str]:
+    return {token for kind, token in problem.tokens if kind == "variable"}
 
 
 def _by_value(
@@ -259,12 +262,16 @@ def _one_contains_other(a: Counter[str], b: Counter[str]) -> bool:
     return not (a.keys() - b.keys() and b.keys() - a.keys())
 
 
-def _paraphrase(a: NormalizedProblem, b: NormalizedProblem, cosine: float, score: float) -> tuple[bool, float, str]:
+def _paraphrase(
+    a: NormalizedProblem, b: NormalizedProblem, cosine: float, score: float, *, answered: bool = False
+) -> tuple[bool, float, str]:
     """Compare two texts with the same numbers in other words."""
     limits = lexicon().config.thresholds
     if cosine < limits.least_cosine:
         return False, score, "other words"
     shared = len(a.numbers.keys() & b.numbers.keys())
+    if answered and shared >= ANSWERED_NUMBERS:
+        return True, score, "same numbers and answer"
     if shared == 2 and _turned(a, b):
         return False, score, "numbers in other places"
     if score < (limits.paraphrase_few if shared < 2 else limits.paraphrase):
