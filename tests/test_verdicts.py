@@ -39,7 +39,7 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
         (r"40^\circ F", "40 degrees Fahrenheit"),
         ("15 USD", r"\$15"),
     ],
-    "several choices": [("B, D", "BD"), (r"\text{B and D}", "B, D")],
+    "several choices": [("B, D", "BD"), (r"\text{B and D}", "B, D"), ("A and C", "(A), (C)")],
     "complex numbers": [
         (r"(1+i)^2", "2i"),
         (r"i^{2}", "-1"),
@@ -139,6 +139,7 @@ DIFFERENT: dict[str, list[tuple[str, str]]] = {
         ("2,75", "275"),
         (r"20^\circ C", r"20^\circ F"),
         ("AC", "A, B"),
+        ("ABD", "ABC"),
         (r"x^{-1} = 2", "2"),
         ("f(3)=2", "f(2)=3"),
     ],

@@ -13,7 +13,7 @@ from magpie.common.console import MagpieError
 from magpie.preferences.config import PairSettings
 from magpie.text.degeneration import ends_in_loop
 from magpie.text.reasoning import CLOSE, OPEN
-from magpie.verification.votes import asked_for
+from magpie.verification.votes import asked_for, leaders
 
 Strategy = Literal["verified", "consensus", "reward"]
 STRATEGIES: tuple[Strategy, ...] = ("verified", "consensus", "reward")
@@ -164,17 +164,15 @@ class PairMaker:
     def _split_by_vote(self, candidates: list[Candidate], asked: int) -> tuple[list[Candidate], list[Candidate]]:
         """Return the usable responses of a clear majority, and the other usable ones."""
         settings = self.settings
-        votes = Counter(candidate.group for candidate in candidates if candidate.group is not None)
-        cast = votes.total()
+        cast = sum(candidate.group is not None for candidate in candidates)
         if cast < settings.least_votes:
             raise NoPair("few_votes", f"{cast} answers could be read")
-        (winner, most), *others = votes.most_common(2)
-        second = others[0][1] if others else 0
-        if not others and not (settings.rejected_without_answer and cast < len(candidates)):
+        winner, most, second = leaders(candidate.group for candidate in candidates)
+        if not second and not (settings.rejected_without_answer and cast < len(candidates)):
             raise NoPair("all_agree")
         if most / asked < settings.least_agreement:
             raise NoPair("low_agreement", f"{most} of {asked}")
-        if most == second or (most - second) / asked < settings.least_margin:
+        if winner is None or (most - second) / asked < settings.least_margin:
             raise NoPair("low_margin", f"{most} against {second} of {asked}")
         right = [candidate for candidate in candidates if candidate.group == winner]
         return self._usable(right, [candidate for candidate in candidates if candidate.group != winner])

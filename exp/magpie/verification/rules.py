@@ -66,7 +66,7 @@ def _choices(a: str, b: str, depth: int) -> Said:
     if CHOICES.fullmatch(a) and b.isalpha() and len(elements(a)) == len(b):  # "A, C" and AC; AC and CA are not the same
         return re.findall(r"[A-J](?![a-z])", a) == list(b) or None
     x, y = (CHOICE.fullmatch(text) for text in (a, b))
-    if not x or not (y or x[2].strip()):
+    if not x or not (y or x[2].strip()) or x[2].lstrip().startswith((",", ";")):
         return NEXT
     return x[1] == y[1] if y else same(x[2].strip(), b, depth)
 

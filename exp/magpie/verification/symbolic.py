@@ -126,7 +126,7 @@ FAMILY_LETTER, COMMAND = re.compile(r"[CcKABDnkmjl]"), re.compile(r"\\(?!ell)[a-
 
 def same_up_to_names(one: str, other: str) -> bool | None:
     """Return True where two families are equal, the constants and indices (C, A, n, k) of one for the other's; else False."""
-    if not all(FAMILY_LETTER.search(COMMAND.sub("", text)) for text in (one, other)):
+    if re.fullmatch(r"[A-Z]{2,}", one) or not all(FAMILY_LETTER.search(COMMAND.sub("", text)) for text in (one, other)):
         return False  # without one in both there is nothing to rename, and reading is dear
     a, b = read(one), read(other)
     apart = a.free_symbols ^ b.free_symbols if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr) else ()

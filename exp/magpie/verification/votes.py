@@ -7,7 +7,7 @@ not right.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -42,6 +42,16 @@ def asked_for(record: dict[str, Any], responses: int) -> int:
     return max(responses, record.get("votes_asked") or responses + (record.get("lost_responses") or 0))
 
 
+def leaders(groups: Iterable[int | None]) -> tuple[int | None, int, int]:
+    """Return the largest group (None on a tie), its votes, and those of the second; nothing of fewer than two answers."""
+    counts = Counter(group for group in groups if group is not None)
+    if counts.total() < FEWEST_ANSWERS:
+        return None, 0, 0
+    (winner, most), *rest = counts.most_common(2)
+    second = rest[0][1] if rest else 0
+    return winner if second < most else None, most, second
+
+
 def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None) -> Vote:
     """Return what the responses say together, as shares of all that were asked for (by default those that are there).
 
@@ -51,11 +61,7 @@ def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None)
     """
     asked = asked or len(judgement.answers)
     answered = sum(answer is not None for answer in judgement.answers) / asked
-    groups = Counter(group for group in judgement.groups if group is not None)
-    winner, most = None, 0
-    if groups.total() >= FEWEST_ANSWERS:
-        (first, most), *rest = groups.most_common(2)
-        winner = first if not rest or rest[0][1] < most else None
+    winner, most, _ = leaders(judgement.groups)
     answer = spelling(judgement.answers, judgement.groups, winner) if winner is not None else None
     right, unknown = _right(judgement) if has_reference else (None if winner is None else most, 0)
     agreement = most / asked if most else None
