@@ -97,7 +97,7 @@ def end_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it has ended already
+    if parent != str(os.getppid()):  # it has ended already
         os.kill(os.getpid(), signal.SIGTERM)
 
 
