@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ RECORDS: list[dict[str, Any]] = [
     for i in range(4)
 ]
 SERVED = ("--model_path", "smollm2", "--served_model", "owner/scripted", "--api", "chat", "--max_in_flight", "2")
+KEPT = ("URL", "--dry_run", "--check", "--help", *SERVED)
 IN, OUT = ("--input_file", "in.jsonl"), ("--output_file", "out.jsonl")
 CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "export": ((*IN, *OUT), (*IN, *OUT, "--format", "kto"), (*IN, "--output_folder", "set", "--file_type", "jsonl")),
@@ -80,10 +82,10 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "doctor": (("--help",),),
 }
 """Proper calls of every program; the embedding model, the sandbox, the engine and chains of processes are not started."""
-SLOW = {"verify": 2, "gen_ins": 4, "decontaminate": 10, "gen_dis": 10, "gen_po_rewards": 10}
+SLOW = {"verify": 2, "check_code": 1, "gen_ins": 4, "decontaminate": 10, "gen_dis": 10, "gen_po_rewards": 10}
 """How often a program is drawn; the others: 20."""
 NEVER = {"--ray", "--push_to_hub", "--watch", "--device", "--embedding_model", "--reward_model", "--guard_model", "--judge",
-         "--workers", "--outage", "--request_timeout", "--base_url", "--proxy", "--guard_url", "--max_restarts"}  # fmt: skip
+         "--workers", "--no-dry_run", "--no-check", "--outage", "--request_timeout", "--base_url", "--proxy", "--guard_url", "--max_restarts"}  # fmt: skip
 """Flags that start something heavy or reach out; tests/ has their own cases."""
 TEXTS = ("", " ", "../..", "/", "a/b", "\x1b[31m", "\x00", "é" * 200, "nan", "inf", "-1", "0", "1e999", "9" * 5000, "--", "\udcff",
          "NaN", "None", "{}", "[]", "%s", "$(id)", "in.jsonl", "x" * 300, "\r\nX: y", "𝟙", "１", "true", "(a+)+$", "\ufeff")  # fmt: skip
@@ -109,7 +111,7 @@ class Case:
     def shown(self) -> str:
         """Return the case in short."""
         files = {name: data[:300] for name, data in self.files.items()}
-        return f"{self.program} {self.words} files={files} special={self.special} env={self.environment}"[:1500]
+        return f"{self.program} {self.words} special={self.special} env={self.environment} files={files}"[:1500]
 
 
 def as_lines(records: list[Any]) -> bytes:
@@ -197,9 +199,9 @@ def value_changed(case: Case, luck: random.Random) -> None:
 def flags_changed(case: Case, luck: random.Random) -> None:
     """Replace, drop, double or add a flag or a value."""
     words, at, how = case.words, luck.randrange(len(case.words)), luck.randrange(4)
-    if how == 0 and words[at] not in ("URL", *SERVED):
+    if how == 0 and words[at] not in KEPT:
         words[at] = luck.choice(TEXTS) if not words[at].startswith("--") else f"{words[at]}={luck.choice(TEXTS)}"
-    elif how == 1 and words[at] not in ("URL", *SERVED):
+    elif how == 1 and words[at] not in KEPT:
         del words[at]
     else:
         added = luck.choice(flags_of(case.program))
@@ -302,8 +304,9 @@ def violations(case: Case, urls: dict[str, str]) -> set[str]:
         try:
             with limited(LIMIT):
                 done = program(case.program, *words, cwd=folder, env=environment)
-        except Hang:
-            return {"hangs"}
+        except Hang as hang:
+            where = traceback.extract_tb(hang.__traceback__)[-1]
+            return {f"hangs in {Path(where.filename).name}, {where.name}"}
         except Exception as error:  # noqa: BLE001 (what escapes a program is what is looked for)
             return {f"{type(error).__name__} escapes"}
         after = content(folder)
@@ -396,14 +399,11 @@ def fuzz(cases: int, seed: int, seconds: float = 0) -> dict[str, Case]:
             for mutation in luck.sample(MUTATIONS, luck.randint(1, 3)):
                 mutation(case, luck)
             programs[case.program] += 1
-            began = time.monotonic()
-            bad = violations(case, urls)
-            if time.monotonic() - began > 1: print("SLOW", time.monotonic() - began, case.shown()[:200], case.special, case.environment, file=sys.stderr)
-            for kind in bad:
+            for kind in violations(case, urls):
                 name = f"{case.program}: {kind}"
                 kinds[name] += 1
                 if name not in found:
-                    found[name] = smaller(case, kind, urls, luck) if kind != "hangs" else case
+                    found[name] = smaller(case, kind, urls, luck) if "hangs" not in kind else case
                     print(f"NEW {name}\n    {found[name].shown()}", file=sys.stderr, flush=True)
     took = time.monotonic() - started
     print(f"{programs.total()} cases in {took:.0f} s, seed {seed}: {dict(sorted(programs.items()))}")
