@@ -29,7 +29,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import fuzz
 
-STAGES = ("export", "filter", "concat", "clean_ins", "gen_po_pairs", "unitag", "gen_res", "gen_po_rewards", "decontaminate")
+STAGES = ("export", "filter", "concat", "clean_ins", "gen_po_pairs", "unitag", "gen_res", "gen_po_rewards")
 """Stages that are deterministic here, and start no processes of their own, which a fork may not."""
 ROWS = 40
 SECONDS = 120
@@ -259,7 +259,7 @@ def by_stage(counts: dict[str, int], luck: random.Random) -> list[bool]:
     """Disturb every stage in the ways that are asked for, as often as that in all."""
     ways = {"kills": kills, "limits": limits, "clocks": clocks}
     bad = []
-    with served() as urls:
+    with Served() as urls:
         for what, count in counts.items():
             for place, stage in enumerate(STAGES):
                 share = count // len(STAGES) + (place < count % len(STAGES))
@@ -270,7 +270,7 @@ def by_stage(counts: dict[str, int], luck: random.Random) -> list[bool]:
     return bad
 
 
-class served:
+class Served:
     """The addresses of a model's and a reward model's scripted server, in a process of their own: threads and forks do not mix."""
 
     def __enter__(self) -> dict[str, str]:
@@ -286,13 +286,14 @@ class served:
         return urls
 
     def _serve(self, writer: int) -> None:
+        from hostile_server import HostileServer
         from scripted_server import Reply, ScriptedServer, chat
 
-        answer, rewards = Reply(body=chat("It is 3."), delay=0.005), Reply(body={"data": [{"probs": [1.0]}]}, delay=0.002)
-        routes = ("chat/completions", "completions")
-        with ScriptedServer(default=answer, owned_by="x", routes=routes) as model, ScriptedServer(
-            default=rewards, routes=("pooling", "classify")
-        ) as scorer:
+        answer = Reply(body=chat("It is 3."), delay=0.005)
+        with (
+            ScriptedServer(default=answer, owned_by="x", routes=("chat/completions", "completions")) as model,
+            HostileServer(lambda request: request.reply({"data": [{"probs": [1.0]}]})) as scorer,
+        ):
             os.write(writer, json.dumps({"model": model.url, "rewards": scorer.url}).encode() + b"\n")
             os.close(writer)
             signal.pause()

@@ -50,6 +50,9 @@ RECORDS: list[dict[str, Any]] = [
         "reference_answer": str(2 * i + 1),
         "rewards": [1.5, -0.5],
         "input_quality": "good",
+        "instruct_reward": 1.0,
+        "min_neighbor_distance": 0.3,
+        "language": "en",
         "difficulty": "easy",
         "domain": "algebra",
         "prompt_tokens": 9,
@@ -82,7 +85,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "doctor": (("--help",),),
 }
 """Proper calls of every program; the embedding model, the sandbox, the engine and chains of processes are not started."""
-SLOW = {"verify": 2, "check_code": 1, "gen_ins": 4, "decontaminate": 10, "gen_dis": 10, "gen_po_rewards": 10}
+SLOW = {"verify": 1, "check_code": 1, "gen_ins": 4, "decontaminate": 1, "gen_dis": 10, "gen_po_rewards": 10}
 """How often a program is drawn; the others: 20."""
 NEVER = {"--ray", "--push_to_hub", "--watch", "--device", "--embedding_model", "--reward_model", "--guard_model", "--judge",
          "--workers", "--no-dry_run", "--no-check", "--outage", "--request_timeout", "--base_url", "--proxy", "--guard_url", "--max_restarts"}  # fmt: skip
@@ -90,7 +93,21 @@ NEVER = {"--ray", "--push_to_hub", "--watch", "--device", "--embedding_model", "
 TEXTS = ("", " ", "../..", "/", "a/b", "\x1b[31m", "\x00", "é" * 200, "nan", "inf", "-1", "0", "1e999", "9" * 5000, "--", "\udcff",
          "NaN", "None", "{}", "[]", "%s", "$(id)", "in.jsonl", "x" * 300, "\r\nX: y", "𝟙", "１", "true", "(a+)+$", "\ufeff")  # fmt: skip
 VALUES: tuple[Any, ...] = (None, [], {}, 0, -1, 1.5, True, [None], [[]], {"a": {}}, 10**23, -(10**400), 1e308, "é", *TEXTS)
-RAW = (b"\xff", b"\x00", b"\n", b"\r", b"{", b"]", b'"', b"\\ud800", b"NaN", b"1e999", b"\xef\xbb\xbf", b"[" * 5000, b"\x1f\x8b\x08")
+RAW = (
+    b"\xff",
+    b"\x00",
+    b"\n",
+    b"\r",
+    b"{",
+    b"]",
+    b'"',
+    b"\\ud800",
+    b"NaN",
+    b"1e999",
+    b"\xef\xbb\xbf",
+    b"[" * 5000,
+    b"\x1f\x8b\x08",
+)
 
 
 class Hang(BaseException):
@@ -344,7 +361,9 @@ def miscounted(case: Case, after: dict[str, bytes]) -> Iterator[str]:
         yield "dropped rows are not counted"
     lines = [line for line in case.files["in.jsonl"].split(b"\n") if line.strip(b" \t\r\n")]
     plain = not case.special and not any(word.startswith(("--input_file=", "--shard")) for word in case.words)
-    one_input = case.program not in ("concat", "gen_ins") and not case.files["in.jsonl"].lstrip(b"\xef\xbb\xbf \n\r").startswith(b"[")
+    one_input = case.program not in ("concat", "gen_ins") and not case.files["in.jsonl"].lstrip(
+        b"\xef\xbb\xbf \n\r"
+    ).startswith(b"[")
     if plain and one_input and case.words.count("in.jsonl") == 1 and counts["read"] != len(lines):
         yield "rows of the input are not counted"
 
@@ -378,15 +397,15 @@ def main() -> int:
 
 def fuzz(cases: int, seed: int, seconds: float = 0) -> dict[str, Case]:
     """Run cases, print the counts, and return the smallest case of every kind of violation."""
+    from hostile_server import HostileServer
     from scripted_server import Reply, ScriptedServer, chat
 
     luck, kinds, programs = random.Random(seed), collections.Counter[str](), collections.Counter[str]()
     found: dict[str, Case] = {}
     started = time.monotonic()
-    rewards = Reply(body={"data": [{"probs": [1.0]}]})
     with (
         ScriptedServer(default=Reply(body=chat("It is 3.")), owned_by="x", routes=("chat/completions", "completions")) as model,
-        ScriptedServer(default=rewards, routes=("pooling", "classify"), owned_by="vllm") as scorer,
+        HostileServer(lambda request: request.reply({"data": [{"probs": [1.0]}]})) as scorer,
         mock.patch("os.fsync", lambda _: None),
         mock.patch("magpie.client.client.LONGEST_PAUSE", 0.01),
         mock.patch("magpie.rewards.remote.LONGEST_PAUSE", 0.01),
