@@ -27,7 +27,7 @@ from unittest import mock
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-import fuzz
+import fuzz_cases
 
 STAGES = ("export", "filter", "concat", "clean_ins", "gen_po_pairs", "unitag", "gen_res", "gen_po_rewards")
 """Stages that are deterministic here, and start no processes of their own, which a fork may not."""
@@ -38,14 +38,14 @@ COMPARED = ("out.jsonl", "out_dropped.jsonl")
 
 def call(stage: str) -> list[str]:
     """Return a stage's words."""
-    return [*fuzz.CALLS[stage][0]]
+    return [*fuzz_cases.CALLS[stage][0]]
 
 
 def inputs(folder: Path) -> None:
     """Write the stages' inputs."""
-    records = [fuzz.RECORDS[i % 4] | {"id": f"r{i}", "instruction": f"What is {i} + {i * 7}?"} for i in range(ROWS)]
-    (folder / "in.jsonl").write_bytes(fuzz.as_lines(records))
-    (folder / "more.jsonl").write_bytes(fuzz.as_lines([{"id": "m", "instruction": "Name a prime of three digits."}]))
+    records = [fuzz_cases.RECORDS[i % 4] | {"id": f"r{i}", "instruction": f"What is {i} + {i * 7}?"} for i in range(ROWS)]
+    (folder / "in.jsonl").write_bytes(fuzz_cases.as_lines(records))
+    (folder / "more.jsonl").write_bytes(fuzz_cases.as_lines([{"id": "m", "instruction": "Name a prime of three digits."}]))
 
 
 def start(stage: str, folder: Path, urls: dict[str, str], before: Callable[[], object] = lambda: None) -> int:
@@ -58,7 +58,7 @@ def start(stage: str, folder: Path, urls: dict[str, str], before: Callable[[], o
     try:
         before()
         words = [urls["rewards"] if word == "URL" else word for word in call(stage)]
-        environment = {"MAGPIE_BASE_URL": urls["model"], "MAGPIE_API_KEY": fuzz.KEY}
+        environment = {"MAGPIE_BASE_URL": urls["model"], "MAGPIE_API_KEY": fuzz_cases.KEY}
         done = program(stage, *words, cwd=folder, env=environment)
         code = 98 if "Traceback" in done.stderr else done.returncode
     finally:
@@ -169,7 +169,7 @@ def bits(count: int, luck: random.Random) -> tuple[int, list[str]]:
         with run.session():
             for index in range(until):
                 if not run.is_closed(index):
-                    run.keep(index, fuzz.RECORDS[index % 4] | {"id": index})
+                    run.keep(index, fuzz_cases.RECORDS[index % 4] | {"id": index})
             if until == ROWS:
                 run.finish()
         return output.read_bytes() if output.exists() else b""
@@ -206,9 +206,9 @@ def servers(count: int, luck: random.Random) -> tuple[int, list[str]]:
             lambda: request.send(luck.randbytes(40)),
             lambda: request.reply(good[: luck.randrange(len(good))]),
             lambda: request.reply({"error": key}, luck.choice(("400 Bad", "404 No", "429 Slow", "500 Broken", "503 Down"))),
-            lambda: request.reply({"choices": luck.choice(fuzz.VALUES[:10])}),
+            lambda: request.reply({"choices": luck.choice(fuzz_cases.VALUES[:10])}),
             lambda: request.reply(b"[" * 9000),
-            lambda: request.reply(chat(key) | {"usage": luck.choice(fuzz.VALUES[:10]), "model": key}),
+            lambda: request.reply(chat(key) | {"usage": luck.choice(fuzz_cases.VALUES[:10]), "model": key}),
         ]
         luck.choice(broken)() if luck.random() < 0.5 else request.reply(good)
 
@@ -218,7 +218,7 @@ def servers(count: int, luck: random.Random) -> tuple[int, list[str]]:
         with tempfile.TemporaryDirectory() as name, HostileServer(nonsense) as server, quick:
             folder = Path(name)
             inputs(folder)
-            environment = {"MAGPIE_BASE_URL": server.url, "MAGPIE_API_KEY": fuzz.KEY}
+            environment = {"MAGPIE_BASE_URL": server.url, "MAGPIE_API_KEY": fuzz_cases.KEY}
             done = program("gen_res", *call("gen_res"), "--outage", "1", cwd=folder, env=environment)
             files = made(folder)
             rows = [json.loads(line)["id"] for name in COMPARED for line in files.get(name, b"").splitlines()]
@@ -226,7 +226,7 @@ def servers(count: int, luck: random.Random) -> tuple[int, list[str]]:
             problems.append(f"exit code {done.returncode}: {done.stderr[-300:]}")
         if done.returncode == 0 and sorted(rows) != sorted(f"r{i}" for i in range(ROWS)):
             problems.append(f"{len(rows)} rows of {ROWS}")
-        if fuzz.KEY in done.stderr + done.stdout or any(fuzz.KEY.encode() in data for data in files.values()):
+        if fuzz_cases.KEY in done.stderr + done.stdout or any(fuzz_cases.KEY.encode() in data for data in files.values()):
             problems.append("our key is shown")
     return count, problems
 
@@ -271,7 +271,7 @@ def by_stage(counts: dict[str, int], luck: random.Random) -> list[bool]:
 
 
 class Served:
-    """The addresses of a model's and a reward model's scripted server, in a process of their own: threads and forks do not mix."""
+    """The addresses of a model's and a reward model's server, in a process of its own: threads and forks do not mix."""
 
     def __enter__(self) -> dict[str, str]:
         reader, writer = os.pipe()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 
-import faults
-import fuzz
 import pytest
 
+import faults
+import fuzz
 from conftest import program
+from fuzz_cases import RECORDS, as_lines
 
 
 def test_broken_files_flags_and_values_break_no_program():
@@ -27,9 +28,9 @@ def test_a_stage_killed_at_any_moment_ends_as_if_it_never_was(stage, tmp_path):
 
 
 def test_a_strange_parent_a_log_among_the_data_and_a_pipe_as_run_file_are_no_tracebacks(tmp_path):
-    (tmp_path / "in.jsonl").write_bytes(fuzz.as_lines(fuzz.RECORDS))
+    (tmp_path / "in.jsonl").write_bytes(as_lines(RECORDS))
     words = ("--input_file", "in.jsonl", "--output_file", "out.jsonl")
     assert program("export", *words, cwd=tmp_path, env={"MAGPIE_PARENT": "x"}).returncode == 130
     done = program("export", *words, cwd=tmp_path, env={"MAGPIE_LOG": "in.jsonl"})
     assert done.returncode == 2 and "MAGPIE_LOG" in done.stderr
-    assert (tmp_path / "in.jsonl").read_bytes() == fuzz.as_lines(fuzz.RECORDS)
+    assert (tmp_path / "in.jsonl").read_bytes() == as_lines(RECORDS)
