@@ -1,6 +1,7 @@
 """How well duplicates are found: pairs in a group, renumbered problems that were merged, paraphrases that were found.
 
     python benchmarks/dedup.py [--data ../shared/data] [--gold FILE] [--half even|odd|all] [--show]
+    python benchmarks/dedup.py --pairs ../shared/data/gold/same_problem_dev.jsonl tests/data/same_problem.jsonl
 
 The gold file's rows have `instruction`, `group` (one problem) and `kind`; a `renumbered` row has the words of an original with
 other numbers, and its group differs from the original's in its last letter alone. Beside it stands the rule of the original
@@ -68,6 +69,20 @@ def figures(found: set[Pair], rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
+def report_pairs(path: Path, embedder: Embedder) -> None:
+    """Print how many pairs of each kind are called the same problem, for a file of pairs (`a`, `b`, `same`, `kind`)."""
+    rows = [row.record for row in read_rows(path, None) if row.record]
+    texts = [text for row in rows for text in (row["a"], row["b"])]
+    vectors, table = embedder.encode(texts), defaultdict[str, list[bool]](list)
+    for at, row in enumerate(rows):
+        pair = slice(2 * at, 2 * at + 2)
+        kept = find_duplicates(texts[pair], np.arange(2), vectors[pair]).kept
+        for kind in ("all the same" if row["same"] else "all others", row["kind"]):
+            table[kind].append(bool(kept[0] == kept[1]))
+    for kind, merged in sorted(table.items()):
+        print(f"{kind:30}{sum(merged):5} of {len(merged):5} merged  {sum(merged) / len(merged):.3f}")
+
+
 def show_misses(found: set[Pair], rows: list[dict[str, Any]]) -> None:
     """Print the pairs that were missed and those that were wrongly found."""
     true = pairs_of([row["group"] for row in rows])
@@ -89,7 +104,12 @@ def main() -> None:
     parser.add_argument("--embedding_model", default=DEFAULT_EMBEDDING_MODEL, help=f"(default {DEFAULT_EMBEDDING_MODEL})")
     parser.add_argument("--cache", type=Path, help="file that keeps the embeddings (default: none)")
     parser.add_argument("--show", action="store_true", help="print what was missed and what was wrong")
+    parser.add_argument("--pairs", type=Path, nargs="+", default=[], help="measure files of pairs instead")
     args = parser.parse_args()
+    for path in args.pairs:
+        report_pairs(path, Embedder(args.embedding_model, cache=args.cache))
+    if args.pairs:
+        return
     rows = rows_of(args.gold or args.data / "gold" / "dedup_dev.jsonl", args.half)
     texts = [row["instruction"] for row in rows]
     vectors = Embedder(args.embedding_model, cache=args.cache).encode(texts)

@@ -23,10 +23,11 @@ from pathlib import Path
 import msgspec
 
 from magpie.cli import flags
-from magpie.code_check.checker import CodeChecker, trial
+from magpie.code_check.checker import CodeChecker, require_votes, trial
 from magpie.common.console import log, run_program
 from magpie.config.model_presets import load_model
 from magpie.generation.session import ModelOptions, SamplingOptions, generate
+from magpie.records.reading import read_rows
 from magpie.runs.stage import StageOptions, open_run
 from magpie.sandbox.sandbox import ProgramLimits, Sandbox
 from magpie.verification.pool import Limits, Verifier
@@ -70,6 +71,9 @@ def main() -> None:
     arguments |= {name: getattr(args, name) for name in ("num_programs", "time_limit", "memory_limit", "seed", "tokenizer")}
     options = flags.options_from(args, StageOptions)
     run = open_run("check_code.py", options, SUFFIX, arguments)
+    first = next((row.record for row in read_rows(args.input_file) if row.record is not None), None)
+    if first is not None:
+        require_votes(first)
     limits = ProgramLimits(seconds=args.time_limit, memory=args.memory_limit << 20)
     with (
         Sandbox(limits, workers=args.workers, weak=args.weak_sandbox) as sandbox,

@@ -43,12 +43,12 @@ def test_a_file_of_problems_ends_with_pairs_that_are_right_against_wrong(sums: P
     arguments = [sums, "--num_responses", 6, "--pairs_per_problem", 2]
     done = script("magpie_po", *arguments, **stub_server, RES_FLAGS="--max_tokens 72")
     assert done.returncode == 0, done.stderr
-    answers = rows(sums.with_name("sums_6res.jsonl"))
+    answers = rows(sums.with_name("sums_clean_distance_6res.jsonl"))
     assert {record["gen_response_configs"]["temperature"] for record in answers} == {0.8}
-    pairs = sums.with_name("sums_6res_verified_pairs.jsonl")
+    pairs = sums.with_name("sums_clean_distance_6res_verified_pairs.jsonl")
     found = counts(pairs)
     assert found["read"] == len(answers) == found["written"] + sum(found["dropped"].values())
-    verified = {record["id"]: record for record in rows(sums.with_name("sums_6res_verified.jsonl"))}
+    verified = {record["id"]: record for record in rows(sums.with_name("sums_clean_distance_6res_verified.jsonl"))}
     for row in rows(pairs):
         record = verified[row["id"]]
         assert record["is_correct"][row["chosen_index"]] is True and record["is_correct"][row["rejected_index"]] is False
@@ -56,8 +56,8 @@ def test_a_file_of_problems_ends_with_pairs_that_are_right_against_wrong(sums: P
     assert "To resume after an interruption:" in done.stderr and str(sums) in done.stderr
     again = script("magpie_po", *arguments, **stub_server, RES_FLAGS="--max_tokens 72")
     assert again.returncode == 0
-    assert len(rows(sums.with_name("sums_6res_verified_pairs_dpo.jsonl"))) == len(rows(pairs)) > len(verified)
-    assert "written" not in again.stderr and "The pairs are done" in again.stderr, again.stderr
+    assert len(rows(sums.with_name("sums_clean_distance_6res_verified_pairs_dpo.jsonl"))) == len(rows(pairs)) > len(verified)
+    assert "  written" not in again.stderr and "The pairs are done" in again.stderr, again.stderr
 
 
 def test_right_and_wrong_answers_become_pairs_and_a_data_set(tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ def test_right_and_wrong_answers_become_pairs_and_a_data_set(tmp_path: Path) -> 
     with ScriptedServer(*(Reply(body=completion(text)) for text in told), served=(model,)) as server:
         done = script("magpie_po", path, "--num_responses", 6, "--pairs_per_problem", 2, MAGPIE_BASE_URL=server.url)
     assert done.returncode == 0, done.stderr
-    pairs = rows(path.with_name("sum_6res_verified_pairs.jsonl"))
+    pairs = rows(path.with_name("sum_clean_distance_6res_verified_pairs.jsonl"))
     assert len(pairs) == 2
     assert all("{3}" in row["chosen"][0]["content"] and "{4}" in row["rejected"][0]["content"] for row in pairs)
-    assert len(rows(path.with_name("sum_6res_verified_pairs_dpo.jsonl"))) == 2
+    assert len(rows(path.with_name("sum_clean_distance_6res_verified_pairs_dpo.jsonl"))) == 2
 
 
 def test_a_main_job_ends_with_pairs_or_says_why_there_are_none(tmp_path: Path, stub_server: dict[str, str]) -> None:
@@ -103,10 +103,12 @@ def test_a_main_job_ends_with_pairs_or_says_why_there_are_none(tmp_path: Path, s
     assert [done.returncode for done in ready] == [0, 0], ready
     done = script("align", "job", "--num_responses", 3, **stub_server, DATA_DIR=str(tmp_path), RES_FLAGS="--max_tokens 64")
     assert done.returncode == 0, done.stderr
-    pairs = folder / "job_ins_3res_verified_pairs.jsonl"
+    pairs = folder / "job_ins_clean_distance_3res_verified_pairs.jsonl"
     found = counts(pairs)
     assert (
-        found["read"] == found["written"] + sum(found["dropped"].values()) == len(rows(folder / "job_ins_3res_verified.jsonl"))
+        found["read"]
+        == found["written"] + sum(found["dropped"].values())
+        == len(rows(folder / "job_ins_clean_distance_3res_verified.jsonl"))
     )
     assert ("The pairs are done" if rows(pairs) else "No pair: the summary above") in done.stderr
     assert "gen_po_pairs: finished" in (folder / "job.log").read_text()

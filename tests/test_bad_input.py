@@ -231,6 +231,7 @@ def test_bad_arguments_and_files_are_refused_in_one_line_and_nothing_is_written(
 
 MISSING = ("--input_file", "missing.jsonl")
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "check_code": (("--model_path", "smollm2", "--input_file", "in.jsonl"), "verify.py first"),
     "clean_ins": (MISSING, "no such file"),
     "concat": (("--inputs", "in.jsonl", "torn.jsonl", "--output_file", "out.jsonl"), "torn.jsonl, line 2"),
     "decontaminate": ((*MISSING, "--benchmarks", "in.jsonl"), "no such file"),

@@ -66,7 +66,7 @@ def test_nearly_the_same_words_are_found_without_near_vectors() -> None:
     vectors = np.concatenate([units(30, seed=3), units(2, seed=4)])
     texts = [f"Another problem with the number {place + 1000}." for place in range(30)]
     found = find_duplicates(
-        [*texts, text, text.replace("every morning", "each evening")], np.arange(32), vectors, np.zeros((0, 2), int)
+        [*texts, f"{text} Solve $n^2-5n+6=0$.", f"{text} Solve $k^2-5k+6=0$."], np.arange(32), vectors, np.zeros((0, 2), int)
     )
     assert found.kept.tolist()[-2:] == [30, 30]
     assert found.how[-1] == "minhash"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from itertools import combinations, permutations
 
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from magpie.verification.equality import Verdict, compare
 from magpie.verification.groups import grouped, spelling
 
 
+@cache
 def equal(one: str, other: str) -> bool:
     return compare(one, other) is Verdict.RIGHT
 
@@ -63,7 +65,7 @@ SPELLINGS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.lists(st.sampled_from(SPELLINGS), min_size=16, max_size=16), st.randoms())
 def test_random_orders_of_sixteen_answers_give_the_same_groups(answers: list[str], random: object) -> None:
     shuffled = list(answers)
@@ -71,7 +73,7 @@ def test_random_orders_of_sixteen_answers_give_the_same_groups(answers: list[str
     assert partition(answers, grouped(answers, equal)) == partition(shuffled, grouped(shuffled, equal))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(
     st.lists(st.integers(0, 7), min_size=1, max_size=16), st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7))), st.randoms()
 )

@@ -30,7 +30,7 @@ def test_the_whole_chain_ends_with_a_data_set_of_what_was_verified(tmp_path):
     done = launch(tmp_path, "12", **settings)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "job"
-    stem = "job_ins_clean_5res_tagged_verified_distance_filtered_rlvr"
+    stem = "job_ins_clean_distance_tagged_5res_verified_filtered_rlvr"
     kept = rows(folder / f"{stem}.jsonl")
     assert kept and len(list((folder / "logs").iterdir())) == 1
     made = load_dataset(str(folder / "job_rlvr"), split="train", cache_dir=str(tmp_path / "cache"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -242,3 +244,26 @@ def test_long_texts_that_differ_only_behind_what_is_read_are_not_the_same() -> N
     text = "Find the sum of the first terms of the series. " * (MAX_CHARACTERS // 40)
     assert normalize(text + "What is 7?").key != normalize(text + "What is 8?").key
     assert compare(normalize(text), normalize(text), 1.0)[0]
+
+
+def test_of_near_misses_of_many_kinds_none_is_merged_even_where_the_embeddings_are_equal() -> None:
+    rows = [
+        json.loads(line) for line in (Path(__file__).parent / "data" / "same_problem.jsonl").read_text("utf-8").splitlines()
+    ]
+    merged = [row["id"] for row in rows if not row["same"] and compare(normalize(row["a"]), normalize(row["b"]), 0.93)[0]]
+    assert len(rows) == 120 and not merged
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("Solve $2x+3=7$.", "Solve $2y+3=7$.", True),
+        ("If $f(x)=x-3$ and $q(x)=bx+1$, find $f(q(1))$.", "If $g(t)=t-3$ and $h(t)=ct+1$, find $g(h(1))$.", True),
+        ("If $f(x)=x-3$ and $q(x)=bx+1$, find $f(q(1))$.", "If $f(x)=x-3$ and $q(x)=bx+1$, find $q(f(1))$.", False),
+        ("Find the slope of $y=3x-4$.", "Find the slope of $x=3y-4$.", False),
+        (r"Find the degree of $\mathbb{Q}(i)$.", r"Find the degree of $\mathbb{Q}$.", False),
+        ("Given $a+2b=3$ and $b=1$, find $a$.", "Given $a+2b=3$ and $b=1$, find $b$.", False),
+    ],
+)
+def test_variables_may_be_renamed_but_not_exchanged(a: str, b: str, *, same: bool) -> None:
+    assert compare(normalize(a), normalize(b), 0.95)[0] is same

@@ -135,10 +135,12 @@ def test_what_cannot_be_read_is_no_verdict_and_a_tie_is_kept(tmp_path: Path) -> 
 
 
 def test_refused_votes_leave_the_problem_unjudged_and_say_why(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.jsonl", ["Sound."])
-    with ScriptedServer(default=Reply(400, {"error": "no"})) as server:
-        [record] = judged(path, server, "--votes", 1)
-    assert record["validity"] is None and record["tag_failures"] == {"validity": "request_refused"}
+    path = write(tmp_path / "x.jsonl", ["Sound.", "Sound."])
+    good = [Reply(body=completion('{"verdict": "yes"}')) for _ in QUESTIONS]
+    with ScriptedServer(*good, default=Reply(400, {"error": "no"})) as server:
+        judged_one, refused = judged(path, server, "--votes", 1, "--max_in_flight", 1)
+    assert judged_one["validity"] == "invalid"
+    assert refused["validity"] is None and refused["tag_failures"] == {"validity": "request_refused"}
 
 
 def test_killed_in_the_middle_it_goes_on_with_every_problem_once(tmp_path: Path) -> None:

@@ -7,6 +7,39 @@ import pytest
 from magpie.verification.equality import Verdict, compare
 
 RIGHT: dict[str, list[tuple[str, str]]] = {
+    "quantities with a name": [
+        (r"\mathrm{Cov}(X,Y) = 3", "3"),
+        (r"\mathbb{P}(X > 1) = \frac15", "0.2"),
+        ("E[Y] = 2.5", r"\frac52"),
+        ("[ABCD] = 20", "20"),
+        (r"g^{-1}(x) = x+3", "x+3"),
+        (r"\frac{dy}{dt} = 4t", "4t"),
+        (r"\vec{u} = (1,-1)", r"\langle 1,-1\rangle"),
+        (r"\lim_{n\to\infty} b_n = 5", "5"),
+    ],
+    "parts": [
+        ("(a) 6 (b) 8", "6, 8"),
+        (r"\text{(i) } x \text{ (ii) } y", "(x, y)"),
+        ("a) 10, b) 11", "(a) 10; (b) 11"),
+    ],
+    "numbers in other notations": [
+        ("3,75", r"\frac{15}{4}"),
+        ("4 million", "4{,}000{,}000"),
+        ("2.000.000", "2000000"),
+        ("3e7", r"3\times10^7"),
+        ("0.272727...", r"\frac{3}{11}"),
+        (r"{7 \choose 3}", "35"),
+        ("7C3", "35"),
+        ("]2, 3]", "(2,3]"),
+    ],
+    "units of one letter, temperatures": [
+        (r"9\ \mathrm{V}", "9 volts"),
+        (r"3 \mathrm{cm^2}", r"3 \text{ cm}^2"),
+        ("54 km/h", "15 m/s"),
+        (r"40^\circ F", "40 degrees Fahrenheit"),
+        ("15 USD", r"\$15"),
+    ],
+    "several choices": [("B, D", "BD"), (r"\text{B and D}", "B, D"), ("A and C", "(A), (C)")],
     "complex numbers": [
         (r"(1+i)^2", "2i"),
         (r"i^{2}", "-1"),
@@ -100,6 +133,17 @@ RIGHT: dict[str, list[tuple[str, str]]] = {
 """Certainly equal."""
 
 DIFFERENT: dict[str, list[tuple[str, str]]] = {
+    "parts, commas, temperatures": [
+        ("(a) 6 (b) 8", "(a) 8 (b) 6"),
+        ("2,75", "2.57"),
+        ("2,75", "275"),
+        (r"20^\circ C", r"20^\circ F"),
+        ("AC", "A, B"),
+        ("ABD", "ABC"),
+        (r"x^{-1} = 2", "2"),
+        ("f(3)=2", "f(2)=3"),
+    ],
+    "names": [(r"\text{Olga}", r"\text{Pedro}"), ("Rome", "Lisbon")],
     "names swapped": [
         ("m=2, n=5", "m=5, n=2"),
         ("(p,q)=(2,7)", "(q,p)=(2,7)"),
@@ -192,6 +236,13 @@ DIFFERENT: dict[str, list[tuple[str, str]]] = {
 SURELY_WRONG = frozenset({"near numbers", "an equation and a part of it"})
 
 UNKNOWN: dict[str, list[tuple[str, str]]] = {
+    "one word short for another, or in another form": [
+        ("Mon", "Monday"),
+        ("Converges", "Convergent"),
+        ("Growing", "Increases"),
+        (r"\text{Rob}", r"\text{Robert}"),
+    ],
+    "a letter for a matrix, a conjugate": [(r"\begin{pmatrix}1&0\\0&1\end{pmatrix}", "I"), (r"\overline{3+i}", "3-i")],
     "prose": [
         (r"\text{the sequence settles down}", r"\text{the sequence converges}"),
         (r"\text{a circle of radius 2}", "x^2+y^2=4"),

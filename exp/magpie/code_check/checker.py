@@ -23,6 +23,19 @@ from magpie.verification.pool import Job, Judgement, Verifier
 Item = tuple[int, dict[str, Any]]
 
 
+def require_votes(record: dict[str, Any]) -> None:
+    """Refuse a record that was not verified.
+
+    Raises:
+        MagpieError: so it is.
+    """
+    if "majority_answer" not in record:
+        raise MagpieError(
+            f"the record {record.get('id')!r} has no `majority_answer`: a program's answer is compared with the votes. "
+            "Run verify.py first, on a file with several responses per problem"
+        )
+
+
 class CodeChecker:
     """Checks the records of a run.
 
@@ -51,11 +64,7 @@ class CodeChecker:
             MagpieError: one of them was not verified.
         """
         for index, record in open_rows(run, input_file):
-            if "majority_answer" not in record:
-                raise MagpieError(
-                    f"the record {record.get('id')!r} has no `majority_answer`: a program's answer is compared with the votes. "
-                    "Run verify.py first, on a file with several responses per problem"
-                )
+            require_votes(record)
             yield index, record
 
     def question(self, problem: str) -> str:

@@ -33,7 +33,7 @@ from magpie.common.files import write_atomically
 from magpie.records.reading import encode
 from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
 from magpie.runs.paths import Paths
-from magpie.runs.run_file import Counts, RunFile, Session, differences, find_run_file, spent_until, versions, write_run_file
+from magpie.runs.run_file import Counts, RunFile, Session, differences, find_run_file, spent_in_all, versions, write_run_file
 from magpie.runs.shards import Shard
 from magpie.runs.totals import Totals
 
@@ -307,20 +307,13 @@ class Run:
         self.end_session("complete")
         part.unlink()
 
-    def _count_spent(self) -> None:
-        """Add up the tokens of this run and of all that led to its input."""
-        before = spent_until(self._source) if self._source else {}
-        own = {"prompt": self.totals.prompt_tokens, "completion": self.totals.completion_tokens}
-        total = {kind: before.get(kind, 0) + count for kind, count in own.items()}
-        self.totals.spent = total if any(total.values()) else {}
-
     def _write_run_file(self, status: str) -> None:
         totals, now = self.totals, time.time()
         totals.seconds = sum(max(0.0, (now if s.ended is None else s.ended) - s.started) for s in self._sessions)
         read = totals.written + totals.dropped.total()
         rows = msgspec.UNSET if totals.rows is None else totals.rows
         if status == "complete":
-            self._count_spent()
+            totals.spent = spent_in_all(self._source, totals.prompt_tokens, totals.completion_tokens)
         run = msgspec.structs.replace(
             self._identity,
             status=status,

@@ -166,20 +166,15 @@ def spent_until(path: Path) -> dict[str, int]:
     return dict(total)
 
 
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide what a model writes."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+def spent_in_all(source: Path | None, prompt: int, completion: int) -> dict[str, int]:
+    """Return a run's own tokens with those that led to its input; empty where no model was asked."""
+    before = spent_until(source) if source else {}
+    total = {"prompt": before.get("prompt", 0) + prompt, "completion": before.get("completion", 0) + completion}
+    return total if any(total.values()) else {}
 
 
 def differences(earlier: RunFile, now: RunFile) -> list[str]:
-    """Return in what two runs differ: stage, arguments, content of the inputs."""
+    """Return how the settings of two runs differ, in words."""
     found = []
     if earlier.stage != now.stage:
         found.append(f"it was made by {earlier.stage}, not {now.stage}")
@@ -194,3 +189,15 @@ def differences(earlier: RunFile, now: RunFile) -> list[str]:
 def _short(value: Any) -> str:
     text = encode(value).decode()
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide what a model writes."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

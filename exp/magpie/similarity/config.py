@@ -13,12 +13,12 @@ from magpie.config.load import config_path, load
 class SimilarityThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Thresholds for two texts to be the same problem; `configs/likeness.yaml` explains each."""
 
-    near_words: float
+    near_copy: float
+    near_places: int
     least_cosine: float
     paraphrase: float
     paraphrase_few: float
     cosine_share: float
-    formula_words: float
 
 
 class NumberWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,13 +47,13 @@ class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     meta: list[str]
     instructions: list[str]
     stop_words: list[str]
+    telling: list[str]
     unstemmed: list[str]
     synonyms: list[list[str]]
     phrases: dict[str, str]
     labels: list[str]
     symbol_names: dict[str, str]
-    contrasts: list[str]
-    soft_contrasts: list[str]
+    opposites: list[list[str]]
     numbers: NumberWords
 
 

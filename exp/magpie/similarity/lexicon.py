@@ -18,6 +18,7 @@ class Lexicon:
     functions: frozenset[str]
     names: frozenset[str]
     neutral: frozenset[str]
+    telling: frozenset[str]
     unstemmed: frozenset[str]
     synonyms: dict[str, str]
     formats: re.Pattern[str]
@@ -42,6 +43,7 @@ def lexicon() -> Lexicon:
         functions=frozenset(config.functions),
         names=frozenset(config.functions) | frozenset(config.symbols),
         neutral=neutral,
+        telling=frozenset(config.telling),
         unstemmed=frozenset(config.unstemmed),
         synonyms={form: stem(group[0]) for group in config.synonyms for word in group for form in (word, stem(word))},
         formats=re.compile(rf"\b(?:(?:{formats})(?=[.?!\n]|$)|{rounding})"),

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from magpie.similarity.letters import VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.tokenizer import tokenize
 
@@ -29,8 +30,9 @@ _COMMAND = re.compile(r"\\(operatorname\*|[a-zA-Z]+|.)", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{[a-zA-Z*]{1,30}\} ?(?:\{[lcr| ]{0,40}\})?")
 _THIN_SPACE = re.compile(r"(?<=\d)(?:\\[,;:! ]|\{,\})(?=\d{3}(?!\d))")
 _THOUSANDS = re.compile(r"(?<![\d.,(\[{|])(?<![\d.,(\[{|] )\d{1,3}(?:,\d{3})+(?![\d,])(?!\.?[)\]}|])")
-_CAPITALS = re.compile(r"(?<![^\W_])[A-Z]{2,5}(?![^\W_])")
+_MATRIX = re.compile(r"\\begin ?\{([pbvV]?matrix|array)\}((?:(?!\\(?:begin|end)).){0,2000})\\end ?\{\1\}", re.DOTALL)
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-+(?=[^\W_])|(?<=[^\W_])-+(?=[^\W\d_]{2})|(?<=\w)--+(?=\w)| -+ (?=[a-z]{2})")
+_LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
@@ -40,13 +42,19 @@ _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+")
 _MATHS = re.compile(r"[\d\\=^<>+{}_$]")
 
 
+NAMED_BY_LETTER = frozenset(map(stem, ("axis", "axes", "intercept", "coordinate", "plane", "direction", "score", "value")))
+"""What is named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
+_OF_FORMULAS = frozenset(["number", "symbol", "variable"])
+
+
 @dataclass(frozen=True)
 class NormalizedProblem:
     """A problem as it is compared with others.
 
     Attributes:
         key: all content tokens in order, without spaces: equal keys are the same problem.
-        text: the same, separated by spaces.
+        text: the same without words that carry little, separated by spaces.
+        sequence: (kind, token) of what may not differ between near copies, in order; variables as characters of VARIABLE.
         formulas: runs of numbers, symbols and variables, without spaces, with their counts.
         lone_numbers: numbers outside formulas, in order.
         lone_variables: variables outside formulas, with their counts.
@@ -59,6 +67,7 @@ class NormalizedProblem:
 
     key: str
     text: str
+    sequence: tuple[tuple[str, str], ...]
     formulas: Counter[str]
     lone_numbers: tuple[str, ...]
     lone_variables: Counter[str]
@@ -95,14 +104,21 @@ def _plain_text(text: str) -> str:
     text = text.translate(known.characters)
     text = unicodedata.normalize("NFKC", text)
     text = "".join(_ascii_name(c) if ord(c) > 127 else c for c in text)
-    text = _ENVIRONMENT.sub(" ", text).replace("{}", "")
+    text = _MATRIX.sub(_tuple, text)
+    text = _ENVIRONMENT.sub(" ", mark_variables(text)).replace("{}", "")
     text = _COMMAND.sub(lambda found: _command(found[1], known.commands), text)
-    if not text.isupper():
-        text = _CAPITALS.sub(lambda found: " ".join(found[0]), text)
     text = text.replace("%", " percent ").replace("$", " ").replace("~", " ").replace("&", " ").lower()
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     text = known.phrases.sub(lambda found: known.config.phrases[found[0]], text)
-    return _HYPHEN.sub(" ", text)
+    return _HYPHEN.sub(" ", _LETTER_HYPHEN.sub(" ", text))
+
+
+def _tuple(found: re.Match[str]) -> str:
+    """Return a matrix as its entries in round brackets: a column and a tuple are written for the same vector."""
+    entries = found[2].replace("&", " , ").replace("\\\\", " , ")
+    if found[1] == "array":  # its brackets are written around it
+        return re.sub(r"^ ?\{[lcr| ]{0,40}\}", " ", entries)
+    return f"({entries})" if found[1][0] in "pb" else f"|{entries}|" if found[1][0] in "vV" else f" {entries} "
 
 
 def _ascii_name(character: str) -> str:
@@ -155,18 +171,8 @@ def _is_chatter(sentence: str) -> bool:
 # --- kinds of tokens ----------------------------------------------------------------------------------------------
 
 
-def _is_variable(tokens: list[str], at: int) -> bool:
-    """Return True if a single letter is a variable: `a` and `i` only beside a number or an operator."""
-    if tokens[at] not in ("A", "I"):
-        return True
-    near = tokens[max(at - 1, 0) : at] + tokens[at + 1 : at + 2]
-    return any(token in ("+", "-", "^", "=", "/", "<", ">", "<=", ">=") for token in near) or (
-        at > 0 and tokens[at - 1].isdigit() and tokens[at] == "I"
-    )
-
-
-def _kind(tokens: list[str], at: int) -> str:
-    token, known = tokens[at], lexicon()
+def _kind(token: str) -> str:
+    known = lexicon()
     if token in (",", "in"):
         return "stop"
     if token[0] == "~":
@@ -175,28 +181,29 @@ def _kind(tokens: list[str], at: int) -> str:
         return "number"
     if token in known.names or not token[0].isalpha():
         return "symbol"
-    if token.isupper():
-        return "variable" if _is_variable(tokens, at) else "stop"
-    return "stop" if token.partition("'")[0] in known.neutral else "word"
+    if token in VARIABLE:
+        return "variable"
+    word = token.partition("'")[0]
+    return "light" if word in known.telling else "stop" if word in known.neutral else "word"
 
 
 def _with_kinds(tokens: list[str]) -> Iterator[tuple[str, str]]:
     """Yield (kind, token): words as stems, variables in lower case; a stop ends a formula and is not compared."""
     known = lexicon()
-    for at, token in enumerate(tokens):
-        kind = _kind(tokens, at)
-        if kind == "word":
+    for token in tokens:
+        kind = _kind(token)
+        if kind in ("word", "light"):
             root = token if token in known.unstemmed else stem(token)
             yield kind, known.synonyms.get(token) or known.synonyms.get(root) or root
         else:
-            yield kind, token.lower()
+            yield kind, token
 
 
 def _formulas(with_kinds: list[tuple[str, str]]) -> Iterator[list[str]]:
     """Yield the formulas: maximal runs of numbers, symbols and variables."""
     formula: list[str] = []
     for kind, token in [*with_kinds, ("stop", "")]:
-        if kind in ("number", "symbol", "variable"):
+        if kind in _OF_FORMULAS:
             formula.append(token)
         elif formula:
             yield [token for token in formula if token not in "()"] if formula.count("(") != formula.count(")") else formula
@@ -212,12 +219,13 @@ def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
         if all(token[0].isdigit() for token in formula):
             lone_numbers += formula
         elif len(formula) == 1 and formula[0].isalpha():
-            lone_variables.update(formula)
+            lone_variables.update([_letters(formula[0])])
         elif any(token.isalnum() for token in formula):
             formulas[_compact(formula)] += 1
     return NormalizedProblem(
         key=_compact(content),
-        text=" ".join(content),
+        text=" ".join(_letters(token) for kind, token in with_kinds if kind not in ("stop", "light")),
+        sequence=_sequence(with_kinds),
         formulas=formulas,
         lone_numbers=tuple(lone_numbers),
         lone_variables=lone_variables,
@@ -229,11 +237,41 @@ def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
     )
 
 
+def _sequence(with_kinds: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return what counts in order, without brackets that hold a list.
+
+    A text's only variable counts in formulas alone: "solve for x" says no more than "solve", but the x-axis is not the y-axis.
+    """
+    single = len({token for kind, token in with_kinds if kind == "variable"}) == 1
+    around = [("stop", ""), *with_kinds, ("stop", "")]
+    found: list[tuple[str, str]] = []
+    opened = -1
+    for at, (kind, token) in enumerate(with_kinds, 1):
+        beside = {around[at - 1][0], around[at + 1][0]}
+        lone = kind == "variable" and not beside & _OF_FORMULAS and around[at + 1][1] not in NAMED_BY_LETTER
+        if kind == "stop" or (lone and single and letter_of(token) not in "ei"):
+            continue
+        found.append((kind, token))
+        if token == "(":
+            opened = len(found) - 1
+        elif token == ")" and opened >= 0:
+            del found[-1], found[opened]
+            opened = -1
+        elif kind not in ("number", "variable"):
+            opened = -1
+    return tuple(found)
+
+
+def _letters(token: str) -> str:
+    """Return a token with letters for variables."""
+    return letter_of(token) if token in VARIABLE else token
+
+
 def _compact(tokens: Iterable[str]) -> str:
     """Return the tokens without spaces, except between two numbers."""
     parts: list[str] = []
     for token in tokens:
         if parts and parts[-1][-1].isdigit() and token[0].isdigit():
             parts.append(" ")
-        parts.append(token)
+        parts.append(_letters(token))
     return "".join(parts)

@@ -1,17 +1,23 @@
 """The decision whether two texts are the same mathematics problem.
 
-Markup ("$…$" or "\\(…\\)"), wording ("Find" or "Determine") and instructions ("Express your answer…") do not make another
-problem; other numbers, other formulas or another question about the same formula do. `compare` checks pairs that embeddings,
-MinHash or n-grams proposed; all functions are pure, and linear in the texts' length.
+Near copies, whose token sequences are much alike once variables are renamed, are the same only if all that counts is equal
+and in the same order: no list of forbidden differences is ever complete, and whoever changes a problem leaves most of it as
+it was. Texts in other words must have the same numbers and formulas and ask for the same; then their embeddings decide.
+`compare` checks pairs that embeddings, MinHash or n-grams proposed; all functions are pure.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from functools import cache
 
+from magpie.similarity.letters import letter_of
 from magpie.similarity.lexicon import lexicon, stem
-from magpie.similarity.normalize import NormalizedProblem
+from magpie.similarity.normalize import NAMED_BY_LETTER, NormalizedProblem
+
+Sequence = list[tuple[str, str]]
 
 
 def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[bool, float, str]:
@@ -24,33 +30,112 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
     if a.key == b.key:
         return bool(a.key), 1.0, "same text" if a.key else "no words to compare"
     limits = lexicon().config.thresholds
-    words, other_words = _content_words(a, b), _content_words(b, a)
-    shared = _overlap(words, other_words)
-    score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * shared, 4)
+    silent = _silent(a, b)
+    words, other_words = _content_words(a, silent), _content_words(b, silent)
+    score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * _overlap(words, other_words), 4)
     if not a.key or not b.key:
         return False, score, "no words to compare"
     if not numbers_agree(a, b):
         return False, score, "other numbers"
-    strict = bool(a.formulas or b.formulas) or shared >= limits.near_words
-    if (words.keys() ^ other_words.keys()) & _contrasts(strict=strict):
+    one, other = _counting(a, silent), _counting(b, silent)
+    if _near_copies(one, other):
+        equal = _equal_renamed(one, other)
+        return equal, score, "same text, variables renamed" if equal else "nearly the same text"
+    if _opposed(words, other_words):
         return False, score, "another question"
-    if a.formulas != b.formulas or not _one_contains_other(a.lone_variables, b.lone_variables):
+    if not _same_formulas(a, b):
         return False, score, "other formulas"
-    if shared >= limits.near_words:
-        alike = a.lone_numbers == b.lone_numbers and a.optional_numbers == b.optional_numbers
-        return alike, score, "nearly the same words" if alike else "numbers in other places"
-    if (a.formulas or b.formulas) and shared < limits.formula_words and not _one_contains_other(words, other_words):
-        return False, score, "another question"
     return _paraphrase(a, b, cosine, score)
 
 
-def _content_words(a: NormalizedProblem, b: NormalizedProblem) -> Counter[str]:
-    """Return one text's words without those that only name what both texts' formulas show ("the equation", "the integral")."""
+# --- near copies ------------------------------------------------------------------------------------------------------
+
+
+def _counting(problem: NormalizedProblem, silent: frozenset[str]) -> Sequence:
+    """Return one text's sequence without words that only name what both texts' formulas show ("the equation")."""
+    return [(kind, token) for kind, token in problem.sequence if kind != "word" or token not in silent]
+
+
+def _near_copies(a: Sequence, b: Sequence) -> bool:
+    """Return True if two texts are much alike, or differ in few places."""
+    from rapidfuzz.distance import Indel
+
+    limits = lexicon().config.thresholds
+    shapes = [["" if kind == "variable" else token for kind, token in sequence] for sequence in (a, b)]
+    if Indel.normalized_similarity(*shapes) >= limits.near_copy:
+        return True
+    places = blocks = 0
+    for step in Indel.opcodes(*shapes):
+        blocks = blocks + 1 if step.tag != "equal" else 0
+        places += blocks == 1
+    return places <= limits.near_places
+
+
+def _equal_renamed(a: Sequence, b: Sequence) -> bool:
+    """Return True if two sequences are equal up to the names of their variables."""
+    if len(a) != len(b):
+        return False
+    pairs: dict[str, str] = {}
+    for (kind, token), (other_kind, other) in zip(a, b, strict=True):
+        if kind != other_kind or (kind != "variable" and token != other):
+            return False
+        if kind == "variable" and pairs.setdefault(token, other) != other:
+            return False
+    return _is_renaming(pairs, _fixed(a) | _fixed(b))
+
+
+def _is_renaming(pairs: dict[str, str], fixed: set[str]) -> bool:
+    """Return True if no two variables become one, and those that both texts have stay: x and y in other places matter."""
+    new = set(pairs.values())
+    moved = {one for one, other in pairs.items() if one != other}
+    return len(new) == len(pairs) and not moved & (new | fixed) and not fixed & {pairs[one] for one in moved}
+
+
+def _fixed(sequence: Sequence) -> set[str]:
+    """Return the letters that mean something by themselves: e, groups and graphs with an index (S_4, K_6), x beside "axis"."""
+    count = Counter(token for kind, token in sequence if kind == "variable")
+    found = {token for token in count if letter_of(token) in "ei"}
+    for (kind, token), (next_kind, following) in itertools.pairwise(sequence):
+        if kind == "variable" and (
+            following in NAMED_BY_LETTER or (next_kind == "number" and count[token] == 1 and letter_of(token).isupper())
+        ):
+            found.add(token)
+    return found
+
+
+# --- other words ------------------------------------------------------------------------------------------------------
+
+
+def _same_formulas(a: NormalizedProblem, b: NormalizedProblem) -> bool:
+    """Return True if two texts have the same formulas, perhaps with other variables in the same order."""
+    if _telling(a.formulas) == _telling(b.formulas):
+        return _one_contains_other(a.lone_variables, b.lone_variables)
+    one, other = ([(kind, token) for kind, token in problem.sequence if kind in _OF_FORMULAS] for problem in (a, b))
+    return _equal_renamed(one, other)
+
+
+def _telling(formulas: Counter[str]) -> Counter[str]:
+    """Return the formulas without what stands in prose: "40 percent", "5 m"."""
+    return Counter({formula: count for formula, count in formulas.items() if not _IN_PROSE.fullmatch(formula)})
+
+
+_IN_PROSE = re.compile(r"[\d/ ]+(?:percent|degree|euro|[a-zA-Z]{1,2})?|[a-zA-Z]?'?")
+_OF_FORMULAS = frozenset(["number", "symbol", "variable"])
+
+
+_NUMBERS = frozenset([stem("number")])
+
+
+def _silent(a: NormalizedProblem, b: NormalizedProblem) -> frozenset[str]:
+    """Return the words that only name what both texts' formulas show ("the equation", "the integral")."""
     if not (a.formulas and b.formulas):
-        return a.words
+        return _NUMBERS
     named = {word for word, symbol in lexicon().config.symbol_names.items() if symbol in a.symbols and symbol in b.symbols}
-    silent = _labels() | {stem(word) for word in named} | ({"int"} if "integral" in named else set())
-    return Counter({word: count for word, count in a.words.items() if word not in silent})
+    return _NUMBERS | _labels() | {stem(word) for word in named} | ({"int"} if "integral" in named else set())
+
+
+def _content_words(problem: NormalizedProblem, silent: frozenset[str]) -> Counter[str]:
+    return Counter({word: count for word, count in problem.words.items() if word not in silent})
 
 
 def numbers_agree(a: NormalizedProblem, b: NormalizedProblem) -> bool:
@@ -76,10 +161,18 @@ def _paraphrase(a: NormalizedProblem, b: NormalizedProblem, cosine: float, score
     limits = lexicon().config.thresholds
     if cosine < limits.least_cosine:
         return False, score, "other words"
-    few = len(a.numbers.keys() & b.numbers.keys()) < 2
-    if score < (limits.paraphrase_few if few else limits.paraphrase):
+    shared = len(a.numbers.keys() & b.numbers.keys())
+    if shared == 2 and _turned(a, b):
+        return False, score, "numbers in other places"
+    if score < (limits.paraphrase_few if shared < 2 else limits.paraphrase):
         return False, score, "other words"
     return True, score, "same numbers, other words"
+
+
+def _turned(a: NormalizedProblem, b: NormalizedProblem) -> bool:
+    """Return True if two numbers are in the other order."""
+    one, other = ([token for kind, token in problem.sequence if kind == "number"] for problem in (a, b))
+    return one != other and one == other[::-1]
 
 
 def _overlap(a: Counter[str], b: Counter[str]) -> float:
@@ -88,12 +181,15 @@ def _overlap(a: Counter[str], b: Counter[str]) -> float:
     return (a & b).total() / either if either else 1.0
 
 
+def _opposed(a: Counter[str], b: Counter[str]) -> bool:
+    """Return True if each text has a word of a group of opposites that the other has not."""
+    return any(a.keys() & group - b.keys() and b.keys() & group - a.keys() for group in _opposites())
+
+
 @cache
-def _contrasts(*, strict: bool) -> frozenset[str]:
-    """Return the stems of contrast words; `strict` (formulas, or nearly the same wording) adds the soft ones."""
+def _opposites() -> list[frozenset[str]]:
     known = lexicon()
-    left_out = () if strict else known.config.soft_contrasts
-    return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.contrasts if word not in left_out)
+    return [frozenset(known.synonyms.get(word) or stem(word) for word in group) for group in known.config.opposites]
 
 
 @cache

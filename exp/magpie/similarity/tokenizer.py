@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from magpie.similarity.letters import VARIABLE
 from magpie.similarity.lexicon import lexicon
 from magpie.similarity.number_words import replace_number_words
 
 MAX_DEPTH = 50
 """Brackets nested deeper than this are left as they are."""
 _TOKEN = re.compile(
-    r"\d+(?:\.\d+)?|(?<![\w.])\.\d+|\\frac|\\binom|\\choose|[^\W\d_]+(?:'(?:s|t|re|ve|ll|d|m)\b)?|"
+    rf"[{VARIABLE}]|\d+(?:\.\d+)?|(?<![\w.])\.\d+|\\frac|\\binom|\\choose|[^\W\d_{VARIABLE}]+(?:'(?:s|t|re|ve|ll|d|m)\b)?|"
     r"<=>|=>|->|<=|>=|!=|\+-|\.\.\.|(?<=[\w)}])!(?!=)|[-+/=<>^_|()\[\]{}',;:]|[.?](?=\s|$)"
 )
 _STOPS = frozenset([",", ";", ":", ".", "?"])
@@ -24,7 +25,7 @@ _ADDITIVE = frozenset(["+", "-", "+-", ","]) | _RELATIONS
 def tokenize(plain: str) -> list[str]:
     """Return the tokens of a plain text, with fractions and brackets in a canonical form."""
     tokens = replace_number_words(_resolve_braces(_TOKEN.findall(plain)), lexicon().config.numbers)
-    return _without_redundant_brackets(_merge_letters(_normalize_numbers(tokens)))
+    return _without_redundant_brackets(_without_marks(_normalize_numbers(tokens)))
 
 
 @dataclass
@@ -136,20 +137,15 @@ def _is_mixed_number(found: list[str], token: str) -> bool:
     return 0 < above < below and not (len(found) > 1 and found[-2] in ("^", "/"))
 
 
-def _merge_letters(tokens: list[str]) -> list[str]:
-    """Return the tokens with adjacent letters merged (`A B C` is `ABC`) and every punctuation mark as `,`."""
+def _without_marks(tokens: list[str]) -> list[str]:
+    """Return the tokens with every punctuation mark as `,`, and without marks that say nothing in prose."""
     found: list[str] = []
-    letters = False
     for at, token in enumerate(tokens):
-        letter = len(token) == 1 and token.isalpha()
         following = tokens[at + 1] if at + 1 < len(tokens) else ""
-        if letter and letters:
-            found[-1] += token.upper()
-        elif token in _STOPS:
+        if token in _STOPS:
             found.append(",")
         elif not (token == "_" or (token == "!" and found and _is_word(found[-1])) or (token in "/^" and _is_word(following))):
-            found.append(token.upper() if letter else token)
-        letters = letter
+            found.append(token)
     return found
 
 

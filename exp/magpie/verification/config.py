@@ -25,6 +25,19 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fractions: dict[str, int]
     short_words: frozenset[str]
 
+    @property
+    def known(self) -> set[str]:
+        """Words with a meaning of their own: no names."""
+        return {
+            *self.units,
+            *self.nothing,
+            *self.negations,
+            *self.quantifiers,
+            *self.stop_words,
+            *self.numbers,
+            *self.short_words,
+        }
+
 
 class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`configs/verify/spellings.yaml`: characters and patterns of answers, how they are written here, and what is read."""

@@ -16,7 +16,7 @@ CURRENCY = re.compile(r"(-?)\s?([＄€£¥₹])\s?([\d.].*)")
 SIGN = re.compile(r"(.*?[^\s\\])\s*\\?([＄€£¥₹¢%]|\\degrees)")
 TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|cis)(?![a-z])")
 SUFFIX = re.compile(
-    r"(.*?[^\s\\{])\s*(\\text\{[^{}]{1,80}\}(?:\s?/\s?\\text\{[^{}]{1,20}\})?|(?<=[\d}])\s[mglshL](?:/[sh])?)"
+    r"(.*?[^\s\\{])\s*(\\text\{[^{}]{1,80}\}(?:\s?/\s?(?:\\text\{[^{}]{1,20}\}|[hs](?![a-z])))?|(?<=[\d}])\s[mglshL](?:/[sh])?)"
     r"(?:\s?\^\s?\{?\s?(-?\d)\s?\}?)?",
     re.DOTALL,
 )

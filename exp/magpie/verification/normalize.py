@@ -43,7 +43,7 @@ def plain(answer: str) -> str:
     text = answer.replace("\\$", "＄").strip()
     if text.count("$") == 1:
         text = re.sub(r"^\$(?=[\d.][\d,.]*$)|(?<=\d)\$$", "＄", text)
-    text = FONTS.sub(_font, trimmed(text.translate(CHARACTERS)))
+    text = FONTS.sub(_font, trimmed(re.sub(r"(?<=\d)\s?(?:\.{3}|…)", r"\\ldots ", text.translate(CHARACTERS))))
     if (whole := TEXT.fullmatch(text.strip())) and re.search(r"\d", whole[1]):
         text = whole[1]
     for rules in SPELLINGS.values():
@@ -52,10 +52,26 @@ def plain(answer: str) -> str:
     text = text[:-1].rstrip("\\ ") if text.endswith("}") and text.count("}") > text.count("{") else text
     while text.startswith("{") and braced(text, 0) == len(text) > 2:
         text = text[1:-1].strip()
-    text = _words_marked(" ".join(text.split()))
+    text = _words_marked(_without_labels(" ".join(text.split())))
     if (first := re.match(r"\\text\{([^{}]+)\}", text)) and (found := number_in_words(first[1])):
         text = found[0] + (f" \\text{{{found[1]}}}" if found[1] else "") + text[first.end() :]
     return load_answer_words().synonyms.get(TEXT.sub(r"\1", text).strip(" .").lower(), text)
+
+
+LABEL = re.compile(r"(?:(?<=\s)|(?<=^)|(?<=[,;}]))(?:\\text\{\s?)?\(?(a|b|c|d|e|ii?i?|iv|v)\)[:.]?\s?\}?(?=[^,;])")
+LABELS = ("abcde", "iiiiiiivv")
+
+
+def _without_labels(text: str) -> str:
+    """Return the answers to several parts, "(a) 3 (b) 5", as a tuple."""
+    empty, *rest = LABEL.split(text) if text[:1] in "(abi\\" else [""]
+    parts = [part.strip(" ,;") for part in rest[1::2]]
+    if empty or len(parts) < 2 or not all(parts) or not any(names.startswith("".join(rest[::2])) for names in LABELS):
+        return text
+    return f"({', '.join(parts)})"
+
+
+UNIT, AFTER_NUMBER = re.compile(r"~?([a-zA-Z]{1,3}(?:/[a-zA-Z]{1,3})?)\^\{?(-?\d)\}?"), re.compile(r"[\d}](?:\s|\\[,;: ]|~)*$")
 
 
 def _font(match: re.Match[str]) -> str:
@@ -67,6 +83,10 @@ def _font(match: re.Match[str]) -> str:
         return f"\\hat{{{inner}}}"
     if re.fullmatch(r"\([A-J]\)", inner):
         return f" {inner} "
+    if unit := UNIT.fullmatch(inner):
+        return f" \\text{{{unit[1]}}}" + (f"^{unit[2]}" if unit[2] else "")
+    if inner in tuple("VWNJAKmgslhLΩ") and AFTER_NUMBER.search(match.string[max(0, match.start() - 12) : match.start()]):
+        return f" \\text{{{inner}}}"
     if re.search(r"[\\$^_]", inner.replace("\\%", "").replace("\\ ", "")) or not re.search(r"[a-zA-Z]{2}|[a-z]\.", inner):
         return f" {inner} " if command in ("\\text", "\\mbox", "\\textbf") else f"{{{inner}}}"
     return f"\\text{{{match[2]}}}"
@@ -78,11 +98,17 @@ def _words_marked(text: str) -> str:
 
     def mark(match: re.Match[str]) -> str:
         word = match[1]
-        name = word and word.isupper() and len(word) < 5 and word != text and word not in ("AM", "PM", "AND", "OR")
+        name = (
+            word
+            and word.isupper()
+            and len(word) < 5
+            and word != text
+            and word not in ("AM", "PM", "AND", "OR", "USD", "EUR", "GBP")
+        )
         return f"\\text{{{word}}}" if word and not name and (len(word) > 3 or word.lower() in short) else match[0]
 
     text = WORDS.sub(mark, text)
-    text = re.sub(r"(?<![a-zA-Z\\])[aA] (?=\\text\{[a-z])", "", text)
+    text = re.sub(r"(?<![a-zA-Z\\])[aA] (?=\\text\{(?!and\b|or\b)[a-z])", "", text)
     while (joined := JOINED.sub(r"\1 ", text)) != text:
         text = joined
     return text

@@ -38,6 +38,8 @@ CHOICE = re.compile(
     r"(?:\\text\{\s?\(?[A-J][.):]?\s?\}|\([A-J]\)|[A-J][.):](?=\s|$)|[A-J](?=$|\s\\text\{[A-Z])|(?=\\text\{\s?\([A-J]\)\s))\s?[:.]?\s?(.{0,400})",
     re.DOTALL,
 )
+CHOICES = re.compile(r"(?=.*[A-J].*[A-J])(?:\s|,|;|\\text\{\s?(?:and|&)?\s?\}|\(?[A-J]\)?){2,12}")
+DECIMAL_COMMA, POINT = re.compile(r"-?\d+,\d{1,2}"), re.compile(r"\([^()]*,[^()]*\)")
 BASED = re.compile(r"\(?([0-9A-F.]{1,60})\)?\s?_\s?\{?\s?(?:\\text\{)?(\d{1,2}|[a-z]+)\}?\}?")
 RATIO = re.compile(r"(?!\\\{)(?!.*\\text)[\w\\{}./ ]+(?:\s?:\s?[\w\\{}./ ]+)+")
 
@@ -61,8 +63,10 @@ def same(a: str, b: str, depth: int) -> bool | None:
 
 
 def _choices(a: str, b: str, depth: int) -> Said:
+    if CHOICES.fullmatch(a) and b.isalpha() and len(elements(a)) == len(b):  # "A, C" and AC; AC and CA are not the same
+        return re.findall(r"[A-J](?![a-z])", a) == list(b) or None
     x, y = (CHOICE.fullmatch(text) for text in (a, b))
-    if not x or not (y or x[2].strip()):
+    if not x or not (y or x[2].strip()) or x[2].lstrip().startswith((",", ";")):
         return NEXT
     return x[1] == y[1] if y else same(x[2].strip(), b, depth)
 
@@ -103,7 +107,7 @@ def _ratios(a: str, b: str, depth: int) -> Said:
     x, y = a.split(":"), b.split(":")
     if RATIO.fullmatch(b):
         return _ordered([f"({term})/({x[0]})" for term in x], [f"({term})/({y[0]})" for term in y], depth)
-    return (len(x) == 2 and "frac" in b and same(f"({x[0]})/({x[1]})", b, depth)) or None
+    return (len(x) == 2 and re.search("frac|/", b) and same(f"({x[0]})/({x[1]})", b, depth)) or None
 
 
 def _solutions(a: str, b: str, depth: int) -> Said:
@@ -163,8 +167,8 @@ def _real_sets(a: str, b: str, depth: int) -> Said:
 def _collections(a: str, b: str, depth: int) -> Said:
     column = ("matrix}" in a) != ("matrix}" in b) or "{array}" in a + b
     a, b = (vector(text) for text in (a, b)) if column else (a, b)
-    if "\\hat" in a and "\\hat" not in b:
-        return algebra.same(a, with_unit_vectors(b))
+    if ("\\hat" in a) != ("\\hat" in b):
+        return algebra.same(with_unit_vectors(a), with_unit_vectors(b))
     a, b = (value if collection(value := assigned(text)[1])[0] else text for text in (a, b))
     (x_kind, x), (y_kind, y) = collection(a), collection(b)
     kinds = {x_kind, y_kind}
@@ -172,6 +176,10 @@ def _collections(a: str, b: str, depth: int) -> Said:
         return NEXT
     if "dots" in a + b or re.search(r"\\text\{[^{}]*\b(?:order|then|respectively)\b", a + b):
         return None if "dots" in a + b else NEXT
+    if "" in kinds and kinds & {"list", "tuple"}:
+        said = _one_value(*((a, b) if x_kind else (b, a)), depth)
+        if not isinstance(said, EllipsisType):
+            return said
     if len(x) != len(y) or "" in kinds:
         if len(x) == len(y) == depth == 1 and "tuple" not in kinds:  # {5} and 5
             return same(x[0], y[0], depth)
@@ -182,6 +190,14 @@ def _collections(a: str, b: str, depth: int) -> Said:
         return _unordered(x, y, depth)
     brackets = {(found[0], found[2]) for text in (a, b) if (found := inside(text))}
     return _ordered(x, y, depth) if "set" not in kinds and (len(brackets) == 1 or column or "list" in kinds) else False
+
+
+def _one_value(several: str, value: str, depth: int) -> Said:
+    """Compare what looks like several values with one: 2,000,000 and 2 million; 2,74 and 2.74; (5, 1) and (3, 1) + t(1, 2)."""
+    found = number(several)
+    if not found and number(value) and DECIMAL_COMMA.fullmatch(several):
+        found = number(several.replace(",", "."))
+    return same(str(found.value), value, depth) if found else None if POINT.search(value) else NEXT
 
 
 def _ordered(x: Sequence[str], y: Sequence[str], depth: int) -> bool | None:
@@ -230,8 +246,7 @@ def _words(a: str, b: str, depth: int) -> Said:
         return every(formulas)
     if not w.is_wordy(b):
         return True if key(TEXT.sub(r"\1", a)) == key(TEXT.sub(r"\1", b)) else NEXT
-    names = all(re.fullmatch(r"\\text\{[A-Z][a-z]+\}", text) for text in (a, b))
-    return False if names or (w.exclude(x, y) and all(formulas)) else None
+    return False if w.other_names(a, b) or (w.exclude(x, y) and all(formulas)) else None
 
 
 def _numbers(a: str, b: str, depth: int) -> Said:

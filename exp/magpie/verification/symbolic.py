@@ -31,7 +31,7 @@ REALS = ("0.731 1.213 2.377 0.519 1.871 3.141", "2.618 0.577 1.414 4.669 1.202 0
 INTEGERS = ("5 7 11 4 9 6", "8 3 12 10 13 15", "6 9 4 17 8 5")
 """Values of symbols at three points."""
 TIDY = NormalizationConfig(True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False)
-UNREADABLE = re.compile(r"\\text|dots|(?<![_^\d])\d+\s+\d|\d\s*:\s*\d|\^\s?\{?(?:T|\\top)\b")
+UNREADABLE = re.compile(r"\\text|dots|(?<![_^\d])\d+\s+\d|\d\s*:\s*\d|\\(?:overline|bar)\s?\{[^{}]*[a-z]|\^\s?\{?(?:T|\\top)\b")
 
 
 @lru_cache(maxsize=4096)
@@ -77,6 +77,10 @@ def _same(a: Any, b: Any) -> bool | None:
     for kind, compare in ((sympy.Expr, _same_expressions), (sympy.Eq, _same_equations)):
         if isinstance(a, kind) and isinstance(b, kind):
             return compare(a, b)
+    if any(isinstance(x, (sympy.Symbol, type(sympy.I))) for x in (a, b)) and any(
+        isinstance(x, sympy.MatrixBase) for x in (a, b)
+    ):
+        return None  # I: the identity?
     kinds = (sympy.Expr, sympy.MatrixBase, sympy.Set, sympy.Eq)
     return False if any(isinstance(a, kind) != isinstance(b, kind) for kind in kinds) else _math_verify(a, b)
 
@@ -122,7 +126,7 @@ FAMILY_LETTER, COMMAND = re.compile(r"[CcKABDnkmjl]"), re.compile(r"\\(?!ell)[a-
 
 def same_up_to_names(one: str, other: str) -> bool | None:
     """Return True where two families are equal, the constants and indices (C, A, n, k) of one for the other's; else False."""
-    if not all(FAMILY_LETTER.search(COMMAND.sub("", text)) for text in (one, other)):
+    if re.fullmatch(r"[A-Z]{2,}", one) or not all(FAMILY_LETTER.search(COMMAND.sub("", text)) for text in (one, other)):
         return False  # without one in both there is nothing to rename, and reading is dear
     a, b = read(one), read(other)
     apart = a.free_symbols ^ b.free_symbols if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr) else ()

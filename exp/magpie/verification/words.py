@@ -84,7 +84,7 @@ def split_condition(text: str) -> tuple[str, str]:
     """Return an answer and the condition that it is given under ("3k for any integer k"); an empty text: none."""
     if front := IN_FRONT.fullmatch(text):
         return front[2].strip(), front[1]
-    match = CONDITION.search(text)
+    match = None if inside(text) else CONDITION.search(text)
     if not match or len(CASE.findall(text)) > 1 or not text[: match.start()].strip(" ,("):
         return text, ""
     return text[: match.start()].rstrip(" ,("), text[match.start() :].strip(" ,)")
@@ -109,6 +109,21 @@ def exclude(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return bool(apart) and all(any(pair <= words for words in load_answer_words().exclusive) for pair in apart)
 
 
+NAMED = re.compile(r"\\text\{([A-Z][a-z]+)\}")
+NO_NAME = re.compile(
+    r"(?:ing|ed|ly|[ae]nt|[ai]ble|[ai]ve|ous|al|ic|ion|ity|ar|ry|less|ness|ment|[ae]nce|[gst]es|ical|ect|ors?|ers?)$"
+)
+"""How words end that are seldom names: two of them may mean the same."""
+
+
+def other_names(one: str, other: str) -> bool:
+    """Return whether two answers are names (one capitalised word each), neither the other's short or inflected form."""
+    a, b = NAMED.fullmatch(one), NAMED.fullmatch(other)
+    if not a or not b or NO_NAME.search(a[1]) or NO_NAME.search(b[1]):
+        return False
+    return a[1][:3].lower() != b[1][:3].lower() and not load_answer_words().known & {a[1].lower(), b[1].lower()}
+
+
 LETTER = r"(?:[a-zA-Z]|\\(?!text|frac|sqrt|sin|cos|tan|log|ln|pi(?![a-z]))[a-zA-Z]+)"
 SYMBOL = (
     rf"{LETTER}(?:\s?_\s?(?:\{{[\w\\ ,+-]{{1,12}}\}}|\w))?(?:\^\s?(?:\{{\s?(?:[*+']|\\prime|\\ast)\s?\}}|[*+]|\\ast))?'{{0,3}}"
@@ -116,7 +131,12 @@ SYMBOL = (
 SEGMENT = (
     r"(?:m?\s?\\(?:angle|triangle|over(?:line|rightarrow|arc)|vec|hat|bar)\s?)?(?:\{[A-Z]{1,4}\}|[A-Z]{1,4}(?:_\{?\w{1,3}\}?)?)"
 )
-ONE = rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?)"
+ONE = (
+    rf"(?:{SYMBOL}(?:\s?\([^()=]{{1,20}}\))?|\|?{SEGMENT}\|?|\\(?:sin|cos|tan)\s?\(?(?:[A-Z]|\\[a-z]+)\)?|"
+    r"(?:\\(?:text|mathbb)\{[a-zA-Z]{1,12}\}|[A-Z])\s?[(\[][^()\[\]]{1,40}[)\]]|\[[A-Z]{3,6}\]|[a-zA-Z]\^\{?-1\}?\s?\([^()=]{1,20}\)|"
+    r"\\frac\{(?:d|\\partial) ?[a-zA-Z]?\}\{(?:d|\\partial) ?[a-z]\}|\\vec\s?\{?[a-zA-Z]\}?|"
+    r"\{[a-zA-Z]\}|\\(?:lim|sum|prod|int)(?![a-zA-Z]).{1,80})"
+)
 NAME = re.compile(
     rf"{ONE}|\\frac\{{{SEGMENT}\}}\{{{SEGMENT}\}}|{ONE}(?:\s?[:/]\s?{ONE}){{1,3}}|\\text\{{[^{{}}]{{1,60}}\}}(?:\s?{SYMBOL})?"
 )

@@ -1,0 +1,89 @@
+"""Letters that stand for something: variables of formulas, and the points of figures.
+
+A variable becomes one character of a range that nobody writes mathematics in, so that the article "a" and the variable a stay
+apart when the text is put into lower case, and $ax$ is two variables and "ax" a tool.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from magpie.similarity.lexicon import lexicon
+
+_BASE = 0xA000
+VARIABLE = "".join(chr(_BASE + ord(letter)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+"""The characters of variables, as the inside of a pattern's class."""
+_SPAN = re.compile(r"\$\$([^$]{1,2000})\$\$|\$([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,2000}?)\\\]", re.DOTALL)
+_IN_SPAN = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|operatorname|mbox)\*? ?\{[^{}]{2,200}\}|\\(?:begin|end) ?\{[^{}]{1,30}\}"
+    r"(?:\{[lcr| ]{0,40}\})?|\\[a-zA-Z]+|[a-zA-Z]+"
+)
+_BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb) ?\{?([A-Z])\}?")
+_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-z]{3,} +[a-z]{2,}(?![a-zA-Z{])")
+_TEXT_COMMAND = re.compile(r"\\(?:text|mbox|operatorname)[a-z]*\*? ?\{[^{}]{0,200}\}")
+_CAPITALS = re.compile(r"(?<![\w\\])[A-Z]{2,5}(?![^\W_])")
+_CAPITAL = re.compile(
+    r"(?<![\w'\\])(?:[B-HJ-Z](?![a-zA-Z'.])|A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))"
+)
+_SMALL = re.compile(
+    r"(?<![a-zA-Z'\\])[b-hj-z](?![a-zA-Z'])|(?<![a-zA-Z'\\])[ai](?= ?[-+=/^<>|!*](?![a-zA-Z]))|"
+    r"(?<=[-+=/^<>*|\d])[ai](?![a-zA-Z'])|(?<=[-+=/^<>*|] )[ai](?![a-zA-Z'])|(?<=[a-z]\()[ai](?=\))"
+)
+_RUN = re.compile(r"(?<![a-zA-Z'\\])[a-z]{2,3}(?![a-zA-Z'{])")
+_BESIDE = re.compile(r"[-+=/^<>*|()\d√]")
+_WORDS_OF_CAPITALS = frozenset(["AM", "PM", "SL", "GL", "SO", "SU", "PSL", "PGL", "GCD", "LCM", "GCF", "HCF"])
+
+
+def letter_of(character: str) -> str:
+    """Return the letter that a variable is written with."""
+    return chr(ord(character) - _BASE)
+
+
+def mark_variables(text: str) -> str:
+    """Return a text with each of its variables as one character of VARIABLE."""
+    text = _BLACKBOARD.sub(lambda found: f" bb{found[1].lower()} ", text)
+    found, end = [], 0
+    for start, stop in _spans(text):
+        found += [_mark_prose(text[end:start]), _IN_SPAN.sub(_in_formula, text[start:stop])]
+        end = stop
+    marked = "".join([*found, _mark_prose(text[end:])])
+    known = {letter_of(c) for c in set(marked) if c in VARIABLE}
+    return _RUN.sub(lambda run: _product(run, known), marked)
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where formulas begin and end; two prices with words between them are no formula."""
+    at = 0
+    while found := _SPAN.search(text, at):
+        inside = next(group for group in found.groups() if group is not None)
+        if found[0][0] == "$" and _PROSE.search(_TEXT_COMMAND.sub(" ", inside)):
+            at = found.start() + 1
+        else:
+            yield found.span()
+            at = found.end()
+
+
+def _in_formula(found: re.Match[str]) -> str:
+    part = found[0]
+    return part if part[0] == "\\" or part in lexicon().functions or part[:2] == "bb" else _variables(part)
+
+
+def _variables(letters: str) -> str:
+    return "".join(f" {chr(_BASE + ord(letter))} " if letter.isascii() and letter.isalpha() else letter for letter in letters)
+
+
+def _mark_prose(text: str) -> str:
+    """Return prose with its variables marked: letters that stand alone, and the points of figures (ABC)."""
+    if not text.isupper():
+        text = _CAPITALS.sub(lambda run: run[0] if run[0] in _WORDS_OF_CAPITALS else _variables(run[0]), text)
+    text = _CAPITAL.sub(lambda one: _variables(one[0]), text)
+    return _SMALL.sub(lambda one: _variables(one[0]), text)
+
+
+def _product(run: re.Match[str], known: set[str]) -> str:
+    """Return `ab` beside an operator as two variables, where both are variables of the text."""
+    beside = run.string[max(run.start() - 2, 0) : run.start()] + run.string[run.end() : run.end() + 2]
+    word = run[0] in lexicon().neutral or run[0] in lexicon().names
+    split = not word and set(run[0]) - {"d"} <= known and _BESIDE.search(beside)
+    return _variables(run[0]) if split else run[0]
