@@ -28,7 +28,7 @@ from types import FrameType
 from typing import Any
 from unittest import mock
 
-from fuzz_cases import KEY, LIMIT, MUTATIONS, Case, Hang, proper
+from fuzz_cases import KEY, MUTATIONS, Case, Hang, proper
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.append(str(PROJECT / "tests"))  # how programs are run in this process
