@@ -18,10 +18,8 @@ import os
 import tempfile
 import time
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -47,6 +45,7 @@ from magpie.runs.run_file import (
     write_run_file,
 )
 from magpie.runs.shards import Shard
+from magpie.runs.totals import Totals
 
 
 class Progress(Enum):
@@ -55,34 +54,6 @@ class Progress(Enum):
     FRESH = "fresh"
     STOPPED = "stopped"
     COMPLETE = "complete"
-
-
-@dataclass
-class Totals:
-    """Counts of a whole run, over all its sessions."""
-
-    dropped: Counter[str] = field(default_factory=Counter)
-    """Dropped records by reason."""
-    written: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-    rows: int | None = None
-    """Rows of the output, where a record may give several (or the output's rows are no records)."""
-    statistics: dict[str, Any] = field(default_factory=dict)
-    """A stage's own figures, by name."""
-    spent: dict[str, int] = field(default_factory=dict)
-    """Tokens of this run and of all that led to its input, once it is complete."""
-
-    @property
-    def tokens_per_kept_record(self) -> dict[str, float]:
-        """Those tokens for each record that was written."""
-        return {kind: round(count / self.written, 1) for kind, count in self.spent.items()} if self.written else {}
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Completion tokens per second of running time."""
-        return self.completion_tokens / self.seconds if self.seconds else 0.0
 
 
 class Run:

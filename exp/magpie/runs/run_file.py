@@ -111,6 +111,8 @@ def find_run_file(path: Path, remedy: str = REMEDY) -> RunFile | None:
     Raises:
         MagpieError: it is broken; `remedy` says what to do then.
     """
+    if path.exists() and not path.is_file():
+        raise MagpieError(f"{path}: no file. {remedy}")
     try:
         run = msgspec.json.decode(path.read_bytes(), type=RunFile)
     except FileNotFoundError:
