@@ -35,7 +35,17 @@ from magpie.common.files import write_atomically
 from magpie.records.reading import encode
 from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
 from magpie.runs.paths import Paths
-from magpie.runs.run_file import Counts, RunFile, Session, differences, find_run_file, spent_in_all, versions, write_run_file
+from magpie.runs.run_file import (
+    Counts,
+    RunFile,
+    Session,
+    differences,
+    find_run_file,
+    per_kept_record,
+    spent_in_all,
+    versions,
+    write_run_file,
+)
 from magpie.runs.shards import Shard
 
 
@@ -67,7 +77,7 @@ class Totals:
     @property
     def tokens_per_kept_record(self) -> dict[str, float]:
         """Those tokens for each record that was written."""
-        return {kind: round(count / self.written, 1) for kind, count in self.spent.items()} if self.written else {}
+        return per_kept_record(self.spent, self.written)
 
     @property
     def tokens_per_second(self) -> float:
@@ -108,7 +118,7 @@ class Run:
             arguments = arguments | {"shard": str(shard)}
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
         self._identity = RunFile(stage=stage, arguments=_as_json(arguments), inputs=inputs or {})
-        self._source = input_files[0] if input_files else None
+        self.sources = input_files[:1]  # where the records come from; the other files are compared with
         self._input_files = {path.resolve() for path in input_files}
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
@@ -341,14 +351,15 @@ class Run:
         totals.seconds = sum(max(0.0, (now if s.ended is None else s.ended) - s.started) for s in self._sessions)
         read = totals.written + totals.dropped.total()
         rows = msgspec.UNSET if totals.rows is None else totals.rows
+        tokens = {"prompt": totals.prompt_tokens, "completion": totals.completion_tokens}
         if status == "complete":
-            totals.spent = spent_in_all(self._source, totals.prompt_tokens, totals.completion_tokens)
+            totals.spent = spent_in_all(self.sources, Counter(tokens) + Counter(self.notes.get("earlier_tokens", {})))
         run = msgspec.structs.replace(
             self._identity,
             status=status,
             counts=Counts(read, totals.written, dict(totals.dropped), rows),
             statistics=totals.statistics,
-            tokens={"prompt": totals.prompt_tokens, "completion": totals.completion_tokens},
+            tokens=tokens,
             spent=totals.spent,
             tokens_per_kept_record=totals.tokens_per_kept_record,
             seconds=round(totals.seconds, 1),
