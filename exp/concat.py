@@ -90,6 +90,7 @@ def merge(args: argparse.Namespace) -> None:
     prints = {f"inputs {source.name}": fingerprint(source.path) for source in sources}
     paths = tuple(source.path for source in sources)
     run = Run("concat.py", args.output_file, rows=0, arguments=arguments, inputs=prints, input_files=paths)
+    run.sources = paths
     if not begins(run, overwrite=args.overwrite, check=args.check):
         return
     if args.ids == "keep":

@@ -85,7 +85,7 @@ def grid(counts: Counter[tuple[str, str]]) -> tuple[list[str], list[tuple[str, l
 
 def tokens_of(runs: list[RunFile]) -> int:
     """Return the number of tokens written in all."""
-    return sum(run.tokens.get("completion", 0) for run in runs)
+    return sum(run.tokens_in_all["completion"] for run in runs)
 
 
 def size(number: float) -> str:

@@ -89,7 +89,7 @@ class Run:
             arguments = arguments | {"shard": str(shard)}
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
         self._identity = RunFile(stage=stage, arguments=_as_json(arguments), inputs=inputs or {})
-        self._source = input_files[0] if input_files else None
+        self.sources = input_files[:1]  # where the records come from; the other files are compared with
         self._input_files = {path.resolve() for path in input_files}
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
@@ -324,14 +324,15 @@ class Run:
         totals.seconds = sum(max(0.0, (now if s.ended is None else s.ended) - s.started) for s in self._sessions)
         read = totals.written + totals.dropped.total()
         rows = msgspec.UNSET if totals.rows is None else totals.rows
+        tokens = {"prompt": totals.prompt_tokens, "completion": totals.completion_tokens}
         if status == "complete":
-            totals.spent = spent_in_all(self._source, totals.prompt_tokens, totals.completion_tokens)
+            totals.spent = spent_in_all(self.sources, Counter(tokens) + Counter(self.notes.get("earlier_tokens", {})))
         run = msgspec.structs.replace(
             self._identity,
             status=status,
             counts=Counts(read, totals.written, dict(totals.dropped), rows),
             statistics=totals.statistics,
-            tokens={"prompt": totals.prompt_tokens, "completion": totals.completion_tokens},
+            tokens=tokens,
             spent=totals.spent,
             tokens_per_kept_record=totals.tokens_per_kept_record,
             seconds=round(totals.seconds, 1),

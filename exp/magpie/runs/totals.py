@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from magpie.runs.run_file import per_kept_record
+
 
 @dataclass
 class Totals:
@@ -27,7 +29,7 @@ class Totals:
     @property
     def tokens_per_kept_record(self) -> dict[str, float]:
         """Those tokens for each record that was written."""
-        return {kind: round(count / self.written, 1) for kind, count in self.spent.items()} if self.written else {}
+        return per_kept_record(self.spent, self.written)
 
     @property
     def tokens_per_second(self) -> float:

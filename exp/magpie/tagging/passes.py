@@ -57,6 +57,8 @@ class Earlier:
     done: dict[str, str] | None
     finished: bool = False
     rows: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    """What they took, which the run file of the next pass goes on to say."""
     stale_part: bool = False
     """The run that made the output was killed between its last two steps."""
 
@@ -71,7 +73,8 @@ def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
         return Earlier(None)
     finished = run.status == "complete"
     done = run.arguments["done_before"] | (run.arguments["tag_mission"] if finished else {})
-    return Earlier(done, finished, run.counts.written, finished and paths.part.exists())
+    tokens = dict(run.tokens_in_all) if finished else run.earlier_tokens
+    return Earlier(done, finished, run.counts.written, tokens, finished and paths.part.exists())
 
 
 class TagRun:
@@ -108,6 +111,7 @@ class TagRun:
         self.run = Run(
             STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=sources, shard=options.shard
         )
+        self.run.notes["earlier_tokens"] = self._earlier.tokens
 
     def work(self) -> None:
         """Run the pass, unless its missions are in the output already."""
