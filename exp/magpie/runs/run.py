@@ -18,6 +18,7 @@ import os
 import tempfile
 import time
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
