@@ -100,12 +100,12 @@ def test_the_demonstration_makes_both_data_sets_and_a_report(
         monkeypatch.setenv(name, value)
     notebook = execute(DEMO)
     assert pictures(notebook) == 9 and not [output for output in outputs(notebook) if output.output_type == "error"]
-    job, stem = tmp_path / "demo", "demo_ins_clean"
-    for ending in ("_res", "_3res", "_3res_tagged_verified_distance_decontaminated_filtered_sft", "_3res_verified_pairs"):
+    job, stem, voted = tmp_path / "demo", "demo_ins_clean_distance", "_decontaminated_tagged_3res_verified"
+    for ending in ("_res", "_3res", f"{voted}_filtered_sft", "_3res_verified_pairs"):
         found = counts(job / f"{stem}{ending}.jsonl")
         assert found["read"] == found["written"] + sum(found["dropped"].values())
     assert len(rows(tmp_path / "demo_test" / "test_ins.jsonl")) == 2
-    kept = rows(job / f"{stem}_3res_tagged_verified_distance_decontaminated_filtered_sft.jsonl")
+    kept = rows(job / f"{stem}{voted}_filtered_sft.jsonl")
     assert (job / "demo_sft" / "README.md").exists() == bool(kept)
     assert (job / "report.html").exists() and not (job / "logs").exists()  # the session's server was used
     said = "".join(output.get("text", "") for output in outputs(notebook))

@@ -21,12 +21,14 @@ def test_the_main_job_ends_with_its_files(tmp_path):
     done = launch(tmp_path, "6", **settings)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "job"
-    problems, clean, answers = (rows(folder / f"job_{stem}.jsonl") for stem in ("ins", "ins_clean", "ins_clean_res"))
+    stems = ("ins", "ins_clean", "ins_clean_distance_tagged", "ins_clean_distance_tagged_res")
+    problems, clean, unique, answers = (rows(folder / f"job_{stem}.jsonl") for stem in stems)
     assert [r["id"] for r in problems] == [f"job-{i:06d}" for i in range(6)]
     assert 0 < len(clean) == 6 - len(rows(folder / "job_ins_clean_dropped.jsonl"))
-    run = json.loads((folder / "job_ins_clean_res.run.json").read_text())
-    assert run["counts"]["read"] == len(clean) == len(answers) + sum(run["counts"]["dropped"].values())
-    sft = rows(folder / "job_ins_clean_res_sharegpt.jsonl")
+    assert len(clean) == len(unique) + len(rows(folder / "job_ins_clean_distance_dropped.jsonl"))
+    run = json.loads((folder / "job_ins_clean_distance_tagged_res.run.json").read_text())
+    assert run["counts"]["read"] == len(unique) == len(answers) + sum(run["counts"]["dropped"].values())
+    sft = rows(folder / "job_ins_clean_distance_tagged_res_sharegpt.jsonl")
     assert {r["conversation_id"] for r in sft} == {r["id"] for r in answers if r["finish_reason"] == "stop"}
     log = (folder / "job.log").read_text()
     assert "gen_ins: finished" in log
@@ -39,8 +41,8 @@ def test_the_main_job_ends_with_its_files(tmp_path):
 
 def check_data_set(folder):
     """The whole chain has run: every stage read what the one before it wrote, and nothing was lost without a reason."""
-    stem = "job_ins_clean_res"
-    for ending in ("_tagged", "_verified", "_distance", "_filtered_finished"):
+    stem = "job_ins_clean"
+    for ending in ("_distance", "_tagged", "_res", "_verified", "_filtered_finished"):
         count, stem = len(rows(folder / f"{stem}.jsonl")), stem + ending
         run = json.loads((folder / f"{stem}.run.json").read_text())
         assert run["status"] == "complete"

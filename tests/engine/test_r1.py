@@ -47,18 +47,20 @@ def test_the_r1_launcher_on_a_tiny_model_of_its_architecture(tiny_r1, tmp_path):
         pytest.skip("one process a core, and there is one core only")
     settings = {
         "MAX_MODEL_LEN": "1024", "TENSOR_PARALLEL": "2", "VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)),
-        "INS_FLAGS": "--max_tokens 60", "RES_FLAGS": "--max_tokens 80", "PREFLIGHT": "0", "VLLM_LOGGING_LEVEL": "DEBUG",
+        "INS_FLAGS": "--max_tokens 60", "RES_FLAGS": "--max_tokens 80", "PREFLIGHT": "0", "VLLM_LOGGING_LEVEL": "DEBUG", "JUDGE": "false",
         "ENGINE_FLAGS": "--enforce-eager --no-enable-expert-parallel --enable-log-requests",
     }  # fmt: skip
     done = launch("magpie-deepseek-r1", tmp_path, str(tiny_r1), "32", "1.0", "1.2", "1.0", "0.6", **settings)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = tmp_path / "data" / "job"
-    problems, clean, answers = (rows(folder / f"job_{stem}.jsonl") for stem in ("ins", "ins_clean", "ins_clean_res"))
+    problems, clean, answers = (
+        rows(folder / f"job_{stem}.jsonl") for stem in ("ins", "ins_clean_distance", "ins_clean_distance_res")
+    )
     assert len(problems) == 32
     assert all(p["pre_query_template"].startswith(BOS) and p["pre_query_template"].endswith(USER) for p in problems)
     assert all(p["gen_input_configs"]["temperature"] == 1.2 for p in problems)
     assert sum("times" in p["instruction"] and "\n" in p["instruction"] for p in problems) > 10
-    run = json.loads((folder / "job_ins_clean_res.run.json").read_text())
+    run = json.loads((folder / "job_ins_clean_distance_res.run.json").read_text())
     assert run["counts"]["read"] == len(clean)
     # at temperature 1.2 the tiny model garbles one problem in five: cleaning drops most of those, and the others get no answer
     assert len(answers) > 5
@@ -72,7 +74,9 @@ def test_the_r1_launcher_on_a_tiny_model_of_its_architecture(tiny_r1, tmp_path):
     log = (folder / "logs" / "server-0-0.log").read_text()
     assert "Worker_TP0" in log and "Worker_TP1" in log
     check_what_the_server_got(log, tiny_r1, len(clean))
-    assert any("<think>\n" in r["conversations"][1]["value"] for r in rows(folder / "job_ins_clean_res_sharegpt.jsonl"))
+    assert any(
+        "<think>\n" in r["conversations"][1]["value"] for r in rows(folder / "job_ins_clean_distance_res_sharegpt.jsonl")
+    )
 
 
 def test_the_server_gets_one_bos_and_the_forced_think(tiny_r1):
