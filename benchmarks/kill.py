@@ -3,10 +3,12 @@
     python benchmarks/kill.py gen_ins --kills 10
     python benchmarks/kill.py gen_res --kills 10
     python benchmarks/kill.py server --kills 10
+    python benchmarks/kill.py waves --kills 1000
 
 gen_ins and gen_res are killed once some new records are on disk and started again with the same command, against one server.
-`server` kills the engine's two processes in turn while exp/serve.py holds them and gen_res.py goes on. About 3 minutes each for
-the stages, 10 for the server, on two cores. Exit code 1 if anything was lost or doubled.
+`server` kills the engine's two processes in turn while exp/serve.py holds them and gen_res.py goes on. `waves` kills
+gen_res.py --stop_when settled at random moments, between and within waves, against the tests' scripted server (2 s a kill).
+About 3 minutes each for the stages, 10 for the server, on two cores. Exit code 1 if anything was lost or doubled.
 """
 
 from __future__ import annotations
@@ -14,21 +16,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+from magpie.common.seeds import hashed_seed  # noqa: E402
 from magpie.config.model_presets import load_model  # noqa: E402
 from magpie.records.reading import encode  # noqa: E402
 from magpie.serving.server import Server  # noqa: E402
 
 PATIENCE = 1500.0
+VOTES = 8
 
 
 def stage_command(stage: str, folder: Path, records: int, max_tokens: int = 96) -> tuple[list[str], Path]:
@@ -60,16 +66,26 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], wh
     return True
 
 
-def kill_stage(command: list[str], output: Path, kills: int, environment: dict[str, str], step: int = 2) -> int:
-    """Kill a stage `kills` times, each after `step` new lines in its .part file, then let it finish; return the kills done."""
+def kill_stage(
+    command: list[str],
+    output: Path,
+    kills: int,
+    environment: dict[str, str],
+    step: int = 2,
+    pause: Callable[[], float] = lambda: 0.0,
+) -> int:
+    """Kill a stage `kills` times, each after `step` new lines in its .part file and a pause, then let it finish.
+
+    Return the kills done.
+    """
     part, done = output.with_suffix(".part"), 0
     while True:
         before = _lines(part)
         process = subprocess.Popen(command, env=os.environ | environment)
         if done < kills and wait_for(lambda at=before + step: _lines(part) >= at, process, "a new record"):  # type: ignore[misc]
+            time.sleep(pause())
             process.send_signal(signal.SIGKILL)
-            process.wait()
-            done += 1
+            done += process.wait() != 0
             continue
         if process.wait() != 0:
             raise RuntimeError(f"{command[1]} ended with exit code {process.returncode}")
@@ -127,17 +143,54 @@ def problems_of(output: Path, records: int) -> list[str]:
     return [problem for problem, found in checks.items() if found]
 
 
+def vote_of(index: int, slot: int) -> int:
+    """Return what a problem's vote says: some agree at once, some late, some never."""
+    return random.Random(f"{index} {slot}").choice([1] * (1 + index % 7) + [2, 3])
+
+
+def votes_of(index: int, votes: int) -> list[str]:
+    """Return the responses that a problem has when it is settled."""
+    needed = votes // 2 + 1
+    said = [vote_of(index, slot) for slot in range(votes)]
+    enough = (n for n in range(needed, votes) if max(Counter(said[:n]).values()) >= needed)
+    return [f"Vote {slot}: \\boxed{{{said[slot]}}}" for slot in range(next(enough, votes))]
+
+
+def kill_waves(kills: int, folder: Path, records: int, seed: int = 0) -> tuple[int, list[str]]:
+    """Kill gen_res.py at random moments while it asks in waves; return the kills done, and what is wrong at the end."""
+    sys.path.append(str(PROJECT / "tests"))
+    from scripted_server import MODEL, Call, Reply, ScriptedServer, completion
+
+    slots = {hashed_seed(0, index, slot): (index, slot) for index in range(records) for slot in range(VOTES)}
+    rng, (command, output) = random.Random(seed), stage_command("gen_res", folder, records)
+    command += ["--served_model", MODEL, "--num_responses", str(VOTES), "--stop_when", "settled", "--request_seeds"]
+    command += ["--preflight", "0", "--max_in_flight", "4"]
+
+    def reply(call: Call) -> Reply:
+        index, slot = slots[call.body["seed"]]
+        return Reply(body=completion(f"Vote {slot}: \\boxed{{{vote_of(index, slot)}}}"), delay=rng.uniform(0, 0.05))
+
+    with ScriptedServer(by=reply) as server:
+        environment = {"MAGPIE_BASE_URL": server.url}
+        done = kill_stage(command, output, kills, environment, step=1, pause=lambda: rng.uniform(0, 0.2))
+    rows = [json.loads(line) for line in output.read_bytes().splitlines()]
+    wrong = [f"{row['id']}: {row['responses']}" for i, row in enumerate(rows) if row["responses"] != votes_of(i, VOTES)]
+    return done, problems_of(output, records) + wrong
+
+
 def main() -> int:
     """Run one kind of kill and say how it went."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["gen_ins", "gen_res", "server"])
+    parser.add_argument("what", choices=["gen_ins", "gen_res", "server", "waves"])
     parser.add_argument("--kills", type=int, default=10, help="(default 10)")
     parser.add_argument("--records", type=int, default=64, help="(default 64)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         started = time.monotonic()
-        if args.what == "server":
+        if args.what == "waves":
+            done, problems = kill_waves(args.kills, folder, max(args.records, args.kills))
+        elif args.what == "server":
             command, output = stage_command("gen_res", folder, args.records * 4, max_tokens=256)
             done = kill_server([*command, "--max_in_flight", "16"], output, args.kills, folder)
             problems = problems_of(output, args.records * 4)

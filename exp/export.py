@@ -3,10 +3,12 @@
     python exp/export.py --format sharegpt --input_file data/job/job_ins_clean_res.jsonl
     python exp/export.py --format messages --input_file data/job/job_ins_clean_res.jsonl --output_folder data/job/job_sft
 
-Formats: `sharegpt` (conversations), `messages` (chat messages), `rlvr` (prompt and verified answer). The chain of thought goes
-into <think>…</think> before the solution (--no-reasoning leaves it out). A response that did not end by itself
-(`finish_reason` other than `stop`) is dropped unless --keep_unfinished; one that holds tokens of a chat template, an unclosed
-thought or a second one is dropped in any case.
+Formats for fine-tuning: `sharegpt` (conversations), `messages` (chat messages), `alpaca`; for reinforcement learning, a
+prompt and the answer to check against: `rlvr` (TRL's GRPO), `verl`, `prime-rl` (and verifiers), with the rewards of
+magpie.reward; `stepwise` from the rows of gen_po_rewards.py with a process reward model; `dpo`, `sharegpt_dpo` and `kto` from
+those of gen_po_pairs.py. The chain of thought goes into <think>…</think> before the solution (--no-reasoning leaves it out). A
+response that did not end by itself (`finish_reason` other than `stop`) is dropped unless --keep_unfinished; one that holds
+tokens of a chat template, an unclosed thought or a second one is dropped in any case.
 
 Without --output_folder: one JSON Lines file. With it: a folder that `datasets.load_dataset` reads, Parquet or JSON Lines under
 an explicit schema, with a data card and, with --test_share, a test split: a group of duplicates is in one split, the same in
@@ -103,7 +105,7 @@ def open_folder(args: argparse.Namespace) -> Run:
 
 def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: str) -> None:
     """Write the rows, the card and the training template into the folder."""
-    chosen, facts = FORMATS[args.format], Facts()
+    chosen, facts = FORMATS[args.format], Facts(args.seed)
     columns = chosen.columns | {name: kind for name, kind in METADATA.items() if name not in chosen.columns}
     with open_folder_stream(run) as (folder, out):
         with TableWriter(folder, columns, args.file_type) as table:

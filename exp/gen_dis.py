@@ -14,6 +14,7 @@ result. Rerun the same command to resume with the embeddings computed so far.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
     files: list[Path] = args.input_file
     if args.output_file and len(files) > 1:
         raise MagpieError("--output_file is for a single --input_file; several get their names from their inputs")
-    everything = [path.resolve() for path in (*files, *args.against)]
+    everything = [Path(os.path.realpath(path)) for path in (*files, *args.against)]
     if twice := {path for path in everything if everything.count(path) > 1}:
         raise MagpieError(f"{min(twice)} is named twice. A file is compared with itself anyway")
     arguments = {name: getattr(args, name) for name in ("embedding_model", "distance_threshold")} | {

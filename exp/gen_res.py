@@ -4,27 +4,33 @@
 
 Reads records with `instruction` (one without `id` gets its line number as one) and adds `response`, `reasoning`,
 `finish_reason`, `prompt_tokens`, `completion_tokens` and `gen_response_configs`; with --num_responses N the first becomes
-`responses`, and it, `reasoning`, `finish_reason` and `completion_tokens` are lists. `finish_reason` is `stop`, `length` (cut at
-the limit) or `repetition` (ends in a loop). Earlier values of these keys go into `previous`. A chain of thought that never
-ended has no solution: such a row is dropped as `truncated_reasoning`. The first 20 responses are checked for template tokens,
-thoughts left in the solution, and responses that are empty or never end; if most are bad the run stops and shows them. Rerun
-the same command to resume.
+`responses`, and it, `reasoning`, `finish_reason` and `completion_tokens` are lists. With --stop_when fewer are asked for where
+the first ones agree: `votes_asked` says how many, `stop_reason` why (`settled`, `posterior`, `all`); where there is a
+`reference_answer` all are. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (ends in a loop). Earlier
+values of these keys go into `previous`. A chain of thought that never ended has no solution: such a row is dropped as
+`truncated_reasoning`. The first 20 responses are checked for template tokens, thoughts left in the solution, and responses
+that are empty or never end; if most are bad the run stops and shows them. Rerun the same command to resume.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.config.model_presets import load_model
+from magpie.config.model_presets import Sampling, load_model
 from magpie.generation.config import load_response_styles
 from magpie.generation.responses import ResponseGenerator, ResponseOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, Template, generate
+from magpie.generation.waves import Waves
 from magpie.runs.stage import StageOptions, open_run
+from magpie.verification.early_stop import NEVER, RULES, Rule
+from magpie.verification.pool import Verifier
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,6 +40,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _res, or _Nres)")
     group = parser.add_argument_group("responses")
     group.add_argument("--num_responses", type=flags.positive, default=1, help="responses per problem (default 1)")
+    group.add_argument(
+        "--stop_when",
+        choices=RULES,
+        default=NEVER,
+        help="ask for the responses in waves until their majority is settled (more than half of all agree), or its "
+        "posterior probability is 0.95 (default never: ask for all)",
+    )
     group.add_argument(
         "--response_style",
         choices=list(load_response_styles()),
@@ -57,7 +70,20 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.num_responses > 1 and args.temperature == 0:
         parser.error("--temperature 0 gives the same response every time: with --num_responses above 1 raise it (0.8)")
+    if args.num_responses == 1 and args.stop_when != NEVER:
+        parser.error(f"--stop_when {args.stop_when} needs several responses to compare: --num_responses 8")
     return args
+
+
+def run_arguments(args: argparse.Namespace, model: str, sampling: Sampling) -> dict[str, Any]:
+    """Return what decides the output's content."""
+    names = ("num_responses", "response_style", "system_prompt", "retry_length", "request_seeds", "seed", "tokenizer")
+    arguments = {"model_path": model, **msgspec.structs.asdict(sampling), **{name: getattr(args, name) for name in names}}
+    if args.stop_when != NEVER:  # files that were begun before there was this flag go on
+        arguments["stop_when"] = args.stop_when
+    if args.template_variables:
+        arguments["template_variables"] = args.template_variables
+    return arguments
 
 
 def main() -> None:
@@ -72,28 +98,9 @@ def main() -> None:
             preset.model,
             preset.answers_source,
         )
-    suffix = "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
-    arguments = {
-        "model_path": preset.model,
-        **msgspec.structs.asdict(sampling),
-        **{
-            name: getattr(args, name)
-            for name in (
-                "num_responses",
-                "response_style",
-                "system_prompt",
-                "retry_length",
-                "request_seeds",
-                "seed",
-                "tokenizer",
-            )
-        },
-    }
-    if args.template_variables:
-        arguments["template_variables"] = args.template_variables
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
-    run = open_run("gen_res.py", options, suffix, arguments)
-    generator = ResponseGenerator(flags.options_from(args, ResponseOptions), preset, sampling)
+    suffix = "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
+    run = open_run("gen_res.py", options, suffix, run_arguments(args, preset.model, sampling))
 
     def try_template(template: Template) -> None:
         template.prompt("1 + 1?", args.system_prompt)
@@ -104,8 +111,12 @@ def main() -> None:
                 template.left_off,
             )
 
-    rows, work = generator.rows(run), generator.work
-    if generate(run, preset, model, options, rows, work, try_template=try_template, responses=args.num_responses):
+    with Verifier() if args.stop_when != NEVER else contextlib.nullcontext() as verifier:
+        waves = Waves(Rule(args.stop_when, args.num_responses), verifier) if verifier else None
+        generator = ResponseGenerator(flags.options_from(args, ResponseOptions), preset, sampling, waves)
+        rows, work = generator.rows(run), generator.work
+        made = generate(run, preset, model, options, rows, work, try_template=try_template, responses=args.num_responses)
+    if made:
         then = "export.py --format sharegpt" if args.num_responses == 1 else "verify.py"
         log.info("next: python exp/%s --input_file %s", then, run.paths.output)
 

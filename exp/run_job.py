@@ -105,10 +105,11 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
         inputs.pop("base", None)
     else:
         inputs.pop("responses", None)
+    earlier = file.chains.get(args.kind)
     chain = Chain(
         kind=args.kind,
         job=name,
-        settings=settings | derived(job, settings, done),
+        settings=settings | derived(job, settings, done, earlier.settings if earlier else None),
         inputs={role: file.relative(str(source)) for role, source in inputs.items()},
         intro=job.intro,
         done=job.done,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Preference pairs out of a finished main job: several responses -> verified -> rewards -> pairs -> export. JOB is a name under data/
-# or a folder. What the original launchers called Align.
+# Preference pairs out of a finished main job, of the problems that it answered: several responses -> verified -> rewards -> pairs
+# -> export. JOB is a name under data/ or a folder. What the original launchers called Align.
 #   bash scripts/align.sh JOB [--num_responses 5] [--strategy verified|consensus|reward] [--reward_model MODEL]
 #                         [--pairs_per_problem 1] [--formats "dpo sharegpt_dpo kto"] [--temperature 0.8] [--model MODEL]
 # The model (default: the job's) responds to every problem --num_responses times: on the embedded model about 10 minutes for 64

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# The main job on any instruct model: Llama 3, or another of the hub or of this machine.
+# The main job on any instruct model: Llama 3, or another of the hub or of this machine. Problems, cleaned, each once, valid where
+# the model may judge (--judge, --no-judge; default: its preset), responses, an SFT file; with --all on to a data set.
 #   bash scripts/magpie_math.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all]
-# A model must be named. Defaults: 1000 problems, the model's own sampling presets (configs/models). Settings: configs/jobs/main.yaml.
+# A model must be named. Defaults: 1000 problems that passed cleaning, the model's own sampling presets (configs/models).
+# Settings: configs/jobs/main.yaml.
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"

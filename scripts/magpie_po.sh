@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Preference pairs out of any file of problems (`instruction`): what scripts/align.sh does for a job, beside the file.
+# Preference pairs out of any file of problems (`instruction`): what scripts/align.sh does for a job, beside the file. Problems are
+# cleaned and copies dropped before anything is answered.
 #   bash scripts/magpie_po.sh FILE [--model MODEL] [--num_responses 5] [--strategy verified|consensus|reward]
 #                             [--reward_model MODEL] [--pairs_per_problem 1] [--formats "dpo sharegpt_dpo kto"] [--temperature 0.8]
 # The model is by default the one that the file's records name. A `reference_answer` in the records tells right from wrong, without

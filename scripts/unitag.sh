@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tags a file of problems: difficulty, quality, classification, domain, safety, reward, language.
+# Tags a file of problems: validity, difficulty, quality, classification, domain, safety, reward, language.
 #   bash scripts/unitag.sh FILE [all|MISSION] [DEVICE] [MODEL]
 # FILE_tagged.jsonl beside it gets the tags; tags that are there are kept, so another mission is added to them. Defaults: all (what
 # can be done; it says what it leaves out), every GPU, the model that wrote the file. Several missions: "difficulty quality".

@@ -57,7 +57,10 @@ class Call:
 
 
 class ScriptedServer:
-    """A context manager: answers `routes` under `/v1` from `script`, then with `default`, and keeps every call in `history`."""
+    """A context manager: answers `routes` under `/v1` from `script`, then with `default`, and keeps every call in `history`.
+
+    `by` gives a call's reply instead of both.
+    """
 
     def __init__(
         self,
@@ -70,9 +73,11 @@ class ScriptedServer:
         routes: tuple[str, ...] = ("completions",),
         context: int = 4096,
         port: int = 0,
+        by: Callable[[Call], Reply] | None = None,
     ) -> None:
         self.script = deque(replies)
         self.default = default or Reply()
+        self.by = by
         listed = [{"id": name, "owned_by": owned_by, "max_model_len": context} for name in served]
         self.models = models or Reply(body={"object": "list", "data": listed})
         self.key, self.routes = key, routes
@@ -144,7 +149,8 @@ class ScriptedServer:
                 return await self._send(request, Reply(400, {"error": "no model"}))
             call = Call(request.path, dict(request.headers), body, time.monotonic(), self.in_flight)
             self.history.append(call)
-            reply = self._refusal(call) or (self.script.popleft() if self.script else self.default)
+            scripted = self.by or (lambda _: self.script.popleft() if self.script else self.default)
+            reply = self._refusal(call) or scripted(call)
             while not reply.hold():  # noqa: ASYNC110 - what it looks at knows no event
                 await asyncio.sleep(0.01)
             if reply.delay:

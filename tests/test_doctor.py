@@ -212,6 +212,7 @@ def test_models_and_machines(tmp_path, monkeypatch, gpus, smollm2, deepseek, lla
     assert smollm2 in said["smollm2"]
     assert deepseek in said["deepseek-r1"]
     assert llama in said["llama-3.3-70b"]
+    assert ("(tight)" in said["llama-3.3-70b"]) == (len(gpus) == 1)
 
 
 def test_what_a_server_serves_is_told(tmp_path):

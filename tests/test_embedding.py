@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from magpie.common.console import MagpieError
-from magpie.compute.embedding import Embedder
+from magpie.compute.embedding import Embedder, Encoder
 from magpie.compute.vector_cache import VectorCache
 
 TEXTS = ["Find the area of a circle of radius 3.", "What is 2 + 2?", "Compute the derivative of $x^2$."]
@@ -40,6 +40,17 @@ def test_a_long_text_is_read_to_its_end(embedder):
     one, same, other = embedder.encode([start + "Find $a_7$.", start + "Find $a_7$.", start + "Cats eat fish. " * 40])
     assert (one == same).all()
     assert one @ other < 0.99  # cut at 256 tokens, both would be one text
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_vectors_are_those_of_the_library_whoever_makes_the_ids(embedder, monkeypatch, ids):
+    texts = [" Find $x$: \n\n$x^2 = 4$ ", "É ∫ [SEP] ½", "A"]
+    encoder = Encoder("all-MiniLM-L6-v2", "cpu")
+    segmenter = encoder._segmenter()
+    assert segmenter._ids_are_input
+    monkeypatch.setattr(segmenter, "_ids_are_input", ids)
+    library = embedder._encoder._model().encode(texts, normalize_embeddings=True)
+    assert np.allclose(encoder(texts), library, atol=1e-5)
 
 
 def test_hostile_texts_get_a_vector(embedder):

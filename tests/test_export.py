@@ -61,6 +61,31 @@ def test_rlvr_says_where_the_truth_is_from(answers: dict[str, Any], truth: str, 
     assert made == {"id": "job-1", "prompt": [USER], "ground_truth": truth, "answer_source": source}
 
 
+def test_rows_of_verl_and_verifiers() -> None:
+    known = RECORD | {"majority_answer": "2", "pass_rate": 0.75, "agreement": 0.75, "id": 7}
+    made = row("verl", known)
+    assert set(made) == set(FORMATS["verl"].columns) and made["prompt"] == [USER]
+    assert made["reward_model"] == {"style": "rule", "ground_truth": "2"}
+    assert made["extra_info"] == {"index": "7", "answer_source": "majority", "pass_rate": 0.75, "agreement": 0.75}
+    made = row("prime-rl", known | {"reference_answer": "3"})
+    assert (made["question"], made["prompt"], made["answer"]) == ("What is 1 + 1?", [USER], "3")
+    assert json.loads(made["info"]) == {"id": "7", "answer_source": "reference", "pass_rate": 0.75, "agreement": 0.75}
+
+
+def test_alpaca_has_the_thought_in_its_output() -> None:
+    assert row("alpaca", RECORD) == {"id": "job-1", "instruction": "What is 1 + 1?", "input": "", "output": THOUGHT}
+
+
+def test_stepwise_rows_are_those_with_a_score_for_each_step() -> None:
+    scores = {"owner/prm": [[0.9, 0.5, 0.4], None, [0.9]]}
+    record = RECORD | {"responses": ["One.\n\nTwo.\n \nThree.", "none", "One.\n\nTwo."], "step_rewards": scores}
+    [made] = row("stepwise", record)
+    assert (made["completions"], made["labels"]) == (["One.", "Two.", "Three."], [True, True, False])
+    assert made["reward_model"] == "owner/prm" and made["prompt"] == "What is 1 + 1?"
+    for unknown in ({}, {"step_rewards": None}, {"step_rewards": {"owner/prm": [None]}}):
+        assert FORMATS["stepwise"].refusal(RECORD | unknown, Options()) == "no_step_rewards"
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
@@ -71,6 +96,9 @@ def test_rlvr_says_where_the_truth_is_from(answers: dict[str, Any], truth: str, 
         ("sharegpt", {"finish_reason": "repetition"}, "unfinished_repetition"),
         ("messages", {"finish_reason": None}, ""),
         ("rlvr", {}, "no_answer"),
+        ("verl", {}, "no_answer"),
+        ("prime-rl", {"majority_answer": None}, "no_answer"),
+        ("alpaca", {"finish_reason": "length"}, "unfinished_length"),
         ("rlvr", {"majority_answer": "2", "response": None}, ""),
     ],
 )
@@ -184,10 +212,31 @@ def test_the_card_tells_what_was_counted(job: Path) -> None:
     text = card.text
     assert "| gen_ins.py | 42 | 40 | empty 2 |" in text and "| export.py | 40 | 39 | unfinished_length 1 |" in text
     assert "| MATH-500 | abc | 500 | 3 |" in text and '"ngram": 13' in text
-    assert "| answers | owner/model | 39 |" in text and "| algebra | 39 |" in text
+    assert "| answers | owner/model | not known | 39 |" in text and "| algebra | 39 |" in text
     assert "temperature 0.8" in text and "/home/me" not in text
     assert "19 rows have one; 50% of the votes agree" in text
     assert "```text\n<|im_start|>user\n" in text
+
+
+def test_the_card_shows_ten_rows_and_how_it_was_made(job: Path) -> None:
+    make_verified_and_hostile(job)
+    text = (export(job, "--format", "rlvr", "--license", "mit", name="rl") / "README.md").read_text()
+    rows_shown = text.partition("## Ten rows")[2].partition("\n## ")[0]
+    assert rows_shown.count("verified by votes") == 10 and "2 of 3 for 2" in rows_shown and "40 of the records" in rows_shown
+    assert "[MIT License](https://opensource.org/license/mit)" in text and "@inproceedings{" in text
+    assert "python exp/gen_ins.py --model_path owner-model" in text and "--format rlvr" in text and str(job) not in text
+    assert "| agreement | verify.py" in text and "reward_funcs=accuracy" in text
+    assert "<img" not in text and "](http://evil" not in text and "&#60;img" in rows_shown
+
+
+def make_verified_and_hostile(job: Path) -> None:
+    """Give each record votes and a hostile text."""
+    source, votes = job / "job_ins_res.jsonl", {"majority_answer": "2", "answer_groups": [0, 0, 1], "agreement": 0.67}
+    hostile = {
+        "instruction": "<img src=x> [a](http://evil) | ```",
+        "gen_response_configs": {"output_generator": "[x](http://evil)"},
+    }
+    source.write_text("".join(json.dumps(record | votes | hostile) + "\n" for record in rows(source)))
 
 
 def test_a_card_without_certificate_says_so(job: Path) -> None:

@@ -267,3 +267,27 @@ def test_of_near_misses_of_many_kinds_none_is_merged_even_where_the_embeddings_a
 )
 def test_variables_may_be_renamed_but_not_exchanged(a: str, b: str, *, same: bool) -> None:
     assert compare(normalize(a), normalize(b), 0.95)[0] is same
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("Find all $z$ with $z^4=-16$.", "Find all $w$ with $w^4+16=0$.", True),
+        ("Solve $x(x-8)=5$.", "Solve $x^2-5=8x$.", True),
+        ("Compute $17\\cdot 23+15^2$.", "Compute $15^2+23\\cdot 17$.", True),
+        ("Compute $17+3$.", "Compute $16+4$.", False),
+        ("Solve $2t-5<t+1$.", "Solve $2t-5>t+1$.", False),
+        ("Find the value of $x_1+2x_3=7$.", "Find the value of $3x_1+2x_2=7$.", False),
+        ("Let $g(x)=x^2+1$. Find $g(g(x))$.", "Let $g(x)=x^2+1$. Find $g(x)^2$.", False),
+    ],
+)
+def test_formulas_in_another_form_have_the_same_value(a: str, b: str, *, same: bool) -> None:
+    assert compare(normalize(a), normalize(b), 0.95)[0] is same
+
+
+def test_answers_forbid_a_merge_or_allow_other_words() -> None:
+    a = normalize("Ann has 12 red and 15 blue pens and gives away 8. What is left?")
+    b = normalize("From a drawer that holds 15 spoons and 12 forks somebody steals 8 things; the rest remains. Count it.")
+    assert compare(a, b, 0.7, answers=True)[0]
+    assert not compare(a, b, 0.7)[0]
+    assert not compare(a, a.__class__(**(vars(a) | {"key": "other"})), 0.99, answers=False)[0]

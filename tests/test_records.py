@@ -129,6 +129,7 @@ WRONG_TYPES: dict[str, Any] = {
     "gen_response_configs": [],
     "lost_responses": "1",
     "votes_asked": "4",
+    "stop_reason": 1,
     "previous": "x",
     "source": 1,
     "original_id": 1.5,

@@ -353,6 +353,7 @@ def test_the_run_file_is_true_while_running_stopped_and_complete(output: Path) -
 def test_seconds_are_those_of_the_sessions_and_not_of_the_time_between(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_800_000_000.0
     monkeypatch.setattr(runs.time, "time", lambda: now)
+    monkeypatch.setattr(runs, "program_started", lambda: now - 2)
     for index in range(3):
         run = new_run(output)
         run.check()
@@ -367,6 +368,7 @@ def test_seconds_are_those_of_the_sessions_and_not_of_the_time_between(output: P
     assert lasted == pytest.approx([0.2, 0.2, 0.2, 0.0], abs=0.001) and told["seconds"] == 0.6
     assert [b["started"] - a["ended"] for a, b in itertools.pairwise(sessions)] == pytest.approx([0.5] * 3, abs=0.001)
     assert told["tokens"]["completion"] == 8 and told["tokens_per_second"] == 13.3
+    assert [session["start"] for session in sessions] == [2.0] * 4 and told["start_seconds"] == 8.0
 
 
 @pytest.mark.parametrize("torn", [False, True])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import program, rows
+from magpie import reward
 from magpie.config.load import PROJECT
 from magpie.export.preference_formats import kto
 from magpie.records.reading import encode
@@ -87,7 +88,9 @@ def data_set(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def check_two_steps(method: str, source: Path, tmp_path: Path, model: Any, batch: int = 1, **more: Any) -> None:
+def check_two_steps(
+    method: str, source: Path, tmp_path: Path, model: Any, batch: int = 1, settings: dict[str, Any] | None = None, **more: Any
+) -> Any:
     """A trainer reads the rows and goes two steps, each of which changes the model."""
     import datasets
     import trl
@@ -109,23 +112,66 @@ def check_two_steps(method: str, source: Path, tmp_path: Path, model: Any, batch
         report_to=[],
         logging_steps=1,
         save_strategy="no",
+        **(settings or {}),
     )
     trainer = getattr(trl, f"{method}Trainer")(model=model, args=config, train_dataset=train, **more)
     before = model.model.norm.weight.detach().clone()
     trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    assert trainer.state.global_step == 2 and len(losses) == 2 and all(loss > 0 for loss in losses)
+    assert trainer.state.global_step == 2
     assert not before.equal(model.model.norm.weight)
+    return trainer
+
+
+def check_losses(trainer: Any) -> None:
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 2 and all(loss > 0 for loss in losses)
 
 
 def test_trl_takes_two_steps_on_the_folder(data_set: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
-    check_two_steps("SFT", data_set, tmp_path, models[0])
+    check_losses(check_two_steps("SFT", data_set, tmp_path, models[0]))
 
 
 def test_trl_takes_two_steps_on_the_pairs(pairs: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
-    check_two_steps("DPO", pairs, tmp_path, models[0], ref_model=models[1])
+    check_losses(check_two_steps("DPO", pairs, tmp_path, models[0], ref_model=models[1]))
 
 
 def test_trl_takes_two_steps_on_the_unpaired_rows(pairs: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
     source = write(tmp_path / "kto.jsonl", [row for record in rows(pairs) for row in kto(record)])
-    check_two_steps("KTO", source, tmp_path, models[0], batch=2, ref_model=models[1])
+    check_losses(check_two_steps("KTO", source, tmp_path, models[0], batch=2, ref_model=models[1]))
+
+
+@pytest.mark.long
+def test_trl_takes_two_steps_of_grpo_with_the_verifier_as_its_reward(models: tuple[Any, Any], tmp_path: Path) -> None:
+    """Rewards are those of verify.py; the length of a completion is a second one."""
+    from transformers import AutoTokenizer
+
+    problems = [{"id": n, "instruction": f"What is {n} + 1?", "majority_answer": str(n + 1)} for n in range(1, 5)]
+    source = write(tmp_path / "job_verified.jsonl", problems)
+    done = program("export", "--input_file", source, "--format", "rlvr", "--output_folder", tmp_path / "set")
+    assert done.returncode == 0, done.stderr
+    judged: list[tuple[str, str, float | None]] = []
+
+    def recorded(completions: list[Any], ground_truth: list[str], **more: Any) -> list[float | None]:
+        rewards = reward.accuracy(completions, ground_truth, **more)
+        judged.extend(zip(map(reward.text_of, completions), ground_truth, rewards, strict=True))
+        return rewards
+
+    def length(completions: list[Any], **_: Any) -> list[float]:
+        """Return rewards that differ within a group whatever the model knows: without them a step may change nothing."""
+        return [len(reward.text_of(completion)) / 100 for completion in completions]
+
+    few = {"num_generations": 4, "max_completion_length": 12, "seed": 0, "use_vllm": False, "beta": 0.0}
+    tokenizer = AutoTokenizer.from_pretrained(str(MODEL))
+    trained = {"processing_class": tokenizer, "reward_funcs": [recorded, length], "batch": 4, "settings": few}
+    try:
+        check_two_steps("GRPO", tmp_path / "set", tmp_path, models[0], **trained)
+    finally:
+        reward.close()
+    assert len(judged) == 8 and {score for _, _, score in judged} <= {0.0, 1.0, None}
+    records = [
+        {"id": n, "instruction": "?", "response": text, "reference_answer": answer}
+        for n, (text, answer, _) in enumerate(judged)
+    ]
+    assert program("verify", "--input_file", write(tmp_path / "x_res.jsonl", records)).returncode == 0
+    verdicts = [record["is_correct"] for record in rows(tmp_path / "x_res_verified.jsonl")]
+    assert verdicts == [[None if score is None else bool(score)] for _, _, score in judged]

@@ -13,6 +13,8 @@ from magpie.chain.config import Job, Setting
 from magpie.cli.flags import Parser
 from magpie.common.console import MagpieError
 from magpie.config.model_presets import load_model
+from magpie.selection.config import load_filter
+from magpie.verification.early_stop import NEVER, SETTLED
 
 ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
 """Variables beside the settings' own that the command to resume a job repeats, where they are set."""
@@ -61,13 +63,16 @@ def settings_of(
     return settings
 
 
-def derived(job: Job, settings: Mapping[str, str], done: Mapping[str, str] | None = None) -> dict[str, str]:
+def derived(
+    job: Job, settings: Mapping[str, str], done: Mapping[str, str] | None = None, earlier: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return what follows from settings: what the model's preset decides, the filter's short name, which missions come when.
 
     Args:
         job: the description.
         settings: what was asked for.
         done: what the job's source has behind it already (`runs.jobs.done_before`).
+        earlier: the settings with which the job was begun.
     """
     preset, rules = load_model(settings["model"]), settings.get("filter", "")
     found = {"has_clean": "", "has_unique": "", "has_validity": ""} | dict(done or {})
@@ -80,6 +85,9 @@ def derived(job: Job, settings: Mapping[str, str], done: Mapping[str, str] | Non
     missions = settings.get("missions", "").split() if settings.get("all", "true") == "true" else []
     before = [*(["validity"] if judge else []), *(name for name in missions if name not in (REWARD, "validity"))]
     found |= {"problem_missions": " ".join(before), "response_missions": REWARD if REWARD in missions else ""}
+    if "stop_when" in job.settings and not settings["stop_when"]:
+        begun_before = earlier is not None and "stop_when" not in earlier  # there was this setting: its votes go on
+        found["stop_when"] = NEVER if begun_before or load_filter(rules).reads_rates else SETTLED
     return found | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
 
 

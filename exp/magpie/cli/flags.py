@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from magpie.common import outcome
 from magpie.common.console import MagpieError, printable
+from magpie.config.model_presets import WINDOW
 from magpie.runs.shards import Shard
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
         "started here for this run)",
     )
     group.add_argument(
-        "--max_in_flight", type=positive, default=512, help="maximum requests in flight per server (default 512)"
+        "--max_in_flight", type=positive, default=WINDOW, help=f"maximum requests in flight per server (default {WINDOW})"
     )
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")

@@ -74,6 +74,8 @@ def set_up_logging(program: str) -> None:
     log.handlers = [screen]  # an error with the file below is shown already
     files: list[logging.Handler] = []
     if path := os.environ.get("MAGPIE_LOG"):
+        if Path(path).suffix in (".jsonl", ".json", ".gz", ".csv", ".parquet", ".part"):
+            raise MagpieError(f"MAGPIE_LOG: {path} has the name of a data file, and lines of a log would go into it")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         files = [logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")]
         files[0].setFormatter(_Formatter(f"%(asctime)s {program}: %(message)s"))
@@ -97,7 +99,7 @@ def end_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it has ended already
+    if parent != str(os.getppid()):  # it has ended already
         os.kill(os.getpid(), signal.SIGTERM)
 
 

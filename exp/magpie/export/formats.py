@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from magpie.common.console import MagpieError
-from magpie.export import preference_formats
+from magpie.export import preference_formats, rl_formats, snippets
 from magpie.export.preference_formats import MESSAGES, NEEDS, TURN, Row
+from magpie.export.rl_formats import user
 from magpie.text.degeneration import training_defect
 from magpie.text.reasoning import CLOSE, OPEN
 
@@ -20,6 +21,9 @@ Columns = dict[str, Any]
 NOT_JUDGED = "not judged"
 
 METADATA: Columns = {
+    "answer": "string",
+    "pass_rate": "double",
+    "agreement": "double",
     "domain": "string",
     "difficulty": "string",
     "difficulty_measured": "string",
@@ -27,15 +31,12 @@ METADATA: Columns = {
     "input_quality": "string",
     "language": "string",
     "answer_type": "string",
-    "answer": "string",
-    "agreement": "double",
-    "pass_rate": "double",
     "instruct_reward": "double",
     "source": "string",
     "problem_model": "string",
     "answer_model": "string",
 }
-"""Columns of every format beside its own; null where no stage set them."""
+"""Columns of every format behind its own, in the order in which the hub shows them; null where no stage set them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Format:
     """A format: what the data card says of it, its columns, its rows, and why a record gives none (an empty text: it does).
 
     `row` returns one row or a list of them; `needs` are the keys that every record must have. `axolotl` and `llama_factory`:
-    what those programs' documentation wants in their configurations to read it.
+    what those programs' documentation wants in their configurations to read it; `snippet`: how another trainer takes it.
     """
 
     about: str
@@ -60,6 +61,7 @@ class Format:
     refusal: Callable[[dict[str, Any], Options], str]
     axolotl: dict[str, Any] | None = None
     llama_factory: dict[str, Any] | None = None
+    snippet: str = ""
     needs: tuple[str, ...] = ("instruction",)
 
 
@@ -105,25 +107,9 @@ def messages(record: dict[str, Any], options: Options) -> Row:
     return {"id": record.get("id"), "messages": turns}
 
 
-def rlvr(record: dict[str, Any], options: Options) -> Row:
-    """Return a record as a prompt and the answer that a program checks a completion against."""
-    reference = record.get("reference_answer")
-    return {
-        "id": record.get("id"),
-        "prompt": [user(record)],
-        "ground_truth": reference or record["majority_answer"],
-        "answer_source": "reference" if reference else "majority",
-    }
-
-
-def no_answer(record: dict[str, Any], options: Options) -> str:
-    """Return `no_answer` for a record without an answer to check against."""
-    return "" if record.get("reference_answer") or record.get("majority_answer") else "no_answer"
-
-
-def user(record: dict[str, Any]) -> dict[str, str]:
-    """Return the problem as a user's message."""
-    return {"role": "user", "content": record["instruction"]}
+def alpaca(record: dict[str, Any], options: Options) -> Row:
+    """Return a record as an instruction and its output."""
+    return {"id": record.get("id"), "instruction": record["instruction"], "input": "", "output": response_text(record, options)}
 
 
 FORMATS = {
@@ -144,6 +130,7 @@ FORMATS = {
         columns={"id": "string", "messages": MESSAGES},
         row=messages,
         refusal=unfit_response,
+        snippet=snippets.SFT,
         axolotl={"type": "chat_template", "field_messages": "messages"},
         llama_factory={
             "formatting": "sharegpt",
@@ -152,11 +139,46 @@ FORMATS = {
         },
     ),
     "rlvr": Format(
-        about="a prompt and the answer to check against: `prompt` (messages), `ground_truth`, and where it is from in "
-        "`answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
-        columns={"id": "string", "prompt": MESSAGES, "ground_truth": "string", "answer_source": "string"},
-        row=rlvr,
-        refusal=no_answer,
+        about="a prompt and the answer to check against, as TRL's GRPO takes them: `prompt` (messages), `ground_truth`, and "
+        "where it is from in `answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
+        columns=rl_formats.RLVR_COLUMNS,
+        row=rl_formats.rlvr,
+        refusal=rl_formats.no_answer,
+        snippet=snippets.GRPO,
+    ),
+    "verl": Format(
+        about="verl's rows: `prompt` (messages), `reward_model` with the answer to check against (`ground_truth`), and in "
+        "`extra_info` the id (`index`), the pass rate and where the answer is from (`majority`: a vote, which can be wrong)",
+        columns=rl_formats.VERL_COLUMNS,
+        row=rl_formats.verl,
+        refusal=rl_formats.no_answer,
+        snippet=snippets.VERL,
+    ),
+    "prime-rl": Format(
+        about="rows of a verifiers environment, as prime-rl takes them: `question`, the same as `prompt` (messages), the "
+        "`answer` to check against, and in `info` (JSON) the id, the pass rate and where the answer is from",
+        columns=rl_formats.PRIME_RL_COLUMNS,
+        row=rl_formats.prime_rl,
+        refusal=rl_formats.no_answer,
+        snippet=snippets.VERIFIERS,
+    ),
+    "stepwise": Format(
+        about="a response a row, for process reward models: `prompt`, `completions` (its steps) and `labels`: whether each is "
+        "right, which is the opinion of `reward_model` (at least 0.5 in `step_rewards`), not the truth",
+        columns=rl_formats.STEPWISE_COLUMNS,
+        row=rl_formats.stepwise,
+        refusal=rl_formats.no_steps,
+    ),
+    "alpaca": Format(
+        about="an instruction a row: `instruction`, `input` (empty) and `output`",
+        columns={"id": "string", "instruction": "string", "input": "string", "output": "string"},
+        row=alpaca,
+        refusal=unfit_response,
+        axolotl={"type": "alpaca"},
+        llama_factory={
+            "formatting": "alpaca",
+            "columns": {"prompt": "instruction", "query": "input", "response": "output"},
+        },
     ),
     "dpo": Format(
         about="a preference a row: `prompt`, `chosen` and `rejected` (messages), and what it rests on",
@@ -164,6 +186,7 @@ FORMATS = {
         row=preference_formats.dpo,
         refusal=preference_formats.not_a_pair,
         axolotl=preference_formats.AXOLOTL_OF_DPO,
+        snippet=snippets.DPO,
         needs=NEEDS,
     ),
     "sharegpt_dpo": Format(
@@ -180,6 +203,7 @@ FORMATS = {
         columns=preference_formats.KTO_COLUMNS,
         row=preference_formats.kto,
         refusal=preference_formats.not_a_pair,
+        snippet=snippets.KTO,
         needs=NEEDS,
     ),
 }

@@ -18,14 +18,16 @@ from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.generation.config import load_response_styles
 from magpie.generation.preflight import ResponsePreflight
 from magpie.generation.session import Session, Template
+from magpie.generation.waves import Waves
 from magpie.models.reasoning_formats import load_formats
 from magpie.records.reading import Row, read_rows, stem_of
 from magpie.runs.run import Run
 from magpie.text.degeneration import ends_in_loop, response_defect
+from magpie.verification.early_stop import ALL
 
 KEYS = (
     *("response", "responses", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "gen_response_configs"),
-    "lost_responses",
+    *("lost_responses", "votes_asked", "stop_reason"),
 )
 
 
@@ -64,6 +66,11 @@ class Response:
         return response_defect(self.reasoning, self.solution, template.added_tokens, marks)
 
 
+def has_reference(record: dict[str, Any]) -> bool:
+    """Whether the right answer is known: then the share of right ones is wanted, and all votes are asked for."""
+    return record.get("reference_answer") not in (None, "")
+
+
 def read_response(completion: Completion, template: Template) -> Response:
     """Split a completion into chain of thought and solution, and classify how it ended."""
     cut = completion.finish_reason == "length"
@@ -80,10 +87,11 @@ class ResponseGenerator:
         options: the stage's flags.
         preset: the model.
         sampling: settings of a response.
+        waves: asks for the responses in waves, and stops early; None: for all at once.
     """
 
-    def __init__(self, options: ResponseOptions, preset: ModelPreset, sampling: Sampling) -> None:
-        self._options, self._sampling = options, sampling
+    def __init__(self, options: ResponseOptions, preset: ModelPreset, sampling: Sampling, waves: Waves | None = None) -> None:
+        self._options, self._sampling, self._waves = options, sampling, waves
         self._style = load_response_styles()[options.response_style]
         self._configs = {
             "output_generator": preset.model,
@@ -95,12 +103,16 @@ class ResponseGenerator:
         }
         if variables := {**preset.template_variables, **options.template_variables}:
             self._configs["template_variables"] = variables
+        self._vote_configs = {key: value for key, value in self._configs.items() if key != "seed"}
+        if waves:
+            self._configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
         self._preflight = ResponsePreflight(0)
 
     def rows(self, run: Run) -> Iterator[tuple[int, Row]]:
         """Yield the input's rows that are not finished, each with its index."""
-        asked = (run.rows - run.closed) * self._options.num_responses - run.partials_there
-        self._preflight = ResponsePreflight(min(self._options.preflight, asked))
+        at_once = self._waves.first if self._waves else self._options.num_responses
+        asked = (run.rows - run.closed) * at_once - run.partials_there
+        self._preflight = ResponsePreflight(max(0, min(self._options.preflight, asked)))
         for index, row in enumerate(read_rows(self._options.input_file)):
             if not run.is_closed(index):
                 yield index, row
@@ -121,19 +133,53 @@ class ResponseGenerator:
         if room < 1:
             session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the model takes {session.client.context}")
             return
-        slots = range(self._options.num_responses)
-        earlier = session.partials(index)
-        async with asyncio.TaskGroup() as group:
-            missing = [slot for slot in slots if slot not in earlier]
-            tasks = {slot: group.create_task(self._one(session, prompt, room, index, slot)) for slot in missing}
-        template = session.template
-        results = [read_response(earlier[n], template) if n in earlier else tasks[n].result() for n in slots]
-        responses = [result for result in results if isinstance(result, Response)]
-        refused = [result for result in results if isinstance(result, Refused)]
+        found: dict[int, Response | Refused] = {
+            slot: read_response(completion, session.template) for slot, completion in session.partials(index).items()
+        }
+        if self._waves and (vote := self._own_vote(record, session.template)):
+            found.setdefault(0, vote)
+        reason = await self._ask(session, prompt, room, index, found, self._waves if not has_reference(record) else None)
+        responses = {slot: result for slot, result in sorted(found.items()) if isinstance(result, Response)}
+        refused = [result for result in found.values() if isinstance(result, Refused)]
         if responses:
-            self._write(session, index, record, responses, lost=len(refused))
+            votes = {"votes_asked": len(found), "stop_reason": reason} if self._waves else {}
+            self._write(session, index, record, list(responses.values()), lost=len(refused), votes=votes)
         else:
             session.drop(index, record, refused[0].reason, refused[0].detail)
+
+    async def _ask(
+        self,
+        session: Session,
+        prompt: Prompt,
+        room: int,
+        index: int,
+        found: dict[int, Response | Refused],
+        waves: Waves | None,
+    ) -> str:
+        """Ask for the responses that are not in `found`, in waves if need be, and return why there are no more."""
+        asked = max(waves.first, *(slot + 1 for slot in found), 0) if waves else self._options.num_responses
+        while True:
+            missing = [slot for slot in range(asked) if slot not in found]
+            async with asyncio.TaskGroup() as group:
+                tasks = {slot: group.create_task(self._one(session, prompt, room, index, slot)) for slot in missing}
+            found |= {slot: task.result() for slot, task in tasks.items()}
+            if waves is None:
+                return ALL
+            there = [each for _, each in sorted(found.items()) if isinstance(each, Response)]
+            more, reason = await waves.next([each.solution for each in there if not each.drop_reason], asked)
+            if reason:
+                return reason
+            asked += more
+
+    def _own_vote(self, record: dict[str, Any], template: Template) -> Response | None:
+        """Return the record's own response, if it was sampled as a vote is: it is the first one."""
+        configs, tokens = record.get("gen_response_configs") or {}, record.get("completion_tokens")
+        alike = all(configs.get(key) == value for key, value in self._vote_configs.items())
+        solution, finish = record.get("response"), record.get("finish_reason")
+        if not (alike and solution and isinstance(tokens, int) and isinstance(finish, str)):
+            return None
+        completion = Completion(solution, finish, record.get("prompt_tokens") or 0, tokens, token_ids=None)
+        return Response(completion, record.get("reasoning"), solution, finish)
 
     def _with_id(self, row: Row) -> dict[str, Any]:
         assert row.record is not None  # noqa: S101
@@ -190,7 +236,16 @@ class ResponseGenerator:
             token_ids=ids,
         )
 
-    def _write(self, session: Session, index: int, record: dict[str, Any], responses: list[Response], *, lost: int) -> None:
+    def _write(
+        self,
+        session: Session,
+        index: int,
+        record: dict[str, Any],
+        responses: list[Response],
+        *,
+        lost: int,
+        votes: dict[str, Any],
+    ) -> None:
         completions = [response.completion for response in responses]
         uncounted = completions if self._options.num_responses == 1 else []  # each of several was counted when it was kept
         good = [response for response in responses if not response.drop_reason]
@@ -213,7 +268,7 @@ class ResponseGenerator:
         if self._options.num_responses == 1:
             added: dict[str, Any] = {key: values[0] for key, values in lists.items()}
         else:
-            added = {"responses": lists.pop("response"), **lists}
+            added = {"responses": lists.pop("response"), **lists, **votes}
             if lost := lost + len(responses) - len(good):
                 added["lost_responses"] = lost
         session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self._configs}, uncounted)

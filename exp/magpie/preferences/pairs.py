@@ -13,12 +13,13 @@ from magpie.common.console import MagpieError
 from magpie.preferences.config import PairSettings
 from magpie.text.degeneration import ends_in_loop
 from magpie.text.reasoning import CLOSE, OPEN
-from magpie.verification.votes import asked_for
+from magpie.verification.votes import leaders, votes_meant
 
 Strategy = Literal["verified", "consensus", "reward"]
 STRATEGIES: tuple[Strategy, ...] = ("verified", "consensus", "reward")
 PER_RESPONSE_KEYS = (
     *("response", "responses", "reasoning", "finish_reason", "completion_tokens", "previous", "lost_responses"),
+    *("votes_asked", "stop_reason"),
     *("answers", "answer_states", "answer_groups", "is_correct", "answer_judgements", "response_index"),
     *("rewards", "rewards_by_model"),
 )
@@ -99,7 +100,7 @@ class PairMaker:
         candidates = self._candidates(record)
         sides = self._sides(record, candidates)
         valid = list(self._valid_pairs(sides))
-        asked = asked_for(record, len(candidates)) if any(candidate.votes for candidate in candidates) else None
+        asked = votes_meant(record, len(candidates)) if any(candidate.votes for candidate in candidates) else None
         return [self._pair(one, other, sides.why, asked) for one, other in spread(valid, self._wanted)]
 
     def _pair(self, chosen: Candidate, rejected: Candidate, why: str, asked: int | None) -> Pair:
@@ -136,7 +137,7 @@ class PairMaker:
     def _by_verification(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
         """Return right and wrong responses: by the reference answer if the record has one, else by majority vote."""
         if not record.get("reference_answer"):
-            right, wrong = self._split_by_vote(candidates, asked_for(record, len(candidates)))
+            right, wrong = self._split_by_vote(candidates, votes_meant(record, len(candidates)))
             return Sides(self._rank_chosen(right), _ranked(wrong, self.settings.rejected_by_vote), "majority")
         if all(candidate.correct is None for candidate in candidates):
             raise NoPair("not_compared", "no answer could be compared with the reference answer")
@@ -149,7 +150,7 @@ class PairMaker:
 
     def _by_consensus(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
         """Return the responses with the most and the least consistent answers."""
-        right, wrong = self._split_by_vote(candidates, asked_for(record, len(candidates)))
+        right, wrong = self._split_by_vote(candidates, votes_meant(record, len(candidates)))
         in_random_order = sorted(right, key=lambda candidate: candidate.tie_break)
         return Sides(in_random_order, sorted(wrong, key=lambda candidate: (candidate.votes, candidate.tie_break)), "consensus")
 
@@ -164,17 +165,15 @@ class PairMaker:
     def _split_by_vote(self, candidates: list[Candidate], asked: int) -> tuple[list[Candidate], list[Candidate]]:
         """Return the usable responses of a clear majority, and the other usable ones."""
         settings = self.settings
-        votes = Counter(candidate.group for candidate in candidates if candidate.group is not None)
-        cast = votes.total()
+        cast = sum(candidate.group is not None for candidate in candidates)
         if cast < settings.least_votes:
             raise NoPair("few_votes", f"{cast} answers could be read")
-        (winner, most), *others = votes.most_common(2)
-        second = others[0][1] if others else 0
-        if not others and not (settings.rejected_without_answer and cast < len(candidates)):
+        winner, most, second = leaders(candidate.group for candidate in candidates)
+        if not second and not (settings.rejected_without_answer and cast < len(candidates)):
             raise NoPair("all_agree")
         if most / asked < settings.least_agreement:
             raise NoPair("low_agreement", f"{most} of {asked}")
-        if most == second or (most - second) / asked < settings.least_margin:
+        if winner is None or (most - second) / asked < settings.least_margin:
             raise NoPair("low_margin", f"{most} against {second} of {asked}")
         right = [candidate for candidate in candidates if candidate.group == winner]
         return self._usable(right, [candidate for candidate in candidates if candidate.group != winner])

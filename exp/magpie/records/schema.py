@@ -48,6 +48,7 @@ class Record(TypedDict, total=False):
     gen_response_configs: dict[str, Any] | None
     lost_responses: int | None
     votes_asked: int | None
+    stop_reason: str | None
     previous: dict[str, Any] | None
     # clean_ins.py
     raw_instruction: str | None

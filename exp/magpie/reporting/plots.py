@@ -15,7 +15,7 @@ from magpie.reporting.facts import Step, line_of, step_of
 from magpie.runs.jobs import run_files
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import read_run_file
-from magpie.verification.votes import asked_for
+from magpie.verification.votes import votes_meant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def distances(records: Records) -> Figure:
 def votes(records: Records) -> Figure:
     """Plot the readable answers per problem, and their agreement."""
     figure, (left, right) = _axes(2)
-    asked = max((asked_for(record, len(record.get("answer_groups") or ())) for record in records), default=0)
+    asked = max((votes_meant(record, len(record.get("answer_groups") or ())) for record in records), default=0)
     readable = [sum(group is not None for group in record.get("answer_groups") or ()) for record in records]
     left.hist(readable, bins=[size - 0.5 for size in range(asked + 2)], rwidth=0.8)
     left.set(title=f"answers that could be read, of {asked}", xlabel="answers", ylabel="problems")

@@ -45,10 +45,15 @@ class Scorer(Protocol):
 def with_steps(turns: Conversation) -> Conversation:
     """Return a conversation in the format of a process reward model: STEP_TOKEN after each step; blank lines separate steps."""
     shown = [turn | {"content": turn["content"].replace(STEP_TOKEN, " ")} for turn in turns]
-    steps = [step for step in _BLANK_LINE.split(shown[-1]["content"].strip()) if step.strip()] or [""]
+    steps = steps_of(shown[-1]["content"])
     shown[-1] = shown[-1] | {"content": "".join(f"{step}{STEP_TOKEN}" for step in steps)}
     system = [] if shown[0]["role"] == "system" else [{"role": "system", "content": STEP_SYSTEM_PROMPT}]
     return system + shown
+
+
+def steps_of(response: str) -> list[str]:
+    """Return a response's steps, of which there is at least one, as `step_rewards` counts them."""
+    return [step for step in _BLANK_LINE.split(response.strip()) if step.strip()] or [""]
 
 
 def loading_error(name: str, error: Exception) -> MagpieError:

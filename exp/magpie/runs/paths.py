@@ -51,5 +51,7 @@ class Paths:
                 raise MagpieError(f"{path} is the input, and would be overwritten. Choose another --output_file")
             if len(os.fsencode(path.name)) > LONGEST_NAME:
                 raise MagpieError(f"{path}: the name is too long. Choose another --output_file")
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise MagpieError(f"{path} is a pipe or a device. Choose another --output_file")
             if os.path.lexists(path) and path.is_dir() != (makes_folder and path is self.output):
                 raise MagpieError(f"{path} is {'a folder' if path.is_dir() else 'no folder'}. Choose another --output_file")

@@ -21,7 +21,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -41,12 +40,13 @@ from magpie.runs.run_file import (
     Session,
     differences,
     find_run_file,
-    per_kept_record,
+    program_started,
     spent_in_all,
     versions,
     write_run_file,
 )
 from magpie.runs.shards import Shard
+from magpie.runs.totals import Totals
 
 
 class Progress(Enum):
@@ -55,34 +55,6 @@ class Progress(Enum):
     FRESH = "fresh"
     STOPPED = "stopped"
     COMPLETE = "complete"
-
-
-@dataclass
-class Totals:
-    """Counts of a whole run, over all its sessions."""
-
-    dropped: Counter[str] = field(default_factory=Counter)
-    """Dropped records by reason."""
-    written: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-    rows: int | None = None
-    """Rows of the output, where a record may give several (or the output's rows are no records)."""
-    statistics: dict[str, Any] = field(default_factory=dict)
-    """A stage's own figures, by name."""
-    spent: dict[str, int] = field(default_factory=dict)
-    """Tokens of this run and of all that led to its input, once it is complete."""
-
-    @property
-    def tokens_per_kept_record(self) -> dict[str, float]:
-        """Those tokens for each record that was written."""
-        return per_kept_record(self.spent, self.written)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Completion tokens per second of running time."""
-        return self.completion_tokens / self.seconds if self.seconds else 0.0
 
 
 class Run:
@@ -122,6 +94,7 @@ class Run:
         self._input_files = {path.resolve() for path in input_files}
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
+        self._since = program_started()
         self._part: PartFile | None = None
         self.presets: frozenset[str] = frozenset()  # arguments that a preset of ours decides: a finished run stays finished
         self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
@@ -233,12 +206,13 @@ class Run:
 
     def begin_session(self) -> None:
         """Add a session to the run file."""
-        self._sessions.append(Session(started=time.time()))
+        now = time.time()
+        self._sessions.append(Session(started=now, start=round(max(0.0, now - self._since), 1)))
         self._write_run_file("running")
 
     def end_session(self, status: str) -> None:
         """Write into the run file that the session has ended, and how."""
-        self._sessions[-1].ended = max(time.time(), self._sessions[-1].started)  # the clock may have been set back
+        self._since = self._sessions[-1].ended = max(time.time(), self._sessions[-1].started)  # the clock may be set back
         self._write_run_file(status)
         if status == "complete":
             outcome.note_finished(self.paths.output, self.paths.run, self.totals.written)
@@ -363,6 +337,7 @@ class Run:
             spent=totals.spent,
             tokens_per_kept_record=totals.tokens_per_kept_record,
             seconds=round(totals.seconds, 1),
+            start_seconds=round(sum(session.start for session in self._sessions), 1),
             tokens_per_second=round(totals.tokens_per_second, 1),
             versions=versions(),
             updated=datetime.now(UTC).isoformat(timespec="seconds"),

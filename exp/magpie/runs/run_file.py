@@ -46,6 +46,8 @@ class Session(msgspec.Struct, omit_defaults=True):
 
     started: Seconds
     ended: Seconds | None = None
+    start: Seconds = 0.0
+    """Seconds before it, from its program's start: imports, the server's start, checks."""
 
 
 class RunFile(msgspec.Struct):
@@ -68,6 +70,9 @@ class RunFile(msgspec.Struct):
     tokens_per_kept_record: dict[str, float] = {}
     """The same for each record that was written."""
     seconds: float = 0.0
+    """Of work, in all sessions; what went before each is not in it."""
+    start_seconds: float = 0.0
+    """Of starts, in all sessions."""
     tokens_per_second: float = 0.0
     versions: dict[str, str] = {}
     updated: str = ""
@@ -113,6 +118,8 @@ def find_run_file(path: Path, remedy: str = REMEDY) -> RunFile | None:
     Raises:
         MagpieError: it is broken; `remedy` says what to do then.
     """
+    if path.exists() and not path.is_file():
+        raise MagpieError(f"{path}: no file. {remedy}")
     try:
         run = msgspec.json.decode(path.read_bytes(), type=RunFile)
     except FileNotFoundError:
@@ -198,6 +205,14 @@ def differences(earlier: RunFile, now: RunFile) -> list[str]:
 def _short(value: Any) -> str:
     text = encode(value).decode()
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+@cache
+def program_started() -> float:
+    """Return when this process was started, in seconds since 1970."""
+    import psutil
+
+    return float(psutil.Process().create_time())
 
 
 @cache

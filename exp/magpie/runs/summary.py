@@ -13,7 +13,7 @@ import msgspec
 from magpie.common.console import file_log, printable
 from magpie.common.progress import duration
 from magpie.runs.paths import Paths
-from magpie.runs.run import Totals
+from magpie.runs.totals import Totals
 
 EXAMPLES = 3
 EXAMPLE_CHARACTERS = 600

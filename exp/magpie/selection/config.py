@@ -43,6 +43,12 @@ class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rules: list[Rule]
 
+    @property
+    def reads_rates(self) -> bool:
+        """Whether it needs to know how often a problem is solved, more exactly than that it is."""
+        fields = {rule.field.partition("|")[0] for rule in self.rules if (rule.op, rule.value) != ("above", 0)}
+        return bool(fields & {"pass_rate", "pass_rate_interval", "difficulty_measured"})
+
 
 def load_filter(name: str, enable: Collection[str] = ()) -> FilterPreset:
     """Return the rules of a file, or of a preset by its name (`sft`), without those that are off and not named in `enable`.

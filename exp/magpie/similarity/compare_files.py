@@ -43,6 +43,12 @@ def problem_of(record: dict[str, Any], where: str) -> str:
     raise MagpieError(f"{where}: neither `instruction` nor `conversations` with a turn of the human. Check --input_file")
 
 
+def answer_of(record: dict[str, Any]) -> str | None:
+    """Return a record's reference answer, or what most of its responses say, or None."""
+    found = (record.get(name) for name in ("reference_answer", "majority_answer"))
+    return next((answer for answer in found if isinstance(answer, str) and answer.strip()), None)
+
+
 def rank_of(record: dict[str, Any]) -> tuple[int, int, float]:
     """Return the sort key that decides which member of a group is kept, smaller is better: verified, quality, reward."""
     correct = record.get("is_correct") or []
@@ -70,10 +76,12 @@ class Problems:
     ids: list[str | int] = field(default_factory=list)
     ranks: list[tuple[Any, ...]] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
+    answers: list[str | None] = field(default_factory=list)
     files: dict[Path, dict[int, int]] = field(default_factory=dict)
 
-    def add(self, text: str, identity: str | int, origin: str, rank: tuple[Any, ...]) -> None:
+    def add(self, text: str, identity: str | int, origin: str, rank: tuple[Any, ...], answer: str | None = None) -> None:
         """Append a problem."""
+        self.answers.append(answer)
         self.texts.append(text)
         self.ids.append(identity)
         self.origins.append(origin)
@@ -91,7 +99,7 @@ class Problems:
             identity = row.record.get("conversation_id") if identity is None else identity
             rows[index] = len(self.texts)
             name = f"{stem_of(path)}:{index}" if not isinstance(identity, str | int) else identity
-            self.add(text, name, str(path), (0 if earlier else 1, *rank_of(row.record)))
+            self.add(text, name, str(path), (0 if earlier else 1, *rank_of(row.record)), answer_of(row.record))
 
     def order(self) -> np.ndarray:
         """Return each problem's rank, from the best (0) to the worst, independent of the order of the files."""
@@ -211,14 +219,14 @@ def _compared(
 
     begin = len(earlier.texts)
     vectors = all_vectors[begin:]
-    both = Problems(earlier.texts + own.texts, earlier.ids + own.ids, earlier.ranks + own.ranks, earlier.origins + own.origins)
+    both = Problems(*(getattr(earlier, name) + getattr(own, name) for name in ("texts", "ids", "ranks", "origins", "answers")))
     both.files = {path: {row: index + begin for row, index in rows.items()} for path, rows in own.files.items()}
     nearest, repeats, earliest, pairs = _neighbour_values(own.texts, vectors, distance, workers, scratch)
     found = [pairs + begin]
     if begin:
         cosines, rows = Partitions(all_vectors[:begin], scratch=scratch).search(vectors, NEIGHBOURS, workers)
         found.append(neighbour_pairs(np.arange(begin, begin + len(vectors)), cosines, rows, least=LEAST_COSINE))
-    groups = find_duplicates(both.texts, both.order(), all_vectors, np.concatenate(found), workers)
+    groups = find_duplicates(both.texts, both.order(), all_vectors, np.concatenate(found), workers, both.answers)
     return Compared(both, all_vectors, begin, known, groups, nearest, repeats, earliest + begin)
 
 

@@ -45,6 +45,7 @@ class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rounding: list[str]
     introductions: list[str]
     meta: list[str]
+    talk: list[str]
     instructions: list[str]
     stop_words: list[str]
     telling: list[str]
@@ -52,6 +53,7 @@ class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     synonyms: list[list[str]]
     phrases: dict[str, str]
     labels: list[str]
+    presenting: list[str]
     symbol_names: dict[str, str]
     opposites: list[list[str]]
     numbers: NumberWords

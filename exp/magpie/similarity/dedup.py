@@ -18,7 +18,7 @@ from magpie.compute.large_arrays import slices
 from magpie.compute.vector_index import Partitions
 from magpie.similarity.normalize import NormalizedProblem, normalize
 from magpie.similarity.number_words import is_optional
-from magpie.similarity.same_problem import compare
+from magpie.similarity.same_problem import compare, same_answers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,8 @@ SHINGLE = 2
 TEXTS_PER_CHUNK, PAIRS_PER_CHUNK = 2_000, 10_000
 """Texts that are fingerprinted, and pairs that are compared, in one task of a worker."""
 EXACT, NEAR, SEMANTIC = "exact", "minhash", "embedding"
+Candidate = tuple[str, str, float, str | None, str | None]
+"""Two texts, the cosine of their embeddings, and the answers that their records have."""
 _normalized = lru_cache(maxsize=65_536)(normalize)
 """Cached: a text is in several pairs."""
 
@@ -50,7 +52,12 @@ class Groups:
 
 
 def find_duplicates(
-    texts: Sequence[str], order: np.ndarray, vectors: np.ndarray, pairs: np.ndarray | None = None, workers: Executor = LOCAL
+    texts: Sequence[str],
+    order: np.ndarray,
+    vectors: np.ndarray,
+    pairs: np.ndarray | None = None,
+    workers: Executor = LOCAL,
+    answers: Sequence[str | None] | None = None,
 ) -> Groups:
     """Return the groups among texts.
 
@@ -60,6 +67,7 @@ def find_duplicates(
         vectors: their embeddings, float32 of length 1.
         pairs: neighbours by embedding, shape (p, 2), if they are known already.
         workers: what normalises, searches and compares; this process decides which problems are kept.
+        answers: of each problem, verified or voted for, or None: two different ones forbid a merge.
     """
     import numpy as np
 
@@ -72,7 +80,8 @@ def find_duplicates(
     proposed = {SEMANTIC: pairs, NEAR: _bucket_pairs(representatives, minhashes[representatives], order)}
     better, worse, sources = _unique_pairs(proposed, first, order)
     possible = number_hashes[better] == number_hashes[worse]
-    edges = _compare_candidates(texts, vectors, better[possible], worse[possible], sources[possible], order, workers)
+    known = answers or [None] * len(texts)
+    edges = _compare_candidates(texts, known, vectors, better[possible], worse[possible], sources[possible], order, workers)
     return _group(len(texts), first, edges, order, vectors)
 
 
@@ -193,6 +202,7 @@ class _Edges:
 
 def _compare_candidates(
     texts: Sequence[str],
+    answers: Sequence[str | None],
     vectors: np.ndarray,
     better: np.ndarray,
     worse: np.ndarray,
@@ -207,10 +217,13 @@ def _compare_candidates(
     better, worse, sources = better[sequence], worse[sequence], sources[sequence]
     cosines = pair_cosines(vectors, better, worse)
 
-    def chunks_of_pairs() -> Iterator[list[tuple[str, str, float]]]:
+    def chunks_of_pairs() -> Iterator[list[Candidate]]:
         for chunk in slices(len(better), PAIRS_PER_CHUNK):
             columns = (column[chunk].tolist() for column in (better, worse, cosines))
-            yield [(texts[one], texts[other], cosine) for one, other, cosine in zip(*columns, strict=True)]
+            yield [
+                (texts[one], texts[other], cosine, answers[one], answers[other])
+                for one, other, cosine in zip(*columns, strict=True)
+            ]
 
     found = sorted(
         (index * PAIRS_PER_CHUNK + within, score, reason)
@@ -223,9 +236,11 @@ def _compare_candidates(
     return _Edges(better[same], worse[same], scores, how, [reason for _, _, reason in found])
 
 
-def same_pairs(pairs: Sequence[tuple[str, str, float]]) -> list[tuple[int, float, str]]:
-    """Return the same problems among pairs (text, text, cosine) as (index of the pair, score, reason)."""
-    compared = (compare(_normalized(one), _normalized(other), cosine) for one, other, cosine in pairs)
+def same_pairs(pairs: Sequence[Candidate]) -> list[tuple[int, float, str]]:
+    """Return the same problems among pairs (text, text, cosine, answers) as (index of the pair, score, reason)."""
+    compared = (
+        compare(_normalized(one), _normalized(other), cosine, same_answers(*answers)) for one, other, cosine, *answers in pairs
+    )
     return [(index, score, why) for index, (same, score, why) in enumerate(compared) if same]
 
 

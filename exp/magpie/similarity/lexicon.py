@@ -24,6 +24,7 @@ class Lexicon:
     formats: re.Pattern[str]
     introductions: re.Pattern[str]
     meta: frozenset[str]
+    talk: frozenset[str]
     phrases: re.Pattern[str]
     config: SimilarityConfig
 
@@ -48,7 +49,8 @@ def lexicon() -> Lexicon:
         synonyms={form: stem(group[0]) for group in config.synonyms for word in group for form in (word, stem(word))},
         formats=re.compile(rf"\b(?:(?:{formats})(?=[.?!\n]|$)|{rounding})"),
         introductions=re.compile(rf"[\s*#>_]*(?:{'|'.join(config.introductions)})[\s*_]*[.:!,;]?"),
-        meta=frozenset(config.meta) | neutral,
+        meta=frozenset(config.meta) | frozenset(config.talk) | neutral,
+        talk=frozenset(config.talk),
         phrases=re.compile(rf"\b(?:{'|'.join(map(re.escape, config.phrases))})\b"),
         config=config,
     )

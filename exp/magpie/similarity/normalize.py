@@ -13,7 +13,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
+from magpie.similarity.formula_values import functions_of, value_of
 from magpie.similarity.letters import VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.tokenizer import tokenize
@@ -33,18 +35,28 @@ _THOUSANDS = re.compile(r"(?<![\d.,(\[{|])(?<![\d.,(\[{|] )\d{1,3}(?:,\d{3})+(?!
 _MATRIX = re.compile(r"\\begin ?\{([pbvV]?matrix|array)\}((?:(?!\\(?:begin|end)).){0,2000})\\end ?\{\1\}", re.DOTALL)
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-+(?=[^\W_])|(?<=[^\W_])-+(?=[^\W\d_]{2})|(?<=\w)--+(?=\w)| -+ (?=[a-z]{2})")
 _LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
+_CHOOSE = re.compile(rf"\(? ?(\d{{1,9}}|[{VARIABLE}]) +choose +(\d{{1,9}}|[{VARIABLE}]) ?\)?")
+_DEGREES = re.compile(r"\^ ?\{? ?degree ?\}?")
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
 _FORMULA_END = re.compile(r"(\$|\\\)|\\\])[ \t]+(?=(?:[A-Z][a-z]+|I)[ ,])")
 _POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({-])")
-_SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+|, (?:and|but) (?=i )")
 _MATHS = re.compile(r"[\d\\=^<>+{}_$]")
 
 
 NAMED_BY_LETTER = frozenset(map(stem, ("axis", "axes", "intercept", "coordinate", "plane", "direction", "score", "value")))
 """What is named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
 _OF_FORMULAS = frozenset(["number", "symbol", "variable"])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text with formulas as their values: what counts in order, and the values with their counts."""
+
+    sequence: tuple[tuple[str, str], ...]
+    values: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,8 @@ class NormalizedProblem:
         optional_numbers: numbers that a paraphrase may add or omit ("first", "one").
         spelled_numbers: small numbers that occur in words only ("the two cars").
         words: stems of the content words, with their counts.
+        tokens: (kind, token) of all tokens.
+        called: variables that are functions.
     """
 
     key: str
@@ -76,6 +90,18 @@ class NormalizedProblem:
     optional_numbers: frozenset[str]
     spelled_numbers: frozenset[str]
     words: Counter[str]
+    tokens: tuple[tuple[str, str], ...]
+    called: frozenset[str]
+
+    @cached_property
+    def by_value(self) -> Reading:
+        """The text with its formulas as their values, variables by their names."""
+        return _reading(self, ranked=False)
+
+    @cached_property
+    def by_value_ranked(self) -> Reading:
+        """The same with variables by the order of their first use."""
+        return _reading(self, ranked=True)
 
 
 def normalize(text: str) -> NormalizedProblem:
@@ -87,7 +113,7 @@ def normalize(text: str) -> NormalizedProblem:
         tokens = tokenize(plain)
     if len(text) > MAX_CHARACTERS:
         tokens.append("rest" + hashlib.blake2b(text[MAX_CHARACTERS:].encode("utf-8", "replace"), digest_size=16).hexdigest())
-    return _classify(tokens, digits)
+    return _classify(tokens, digits, functions_of(plain))
 
 
 # --- markup -------------------------------------------------------------------------------------------------------
@@ -110,6 +136,7 @@ def _plain_text(text: str) -> str:
     text = text.replace("%", " percent ").replace("$", " ").replace("~", " ").replace("&", " ").lower()
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     text = known.phrases.sub(lambda found: known.config.phrases[found[0]], text)
+    text = _CHOOSE.sub(r" \\binom{\1}{\2} ", _DEGREES.sub(" degree ", text))
     return _HYPHEN.sub(" ", _LETTER_HYPHEN.sub(" ", text))
 
 
@@ -162,10 +189,19 @@ def _strip_framing(plain: str) -> str:
 
 
 def _is_chatter(sentence: str) -> bool:
-    """Return True if a sentence is only about asking and answering."""
-    return (
-        len(sentence) < 200 and not _MATHS.search(sentence) and all(word in lexicon().meta for word in _WORD.findall(sentence))
+    """Return True if a sentence is only about asking and answering: of such words alone, or one's own troubles with it."""
+    if len(sentence) >= 200 or _MATHS.search(sentence):
+        return False
+    known, words = lexicon(), _WORD.findall(sentence)
+    if all(word in known.meta for word in words):
+        return True
+    speaks = not _FIRST_PERSON.isdisjoint(words) and not known.talk.isdisjoint(words)
+    return speaks and not any(
+        word in known.config.numbers.multiples or word in known.config.numbers.fractions for word in words
     )
+
+
+_FIRST_PERSON = frozenset(["i", "i'm", "i've", "i'd", "me", "my", "us", "thanks"])
 
 
 # --- kinds of tokens ----------------------------------------------------------------------------------------------
@@ -210,7 +246,7 @@ def _formulas(with_kinds: list[tuple[str, str]]) -> Iterator[list[str]]:
             formula = []
 
 
-def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
+def _classify(tokens: list[str], digits: frozenset[str], called: frozenset[str]) -> NormalizedProblem:
     with_kinds = list(_with_kinds(tokens))
     content = [token for kind, token in with_kinds if kind != "stop"]
     numbers = Counter(token for kind, token in with_kinds if kind == "number")
@@ -234,7 +270,32 @@ def _classify(tokens: list[str], digits: frozenset[str]) -> NormalizedProblem:
         optional_numbers=frozenset(token[1:] for kind, token in with_kinds if kind == "optional"),
         spelled_numbers=frozenset(number for number in numbers if number in _SMALL and number not in digits),
         words=Counter(token for kind, token in with_kinds if kind == "word"),
+        tokens=tuple(with_kinds),
+        called=called,
     )
+
+
+def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
+    """Return a text with each formula that has a value as one token."""
+    variables = dict.fromkeys(token for kind, token in problem.tokens if kind == "variable")
+    names = {variable: str(at) if ranked else variable for at, variable in enumerate(variables)}
+    found: list[tuple[str, str]] = []
+    values = Counter[str]()
+    run: list[tuple[str, str]] = []
+    for kind, token in [*problem.tokens, ("stop", "")]:
+        if kind in _OF_FORMULAS:
+            run.append((kind, token))
+            continue
+        value = value_of([part for _, part in run], names, problem.called) if run else None
+        if value is not None:
+            values[value] += 1
+            found.append(("formula", value))
+        else:
+            found += [(part, names.get(name, name)) for part, name in run]
+        run = []
+        if kind != "stop":
+            found.append((kind, token))
+    return Reading(tuple(found), values)
 
 
 def _sequence(with_kinds: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

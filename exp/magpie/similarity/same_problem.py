@@ -11,21 +11,32 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 
 from magpie.similarity.letters import letter_of
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.normalize import NAMED_BY_LETTER, NormalizedProblem
+from magpie.verification.equality import Verdict, cheaply
 
 Sequence = list[tuple[str, str]]
+ANSWERED_NUMBERS = 3
+"""Different numbers that two problems with the same answer have in common, if their words may be distant."""
 
 
-def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[bool, float, str]:
+def same_answers(one: str | None, other: str | None) -> bool | None:
+    """Return whether two problems have the same answer; None where one is missing, or where their texts alone do not tell."""
+    verdict = cheaply(one, other) if one and other else None
+    return None if verdict in (None, Verdict.UNPARSED) else verdict == Verdict.RIGHT
+
+
+def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: bool | None = None) -> tuple[bool, float, str]:
     """Return whether two problems are the same, their similarity (0 to 1), and the reason.
 
     Args:
         a, b: the problems, in any order.
         cosine: of their embeddings.
+        answers: whether they have the same answer, None if that is not known.
     """
     if a.key == b.key:
         return bool(a.key), 1.0, "same text" if a.key else "no words to compare"
@@ -33,27 +44,29 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float) -> tuple[
     silent = _silent(a, b)
     words, other_words = _content_words(a, silent), _content_words(b, silent)
     score = round(limits.cosine_share * cosine + (1 - limits.cosine_share) * _overlap(words, other_words), 4)
-    if not a.key or not b.key:
-        return False, score, "no words to compare"
-    if not numbers_agree(a, b):
-        return False, score, "other numbers"
-    one, other = _counting(a, silent), _counting(b, silent)
-    if _near_copies(one, other):
-        equal = _equal_renamed(one, other)
-        return equal, score, "same text, variables renamed" if equal else "nearly the same text"
-    if _opposed(words, other_words):
-        return False, score, "another question"
-    if not _same_formulas(a, b):
-        return False, score, "other formulas"
-    return _paraphrase(a, b, cosine, score)
+    if not a.key or not b.key or answers is False:
+        return False, score, "other answers" if a.key and b.key else "no words to compare"
+    if numbers_agree(a, b):
+        one, other = _counting(a.sequence, silent), _counting(b.sequence, silent)
+        if _near_copies(one, other):
+            if _equal_renamed(one, other):
+                return True, score, "same text, variables renamed"
+            if _equal_shifted(one, other) or _equal_shifted(*_readings(a, b, silent, cosine)):
+                return True, score, "same text, shifted"
+            return False, score, "nearly the same text"
+        if _opposed(words, other_words):
+            return False, score, "another question"
+        if _same_formulas(a, b):
+            return _paraphrase(a, b, cosine, score, answered=answers is True)
+    return _by_value(a, b, silent, cosine, score)
 
 
 # --- near copies ------------------------------------------------------------------------------------------------------
 
 
-def _counting(problem: NormalizedProblem, silent: frozenset[str]) -> Sequence:
+def _counting(sequence: Iterable[tuple[str, str]], silent: frozenset[str]) -> Sequence:
     """Return one text's sequence without words that only name what both texts' formulas show ("the equation")."""
-    return [(kind, token) for kind, token in problem.sequence if kind != "word" or token not in silent]
+    return [(kind, token) for kind, token in sequence if kind != "word" or token not in silent]
 
 
 def _near_copies(a: Sequence, b: Sequence) -> bool:
@@ -84,6 +97,62 @@ def _equal_renamed(a: Sequence, b: Sequence) -> bool:
     return _is_renaming(pairs, _fixed(a) | _fixed(b))
 
 
+def _equal_shifted(a: Sequence, b: Sequence) -> bool:
+    """Return True if two sequences are equal but for words that present, and for the places of clauses and formulas.
+
+    "What is B if A?" is "A. What is B?"; "find the real x with A" is "solve A over the real numbers".
+    """
+    if not a or not b:
+        return False
+    counts = [Counter(token for _, token in sequence) for sequence in (a, b)]
+    extra = [(one - other).keys() for one, other in (counts, counts[::-1])]
+    labels = _labels()
+    permitted = _presenting() | (frozenset() if extra[0] & labels and extra[1] & labels else labels)
+    one, other = (
+        [part for part in sequence if part[1] not in permitted or counts[0][part[1]] == counts[1][part[1]]]
+        for sequence in (a, b)
+    )
+    if Counter(one) != Counter(other):
+        return not any(kind == "formula" for kind, _ in one) and _equal_renamed(one, other)
+    if one == other or _rotated(one, other):
+        return True
+    (words, runs), (other_words, other_runs) = _parted(one), _parted(other)
+    single = len(runs) == len(other_runs) == 1
+    if words != other_words and not (single and _rotated(words, other_words)):
+        return False
+    return _ordered(runs) == _ordered(other_runs)
+
+
+LEAST_TEXT = 4
+"""Tokens of a text whose clauses may change places."""
+
+
+def _rotated(one: Sequence, other: Sequence) -> bool:
+    """Return True if the beginning of one text, with a word at least, is the end of the other."""
+    if len(one) < LEAST_TEXT or len(one) != len(other):
+        return False
+    words = [kind in _WORDS for kind, _ in one]
+    return any(
+        any(words[:at]) and any(words[at:]) and one[at:] + one[:at] == other for at in range(1, len(one)) if one[at] == other[0]
+    )
+
+
+def _parted(sequence: Sequence) -> tuple[Sequence, list[Sequence]]:
+    """Return the words, and the runs of everything else."""
+    runs = [list(run) for word, run in itertools.groupby(sequence, key=lambda part: part[0] in _WORDS) if not word]
+    return [part for part in sequence if part[0] in _WORDS], runs
+
+
+def _ordered(runs: list[Sequence]) -> tuple[Sequence, Counter[str]]:
+    """Return what is not in words in order, and the equations apart: conditions have no order."""
+    parts = list(itertools.chain.from_iterable(runs))
+    equations = [part for part in parts if part[0] == "formula" and part[1][0] in "=<!"]
+    return [part for part in parts if part not in equations], Counter(token for _, token in equations)
+
+
+_WORDS = frozenset(["word", "light"])
+
+
 def _is_renaming(pairs: dict[str, str], fixed: set[str]) -> bool:
     """Return True if no two variables become one, and those that both texts have stay: x and y in other places matter."""
     new = set(pairs.values())
@@ -101,6 +170,43 @@ def _fixed(sequence: Sequence) -> set[str]:
         ):
             found.add(token)
     return found
+
+
+# --- formulas by value ---------------------------------------------------------------------------------------------------
+
+
+def _readings(a: NormalizedProblem, b: NormalizedProblem, silent: frozenset[str], cosine: float) -> tuple[Sequence, Sequence]:
+    """Return both texts with formulas as values where these are the same, else nothing."""
+    if cosine < lexicon().config.thresholds.least_cosine or not (a.formulas and b.formulas):
+        return [], []
+    readings = [(a.by_value, b.by_value)]
+    if not _variables(a) & _variables(b):  # x and y in other places matter
+        readings.append((a.by_value_ranked, b.by_value_ranked))
+    for one, other in readings:
+        if one.values and one.values == other.values:
+            return _counting(one.sequence, silent), _counting(other.sequence, silent)
+    return [], []
+
+
+def _variables(problem: NormalizedProblem) -> set[str]:
+    return {token for kind, token in problem.tokens if kind == "variable"}
+
+
+def _by_value(
+    a: NormalizedProblem, b: NormalizedProblem, silent: frozenset[str], cosine: float, score: float
+) -> tuple[bool, float, str]:
+    """Compare two texts whose formulas or numbers differ as they are written."""
+    one, other = _readings(a, b, silent, cosine)
+    different = "other formulas" if numbers_agree(a, b) else "other numbers"
+    outside = [Counter(part for part in text if part[0] not in _WORDS) for text in (one, other)]
+    if not one or outside[0] != outside[1]:
+        return False, score, different
+    if _near_copies(one, other):
+        equal = _equal_shifted(one, other)
+        return equal, score, "same formulas in another form" if equal else "nearly the same text"
+    if _opposed(_content_words(a, silent), _content_words(b, silent)):
+        return False, score, "another question"
+    return _paraphrase(a, b, cosine, score)
 
 
 # --- other words ------------------------------------------------------------------------------------------------------
@@ -156,12 +262,16 @@ def _one_contains_other(a: Counter[str], b: Counter[str]) -> bool:
     return not (a.keys() - b.keys() and b.keys() - a.keys())
 
 
-def _paraphrase(a: NormalizedProblem, b: NormalizedProblem, cosine: float, score: float) -> tuple[bool, float, str]:
+def _paraphrase(
+    a: NormalizedProblem, b: NormalizedProblem, cosine: float, score: float, *, answered: bool = False
+) -> tuple[bool, float, str]:
     """Compare two texts with the same numbers in other words."""
     limits = lexicon().config.thresholds
     if cosine < limits.least_cosine:
         return False, score, "other words"
     shared = len(a.numbers.keys() & b.numbers.keys())
+    if answered and shared >= ANSWERED_NUMBERS:
+        return True, score, "same numbers and answer"
     if shared == 2 and _turned(a, b):
         return False, score, "numbers in other places"
     if score < (limits.paraphrase_few if shared < 2 else limits.paraphrase):
@@ -190,6 +300,12 @@ def _opposed(a: Counter[str], b: Counter[str]) -> bool:
 def _opposites() -> list[frozenset[str]]:
     known = lexicon()
     return [frozenset(known.synonyms.get(word) or stem(word) for word in group) for group in known.config.opposites]
+
+
+@cache
+def _presenting() -> frozenset[str]:
+    known = lexicon()
+    return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.presenting)
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any
 
 from magpie.common.console import MagpieError
 from magpie.verification.doubts import doubts_of
+from magpie.verification.early_stop import rule_of
 from magpie.verification.extract import final_answer
 from magpie.verification.pool import Job, Judgement
 from magpie.verification.votes import asked_for, choose, difficulty, vote
@@ -63,7 +64,8 @@ def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
     """
     count = len(judgement.answers)
     asked = asked_for(record, count) if record.get("responses") else count
-    result = vote(judgement, has_reference=bool(record.get(REFERENCE)), asked=asked)
+    rule = rule_of(record) if record.get("responses") else None
+    result = vote(judgement, has_reference=bool(record.get(REFERENCE)), asked=asked, rule=rule)
     if "answer_groups" in record:
         record = {key: value for key, value in record.items() if key not in OWN_KEYS}
     else:

@@ -227,10 +227,15 @@ def _judge_chunk(jobs: list[Job]) -> list[Judgement]:
 
 
 class Verifier(contextlib.AbstractContextManager["Verifier"]):
-    """A pool of workers that judge."""
+    """A pool of workers that judge.
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    Args:
+        limits: of a comparison and of a worker.
+        start_method: how workers are started; a forked process cannot use the fork server of its parent: there `spawn`.
+    """
+
+    def __init__(self, limits: Limits | None = None, start_method: str = "forkserver") -> None:
+        self.limits, self._start_method = limits or Limits(), start_method
         self.killed = 0
         """Workers that were killed."""
         self._pool: ProcessPool | None = None
@@ -238,7 +243,7 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
     def __enter__(self) -> Verifier:
         from pebble import ProcessPool
 
-        context = multiprocessing.get_context("forkserver")
+        context = multiprocessing.get_context(self._start_method)
         context.set_forkserver_preload(["math_verify", "latex2sympy2_extended", "magpie.verification.pool"])
         self._pool = ProcessPool(
             max_workers=self.limits.workers,

@@ -1,18 +1,19 @@
 """Votes: what several answers to one problem say together. A vote is a vote, never the truth.
 
 Every share is of all responses that were asked for: one without a final answer, and one that was lost, agrees with none and is
-not right.
+not right. Where votes may be stopped early (gen_res.py --stop_when) the majority's share is corrected: `early_stop.py`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from magpie.verification.config import load_difficulty_levels
+from magpie.verification.early_stop import Rule, rule_of, shares
 from magpie.verification.groups import spelling
 from magpie.verification.pool import Judgement
 
@@ -42,23 +43,41 @@ def asked_for(record: dict[str, Any], responses: int) -> int:
     return max(responses, record.get("votes_asked") or responses + (record.get("lost_responses") or 0))
 
 
-def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None) -> Vote:
+def leaders(groups: Iterable[int | None]) -> tuple[int | None, int, int]:
+    """Return the largest group (None on a tie), its votes, and those of the second; nothing of fewer than two answers."""
+    counts = Counter(group for group in groups if group is not None)
+    if counts.total() < FEWEST_ANSWERS:
+        return None, 0, 0
+    (winner, most), *rest = counts.most_common(2)
+    second = rest[0][1] if rest else 0
+    return winner if second < most else None, most, second
+
+
+def votes_meant(record: dict[str, Any], responses: int) -> int:
+    """Return the same, with those that were not asked for after an early stop: a share of them is what it is at least."""
+    rule = rule_of(record)
+    return max(asked_for(record, responses), rule.votes if rule else 0)
+
+
+def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None, rule: Rule | None = None) -> Vote:
     """Return what the responses say together, as shares of all that were asked for (by default those that are there).
 
     With a reference answer the pass rate is the share that is right (null if no answer could be compared with it), without one
     the share of the majority (null on a tie). Its interval is Wilson's at 95%: the lower end as if all that could not be
-    compared were wrong, the upper end as if all of it were right.
+    compared were wrong, the upper end as if all of it were right. With the `rule` of an early stop the majority's share is what
+    it is expected to be of all votes, and the agreement that within what it can be.
     """
     asked = asked or len(judgement.answers)
     answered = sum(answer is not None for answer in judgement.answers) / asked
-    groups = Counter(group for group in judgement.groups if group is not None)
-    winner, most = None, 0
-    if groups.total() >= FEWEST_ANSWERS:
-        (first, most), *rest = groups.most_common(2)
-        winner = first if not rest or rest[0][1] < most else None
+    winner, most, _ = leaders(judgement.groups)
     answer = spelling(judgement.answers, judgement.groups, winner) if winner is not None else None
-    right, unknown = _right(judgement) if has_reference else (None if winner is None else most, 0)
+    if rule and winner is not None and not has_reference:
+        share = shares(rule, most, asked)
+        return Vote(winner, answer, share.within, answered, share.expected, share.interval)
     agreement = most / asked if most else None
+    if rule and asked < rule.votes:  # stopped early: a rate of right ones cannot be told from these
+        return Vote(winner, answer, agreement, answered, None, None)
+    right, unknown = _right(judgement) if has_reference else (None if winner is None else most, 0)
     if right is None or asked < FEWEST_ANSWERS:
         return Vote(winner, answer, agreement, answered, None, None)
     interval = [wilson(right, asked)[0], wilson(right + unknown, asked)[1]]

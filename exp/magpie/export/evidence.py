@@ -1,0 +1,158 @@
+"""What a card shows so that its numbers need not be believed: rows drawn at random, and how the data set was made."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from magpie.config.load import PROJECT
+from magpie.export.formats import of_response
+from magpie.runs.run_file import RunFile
+from magpie.verification.votes import is_verified
+
+SHOWN_ROWS, SHORT = 10, 160
+CITATION = """@inproceedings{xu2025magpie,
+  title={Magpie: Alignment Data Synthesis from Scratch by Prompting Aligned LLMs with Nothing},
+  author={Xu, Zhangchen and Jiang, Fengqing and Niu, Luyao and Deng, Yuntian and Poovendran, Radha and Choi, Yejin and
+    Lin, Bill Yuchen},
+  booktitle={International Conference on Learning Representations},
+  year={2025},
+  url={https://arxiv.org/abs/2406.08464}
+}"""
+LICENCES = {
+    "apache-2.0": ("Apache License 2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
+    "mit": ("MIT License", "https://opensource.org/license/mit"),
+    "cc0-1.0": ("CC0 1.0 Universal", "https://creativecommons.org/publicdomain/zero/1.0/"),
+    "cc-by-4.0": ("Creative Commons Attribution 4.0", "https://creativecommons.org/licenses/by/4.0/"),
+    "cc-by-sa-4.0": ("Creative Commons Attribution-ShareAlike 4.0", "https://creativecommons.org/licenses/by-sa/4.0/"),
+    "cc-by-nc-4.0": ("Creative Commons Attribution-NonCommercial 4.0", "https://creativecommons.org/licenses/by-nc/4.0/"),
+    "odc-by": ("Open Data Commons Attribution License", "https://opendatacommons.org/licenses/by/1-0/"),
+}
+"""Name and address of the licences that data sets mostly have, by the hub's names."""
+FROM = {
+    "domain": "unitag.py: by its embedding, or a model's label",
+    "difficulty": "unitag.py: a model's label",
+    "difficulty_measured": "verify.py: from pass_rate",
+    "validity": "unitag.py: a model's votes",
+    "input_quality": "unitag.py: a model's label",
+    "language": "unitag.py",
+    "answer_type": "clean_ins.py",
+    "answer": "verify.py: the majority's answer, or the one that was given",
+    "agreement": "verify.py: the largest group's share of the votes",
+    "pass_rate": "verify.py: the share of responses that are right, or the majority's",
+    "instruct_reward": "unitag.py: a reward model's score",
+    "source": "concat.py: the input's name, or what the input said",
+    "problem_model": "gen_ins.py",
+    "answer_model": "gen_res.py",
+}
+"""Where the values of METADATA are from; every other column is put together by export.py from the record."""
+
+
+class Sample:
+    """Rows drawn at random while they pass (a reservoir), the same for the same records and seed; and the verified ones."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random, self._seen = random.Random(seed), 0
+        self.verified = 0
+        self.rows: list[tuple[str, ...]] = []
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Count a record, and perhaps keep what is shown of it."""
+        self._seen += 1
+        self.verified += is_verified(record)
+        at = len(self.rows) if len(self.rows) < SHOWN_ROWS else self._random.randrange(self._seen)
+        if at < SHOWN_ROWS:
+            self.rows[at : at + 1] = [_shown(record)]
+
+
+def _shown(record: dict[str, Any]) -> tuple[str, ...]:
+    thought = of_response(record, "reasoning")
+    text = thought if isinstance(thought, str) and thought else record.get("response") or ""
+    return (_short(record.get("instruction") or record.get("prompt")), _short(text), _votes(record), verdict(record))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):  # a preference's prompt: messages
+        value = value[-1].get("content") if value else ""
+    text = " ".join(str(value or "").split())
+    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+
+
+def _votes(record: dict[str, Any]) -> str:
+    groups = record.get("answer_groups")
+    if not groups:
+        return "–"
+    counts = Counter(group for group in groups if group is not None)
+    asked = record.get("votes_asked") or len(groups) + (record.get("lost_responses") or 0)
+    return f"{max(counts.values(), default=0)} of {asked} for {record.get('majority_answer') or 'no answer alone'}"
+
+
+def verdict(record: dict[str, Any]) -> str:
+    """Return what is known of a row's answer."""
+    correct = of_response(record, "is_correct")
+    if isinstance(correct, list):
+        correct = correct[0] if len(correct) == 1 else None
+    if correct is not None:
+        return "right by the given answer" if correct else "wrong by the given answer"
+    return "verified by votes" if is_verified(record) else "not verified"
+
+
+@cache
+def commit() -> str:
+    """Return the commit of this project's clone, or an empty text where there is none."""
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["git", "-C", str(PROJECT), "rev-parse", "HEAD"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def export_command() -> str:
+    """Return the command of this export; a folder of this machine is left out of a path."""
+    return shlex.join(["python", f"exp/{Path(sys.argv[0]).name}", *map(_portable, sys.argv[1:])])
+
+
+def stage_commands(runs: Iterable[RunFile]) -> list[str]:
+    """Return the finished stages' commands as their run files have their decisive flags, defaults among them."""
+    return [shlex.join(["python", f"exp/{run.stage}", *_flags(run.arguments)]) for run in runs]
+
+
+def _flags(arguments: dict[str, Any]) -> list[str]:
+    words: list[str] = []
+    for name, value in arguments.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list) and value:
+            words += [f"--{name}", *(_portable(str(one)) for one in value)]
+        elif isinstance(value, (str, int, float)) and value != "":
+            words += [f"--{name}", _portable(str(value))]
+    return words
+
+
+def _portable(word: str) -> str:
+    return Path(word).name if word.startswith("/") else word
+
+
+def revision_of(model: str) -> str:
+    """Return the commit of a hub model in this machine's cache, or an empty text."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+    except HFValidationError:
+        return ""
+    return Path(found).parent.name if isinstance(found, str) else ""

@@ -1,0 +1,37 @@
+"""How trainers are told to take a data set: what stands in the card for a format."""
+
+_TRL = """TRL:
+
+```python
+from datasets import load_dataset
+from trl import {method}Config, {method}Trainer{more}
+
+if __name__ == "__main__":
+    rows = load_dataset("THIS_DATA_SET", split="train")
+    {method}Trainer("MODEL", args={method}Config("OUTPUT"), train_dataset=rows{argument}).train()
+```"""
+SFT, DPO, KTO = (_TRL.format(method=method, more="", argument="") for method in ("SFT", "DPO", "KTO"))
+GRPO = _TRL.format(
+    method="GRPO",
+    more="\n\nfrom magpie.reward import accuracy  # `exp` of this project's clone in PYTHONPATH",
+    argument=", reward_funcs=accuracy",
+)
+VERL = """verl, with `exp` of this project's clone in PYTHONPATH:
+
+```text
+data.train_files=THIS_DATA_SET/data/train.parquet
+custom_reward_function.path=exp/magpie/reward.py custom_reward_function.name=compute_score
+```"""
+VERIFIERS = """verifiers and prime-rl, an environment:
+
+```python
+import verifiers as vf
+from datasets import load_dataset
+
+from magpie.reward import correct_answer  # `exp` of this project's clone in PYTHONPATH
+
+
+def load_environment() -> vf.Environment:
+    rows = load_dataset("THIS_DATA_SET", split="train")
+    return vf.SingleTurnEnv(dataset=rows, rubric=vf.Rubric(funcs=[correct_answer]))
+```"""
