@@ -131,8 +131,8 @@ def test_a_pass_that_is_stopped_forgets_no_tokens_of_the_one_before(tmp_path: Pa
         tagged(path, server, "--tag_mission", "difficulty")
         first = len(server.history)
         server.script.extend([answer] * 12)
-        server.default = Reply(500, {"error": "broken"})
-        flags = ["--tag_mission", "validity", "--outage", 1, "--max_in_flight", 1]
+        server.default = Reply(401, {"error": "wrong key"})
+        flags = ["--tag_mission", "validity", "--max_in_flight", 1]
         stopped = program("unitag", "--input_file", path, "--base_url", server.url, *FLAGS, *flags)
         assert stopped.returncode != 0
         half = find_run_file(tmp_path / "x_tagged.run.json")

@@ -44,7 +44,7 @@ def run_files(folder: Path, *, skip_broken: bool = False) -> list[RunFile]:
         raise MagpieError(f"{folder}: this folder is not a job: no stage has a .run.json in it")
     whole = {run.stem for run in runs if run.status == "complete"}
     runs = [run for run in runs if not (run.shard and stem_of(whole_of(run.output)) in whole)]
-    return sorted(runs, key=lambda run: run.sessions[0].started if run.sessions else 0.0)
+    return sorted(runs, key=_began)
 
 
 def finished(folder: Path) -> dict[Path, RunFile]:
@@ -115,8 +115,13 @@ def lineage(path: Path) -> list[RunFile]:
     while run is not None:
         found.append(run)
         wanted = run.inputs.get("input_file")
-        run = next((one for one in runs if wanted and one not in found and fingerprint(one.output) == wanted), None)
+        same = [one for one in runs if wanted and one not in found and fingerprint(one.output) == wanted]
+        run = max(same, key=_began, default=None)  # a stage that changed nothing has made an equal file
     return found
+
+
+def _began(run: RunFile) -> float:
+    return run.sessions[0].started if run.sessions else 0.0
 
 
 def done_before(path: Path) -> dict[str, str]:
