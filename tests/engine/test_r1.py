@@ -47,7 +47,8 @@ def test_the_r1_launcher_on_a_tiny_model_of_its_architecture(tiny_r1, tmp_path):
         pytest.skip("one process a core, and there is one core only")
     settings = {
         "MAX_MODEL_LEN": "1024", "TENSOR_PARALLEL": "2", "VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, cores)),
-        "INS_FLAGS": "--max_tokens 60", "RES_FLAGS": "--max_tokens 80", "PREFLIGHT": "0", "VLLM_LOGGING_LEVEL": "DEBUG", "JUDGE": "false",
+        "INS_FLAGS": "--max_tokens 60", "RES_FLAGS": "--max_tokens 80", "PREFLIGHT": "0", "VLLM_LOGGING_LEVEL": "DEBUG",
+        "JUDGE": "false",
         "ENGINE_FLAGS": "--enforce-eager --no-enable-expert-parallel --enable-log-requests",
     }  # fmt: skip
     done = launch("magpie-deepseek-r1", tmp_path, str(tiny_r1), "32", "1.0", "1.2", "1.0", "0.6", **settings)
