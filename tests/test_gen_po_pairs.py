@@ -163,8 +163,8 @@ def test_killed_in_the_middle_it_leaves_no_half_file_and_the_same_command_makes_
     output = tmp_path / "many_pairs.jsonl"
     command = [sys.executable, "-c", STOPPING.format(exp=str(PROJECT / "exp")), "--input_file", str(source)]
     child = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
-    temporary = tmp_path / ".many_pairs.jsonl.tmp"
-    while child.poll() is None and not (temporary.exists() and temporary.stat().st_size):
+    temporaries = lambda: [path for path in tmp_path.glob(".many_pairs.jsonl*") if path.stat().st_size]  # noqa: E731
+    while child.poll() is None and not temporaries():
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait(30) == -signal.SIGKILL

@@ -234,7 +234,7 @@ ECHOES = {
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("how", list(ECHOES))
+@pytest.mark.parametrize("how", [pytest.param(how, marks=[pytest.mark.long] * (how == "503")) for how in ECHOES])
 @pytest.mark.parametrize("lists", [True, False])
 def test_a_key_that_a_server_echoes_is_nowhere(caller, how, lists, tmp_path, monkeypatch):
     if caller is diagnose and lists:
