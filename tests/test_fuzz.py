@@ -12,6 +12,7 @@ from conftest import program
 from fuzz_cases import RECORDS, as_lines
 
 
+@pytest.mark.long
 def test_broken_files_flags_and_values_break_no_program():
     assert fuzz.fuzz(10_000, seed=31, seconds=15) == {}
 
