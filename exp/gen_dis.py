@@ -92,7 +92,7 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
         others = {f"input_file {other.name}": other for other in files if other != path}
         others |= {f"against {other.name}": other for other in args.against}
         found.append((own, stream_run("gen_dis.py", own, "_distance", arguments, inputs=others)))
-    if len({run.paths.output.resolve() for _, run in found}) < len(found):
+    if len({os.path.realpath(run.paths.output) for _, run in found}) < len(found):
         raise MagpieError("two inputs would have the same output. Rename one of them")
     return found
 
