@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from conftest import program
+from magpie.common.reservoir import Reservoir
 from magpie.reporting.facts import Facts, line_of, read_job
 from magpie.reporting.math_html import ATTRIBUTES, ELEMENTS, MathText, mathml, visible
 from magpie.reporting.page import page
-from magpie.reporting.streaming_stats import MOST_LABELS, OTHERS, Labels, Numbers, Reservoir
+from magpie.reporting.streaming_stats import MOST_LABELS, OTHERS, Labels, Numbers
 from magpie.runs.jobs import run_files
 from magpie.runs.one_pass import open_stream
 from magpie.runs.run import Run

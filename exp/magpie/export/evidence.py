@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shlex
 import subprocess
 import sys
@@ -12,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from magpie.common.reservoir import Reservoir
 from magpie.config.load import PROJECT
 from magpie.export.formats import of_response
 from magpie.runs.run_file import RunFile
-from magpie.verification.votes import is_verified
+from magpie.verification.votes import asked_for, is_verified
 
 SHOWN_ROWS, SHORT = 10, 160
 CITATION = """@inproceedings{xu2025magpie,
@@ -56,20 +56,21 @@ FROM = {
 
 
 class Sample:
-    """Rows drawn at random while they pass (a reservoir), the same for the same records and seed; and the verified ones."""
+    """Rows drawn at random while they pass, the same for the same records and seed; and how many are verified."""
 
     def __init__(self, seed: int = 0) -> None:
-        self._random, self._seen = random.Random(seed), 0
+        self._drawn = Reservoir[tuple[str, ...]](SHOWN_ROWS, seed)
         self.verified = 0
-        self.rows: list[tuple[str, ...]] = []
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """What is shown of the drawn records."""
+        return self._drawn.kept
 
     def add(self, record: dict[str, Any]) -> None:
         """Count a record, and perhaps keep what is shown of it."""
-        self._seen += 1
         self.verified += is_verified(record)
-        at = len(self.rows) if len(self.rows) < SHOWN_ROWS else self._random.randrange(self._seen)
-        if at < SHOWN_ROWS:
-            self.rows[at : at + 1] = [_shown(record)]
+        self._drawn.offer(lambda: _shown(record))
 
 
 def _shown(record: dict[str, Any]) -> tuple[str, ...]:
@@ -90,7 +91,7 @@ def _votes(record: dict[str, Any]) -> str:
     if not groups:
         return "–"
     counts = Counter(group for group in groups if group is not None)
-    asked = record.get("votes_asked") or len(groups) + (record.get("lost_responses") or 0)
+    asked = asked_for(record, len(groups))
     return f"{max(counts.values(), default=0)} of {asked} for {record.get('majority_answer') or 'no answer alone'}"
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from magpie.common.reservoir import Reservoir
 from magpie.records.reading import known_keys, read_rows
 from magpie.reporting.samples import SHORT_CHARACTERS, Record, Sample, content_of, listed, pair_sample, sample_of
-from magpie.reporting.streaming_stats import Labels, Numbers, Reservoir
+from magpie.reporting.streaming_stats import Labels, Numbers
 from magpie.runs.jobs import run_files
 from magpie.runs.run_file import RunFile
 from magpie.verification.votes import is_verified

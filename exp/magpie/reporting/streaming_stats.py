@@ -1,37 +1,20 @@
-"""Counters, histograms and samples of a stream: what is kept does not grow with it."""
+"""Counters and histograms of a stream: what is kept does not grow with it."""
 
 from __future__ import annotations
 
 import math
-import random
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any
+
+from magpie.common.reservoir import Reservoir
 
 MOST_LABELS, LABEL_CHARACTERS = 200, 60
 NUMBERS_KEPT, LARGEST, DRAWN_BARS = 4000, 1e15, 12
 OTHERS = "(others)"
 
-Thing = TypeVar("Thing")
 Bar = tuple[str, int]
-
-
-class Reservoir(Generic[Thing]):
-    """A uniform sample of a stream."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self._size, self._random = size, random.Random(seed)
-        self.seen = 0
-        self.kept: list[Thing] = []
-
-    def offer(self, make: Callable[[], Thing]) -> None:
-        """Count one more, and make and keep it if it is drawn."""
-        self.seen += 1
-        if len(self.kept) < self._size:
-            self.kept.append(make())
-        elif (slot := self._random.randrange(self.seen)) < self._size:
-            self.kept[slot] = make()
 
 
 class Labels(Counter[str]):

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
+from magpie.text.latex import find_formulas
 from magpie.text.reasoning import THINK
 from magpie.verification.config import load_doubt_words
 from magpie.verification.pool import Judgement
@@ -13,7 +14,6 @@ from magpie.verification.votes import FEWEST_ANSWERS, Vote
 
 MOST_CHARACTERS, MOST_OF_SENTENCE = 20_000, 600
 """A response's end is looked at, where conclusions are, and a sentence's beginning."""
-FORMULA = re.compile(r"\$\$.{0,2000}?\$\$|\$[^$]{0,500}\$|\\\(.{0,500}?\\\)|\\\[.{0,2000}?\\\]", re.DOTALL)
 WORDS_OF_FORMULA = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s?\{([^{}]{1,300})\}")
 MARKUP = re.compile(r"\\boxed|\\[a-z]+|[*_#`>{}$\\()\[\]\"“”|]")
 SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|\n+")
@@ -40,7 +40,10 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
 
 def _plain(text: str) -> str:
     """Return a text in small letters without formulas and mark-up; words inside formulas stay."""
-    text = FORMULA.sub(lambda match: ". ".join(WORDS_OF_FORMULA.findall(match[0])) or "x", text)
+    formulas = find_formulas(text)
+    first, *others = formulas.outside()
+    read = (". ".join(WORDS_OF_FORMULA.findall(each.content)) or "x" for each in formulas.found)
+    text = first + "".join(formula + other for formula, other in zip(read, others, strict=True))
     text = WORDS_OF_FORMULA.sub(r"\1", text).replace("’", "'")
     return MARKUP.sub("", text).lower()
 
