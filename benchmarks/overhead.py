@@ -88,12 +88,18 @@ def engine_alone(model: str, prompts_file: Path, max_tokens: int) -> Turn:
 
 def engine_child(model: str, prompts_file: Path, max_tokens: int, result: Path) -> None:
     """Generate in this process and write `[tokens, seconds]`."""
-    from vllm import LLM, SamplingParams
+    from vllm import LLM, EngineArgs, SamplingParams
+    from vllm.usage.usage_lib import UsageContext
 
     preset = load_model(model)
     flags = local_flags(preset, layout(preset, this_machine()).flags())
     settings = {name.replace("-", "_"): value for name, value in flags.items() if not name.startswith("no-")}
     settings |= {name[3:].replace("-", "_"): False for name in flags if name.startswith("no-")}
+    batched, seqs = EngineArgs.get_batch_defaults(
+        int(flags.get("tensor-parallel-size", 1))
+    )  # a server's, as the other side has
+    server = UsageContext.OPENAI_API_SERVER
+    settings = {"max_num_batched_tokens": batched[server], "max_num_seqs": seqs[server], **settings}
     engine = LLM(model=preset.path, seed=hashed_seed(0, 0, 0), **settings)
     prompts = [{"prompt_token_ids": ids} for ids in json.loads(prompts_file.read_text())]
     sampling = SamplingParams(temperature=TEMPERATURE, top_p=TOP_P, max_tokens=max_tokens)

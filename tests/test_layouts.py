@@ -21,15 +21,15 @@ from magpie.serving.parallelism import Wanted, architecture, described, layout
 H200, H100, A100 = ("--gpu_memory", 141), ("--gpu_memory", 80), ("--gpu_memory", 80)
 R1 = (
     "vllm serve deepseek-ai/DeepSeek-R1 --served-model-name deepseek-ai/DeepSeek-R1 --host 127.0.0.1 --port 8000 "
-    "--seed 151986117 --max-model-len 36864"
+    "--seed 151986117 --max-num-seqs 512 --max-model-len 36864"
 )
 QWEN72 = (
     "vllm serve Qwen/Qwen2.5-Math-72B-Instruct --served-model-name Qwen/Qwen2.5-Math-72B-Instruct --host 127.0.0.1 --port 8000 "
-    "--seed 151986117 --max-model-len 4096"
+    "--seed 151986117 --max-num-seqs 512 --max-model-len 4096"
 )
 QWEN7 = (
     "vllm serve Qwen/Qwen2-Math-7B-Instruct --served-model-name Qwen/Qwen2-Math-7B-Instruct --host 127.0.0.1 --port 8000 "
-    "--seed 151986117 --max-model-len 4096"
+    "--seed 151986117 --max-num-seqs 512 --max-model-len 4096"
 )
 HEAD, JOIN = "ray start --head --port=6379", "ray start --address=FIRST_NODE:6379"
 TWO_STAGES = "--tensor-parallel-size 8 --pipeline-parallel-size 2 --enable-expert-parallel"

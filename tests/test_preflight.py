@@ -177,3 +177,12 @@ def test_responses_stop_a_run_by_what_is_wrong_with_most_and_by_the_limit_with_n
     with pytest.raises(MagpieError, match=r"of the first 20 .*docs/models.md.*--preflight 0"):
         judged(ResponsePreflight(20), defects)
     assert len(logged.at(logging.ERROR)) == 20
+
+
+@pytest.mark.parametrize(("defect", "stops"), [("never ends", False), ("empty", True)])
+def test_a_few_responses_that_were_all_cut_tell_nothing_of_what_ends_them(defect, stops):
+    if not stops:
+        judged(ResponsePreflight(4), [defect] * 4)
+        return
+    with pytest.raises(MagpieError, match="4 of the first 4"):
+        judged(ResponsePreflight(4), [defect] * 4)

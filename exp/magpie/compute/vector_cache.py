@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, resumes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ class VectorCache:
             self._database.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
         except sqlite3.Error as error:
             raise MagpieError(f"{path}: not a usable cache of embeddings ({error}). Delete it, or name another file") from error
+        resumes()
 
     def get(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
         """Yield the cached vectors among these keys, each with its key."""

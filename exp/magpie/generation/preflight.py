@@ -125,6 +125,8 @@ class ResponsePreflight(Preflight):
 
     def _too_many(self, defects: Counter[str]) -> bool:
         endless = sum(defects[kind] for kind in NEVER_ENDING)
+        if self.wanted < LEAST_TO_GIVE_UP:  # of a few, all may be cut: a low limit, a hard problem
+            return defects.total() - endless > MOST_BAD * self.wanted
         return defects.total() - endless > MOST_BAD * self.wanted or defects.total() > MOST_ENDLESS * self.wanted
 
     def _say(self) -> None:

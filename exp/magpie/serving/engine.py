@@ -10,9 +10,6 @@ from magpie.config.model_presets import WINDOW, ModelPreset
 from magpie.models.checkpoint import is_complete
 from magpie.models.hardware import has_bfloat16
 
-BATCHED_TOKENS = 8192
-"""Tokens of a step on a GPU: vLLM's own default for its server on large GPUs."""
-
 
 def has_gpu() -> bool:
     """Return whether the installed engine is the one for GPUs."""
@@ -38,8 +35,9 @@ def flag_list(flags: dict[str, Any]) -> list[str]:
 
 def engine_flags(preset: ModelPreset, flags: dict[str, Any], *, gpu: bool) -> dict[str, Any]:
     """Return the engine's flags: our defaults, the preset's, and `flags` over them."""
-    # vLLM's own numbers differ by the GPU's memory, and between server and `LLM`; its CUDA graphs cover up to 512 requests
-    limits = {"max-num-seqs": WINDOW, "max-num-batched-tokens": BATCHED_TOKENS} if gpu else {}
+    # The client's window; CUDA graphs cover it (vLLM 0.32: the smaller of twice this and 512). Tokens of a batch are left to
+    # vLLM, which knows that more of them slow an A100 down.
+    limits = {"max-num-seqs": WINDOW} if gpu else {}
     return limits | preset.server.flags | ({} if gpu else preset.server.cpu_flags) | flags
 
 
