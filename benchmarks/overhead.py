@@ -95,9 +95,8 @@ def engine_child(model: str, prompts_file: Path, max_tokens: int, result: Path) 
     flags = local_flags(preset, layout(preset, this_machine()).flags())
     settings = {name.replace("-", "_"): value for name, value in flags.items() if not name.startswith("no-")}
     settings |= {name[3:].replace("-", "_"): False for name in flags if name.startswith("no-")}
-    batched, seqs = EngineArgs.get_batch_defaults(
-        int(flags.get("tensor-parallel-size", 1))
-    )  # a server's, as the other side has
+    # a server's own limits, as the other side has them: `LLM` takes larger ones
+    batched, seqs = EngineArgs.get_batch_defaults(int(flags.get("tensor-parallel-size", 1)))
     server = UsageContext.OPENAI_API_SERVER
     settings = {"max_num_batched_tokens": batched[server], "max_num_seqs": seqs[server], **settings}
     engine = LLM(model=preset.path, seed=hashed_seed(0, 0, 0), **settings)
