@@ -95,10 +95,9 @@ def engine_child(model: str, prompts_file: Path, max_tokens: int, result: Path) 
     flags = local_flags(preset, layout(preset, this_machine()).flags())
     settings = {name.replace("-", "_"): value for name, value in flags.items() if not name.startswith("no-")}
     settings |= {name[3:].replace("-", "_"): False for name in flags if name.startswith("no-")}
-    # a server's own limits, as the other side has them: `LLM` takes larger ones
-    batched, seqs = EngineArgs.get_batch_defaults(int(flags.get("tensor-parallel-size", 1)))
-    server = UsageContext.OPENAI_API_SERVER
-    settings = {"max_num_batched_tokens": batched[server], "max_num_seqs": seqs[server], **settings}
+    # the limits that a server takes, as the other side has them: `LLM` takes larger ones
+    server = EngineArgs(preset.path, **settings).create_engine_config(UsageContext.OPENAI_API_SERVER).scheduler_config
+    settings |= {"max_num_batched_tokens": server.max_num_batched_tokens, "max_num_seqs": server.max_num_seqs}
     engine = LLM(model=preset.path, seed=hashed_seed(0, 0, 0), **settings)
     prompts = [{"prompt_token_ids": ids} for ids in json.loads(prompts_file.read_text())]
     sampling = SamplingParams(temperature=TEMPERATURE, top_p=TOP_P, max_tokens=max_tokens)

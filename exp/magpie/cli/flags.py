@@ -160,7 +160,10 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
         "started here for this run)",
     )
     group.add_argument(
-        "--max_in_flight", type=positive, default=WINDOW, help=f"maximum requests in flight per server (default {WINDOW})"
+        "--max_in_flight",
+        type=positive,
+        default=WINDOW,
+        help=f"maximum requests in flight per copy of the model (default {WINDOW})",
     )
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")
