@@ -246,14 +246,15 @@ def value_changed(case: Case, luck: random.Random) -> None:
 
 def flags_changed(case: Case, luck: random.Random) -> None:
     """Replace, drop, double or add a flag or a value."""
+    text = luck.choice(TEXTS).replace("\x00", "\x01")  # a command line cannot hold a zero byte
     words, at, how = case.words, luck.randrange(len(case.words)), luck.randrange(4)
     if how == 0 and words[at] not in KEPT:
-        words[at] = luck.choice(TEXTS) if not words[at].startswith("--") else f"{words[at]}={luck.choice(TEXTS)}"
+        words[at] = text if not words[at].startswith("--") else f"{words[at]}={text}"
     elif how == 1 and words[at] not in KEPT:
         del words[at]
     else:
         added = luck.choice(flags_of(case.program))
-        words += [f"{added}={luck.choice(TEXTS)}"] if luck.random() < 0.6 else [added]
+        words += [f"{added}={text}"] if luck.random() < 0.6 else [added]
 
 
 def special_file(case: Case, luck: random.Random) -> None:

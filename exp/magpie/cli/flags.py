@@ -227,8 +227,18 @@ def add_run(parser: Parser) -> None:
     switch(group, "--overwrite", "start afresh instead of resuming or refusing")
     switch(group, "--check", "check the arguments and the files, and stop before a model is needed")
     group.add_argument(
-        "--result_file", type=Path, metavar="FILE", help="file for a line of JSON about the output (default: none)"
+        "--result_file",
+        type=result_file,
+        metavar="FILE",
+        help="new file, named like x.result, for a line of JSON about the output (default: none)",
     )
+
+
+def result_file(text: str) -> Path:
+    """Check a name that no input and no output has, and that is not taken."""
+    if Path(text).suffix != ".result" or os.path.lexists(text):
+        raise argparse.ArgumentTypeError("give the name of a new file that ends in .result")
+    return Path(text)
 
 
 def shard(text: str) -> Shard:
