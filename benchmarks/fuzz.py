@@ -185,10 +185,9 @@ def main() -> int:
 def fuzz(cases: int, seed: int, seconds: float = 0) -> dict[str, Case]:
     """Run cases, print the counts, and return the smallest case of every kind of violation."""
     from hostile_server import HostileServer
-    from scripted_server import Reply, ScriptedServer, chat
-
     from magpie.compute.embedding import Encoder
     from magpie.config.load import read_yaml
+    from scripted_server import Reply, ScriptedServer, chat
 
     luck, kinds, programs = random.Random(seed), collections.Counter[str](), collections.Counter[str]()
     found: dict[str, Case] = {}

@@ -23,7 +23,7 @@ from magpie.records.reading import known_keys
 from magpie.runs.one_pass import Stream
 from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
 from magpie.selection.config import load_filter
-from magpie.selection.rules import Filter, key_of
+from magpie.selection.rules import Filter, field_reader, key_of
 from magpie.selection.sampling import Selection
 
 
@@ -40,10 +40,13 @@ def parse_args() -> argparse.Namespace:
     )
     group = parser.add_argument_group("selection from what passes")
     group.add_argument(
-        "--balance", metavar="FIELD", help="the same number of records per value of this key (domain, difficulty, …)"
+        "--balance",
+        type=field,
+        metavar="FIELD",
+        help="the same number of records per value of this key (domain, difficulty, …)",
     )
     group.add_argument("--top", type=flags.positive, metavar="N", help="at most N records (needs --by or --shuffle)")
-    group.add_argument("--by", metavar="FIELD", help="the key whose number ranks them (default: random)")
+    group.add_argument("--by", type=field, metavar="FIELD", help="the key whose number ranks them (default: random)")
     flags.switch(group, "--ascending", "rank the lowest --by first")
     flags.switch(group, "--shuffle", "write them in a random order")
     group.add_argument("--seed", type=flags.not_negative, default=0, help="seed of the random choices (default 0)")
@@ -54,6 +57,15 @@ def parse_args() -> argparse.Namespace:
     if args.by and args.top is None and not args.balance:
         parser.error("--by ranks for --top or --balance, and neither is given")
     return args
+
+
+def field(text: str) -> str:
+    """Check the name of a record's field."""
+    try:
+        field_reader(text or "none")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ pairs and of dropped records, with their mathematics. It only reads the job's fi
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from magpie.cli import flags
@@ -46,10 +47,18 @@ def main() -> None:
     from magpie.reporting.page import page
 
     output = args.output_file or folder / "report.html"
-    if output.is_dir():
-        raise MagpieError(f"--output_file {output}: this is a folder. Name a file")
+    if os.path.lexists(output) and not is_report(output):
+        raise MagpieError(f"--output_file {output}: this is there, and is no report. Name another file")
     write_atomically(output, [page(read_job(folder, args.seed)).encode()])
     log.info("the report: %s", output.resolve())
+
+
+def is_report(path: Path) -> bool:
+    """Return whether this program has made a file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"<title>Report of " in file.read(2000)
 
 
 if __name__ == "__main__":

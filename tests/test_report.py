@@ -375,6 +375,10 @@ def test_the_program_writes_the_page_beside_the_files(job: Path) -> None:
     read((job / "report.html").read_text(encoding="utf-8"))
     done = program("report", job.name, "--output_file", job / "other.html", env={"DATA_DIR": str(job.parent)})
     assert done.returncode == 0 and (job / "other.html").exists()
+    assert program("report", job, "--output_file", job / "other.html").returncode == 0  # its own page it makes again
+    (job / "mine.html").write_text("mine")
+    done = program("report", job, "--output_file", job / "mine.html")
+    assert done.returncode == 2 and "is no report" in done.stderr and (job / "mine.html").read_text() == "mine"
 
 
 @pytest.mark.parametrize("which", ["no-such-job", "EMPTY"])
