@@ -28,6 +28,7 @@ from magpie.generation.config import load_response_styles
 from magpie.generation.responses import ResponseGenerator, ResponseOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, Template, generate
 from magpie.generation.waves import Waves
+from magpie.runs.jobs import spent_on_single_responses
 from magpie.runs.stage import StageOptions, open_run
 from magpie.verification.early_stop import NEVER, RULES, Rule
 from magpie.verification.pool import Verifier
@@ -101,6 +102,8 @@ def main() -> None:
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
     suffix = "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
     run = open_run("gen_res.py", options, suffix, run_arguments(args, preset.model, sampling))
+    if args.num_responses > 1:
+        run.notes["beside_tokens"] = spent_on_single_responses(args.input_file)
 
     def try_template(template: Template) -> None:
         template.prompt("1 + 1?", args.system_prompt)
