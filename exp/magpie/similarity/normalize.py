@@ -37,6 +37,7 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-+(?=[^\W_])|(?<=[^\W_])-+(?=[^\W\d_]{2})
 _LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
 _CHOOSE = re.compile(rf"\(? ?(\d{{1,9}}|[{VARIABLE}]) +choose +(\d{{1,9}}|[{VARIABLE}]) ?\)?")
 _DEGREES = re.compile(r"\^ ?\{? ?degree ?\}?")
+_CENTS = re.compile(r"(?<![\d.,])(\d{1,6}) ?(?:cents?\b|¢)")
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
@@ -133,6 +134,7 @@ def _plain_text(text: str) -> str:
     text = _MATRIX.sub(_tuple, text)
     text = _ENVIRONMENT.sub(" ", mark_variables(text)).replace("{}", "")
     text = _COMMAND.sub(lambda found: _command(found[1], known.commands), text)
+    text = _CENTS.sub(lambda found: f"{int(found[1]) / 100:.2f} dollars", text)
     text = text.replace("%", " percent ").replace("$", " ").replace("~", " ").replace("&", " ").lower()
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     text = known.phrases.sub(lambda found: known.config.phrases[found[0]], text)
@@ -192,7 +194,7 @@ def _is_chatter(sentence: str) -> bool:
     """Return True if a sentence is only about asking and answering: of such words alone, or one's own troubles with it."""
     if len(sentence) >= 200 or _MATHS.search(sentence):
         return False
-    known, words = lexicon(), _WORD.findall(sentence)
+    known, words = lexicon(), [word.partition("'s")[0] for word in _WORD.findall(sentence)]
     if all(word in known.meta for word in words):
         return True
     speaks = not _FIRST_PERSON.isdisjoint(words) and not known.talk.isdisjoint(words)

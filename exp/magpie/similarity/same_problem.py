@@ -19,6 +19,10 @@ from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.normalize import NAMED_BY_LETTER, NormalizedProblem
 from magpie.verification.equality import Verdict, cheaply
 
+BESIDE = 3
+"""Tokens on either side of a number that tell its part in a text."""
+MOST_NUMBERS = 30
+"""Numbers of a text that are looked at for this."""
 Sequence = list[tuple[str, str]]
 ANSWERED_NUMBERS = 3
 """Different numbers that two problems with the same answer have in common, if their words may be distant."""
@@ -272,17 +276,36 @@ def _paraphrase(
     shared = len(a.numbers.keys() & b.numbers.keys())
     if answered and shared >= ANSWERED_NUMBERS:
         return True, score, "same numbers and answer"
-    if shared == 2 and _turned(a, b):
+    if _exchanged(a, b):
         return False, score, "numbers in other places"
     if score < (limits.paraphrase_few if shared < 2 else limits.paraphrase):
         return False, score, "other words"
     return True, score, "same numbers, other words"
 
 
-def _turned(a: NormalizedProblem, b: NormalizedProblem) -> bool:
-    """Return True if two numbers are in the other order."""
-    one, other = ([token for kind, token in problem.sequence if kind == "number"] for problem in (a, b))
-    return one != other and one == other[::-1]
+def _exchanged(a: NormalizedProblem, b: NormalizedProblem) -> bool:
+    """Return True if two numbers of prose are in the other order, and the words beside them say that each has the other's part."""
+    if a.formulas or b.formulas:
+        return False
+    one, other = _beside(a), _beside(b)
+    order = {number: at for at, number in enumerate(other)}
+    for x, y in itertools.combinations([number for number in one if number in order][:MOST_NUMBERS], 2):
+        if order[x] < order[y]:
+            continue
+        (x1, y1), (x2, y2) = ((text[x] - text[y], text[y] - text[x]) for text in (one, other))
+        if x1 & y2 | y1 & x2 and not x1 & x2 | y1 & y2:
+            return True
+    return False
+
+
+def _beside(problem: NormalizedProblem) -> dict[str, set[str]]:
+    """Return the words beside each number that occurs once."""
+    found, sequence = dict[str, set[str]](), problem.sequence
+    for at, (kind, token) in enumerate(sequence):
+        if kind == "number" and problem.numbers[token] == 1:
+            around = sequence[max(0, at - BESIDE) : at + BESIDE + 1]
+            found[token] = {word for other, word in around if other == "word"}
+    return found
 
 
 def _overlap(a: Counter[str], b: Counter[str]) -> float:
