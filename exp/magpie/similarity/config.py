@@ -18,6 +18,7 @@ class SimilarityThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     least_cosine: float
     paraphrase: float
     paraphrase_few: float
+    paraphrase_many: float
     cosine_share: float
 
 

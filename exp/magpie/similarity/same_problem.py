@@ -17,8 +17,11 @@ from functools import cache
 from magpie.similarity.letters import letter_of
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.normalize import NAMED_BY_LETTER, NormalizedProblem
+from magpie.similarity.number_words import is_optional
 from magpie.verification.equality import Verdict, cheaply
 
+MANY = 4
+"""Different numbers, half of them no small ones, that two problems hardly have in common by chance."""
 BESIDE = 3
 """Tokens on either side of a number that tell its part in a text."""
 MOST_NUMBERS = 30
@@ -273,12 +276,15 @@ def _paraphrase(
     limits = lexicon().config.thresholds
     if cosine < limits.least_cosine:
         return False, score, "other words"
-    shared = len(a.numbers.keys() & b.numbers.keys())
+    both = a.numbers.keys() & b.numbers.keys()
+    shared, telling = len(both), sum(not is_optional(number) for number in both)
     if answered and shared >= ANSWERED_NUMBERS:
         return True, score, "same numbers and answer"
     if _exchanged(a, b):
         return False, score, "numbers in other places"
-    if score < (limits.paraphrase_few if shared < 2 else limits.paraphrase):
+    many = shared >= MANY and telling >= MANY // 2
+    least = limits.paraphrase_few if shared < 2 else limits.paraphrase_many if many else limits.paraphrase
+    if score < least:
         return False, score, "other words"
     return True, score, "same numbers, other words"
 
