@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from magpie.similarity.lexicon import lexicon
 
 _BASE = 0xA000
-VARIABLE = "".join(chr(_BASE + ord(letter)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+VARIABLE = "".join(chr(_BASE + ord(letter)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyzαβθλ")
 """The characters of variables, as the inside of a pattern's class."""
 _SPAN = re.compile(r"\$\$([^$]{1,2000})\$\$|\$([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,2000}?)\\\]", re.DOTALL)
 _IN_SPAN = re.compile(
@@ -34,6 +34,10 @@ _SMALL = re.compile(
 _RUN = re.compile(r"(?<![a-zA-Z'\\])[a-z]{2,3}(?![a-zA-Z'{])")
 _BESIDE = re.compile(r"[-+=/^<>*|()\d√]")
 _WORDS_OF_CAPITALS = frozenset(["AM", "PM", "SL", "GL", "SO", "SU", "PSL", "PGL", "GCD", "LCM", "GCF", "HCF"])
+
+
+GREEK = {name: chr(_BASE + ord(letter)) for name, letter in zip(("alpha", "beta", "theta", "lambda"), "αβθλ", strict=True)}
+"""Greek letters that are variables and nothing else."""
 
 
 def letter_of(character: str) -> str:

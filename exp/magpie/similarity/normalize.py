@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from magpie.similarity.formula_values import functions_of, value_of
-from magpie.similarity.letters import VARIABLE, letter_of, mark_variables
+from magpie.similarity.letters import GREEK, VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.tokenizer import tokenize
 
@@ -38,6 +38,9 @@ _LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
 _CHOOSE = re.compile(rf"\(? ?(\d{{1,9}}|[{VARIABLE}]) +choose +(\d{{1,9}}|[{VARIABLE}]) ?\)?")
 _DEGREES = re.compile(r"\^ ?\{? ?degree ?\}?")
 _CENTS = re.compile(r"(?<![\d.,])(\d{1,6}) ?(?:cents?\b|¢)")
+_GREEK = re.compile(rf"(?<![^\W_])(?:{'|'.join(GREEK)})(?![^\W_])")
+_SIGN = re.compile(rf"(?<=[$,a-z]) {{0,6}}([{VARIABLE}]) {{0,2}}(>=|>|<) {{0,2}}0(?= {{0,6}}(?:[$,a-z]|\.(?!\d)))")
+_SIGNS = {">": "positive", "<": "negative", ">=": "nonnegative"}
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
@@ -134,6 +137,8 @@ def _plain_text(text: str) -> str:
     text = _MATRIX.sub(_tuple, text)
     text = _ENVIRONMENT.sub(" ", mark_variables(text)).replace("{}", "")
     text = _COMMAND.sub(lambda found: _command(found[1], known.commands), text)
+    text = _GREEK.sub(lambda found: f" {GREEK[found[0]]} ", text)
+    text = _SIGN.sub(lambda found: f" {_SIGNS[found[2]]} {found[1]} ", text)
     text = _CENTS.sub(lambda found: f"{int(found[1]) / 100:.2f} dollars", text)
     text = text.replace("%", " percent ").replace("$", " ").replace("~", " ").replace("&", " ").lower()
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
@@ -157,7 +162,7 @@ def _ascii_name(character: str) -> str:
         return " " if category != "Cf" else ""
     name = unicodedata.name(character, "")
     if name.startswith("GREEK") and " LETTER " in name:
-        return f" {name.split(' LETTER ')[1].split()[-1].lower()} ".replace(" lamda ", " lambda ")
+        return f" \\{name.split(' LETTER ')[1].split()[-1].lower()} ".replace("lamda ", "lambda ")
     return character
 
 
