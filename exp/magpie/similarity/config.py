@@ -55,6 +55,7 @@ class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phrases: dict[str, str]
     labels: list[str]
     presenting: list[str]
+    moving: list[str]
     symbol_names: dict[str, str]
     opposites: list[list[str]]
     numbers: NumberWords

@@ -37,6 +37,9 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-+(?=[^\W_])|(?<=[^\W_])-+(?=[^\W\d_]{2})
 _LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
 _CHOOSE = re.compile(rf"\(? ?(\d{{1,9}}|[{VARIABLE}]) +choose +(\d{{1,9}}|[{VARIABLE}]) ?\)?")
 _DEGREES = re.compile(r"\^ ?\{? ?degree ?\}?")
+_OPTION = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf) ?\{ ?)?\(([A-G])\)|^[*( ]{0,3}([A-G])[.)]", re.MULTILINE)
+LONGEST_OPTION = 150
+_OF_OPTIONS = re.compile(r"(?i)following|\bthese\b|options?\b|choices|below|\(A\)")
 _CENTS = re.compile(r"(?<![\d.,])(\d{1,6}) ?(?:cents?\b|¢)")
 _GREEK = re.compile(rf"(?<![^\W_])(?:{'|'.join(GREEK)})(?![^\W_])")
 _SIGN = re.compile(rf"(?<=[$,a-z]) {{0,6}}([{VARIABLE}]) {{0,2}}(>=|>|<) {{0,2}}0(?= {{0,6}}(?:[$,a-z]|\.(?!\d)))")
@@ -110,7 +113,7 @@ class NormalizedProblem:
 
 def normalize(text: str) -> NormalizedProblem:
     """Return the normalised form of a problem's text."""
-    plain = _plain_text(text[:MAX_CHARACTERS])
+    plain = _plain_text(_without_options(text[:MAX_CHARACTERS]))
     digits = frozenset(_DIGITS.findall(plain))
     tokens = tokenize(_strip_framing(plain))
     if len(tokens) < 3:
@@ -118,6 +121,17 @@ def normalize(text: str) -> NormalizedProblem:
     if len(text) > MAX_CHARACTERS:
         tokens.append("rest" + hashlib.blake2b(text[MAX_CHARACTERS:].encode("utf-8", "replace"), digest_size=16).hexdigest())
     return _classify(tokens, digits, functions_of(plain))
+
+
+def _without_options(text: str) -> str:
+    """Return a text without options at its end, (A) to (C) or more, unless the question is about them."""
+    marks = list(_OPTION.finditer(text))
+    letters = "".join(mark[1] or mark[2] for mark in marks)
+    at = letters.rfind("ABC")
+    if at < 0 or letters[at:] not in "ABCDEFG" or len(text) - marks[-1].end() > LONGEST_OPTION:
+        return text
+    question = text[: marks[at].start()]
+    return text if len(question.split()) < 3 or _OF_OPTIONS.search(question) else question
 
 
 # --- markup -------------------------------------------------------------------------------------------------------
@@ -286,6 +300,7 @@ def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
     """Return a text with each formula that has a value as one token."""
     variables = dict.fromkeys(token for kind, token in problem.tokens if kind == "variable")
     names = {variable: str(at) if ranked else variable for at, variable in enumerate(variables)}
+    counts = Counter(token for kind, token in problem.tokens if kind == "variable")
     found: list[tuple[str, str]] = []
     values = Counter[str]()
     run: list[tuple[str, str]] = []
@@ -293,6 +308,8 @@ def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
         if kind in _OF_FORMULAS:
             run.append((kind, token))
             continue
+        if run and run[0][1] in problem.called and counts[run[0][1]] == 1 and ("symbol", "=") in run[:5]:
+            del run[: run.index(("symbol", "=")) + 1]  # a name that is not used
         value = value_of([part for _, part in run], names, problem.called) if run else None
         if value is not None:
             values[value] += 1

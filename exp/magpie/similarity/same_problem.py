@@ -58,7 +58,7 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
         if _near_copies(one, other):
             if _equal_renamed(one, other):
                 return True, score, "same text, variables renamed"
-            if _equal_shifted(one, other) or _equal_shifted(*_readings(a, b, silent, cosine)):
+            if any(_equal_shifted(*pair) for pair in ((one, other), _unnamed(one, other), _readings(a, b, silent, cosine))):
                 return True, score, "same text, shifted"
             return False, score, "nearly the same text"
         if _opposed(words, other_words):
@@ -116,7 +116,12 @@ def _equal_shifted(a: Sequence, b: Sequence) -> bool:
     labels = _labels()
     permitted = _presenting() | (frozenset() if extra[0] & labels and extra[1] & labels else labels)
     one, other = (
-        [part for part in sequence if part[1] not in permitted or counts[0][part[1]] == counts[1][part[1]]]
+        [
+            part
+            for part in sequence
+            if (part[1] not in permitted or counts[0][part[1]] == counts[1][part[1]])
+            and not (part[1] in _moving() and counts[0][part[1]] == counts[1][part[1]] == 1)
+        ]
         for sequence in (a, b)
     )
     if Counter(one) != Counter(other):
@@ -128,6 +133,20 @@ def _equal_shifted(a: Sequence, b: Sequence) -> bool:
     if words != other_words and not (single and _rotated(words, other_words)):
         return False
     return _ordered(runs) == _ordered(other_runs)
+
+
+def _unnamed(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
+    """Return both, without a name that only one text gives to an expression, and that is not used: I = …, p(x) = …."""
+    equations = [sum(token == "=" for _, token in sequence) for sequence in (one, other)]
+    if equations[0] < equations[1]:
+        return _unnamed(other, one)
+    counts = Counter(token for kind, token in one if kind == "variable")
+    for at, (kind, token) in enumerate(one):
+        if kind == "variable" and counts[token] == 1 and (at == 0 or one[at - 1][0] in _WORDS):
+            end = at + 1 + (one[at + 1 : at + 2] != [("symbol", "=")])
+            if one[end : end + 1] == [("symbol", "=")] and one[end - 1][0] == "variable" and equations[0] > equations[1]:
+                return one[:at] + one[end + 1 :], other
+    return [], []
 
 
 LEAST_TEXT = 4
@@ -335,6 +354,12 @@ def _opposites() -> list[frozenset[str]]:
 def _presenting() -> frozenset[str]:
     known = lexicon()
     return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.presenting)
+
+
+@cache
+def _moving() -> frozenset[str]:
+    known = lexicon()
+    return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.moving)
 
 
 @cache
