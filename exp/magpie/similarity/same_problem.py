@@ -58,7 +58,8 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
         if _near_copies(one, other):
             if _equal_renamed(one, other):
                 return True, score, "same text, variables renamed"
-            if any(_equal_shifted(*pair) for pair in ((one, other), _unnamed(one, other), _readings(a, b, silent, cosine))):
+            readings = ((one, other), _ranked(one, other), _unnamed(one, other), _readings(a, b, silent, cosine))
+            if any(_equal_shifted(*pair) for pair in readings):
                 return True, score, "same text, shifted"
             return False, score, "nearly the same text"
         if _opposed(words, other_words):
@@ -133,6 +134,15 @@ def _equal_shifted(a: Sequence, b: Sequence) -> bool:
     if words != other_words and not (single and _rotated(words, other_words)):
         return False
     return _ordered(runs) == _ordered(other_runs)
+
+
+def _ranked(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
+    """Return both with variables in the order of their first use, if they have none in common: x and y in other places matter."""
+    names = [list(dict.fromkeys(token for kind, token in sequence if kind == "variable")) for sequence in (one, other)]
+    if len(names[0]) != len(names[1]) or set(names[0]) & set(names[1]) or _fixed(one) or _fixed(other):
+        return [], []
+    ranks = dict(zip(names[1], names[0], strict=True))
+    return one, [(kind, ranks.get(token, token) if kind == "variable" else token) for kind, token in other]
 
 
 def _unnamed(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
