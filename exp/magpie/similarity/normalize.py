@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from magpie.similarity.formula_values import functions_of, value_of
+from magpie.similarity.formula_values import as_equation, functions_of, value_of
 from magpie.similarity.letters import GREEK, VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.tokenizer import tokenize
@@ -54,6 +54,7 @@ _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+|, (?:and|but) (?=i )")
 _MATHS = re.compile(r"[\d\\=^<>+{}_$]")
 
 
+ROOT = stem("root")
 NAMED_BY_LETTER = frozenset(map(stem, ("axis", "axes", "intercept", "coordinate", "plane", "direction", "score", "value")))
 """What is named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
 _OF_FORMULAS = frozenset(["number", "symbol", "variable"])
@@ -302,6 +303,7 @@ def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
     variables = dict.fromkeys(token for kind, token in problem.tokens if kind == "variable")
     names = {variable: str(at) if ranked else variable for at, variable in enumerate(variables)}
     counts = Counter(token for kind, token in problem.tokens if kind == "variable")
+    rooted = problem.words[ROOT] == 1  # the roots of an expression are the solutions of an equation
     found: list[tuple[str, str]] = []
     values = Counter[str]()
     run: list[tuple[str, str]] = []
@@ -313,12 +315,15 @@ def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
             del run[: run.index(("symbol", "=")) + 1]  # a name that is not used
         value = value_of([part for _, part in run], names, problem.called) if run else None
         if value is not None:
+            value = as_equation(value) if rooted else value
             values[value] += 1
             found.append(("formula", value))
+        elif len(run) == len(counts) == 1 and run[0][0] == "variable":
+            pass  # "solve for x" says no more than "solve"
         else:
             found += [(part, names.get(name, name)) for part, name in run]
         run = []
-        if kind != "stop":
+        if kind != "stop" and not (rooted and token == ROOT):
             found.append((kind, token))
     return Reading(tuple(found), values)
 
