@@ -117,11 +117,12 @@ class Rules:
         )
         self._blank = _compiled(
             r"_{2,}|\\(?:underline|qquad|boxed)|\(\s?\)|^which\b|\bwhich (?:of|one|number)\b"
-            r"|\b(?:is|are|equals?|equal to)\s?[:.…]{0,3}$|^(?:can|could|would|will)\s(?:you|someone|anyone)\b"
+            rf"|\(A\)|{_LEFT_BLANK}|^(?:can|could|would|will)\s(?:you|someone|anyone)\b"
             r"|\bhow (?:many|much|far|long|fast|old|tall|large|big|often)\b|\bwhat (?:is|are|was|were|will|would|must|can)\b"
             r"|\b(?:help with|i need help|i want to know|i(?:'m| am) (?:curious|wondering)|i wonder|the question is)\b"
             r"|\btrue or false\b"
         )
+        self.left_blank = _compiled(_LEFT_BLANK)
         self.kinds = {
             kind: _compiled(_asking(f"(?:{verbs_of})"))
             for kind, verbs_of in zip(ANSWER_TYPES, (closed, proof, open_), strict=True)
@@ -197,6 +198,8 @@ class Rules:
         return Doubt.NONE if _ITEM.match(sentence.masked) else Doubt.STATES
 
 
+_LEFT_BLANK = r"\b(?:is|are|equals?|equal to|(?:is|are) (?:called|known as)(?: an?| the)?)\s?[:.…]{0,3}$"
+"""The end of a statement that is to be completed."""
 _QUESTION = re.compile(r"(?:what (?:is|are|was|were)|how (?:many|much|long|far|old))\b", re.IGNORECASE)
 _DATA = re.compile(rf"[\d{MATH}]")
 _SHORT_ANSWER = re.compile(r"a(?:ns)?:\s(?!.{0,200}\bb:)", re.IGNORECASE | re.DOTALL)
