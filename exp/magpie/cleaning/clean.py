@@ -151,7 +151,7 @@ _OPERATES = re.compile(
 )
 """A step of a calculation, which is no question."""
 _EXAMPLE = re.compile(r"\b(?:examples?|such as|like the (?:one|ones))\W{0,2}\Z", re.IGNORECASE)
-_LAST_FORMULA = re.compile(r"(?:\$\$?|\\[(\[])(?:(?![a-z]{4,} [a-z]{2,} )[^\n$]){1,400}(?:[.?!]|\\[)\]])", re.IGNORECASE)
+_LAST_FORMULA = re.compile(r"(?:\$\$?|\\[(\[])(?:(?!\s[a-z]{2,}[\s,])[^\n$]){1,400}(?:[.?!]|\\[)\]])", re.IGNORECASE)
 """A formula left open at the end of a text that ends as a whole one does: a slip of the pen, and nothing is missing."""
 _BRACE = re.compile(r"(?<!\\)[{}]")
 

@@ -59,14 +59,19 @@ def _talks(words: str, problem: Text) -> bool:
 def _asks_for(words: str) -> Task:
     """Return how certain it is that a sentence that asks for something asks for something mathematical."""
     words = _COUNTED.sub(" ", words)
-    clear = "?" in words or _CLAUSE.search(words) or rules().left_blank.search(words) or any(kind.match(words) for kind in rules().kinds.values())
+    clear = (
+        "?" in words
+        or _CLAUSE.search(words)
+        or rules().left_blank.search(words)
+        or any(kind.match(words) for kind in rules().kinds.values())
+    )
     if _ARITHMETIC.match(words):
         return Task.CERTAIN
     if MATH in words or _SIGNS.search(words) or rules().quantities.search(words) or rules().kinds["proof"].search(words):
         return Task.CERTAIN if clear else Task.DOUBTFUL
     if clear and (rules().notions.search(words) or _COMPUTES.search(words)):
         return Task.DOUBTFUL if _ADVICE.search(words) else Task.CERTAIN
-    definite = _DEFINITE.search(words) or rules().kinds["closed"].match(words)
+    definite = _DEFINITE.search(words) or _WANTED.search(words) or rules().kinds["closed"].match(words)
     return Task.DOUBTFUL if definite and not _ADVICE.search(words) else Task.NONE
 
 
@@ -108,8 +113,10 @@ _ARITHMETIC = re.compile(
     re.IGNORECASE,
 )
 """A request for arithmetic with a number in it."""
+_WANTED = re.compile(r"\bto (?:compute|calculate|find|determine|evaluate)\s.{0,200}\d", re.IGNORECASE)
+"""A wish to compute something, with numbers behind it."""
 _ADVICE = re.compile(
-    r"^how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b"
+    r"^how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b(?! (?:\w+ )?(?:prove|show) that)"
     r"|\bwhat (?:is|are) (?:the|some) (?:\w+ ){0,2}(?:steps?|ways?|tips|advantages|benefits|approach|strategy)\b",
     re.IGNORECASE,
 )
@@ -121,9 +128,11 @@ _DEFINITE = re.compile(
     re.IGNORECASE,
 )
 """A question for one thing."""
-_SIGNS = re.compile(r"[\w)]\s?[=<>^≤≥≡+*/×÷∑√π∈]\s?[\w(|−-]|\d\s?[-−]\s?\d|\d!|\b[a-zA-Z]\(\w\)|\w\(\d+\)|√|\\[a-zA-Z]{2,}")
+_SIGNS = re.compile(
+    r"(?:[\w)…]|\.{3})\s?[=<>^≤≥≡+*/×÷∑√π∈]\s?[\w(|−-]|\d\s?[-−]\s?\d|\d!|\b[a-zA-Z]\(\w\)|\w\(\d+\)|√|\\[a-zA-Z]{2,}"
+)
 _NUMBER = re.compile(
-    r"\d+|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million|half|"
+    r"\d+(?!-?D\b)|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million|half|"
     r"third|fourth|quarter|fifth|eighth|twice|thrice|double|triple|dozen)\b",
     re.IGNORECASE,
 )

@@ -56,7 +56,7 @@ class Formulas:
 
     @cached_property
     def masked(self) -> str:
-        """Return the text with MATH for each of the formulas' characters; a full stop at its end and a choice (A) stay visible."""
+        """Return the text with MATH for each of the formulas' characters; a full stop at the end and a choice (A) stay."""
         first, *others = self.outside()
         masks = [_mask(each) for each in self.found]
         return first + "".join(mask + other for mask, other in zip(masks, others, strict=True))
