@@ -112,7 +112,8 @@ def disturbed(
             if code != 0:
                 problems.append(f"{stage}: exit code {code} after a fault")
             problems += [f"{stage}: {name} differs" for name in expected | found if expected.get(name) != found.get(name)]
-            counts = json.loads((folder / "out.run.json").read_bytes())["counts"]
+            run = folder / "out.run.json"
+            counts = json.loads(run.read_bytes())["counts"] if run.exists() else {"read": 0, "written": -1, "dropped": {}}
             if counts["read"] != counts["written"] + sum(counts["dropped"].values()):
                 problems.append(f"{stage}: {counts}")
     return happened, problems

@@ -182,7 +182,7 @@ class Run:
             resumes()
             if overwrite:
                 part.clear()
-                for path in (paths.output, paths.dropped, paths.run):
+                for path in (paths.run, paths.output, paths.dropped):  # one that cannot be deleted costs no other
                     path.unlink(missing_ok=True)
             if part.size and paths.run.exists():
                 self._sessions = self._earlier_run_file().sessions
