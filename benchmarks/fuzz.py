@@ -147,8 +147,17 @@ def miscounted(case: Case, after: dict[str, bytes]) -> Iterator[str]:
         yield "rows of the input are not counted"
 
 
+@contextmanager
+def without_embedding_model() -> Iterator[None]:
+    """Put a stand-in in the place of the embedding model, which would take most of the time."""
+    from magpie.compute.embedding import Encoder
+
+    with mock.patch.object(Encoder, "__call__", vectors), mock.patch.object(Encoder, "dimension", DIMENSION):
+        yield
+
+
 def vectors(_: Any, texts: list[str]) -> Any:
-    """Stand in for the embedding model, which would take most of the time: equal texts have equal vectors of length 1."""
+    """Return a vector of length 1 for each text, the same one for the same text."""
     import numpy as np
 
     found = np.stack([np.random.default_rng(zlib.crc32(repr(text).encode())).standard_normal(DIMENSION) for text in texts])
@@ -185,7 +194,6 @@ def main() -> int:
 def fuzz(cases: int, seed: int, seconds: float = 0) -> dict[str, Case]:
     """Run cases, print the counts, and return the smallest case of every kind of violation."""
     from hostile_server import HostileServer
-    from magpie.compute.embedding import Encoder
     from magpie.config.load import read_yaml
     from scripted_server import Reply, ScriptedServer, chat
 
@@ -196,9 +204,8 @@ def fuzz(cases: int, seed: int, seconds: float = 0) -> dict[str, Case]:
         ScriptedServer(default=Reply(body=chat("It is 3.")), owned_by="x", routes=("chat/completions", "completions")) as model,
         HostileServer(lambda request: request.reply({"data": [{"probs": [1.0]}]})) as scorer,
         mock.patch("os.fsync", lambda _: None),
+        without_embedding_model(),
         mock.patch("magpie.config.model_presets.read_yaml", functools.cache(read_yaml)),
-        mock.patch.object(Encoder, "__call__", vectors),
-        mock.patch.object(Encoder, "dimension", DIMENSION),
         mock.patch("magpie.client.client.LONGEST_PAUSE", 0.01),
         mock.patch("magpie.rewards.remote.LONGEST_PAUSE", 0.01),
     ):
