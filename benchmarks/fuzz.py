@@ -101,7 +101,7 @@ def violations(case: Case, urls: dict[str, str]) -> set[str]:
             with limited(LIMIT):
                 done = program(case.program, *words, cwd=folder, env=environment)
         except Hang as hang:
-            where = traceback.extract_tb(hang.__traceback__)[-1]
+            where = traceback.extract_tb(hang.__traceback__)[-2]  # the last one is the alarm
             return {f"hangs in {Path(where.filename).name}, {where.name}"}
         except Exception as error:  # noqa: BLE001 (what escapes a program is what is looked for)
             return {f"{type(error).__name__} escapes"}
