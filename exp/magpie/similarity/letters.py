@@ -24,7 +24,8 @@ _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-z]{3,} +[a-z]{2,}(?![a-zA-Z{])")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|operatorname)[a-z]*\*? ?\{[^{}]{0,200}\}")
 _CAPITALS = re.compile(r"(?<![\w\\])[A-Z]{2,5}(?![^\W_])")
 _CAPITAL = re.compile(
-    r"(?<![\w'\\])(?:(?!Q ?\d{1,3}[.:)])[B-HJ-Z](?![a-zA-Z']|\.(?: ?[A-Z]))|A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))"
+    r"(?<![\w'\\])(?:(?!Q ?\d{1,3}[.:)])[B-HJ-Z](?![a-zA-Z']|\. ?[A-Z])|"
+    r"A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))"
 )
 _SMALL = re.compile(
     r"(?<![a-zA-Z'\\])[b-hj-z](?![a-zA-Z'])|(?<![a-zA-Z'\\])[ai](?= ?[-+=/^<>|!*](?![a-zA-Z]))|"

@@ -12,12 +12,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from magpie.similarity.formula_values import as_equation, functions_of, value_of
 from magpie.similarity.letters import GREEK, VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
+from magpie.similarity.persons import persons_of
 from magpie.similarity.tokenizer import tokenize
 
 MAX_CHARACTERS = 20_000
@@ -86,6 +87,7 @@ class NormalizedProblem:
         words: stems of the content words, with their counts.
         tokens: (kind, token) of all tokens.
         called: variables that are functions.
+        persons: stems of the names of persons.
     """
 
     key: str
@@ -101,6 +103,7 @@ class NormalizedProblem:
     words: Counter[str]
     tokens: tuple[tuple[str, str], ...]
     called: frozenset[str]
+    persons: frozenset[str] = frozenset()
 
     @cached_property
     def by_value(self) -> Reading:
@@ -122,7 +125,7 @@ def normalize(text: str) -> NormalizedProblem:
         tokens = tokenize(plain)
     if len(text) > MAX_CHARACTERS:
         tokens.append("rest" + hashlib.blake2b(text[MAX_CHARACTERS:].encode("utf-8", "replace"), digest_size=16).hexdigest())
-    return _classify(tokens, digits, functions_of(plain))
+    return replace(_classify(tokens, digits, functions_of(plain)), persons=persons_of(text[:MAX_CHARACTERS]))
 
 
 def _without_options(text: str) -> str:

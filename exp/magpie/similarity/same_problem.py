@@ -18,6 +18,7 @@ from magpie.similarity.letters import letter_of
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.normalize import NAMED_BY_LETTER, NormalizedProblem
 from magpie.similarity.number_words import is_optional
+from magpie.similarity.persons import PRONOUNS
 from magpie.verification.equality import Verdict, cheaply
 
 MANY = 4
@@ -54,10 +55,11 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
     if not a.key or not b.key or answers is False:
         return False, score, "other answers" if a.key and b.key else "no words to compare"
     if numbers_agree(a, b):
-        one, other = _counting(a.sequence, silent), _counting(b.sequence, silent)
+        names = a.persons | b.persons
+        one, other = _counting(a.sequence, silent, names), _counting(b.sequence, silent, names)
+        if _equal_renamed(one, other):
+            return True, score, "same text, variables renamed"
         if _near_copies(one, other):
-            if _equal_renamed(one, other):
-                return True, score, "same text, variables renamed"
             readings = ((one, other), _ranked(one, other), _unnamed(one, other), _readings(a, b, silent, cosine))
             if any(_equal_shifted(*pair) for pair in readings):
                 return True, score, "same text, shifted"
@@ -72,9 +74,13 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
 # --- near copies ------------------------------------------------------------------------------------------------------
 
 
-def _counting(sequence: Iterable[tuple[str, str]], silent: frozenset[str]) -> Sequence:
-    """Return one text's sequence without words that only name what both texts' formulas show ("the equation")."""
-    return [(kind, token) for kind, token in sequence if kind != "word" or token not in silent]
+def _counting(sequence: Iterable[tuple[str, str]], silent: frozenset[str], names: frozenset[str] = frozenset()) -> Sequence:
+    """Return a text's sequence with names, and without words that only name what both texts' formulas show ("the equation")."""
+    return [
+        ("name", PRONOUNS.get(token, token)) if token in names or token in PRONOUNS else (kind, token)
+        for kind, token in sequence
+        if kind != "word" or token not in silent
+    ]
 
 
 def _near_copies(a: Sequence, b: Sequence) -> bool:
@@ -98,9 +104,9 @@ def _equal_renamed(a: Sequence, b: Sequence) -> bool:
         return False
     pairs: dict[str, str] = {}
     for (kind, token), (other_kind, other) in zip(a, b, strict=True):
-        if kind != other_kind or (kind != "variable" and token != other):
+        if kind != other_kind or (kind not in _RENAMED and token != other):
             return False
-        if kind == "variable" and pairs.setdefault(token, other) != other:
+        if kind in _RENAMED and pairs.setdefault(token, other) != other:
             return False
     return _is_renaming(pairs, _fixed(a) | _fixed(b))
 
@@ -115,7 +121,9 @@ def _equal_shifted(a: Sequence, b: Sequence) -> bool:
     counts = [Counter(token for _, token in sequence) for sequence in (a, b)]
     extra = [(one - other).keys() for one, other in (counts, counts[::-1])]
     labels = _labels()
-    permitted = _presenting() | (frozenset() if extra[0] & labels and extra[1] & labels else labels)
+    permitted = _presenting()
+    for kind in (labels, _PRONOUNS):
+        permitted = permitted - kind if extra[0] & kind and extra[1] & kind else permitted | kind
     one, other = (
         [
             part
@@ -137,12 +145,15 @@ def _equal_shifted(a: Sequence, b: Sequence) -> bool:
 
 
 def _ranked(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
-    """Return both with variables in the order of their first use, if they have none in common: x and y in other places matter."""
-    names = [list(dict.fromkeys(token for kind, token in sequence if kind == "variable")) for sequence in (one, other)]
+    """Return both with variables by first use, if they have none in common: x and y in other places matter."""
+    names = [
+        list(dict.fromkeys(part for part in sequence if part[0] in _RENAMED and part[1] not in _PRONOUNS))
+        for sequence in (one, other)
+    ]
     if len(names[0]) != len(names[1]) or set(names[0]) & set(names[1]) or _fixed(one) or _fixed(other):
         return [], []
     ranks = dict(zip(names[1], names[0], strict=True))
-    return one, [(kind, ranks.get(token, token) if kind == "variable" else token) for kind, token in other]
+    return one, [ranks.get(part, part) for part in other]
 
 
 def _unnamed(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
@@ -186,13 +197,23 @@ def _ordered(runs: list[Sequence]) -> tuple[Sequence, Counter[str]]:
     return [part for part in parts if part not in equations], Counter(token for _, token in equations)
 
 
-_WORDS = frozenset(["word", "light"])
+_WORDS = frozenset(["word", "light", "name"])
+_RENAMED = frozenset(["variable", "name"])
+_PRONOUNS = frozenset(PRONOUNS.values())
 
 
 def _is_renaming(pairs: dict[str, str], fixed: set[str]) -> bool:
-    """Return True if no two variables become one, and those that both texts have stay: x and y in other places matter."""
+    """Return True if no two become one, and those that both texts have stay: x and y in other places matter.
+
+    "He" becomes "she" only where a person has another name.
+    """
     new = set(pairs.values())
     moved = {one for one, other in pairs.items() if one != other}
+    if moved & _PRONOUNS:
+        new, moved = new - _PRONOUNS, moved - _PRONOUNS
+        if all(len(one) == 1 for one in moved) or len({pairs.get(one) for one in _PRONOUNS}) < len(_PRONOUNS):
+            return False
+        pairs = {one: other for one, other in pairs.items() if one not in _PRONOUNS}
     return len(new) == len(pairs) and not moved & (new | fixed) and not fixed & {pairs[one] for one in moved}
 
 
@@ -319,7 +340,7 @@ def _paraphrase(
 
 
 def _exchanged(a: NormalizedProblem, b: NormalizedProblem) -> bool:
-    """Return True if two numbers of prose are in the other order, and the words beside them say that each has the other's part."""
+    """Return True if two numbers of prose are in the other order, and by the words beside them have each other's part."""
     if a.formulas or b.formulas:
         return False
     one, other = _beside(a), _beside(b)
