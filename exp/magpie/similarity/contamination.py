@@ -123,7 +123,8 @@ class Detector:
             vague = found["cosine"] < rule.vague_cosine and found["words"] < rule.vague_words
             if vague and _telling_numbers(problem, self.problems[index]) < TELLING_NUMBERS:
                 continue
-            if score >= rule.least_score and (best is None or score > best.score):
+            least = rule.least_score_near if found["cosine"] >= rule.near_cosine else rule.least_score
+            if score >= least and (best is None or score > best.score):
                 best = self._hit(index, "embedding", score, found)
         return best
 
