@@ -18,6 +18,7 @@ class Lexicon:
     functions: frozenset[str]
     names: frozenset[str]
     neutral: frozenset[str]
+    asking: frozenset[str]
     telling: frozenset[str]
     unstemmed: frozenset[str]
     synonyms: dict[str, str]
@@ -53,6 +54,7 @@ def lexicon() -> Lexicon:
         functions=frozenset(config.functions),
         names=frozenset(config.functions) | frozenset(config.symbols),
         neutral=neutral,
+        asking=frozenset(map(stem, config.instructions)) - frozenset(map(stem, config.telling)),
         telling=frozenset(config.telling),
         unstemmed=frozenset(config.unstemmed),
         synonyms=synonyms,

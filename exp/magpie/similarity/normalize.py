@@ -194,7 +194,7 @@ def _kind(token: str) -> str:
     if token in VARIABLE:
         return "variable"
     word = token.partition("'")[0]
-    return "light" if word in known.telling else "stop" if word in known.neutral else "word"
+    return "light" if word in known.telling else "stop" if word in known.neutral or stem(word) in known.asking else "word"
 
 
 def _with_kinds(tokens: list[str]) -> Iterator[tuple[str, str]]:
