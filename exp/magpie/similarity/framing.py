@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from magpie.similarity.lexicon import lexicon
+from magpie.similarity.lexicon import lexicon, stem
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
 _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+|, (?:and|but) (?=i )")
@@ -51,10 +51,11 @@ def _is_chatter(sentence: str) -> bool:
     """Return True if a sentence is only about asking and answering: of such words alone, or one's own troubles with it."""
     if len(sentence) >= 200 or _MATHS.search(sentence):
         return False
-    known, words = lexicon(), [word.partition("'s")[0] for word in _WORD.findall(sentence)]
-    if all(word in known.meta for word in words):
+    known, words = lexicon(), _WORD.findall(sentence)
+    stems = set(map(stem, words))
+    if stems <= known.meta:
         return True
-    speaks = not _FIRST_PERSON.isdisjoint(words) and not known.talk.isdisjoint(words)
+    speaks = not _FIRST_PERSON.isdisjoint(words) and not known.talk.isdisjoint(stems)
     return speaks and not any(
         word in known.config.numbers.multiples or word in known.config.numbers.fractions for word in words
     )
