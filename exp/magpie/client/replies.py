@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from magpie.common.console import printable
 from magpie.common.masking import masked
+from magpie.text.degeneration import LoopWatch
 from magpie.text.reasoning import CLOSE, OPEN
 
 LONGEST_RETRY_AFTER = 60.0
@@ -16,6 +17,8 @@ SHOWN, READ = 300, 4096
 """Characters of an error's reply that are shown, and those before what is no text in it and our key are taken out."""
 MOST_TOKENS = 10**9
 """More than this is no count of one request's tokens."""
+UNFINISHED = ("length", "repetition")
+"""A thought that ended for such a reason has not been closed."""
 SERVER_DOWN = (502, 503)
 """From a gateway whose server is down (504: from one that does not wait for a long completion)."""
 SERVER_UNUSABLE = (401, 402, 403, 404)
@@ -33,6 +36,8 @@ class Completion:
     token_ids: list[int] | None
     model: str = ""
     """The model that the server says it is."""
+    saved_tokens: int = 0
+    """Tokens up to the limit that a loop, which was ended, might still have written."""
 
 
 class Refused(Exception):
@@ -94,7 +99,7 @@ class _ChatChoice(msgspec.Struct):
         """Return it as a text, with the chain of thought in its tags wherever the server puts it."""
         text, reasoning = self.message.content or "", self.message.reasoning or self.message.reasoning_content
         if reasoning:
-            text = f"{OPEN}\n{reasoning}" + (f"\n{CLOSE}\n\n{text}" if text or self.finish_reason != "length" else "")
+            text = f"{OPEN}\n{reasoning}" + (f"\n{CLOSE}\n\n{text}" if text or self.finish_reason not in UNFINISHED else "")
         return _Choice(text, self.finish_reason)
 
 
@@ -135,7 +140,10 @@ def _read_completion(body: bytes, *, chat: bool) -> Completion:
         raise TransientError(f"malformed reply: {printable(str(error), SHOWN)}") from error
     if not reply.choices:
         raise TransientError("malformed reply: no choices")
-    first, usage = reply.choices[0], reply.usage or _Usage()
+    return _completion(reply.choices[0], reply.usage or _Usage(), reply.model)
+
+
+def _completion(first: _Choice | _ChatChoice, usage: _Usage, model: str | None) -> Completion:
     choice = first.as_text() if isinstance(first, _ChatChoice) else first
     return Completion(
         masked(choice.text),
@@ -143,8 +151,89 @@ def _read_completion(body: bytes, *, chat: bool) -> Completion:
         _counted(usage.prompt_tokens),
         _counted(usage.completion_tokens),
         choice.token_ids,
-        reply.model or "",
+        model or "",
     )
+
+
+class _Piece(msgspec.Struct):
+    text: str | None = None
+    delta: _Message | None = None
+    finish_reason: str | None = None
+    token_ids: list[int] | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Piece] = []
+    usage: _Usage | None = None
+    model: str | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_DATA = b"data:"
+
+
+class Stream:
+    """A streamed reply, read while it arrives, so that a loop can be ended."""
+
+    def __init__(self) -> None:
+        self._rest, self._is_chat, self._is_ended = b"", False, False
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._ids: list[int] = []
+        self._tokens, self._usage, self._model, self._finish = 0, _Usage(), "", ""
+        self._watch = LoopWatch()
+
+    def feed(self, piece: bytes) -> bool:
+        """Read a piece of the body; return whether the rest is not wanted, since it is a loop.
+
+        Raises:
+            TransientError: it cannot be read.
+        """
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        return any(self._read(line[len(_DATA) :].strip()) for line in lines if line.startswith(_DATA))
+
+    def _read(self, data: bytes) -> bool:
+        if data == b"[DONE]":
+            return False
+        try:
+            event = _decode_event(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise TransientError(f"malformed reply: {printable(str(error), SHOWN)}") from error
+        if event.error is not None:
+            raise TransientError(f"the server broke off: {printable(bytes(event.error).decode('utf-8', 'replace'), SHOWN)}")
+        self._usage, self._model = event.usage or self._usage, event.model or self._model
+        return any(self._add(each) for each in event.choices[:1])
+
+    def _add(self, piece: _Piece) -> bool:
+        """Add a piece of the text; return whether it has become a loop."""
+        text, thought = piece.text or "", ""
+        if piece.delta:
+            self._is_chat = True
+            text, thought = piece.delta.content or "", piece.delta.reasoning or piece.delta.reasoning_content or ""
+        self._texts.append(text)
+        self._thoughts.append(thought)
+        self._ids += piece.token_ids or ()
+        tokens = len(piece.token_ids or ()) or int(bool(text or thought))  # others than vLLM send one in each event
+        self._tokens += tokens
+        self._finish = piece.finish_reason or self._finish
+        self._is_ended = not self._finish and self._watch.loops(text + thought, tokens)
+        return self._is_ended
+
+    def completion(self, prompt_tokens: int, limit: int) -> Completion:
+        """Return what has been read; the arguments stand in for what the server did not come to say.
+
+        Raises:
+            TransientError: it is not all.
+        """
+        finish = "repetition" if self._is_ended else self._finish
+        if not finish:
+            raise TransientError("malformed reply: the stream ended before the response")
+        text, thought = "".join(self._texts), "".join(self._thoughts)
+        usage = _Usage(self._usage.prompt_tokens or prompt_tokens, self._usage.completion_tokens or self._tokens)
+        message = _ChatChoice(_Message(text, thought), finish) if self._is_chat else _Choice(text, finish, self._ids or None)
+        found = _completion(message, usage, self._model)
+        return replace(found, saved_tokens=max(0, limit - found.completion_tokens)) if self._is_ended else found
 
 
 def _counted(tokens: int) -> int:

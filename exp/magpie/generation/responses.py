@@ -204,7 +204,7 @@ class ResponseGenerator:
         settings["max_tokens"] = min(settings["max_tokens"], room)
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
-        completion = await session.client.complete(prompt, settings)
+        completion = await session.client.complete(prompt, settings, end_loops=True)
         response = read_response(completion, session.template)
         limit = min(self._options.retry_length or 0, room)
         if response.finish_reason != "length" or limit <= settings["max_tokens"]:
@@ -219,14 +219,14 @@ class ResponseGenerator:
     ) -> Completion:
         """Continue a cut response up to `limit` tokens; if the server returns no token ids, generate a longer one afresh."""
         if cut.token_ids is None or isinstance(prompt, ChatPrompt):
-            whole = await session.client.complete(prompt, settings | {"max_tokens": limit})
+            whole = await session.client.complete(prompt, settings | {"max_tokens": limit}, end_loops=True)
             return replace(
                 whole,
                 prompt_tokens=cut.prompt_tokens + whole.prompt_tokens,
                 completion_tokens=cut.completion_tokens + whole.completion_tokens,
             )
         left = limit - len(cut.token_ids)
-        more = await session.client.complete(prompt + cut.token_ids, settings | {"max_tokens": left})
+        more = await session.client.complete(prompt + cut.token_ids, settings | {"max_tokens": left}, end_loops=True)
         ids = cut.token_ids + (more.token_ids or [])
         return replace(
             more,
