@@ -22,9 +22,10 @@ from typing import Any
 import msgspec
 
 from magpie.cli import flags
-from magpie.common.console import log, run_program
+from magpie.common.console import MagpieError, log, run_program
 from magpie.config.model_presets import Sampling, load_model
 from magpie.generation.config import load_response_styles
+from magpie.generation.continuation import ThinkingBudget
 from magpie.generation.responses import ResponseGenerator, ResponseOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, Template, generate
 from magpie.generation.waves import Waves
@@ -60,6 +61,11 @@ def parse_args() -> argparse.Namespace:
         help="continue a response that is cut at --max_tokens, once, up to this many tokens in all (default: it stays cut)",
     )
     group.add_argument(
+        "--thinking_budget",
+        type=flags.positive,
+        help="tokens of the chain of thought, after which it is ended and the model has to respond (default: no limit)",
+    )
+    group.add_argument(
         "--preflight", type=flags.not_negative, default=20, help="responses to check first, 0: none (default 20)"
     )
     flags.switch(group, "--request_seeds", "send a seed with every request; slows vLLM's sampler")
@@ -81,6 +87,8 @@ def run_arguments(args: argparse.Namespace, model: str, sampling: Sampling) -> d
     arguments = {"model_path": model, **msgspec.structs.asdict(sampling), **{name: getattr(args, name) for name in names}}
     if args.stop_when != NEVER:  # files that were begun before there was this flag go on
         arguments["stop_when"] = args.stop_when
+    if args.thinking_budget:
+        arguments["thinking_budget"] = args.thinking_budget
     if args.template_variables:
         arguments["template_variables"] = args.template_variables
     return arguments
@@ -98,12 +106,19 @@ def main() -> None:
             preset.model,
             preset.answers_source,
         )
+    if args.thinking_budget and args.thinking_budget >= sampling.max_tokens:
+        raise MagpieError(
+            f"--thinking_budget {args.thinking_budget} leaves no room for an answer: --max_tokens is {sampling.max_tokens}. "
+            "Lower the one, or raise the other"
+        )
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
     suffix = "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
     run = open_run("gen_res.py", options, suffix, run_arguments(args, preset.model, sampling))
 
     def try_template(template: Template) -> None:
         template.prompt("1 + 1?", args.system_prompt)
+        if args.thinking_budget:
+            ThinkingBudget.check(template)
         if template.left_off:
             log.warning(
                 "the chat template of %s leaves thinking off. With --template_variables %s the model thinks before it responds",

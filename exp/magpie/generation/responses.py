@@ -12,10 +12,10 @@ import msgspec
 
 from magpie.client.chat_prompt import ChatPrompt, Prompt
 from magpie.client.replies import Completion, Refused
-from magpie.common.masking import masked
 from magpie.common.seeds import hashed_seed
 from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.generation.config import load_response_styles
+from magpie.generation.continuation import ThinkingBudget, continued
 from magpie.generation.preflight import ResponsePreflight
 from magpie.generation.session import Session, Template
 from magpie.generation.waves import Waves
@@ -40,6 +40,7 @@ class ResponseOptions:
     response_style: str
     system_prompt: str | None
     retry_length: int | None
+    thinking_budget: int | None
     preflight: int
     request_seeds: bool
     template_variables: dict[str, Any]
@@ -103,6 +104,9 @@ class ResponseGenerator:
         }
         if variables := {**preset.template_variables, **options.template_variables}:
             self._configs["template_variables"] = variables
+        self._budget = ThinkingBudget(options.thinking_budget) if options.thinking_budget else None
+        if options.thinking_budget:
+            self._configs["thinking_budget"] = options.thinking_budget
         self._vote_configs = {key: value for key, value in self._configs.items() if key != "seed"}
         if waves:
             self._configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
@@ -204,7 +208,10 @@ class ResponseGenerator:
         settings["max_tokens"] = min(settings["max_tokens"], room)
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
-        completion = await session.client.complete(prompt, settings, end_loops=True)
+        if self._budget:
+            completion = await self._budget.complete(session, prompt, settings)
+        else:
+            completion = await session.client.complete(prompt, settings, end_loops=True)
         response = read_response(completion, session.template)
         limit = min(self._options.retry_length or 0, room)
         if response.finish_reason != "length" or limit <= settings["max_tokens"]:
@@ -225,16 +232,7 @@ class ResponseGenerator:
                 prompt_tokens=cut.prompt_tokens + whole.prompt_tokens,
                 completion_tokens=cut.completion_tokens + whole.completion_tokens,
             )
-        left = limit - len(cut.token_ids)
-        more = await session.client.complete(prompt + cut.token_ids, settings | {"max_tokens": left}, end_loops=True)
-        ids = cut.token_ids + (more.token_ids or [])
-        return replace(
-            more,
-            text=masked(session.own_template.decode(ids)),
-            prompt_tokens=cut.prompt_tokens,
-            completion_tokens=cut.completion_tokens + more.completion_tokens,
-            token_ids=ids,
-        )
+        return await continued(session, prompt, cut, settings, limit)
 
     def _write(
         self,
