@@ -6,10 +6,11 @@ Reads records with `instruction` (one without `id` gets its line number as one) 
 `finish_reason`, `prompt_tokens`, `completion_tokens` and `gen_response_configs`; with --num_responses N the first becomes
 `responses`, and it, `reasoning`, `finish_reason` and `completion_tokens` are lists. With --stop_when fewer are asked for where
 the first ones agree: `votes_asked` says how many, `stop_reason` why (`settled`, `posterior`, `all`); where there is a
-`reference_answer` all are. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (ends in a loop). Earlier
-values of these keys go into `previous`. A chain of thought that never ended has no solution: such a row is dropped as
-`truncated_reasoning`. The first 20 responses are checked for template tokens, thoughts left in the solution, and responses
-that are empty or never end; if most are bad the run stops and shows them. Rerun the same command to resume.
+`reference_answer` all are. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (ends in a loop, which is
+ended while it runs). Earlier values of these keys go into `previous`. A chain of thought that never ended has no solution:
+such a row is dropped as `truncated_reasoning`. The first 20 responses are checked for template tokens, thoughts left in the
+solution, and responses that are empty or never end; if most are bad the run stops and shows them. Rerun the same command to
+resume.
 """
 
 from __future__ import annotations
