@@ -15,12 +15,16 @@ COPIES = 6
 
 @dataclass(frozen=True)
 class Workload:
-    """The data to make, and the machines to make it on: the flags of plan.py, which explains them."""
+    """The data to make, and the machines to make it on: the flags of plan.py, which explains them.
+
+    `first_votes`: 1 if the main job's response is sampled like a vote, and so is its problem's first one.
+    """
 
     problems: int
     num_responses: int = 1
     votes: int = 4
     stop_when: str = NEVER
+    first_votes: int = 0
     pairs: int = 0
     missions: int = 2
     gpus: int = 8
@@ -83,7 +87,7 @@ def tokens_of(workload: Workload, samples: int, figures: Mapping[str, float]) ->
     work = {
         "problems": (samples, "problem"),
         "responses": (workload.problems * workload.num_responses, "response"),
-        "votes": (workload.problems * workload.asked(figures["unsettled_share"]), "response"),
+        "votes": (workload.problems * max(0, workload.asked(figures["unsettled_share"]) - workload.first_votes), "response"),
         "pairs": (workload.problems * workload.pairs, "response"),
         "tags": (workload.problems * workload.missions, "tag"),
     }
