@@ -43,6 +43,9 @@ class Reply:
     delay: float = 0.0
     reset: bool = False
     hold: Callable[[], object] = lambda: True
+    events: list[Any] | None = None
+    """A stream of these instead of `body`, if a stream was asked for, as fast as the client reads."""
+    beat: float = 0.0
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Call:
     body: Any
     at: float
     in_flight: int
+    events: int = 0
+    """Those of its stream that were sent."""
 
 
 class ScriptedServer:
@@ -161,9 +166,22 @@ class ScriptedServer:
                 await asyncio.sleep(0.01)
             if reply.delay:
                 await asyncio.sleep(reply.delay)
+            if reply.events is not None and body.get("stream"):
+                return await self._stream(request, call, reply)
             return await self._send(request, reply)
         finally:
             self.in_flight -= 1
+
+    async def _stream(self, request: web.Request, call: Call, reply: Reply) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        for event in reply.events or []:
+            if request.transport is None or request.transport.is_closing():
+                break
+            await response.write(event if isinstance(event, bytes) else b"data: %s\n\n" % json.dumps(event).encode())
+            call.events += 1
+            await asyncio.sleep(reply.beat)
+        return response
 
     def _refusal(self, call: Call) -> Reply | None:
         if self.key and call.headers.get("Authorization") != f"Bearer {self.key}":
