@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from magpie.cli import flags
-from magpie.common.console import log, run_program
+from magpie.common.console import log, run_program, say_next
 from magpie.config.model_presets import Sampling, load_model
 from magpie.generation.config import load_response_styles
 from magpie.generation.responses import ResponseGenerator, ResponseOptions
@@ -135,7 +135,7 @@ def main() -> None:
         made = generate(run, preset, model, options, rows, work, try_template=try_template, responses=args.num_responses)
     if made:
         then = "export.py --format sharegpt" if args.num_responses == 1 and not args.append else "verify.py"
-        log.info("next: python exp/%s --input_file %s", then, run.paths.output)
+        say_next("%s --input_file %s", then, run.paths.output)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def test_what_a_file_has_behind_it_is_told_by_runs_whatever_the_files_are_called
     [("valid", True, None), (None, True, ["validity"]), (..., True, ["validity"]), ("invalid", False, None)],
 )
 def test_what_was_not_judged_is_kept_by_sft_and_marked(tmp_path: Path, validity: Any, kept: bool, marks: Any) -> None:
-    record = {"id": 1, "instruction": "What is 1 + 1?", "response": "2", "duplicate_of": None}
+    record = {"id": 1, "instruction": "What is 1 + 1?", "response": "2", "duplicate_of": None, "agreement": 0.75}
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps(record | ({} if validity is ... else {"validity": validity})) + "\n")
     done = program("filter", "--input_file", path, "--config", "sft")

@@ -33,7 +33,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of a list) or `|count` (entries that are not null). `reason`: the `drop_reason` of the records that the rule drops.
     `missing`: the action for a record without the field (or with null, unless `value` names null); `mark` keeps it and names
     the field in its `not_judged`. `made_by`: the stage that adds the field, named in the error for a missing one. `unless`: a
-    key; a record that has it (not null) is not asked. `when`: a condition; a record that is known not to meet it is not asked.
+    key, or keys with values ([]: any but null); a record that has one of them is not asked, and lacking the field is marked.
+    `when`: a condition; a record that is known not to meet it is not asked.
     `enabled`: false for a rule that is there for those who ask for it (filter.py --enable).
     """
 
@@ -43,9 +44,16 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: Literal["error", "drop", "keep", "mark"]
     value: Any = msgspec.UNSET
     made_by: str = ""
-    unless: str = ""
+    unless: str | dict[str, list[Any]] = ""
     enabled: bool = True
     when: Condition | None = None
+
+    @property
+    def exceptions(self) -> dict[str, list[Any]]:
+        """`unless`, in its longer form."""
+        if isinstance(self.unless, dict):
+            return self.unless
+        return {self.unless: []} if self.unless else {}
 
 
 class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +66,11 @@ class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The rules for a run file; what rules of before did not have is left out."""
         rules = (msgspec.to_builtins(rule) for rule in self.rules)
         return [{key: value for key, value in rule.items() if key != "when" or value} for rule in rules]
+
+    @property
+    def needs_votes(self) -> bool:
+        """Whether it drops a record that nothing but its own response speaks for."""
+        return any(rule.field == "agreement" and rule.missing == "drop" for rule in self.rules)
 
     @property
     def reads_rates(self) -> bool:

@@ -35,9 +35,12 @@ class Filter:
         if not preset.rules:
             raise MagpieError(f"{name}: no rules in it")
         self._checks = [self._check(rule, number) for number, rule in enumerate(preset.rules, 1)]
-        self._marking = [(rule, field_reader(rule.field)) for rule in preset.rules if rule.missing == "mark"]
-        fields = [field for rule in preset.rules for field in (rule.field, rule.unless, rule.when.field if rule.when else "")]
-        self.keys = tuple(key_of(field) for field in fields if field)
+        self._marking = [
+            (rule, field_reader(rule.field)) for rule in preset.rules if rule.missing == "mark" or isinstance(rule.unless, dict)
+        ]
+        conditions = [rule.when.field for rule in preset.rules if rule.when]
+        fields = [*conditions, *(field for rule in preset.rules for field in (rule.field, *rule.exceptions))]
+        self.keys = tuple(key_of(field) for field in fields)
         """The keys of a record that the rules read."""
 
     def _check(self, rule: Rule, number: int) -> Check:
@@ -57,7 +60,7 @@ class Filter:
             MagpieError: a field is missing or has a type that the operator does not take.
         """
         for rule, key, read, holds, takes_null, not_asked in self._checks:
-            if rule.unless and record.get(rule.unless) is not None:
+            if rule.unless and _is_excepted(record, rule.exceptions):
                 continue
             try:
                 if not_asked and not_asked(record):
@@ -97,6 +100,11 @@ class Filter:
             f"the record {record.get('id')!r} has no `{rule.field}`, which {self._name} needs ({rule.reason}). {made}, or set "
             "the rule's `missing` to drop or keep"
         )
+
+
+def _is_excepted(record: dict[str, Any], unless: dict[str, list[Any]]) -> bool:
+    found = {key: record.get(key) for key in unless}
+    return any(value is not None and (not unless[key] or value in unless[key]) for key, value in found.items())
 
 
 def key_of(field: str) -> str:
