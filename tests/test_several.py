@@ -121,6 +121,7 @@ def test_the_rates_decide_in_filters_and_pairs(both: Path) -> None:
         assert (pair["model_chosen"], pair["model_rejected"], pair["why"]) == (STRONG, WEAK, "reference")
         assert STRONG in pair["chosen"][0]["content"] and pair["answer_rejected"] == "0" != pair["answer_chosen"]
         assert "response_models" not in pair
+    out = both.with_name("unknown.jsonl")
     unknown = program("filter", "--input_file", both, "--config", "hle_gap", "--output_file", out, "--weak_model", "no")
     assert unknown.returncode == 2 and f"There are: {WEAK}, {STRONG}" in unknown.stderr
 
