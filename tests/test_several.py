@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,17 @@ from typing import Any
 
 import pytest
 
-from conftest import clean_environment, program, rows
+from conftest import clean_environment, finished, program, rows
+from magpie.chain.config import Stage
+from magpie.chain.job_file import Chain, JobFile, Output, StageState
+from magpie.chain.reuse import arranged
 from magpie.common.console import MagpieError
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import load_model
 from magpie.generation.appending import earlier_responses, with_more
 from magpie.preferences.config import load_pair_settings
 from magpie.preferences.pairs import NoPair, PairMaker
+from magpie.reporting.rounds import rounds_of
 from magpie.verification.annotate import verified, with_response
 from magpie.verification.models import rates_of, weak_and_strong
 from magpie.verification.pool import Judgement
@@ -26,10 +31,16 @@ from scripted_server import Call, Reply, ScriptedServer, completion
 
 WEAK, STRONG = "made/weak", "made/strong"
 REFERENCES = ("1", "2", "3")
+EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def text_of(number: str) -> str:
+    return f"What is 1 + {int(number) - 1}?"
 
 
 def problems(path: Path, **more: Any) -> Path:
-    lines = [{"id": f"p{n}", "instruction": f"What is {n}?", "reference_answer": n} | more for n in REFERENCES]
+    lines = [{"id": f"p{n}", "instruction": text_of(n), "reference_answer": n} | more for n in REFERENCES]
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -43,7 +54,7 @@ class Model(ScriptedServer):
         self._template = load_model("smollm2")
 
     def _answer(self, call: Call) -> Reply:
-        number = next(n for n in REFERENCES if f"What is {n}?" in self.text(call))
+        number = next(n for n in REFERENCES if text_of(n) in self.text(call))
         self.seen[number] += 1
         said = number if (self.seen[number] - 1) % 4 < self.right else "0"
         return Reply(body=completion(f"Try {self.seen[number]} of {self.name}: it is \\boxed{{{said}}}."))
@@ -157,6 +168,118 @@ def test_killed_while_it_appends_it_goes_on_without_asking_twice(tmp_path: Path)
     for row in rows(tmp_path / "p_2res_4more.jsonl"):
         assert row["response_models"] == [WEAK] * 2 + [STRONG] * 4 and len(set(row["responses"])) == 6
         assert row["asked_by_model"] == {WEAK: 2, STRONG: 4} and "lost_responses" not in row
+
+
+# --- align: responses that are there, and rounds -----------------------------------------------------------------------------
+
+
+def launched(kind: str, server: Model, tmp_path: Path, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    settings = {"MISSIONS": "language", "FILTER": "finished", "MAGPIE_BASE_URL": server.url, "DATA_DIR": str(tmp_path)} | more
+    command = [sys.executable, str(PROJECT / "exp" / "run_job.py"), kind, "--", "job", *map(str, arguments)]
+    return finished(command, env=clean_environment(**settings))
+
+
+def chains(tmp_path: Path) -> dict[str, Any]:
+    return json.loads((tmp_path / "job" / "job.json").read_text())
+
+
+def output_of(tmp_path: Path, kind: str, stage: str) -> list[dict[str, Any]]:
+    state = next(one for one in chains(tmp_path)[kind]["stages"] if one["stage"]["name"] == stage)
+    return rows(tmp_path / "job" / state["outputs"][0]["output"]) if state["status"] == "complete" else []
+
+
+def test_align_takes_the_votes_that_are_there_and_rounds_are_kept_apart(tmp_path: Path) -> None:
+    source = problems(tmp_path / "job" / "job_ins.jsonl")
+    with Model(EMBEDDED, 2) as server:
+        server.models = Reply(body={"object": "list", "data": [{"id": EMBEDDED}, {"id": "trained"}]})
+        clean, unique = (source.with_name(f"job_ins_clean{more}.jsonl") for more in ("", "_distance"))
+        assert program("clean_ins", "--input_file", source).returncode == 0
+        assert program("gen_dis", "--input_file", clean, "--drop", "--cache", tmp_path / "c.sqlite").returncode == 0
+        model = ["--model_path", "smollm2", "--base_url", server.url, "--preflight", 0]
+        assert program("gen_res", "--input_file", unique, *model).returncode == 0
+        calls = [len(server.history)]
+
+        def asked(kind: str, *arguments: object, **more: str) -> int:
+            done = launched(kind, server, tmp_path, *arguments, **more)
+            assert done.returncode == 0, done.stderr
+            calls.append(len(server.history))
+            return calls[-1] - calls[-2]
+
+        assert asked("sft", "--votes", 4) == 3 * 4  # with a reference answer all votes are asked for
+        votes = output_of(tmp_path, "sft", "voted")
+        assert asked("align", "--num_responses", 4) == 0
+        assert [row["responses"] for row in output_of(tmp_path, "align", "verified")] == [row["responses"] for row in votes]
+        pairs = output_of(tmp_path, "align", "pairs")
+        assert len(pairs) == 3
+        trained = tmp_path / "trained"
+        shutil.copytree(load_model("smollm2").path, trained)
+        server.right = 3
+        assert asked("align", "--num_responses", 4, "--round", 2, "--model", trained) == 3 * 4
+        first, second = rounds_of(tmp_path / "job")
+        assert "Rounds of preference training" in (tmp_path / "job" / "report.html").read_text()
+        assert asked("align", "--num_responses", 6) == 3 * 2  # two more
+        assert len(output_of(tmp_path, "align", "verified")[0]["responses"]) == 6
+    later = output_of(tmp_path, "align_round2", "verified")
+    [digest] = {row["gen_response_configs"]["model_hash"] for row in later}
+    assert {row["id"] for row in later} == {f"p{n}" for n in REFERENCES} and len(digest) == 12
+    assert (first.model, second.model) == (EMBEDDED, f"trained@{digest}")
+    assert (second.common, second.before, second.now) == (3, first.mean, second.mean) and second.now > second.before
+    assert not list((tmp_path / "job").glob("*.part"))
+
+
+def chain_of(kind: str, status: Any, made: str = "", **settings: str) -> Chain:
+    name = {"align": "responses", "sft": "voted"}[kind]
+    outputs = [Output(output=made)] if made else []
+    state = StageState(stage=Stage(name=name, program="gen_res"), status=status, outputs=outputs)
+    return Chain(kind=kind, job="job", settings=settings, stages=[state], status=status)
+
+
+def test_votes_after_pairs_have_names_of_their_own(tmp_path: Path) -> None:
+    file, settings = JobFile(tmp_path / "job.json"), {"votes": "5", "model": "smollm2", "vote_flags": ""}
+    assert arranged("sft", file, {}, settings) == {}
+    file.chains["align"] = chain_of("align", "stopped")
+    assert arranged("sft", file, {}, settings) == {"own": "_sft"}
+    file.chains["sft"] = chain_of("sft", "complete", **settings)
+    assert set(arranged("sft", file, {}, settings).values()) == {""}  # begun before: it goes on
+
+
+def test_responses_serve_where_model_and_sampling_are_what_is_asked_for(tmp_path: Path) -> None:
+    votes, file = tmp_path / "x_4res.jsonl", JobFile(tmp_path / "job.json")
+    votes.touch()
+    run = {"stage": "gen_res.py", "arguments": {"model_path": EMBEDDED, "num_responses": 4, "temperature": 0.7}}
+    (tmp_path / "x_4res.run.json").write_text(json.dumps(run))
+    file.chains["sft"] = chain_of("sft", "complete", votes.name)
+    asked = {"model": EMBEDDED, "num_responses": "4", "temperature": "", "res_flags": "", "round": "1"}
+
+    def found(**more: str) -> tuple[dict[str, str], str]:
+        inputs = {"problems": tmp_path / "x.jsonl"}
+        names = arranged("align", file, inputs, asked | more)
+        return names, inputs["problems"].name
+
+    there = {"own": "_align", "own_verified": "_align", "has_responses": "true"}
+    assert found() == (there, votes.name) == found(temperature="0.7") == found(num_responses="3")
+    assert found(num_responses="6") == ({"own": "_align", "append": "true"}, votes.name)
+    others: list[dict[str, str]] = [
+        {"temperature": "0.8"},
+        {"res_flags": "--top_p 1"},
+        {"model": "r1"},
+        {"template_variables": "a=1"},
+    ]
+    assert [found(**other) for other in others] == [({"own": "_align"}, "x.jsonl")] * 4
+    file.chains["align"] = chain_of("align", "complete", **asked)  # begun before there were such names
+    assert found() == (dict.fromkeys(there | {"append": ""}, ""), "x.jsonl")
+
+
+def test_a_round_needs_the_one_before(tmp_path: Path) -> None:
+    file, asked = JobFile(tmp_path / "job.json"), {"model": "smollm2", "round": "2"}
+    with pytest.raises(MagpieError, match=r"round 1 is not done. Finish it first: bash scripts/align.sh JOB …"):
+        arranged("align", file, {}, asked)
+    first = file.chains["align"] = chain_of("align", "complete", "x_4res.jsonl")
+    first.inputs = {"problems": "x.jsonl"}
+    inputs: dict[str, Path] = {}
+    assert arranged("align", file, inputs, asked) == {"own": "_round2"} and inputs == {"problems": tmp_path / "x.jsonl"}
+    with pytest.raises(MagpieError, match=r"round 2 is not done.*--round 2 …"):
+        arranged("align", file, {}, asked | {"round": "3"})
 
 
 # --- records -------------------------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
+from magpie.runs.jobs import model_name
 from magpie.verification.annotate import OWN_KEYS, put_aside
 from magpie.verification.votes import asked_for
 
@@ -24,12 +24,6 @@ STALE = (
 """What was found of the earlier responses alone."""
 
 
-def model_name(configs: dict[str, Any]) -> str:
-    """Return the name of the model of `gen_response_configs`: of a folder its own, with a hash of the model's files."""
-    generator, digest = configs.get("output_generator"), configs.get("model_hash")
-    return f"{PurePath(generator).name}@{digest}" if generator and digest else generator or UNKNOWN
-
-
 @dataclass(frozen=True)
 class Earlier:
     """The responses of a record, as lists of one length, and how many each model was asked for."""
@@ -46,7 +40,7 @@ def earlier_responses(record: dict[str, Any]) -> Earlier:
     """Return what responses a record has; without `response_models` all are of the model of `gen_response_configs`."""
     single = record.get("responses") is None
     responses = ([record["response"]] if record.get("response") else []) if single else record["responses"]
-    count, model = len(responses), model_name(record.get("gen_response_configs") or {})
+    count, model = len(responses), model_name(record.get("gen_response_configs") or {}) or UNKNOWN
 
     def values(key: str) -> list[Any]:
         value = record.get(key)

@@ -15,7 +15,7 @@ from magpie.client.replies import Completion, Refused
 from magpie.common.masking import masked
 from magpie.common.seeds import hashed_seed
 from magpie.config.model_presets import ModelPreset, Sampling
-from magpie.generation.appending import Earlier, earlier_responses, model_name, with_more
+from magpie.generation.appending import Earlier, earlier_responses, with_more
 from magpie.generation.config import load_response_styles
 from magpie.generation.preflight import ResponsePreflight
 from magpie.generation.session import Session, Template
@@ -23,6 +23,7 @@ from magpie.generation.waves import Waves
 from magpie.models.checkpoint import files_hash
 from magpie.models.reasoning_formats import load_formats
 from magpie.records.reading import Row, read_rows, stem_of
+from magpie.runs.jobs import model_name
 from magpie.runs.run import Run
 from magpie.text.degeneration import ends_in_loop, response_defect
 from magpie.verification.early_stop import ALL

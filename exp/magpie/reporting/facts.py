@@ -10,6 +10,7 @@ from typing import Any
 
 from magpie.common.reservoir import Reservoir
 from magpie.records.reading import known_keys, read_rows
+from magpie.reporting.rounds import Round, rounds_of
 from magpie.reporting.samples import SHORT_CHARACTERS, Record, Sample, content_of, listed, pair_sample, sample_of
 from magpie.reporting.streaming_stats import Labels, Numbers
 from magpie.runs.jobs import run_files
@@ -194,6 +195,7 @@ class Report:
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
+    rounds: list[Round]
 
     @property
     def tokens_per_kept_record(self) -> dict[str, float]:
@@ -279,6 +281,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         ],
         pairs=[(r, _counted(r, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
+        rounds=rounds_of(folder),
     )
 
 
