@@ -265,7 +265,7 @@ def test_responses_serve_where_model_and_sampling_are_what_is_asked_for(tmp_path
         {"model": "r1"},
         {"template_variables": "a=1"},
     ]
-    assert [found(**other) for other in others] == [({"own": "_align"}, "x.jsonl")] * 4
+    assert [found(**other) for other in others] == [({"own": "_align"}, "x.jsonl")] * 3
     file.chains["align"] = chain_of("align", "complete", **asked)  # begun before there were such names
     assert found() == (dict.fromkeys(there | {"append": ""}, ""), "x.jsonl")
 
