@@ -15,8 +15,6 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.records.reading import known_keys
@@ -25,6 +23,7 @@ from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
 from magpie.selection.config import load_filter
 from magpie.selection.rules import Filter, field_reader, key_of
 from magpie.selection.sampling import Selection
+from magpie.verification.models import RATES, rates_of, records_with_votes, weak_and_strong
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,11 +32,20 @@ def parse_args() -> argparse.Namespace:
     flags.add_input(parser)
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _filtered)")
     parser.add_argument(
-        "--config", required=True, help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished, valid"
+        "--config",
+        required=True,
+        help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished, valid, hle_gap",
     )
     parser.add_argument(
         "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by themselves: program_disagrees"
     )
+    for which in ("weak", "strong"):
+        parser.add_argument(
+            f"--{which}_model",
+            metavar="NAME",
+            default="",
+            help=f"the {which} one of several models, for rules on their pass rates (default: measured on this file)",
+        )
     group = parser.add_argument_group("selection from what passes")
     group.add_argument(
         "--balance",
@@ -68,6 +76,15 @@ def field(text: str) -> str:
     return text
 
 
+def two_models(args: argparse.Namespace, keys: tuple[str, ...]) -> tuple[str, str] | tuple[()]:
+    """Return the weak and the strong model of the input, and say which they are; neither where no key is about them."""
+    if not set(RATES).intersection(keys):
+        return ()
+    weak, strong = weak_and_strong(records_with_votes(args.input_file), args.weak_model, args.strong_model)
+    log.info("weak: %s; strong: %s", weak, strong)
+    return weak, strong
+
+
 def main() -> None:
     """Run the stage."""
     args = parse_args()
@@ -75,12 +92,14 @@ def main() -> None:
     preset = load_filter(args.config, args.enable)
     rules = Filter(preset, f"--config {args.config}")
     choice: dict[str, Any] = {name: getattr(args, name) for name in ("balance", "by", "top", "ascending", "shuffle", "seed")}
+    models: tuple[str, str] | tuple[()] = ()
     chooses = args.balance or args.top is not None or args.shuffle
     with contextlib.ExitStack() as stack:
         selection: Selection | None = None
 
         def work(out: Stream, index: int, record: dict[str, Any]) -> None:
             nonlocal selection
+            record = record | rates_of(record, *models) if models else record
             reason, detail = rules.drop_reason(record)
             if reason:
                 out.drop_unchanged(reason, detail)
@@ -101,12 +120,15 @@ def main() -> None:
                 log.warning("no record passed: see the reasons below, and the rules in %s", args.config)
 
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
-        arguments = {"rules": msgspec.to_builtins(preset.rules), **choice}
+        named = {"weak_model": args.weak_model, "strong_model": args.strong_model}
+        arguments = {"rules": preset.arguments, **choice, **{key: name for key, name in named.items() if name}}
         run = stream_run("filter.py", options, "_filtered", arguments)
         if run.paths.output.stem.endswith(f"_filtered_{args.config}"):  # named after a preset of ours, as chains do it
             run.presets = frozenset({"rules"})
         if begins(run, overwrite=options.overwrite, check=options.check):
-            stream_rows(run, options, work, known=known_keys(rules.keys + chosen_by), at_end=at_end)
+            keys: tuple[str, ...] = (*rules.keys, *chosen_by)
+            models = two_models(args, keys)
+            stream_rows(run, options, work, known=known_keys((*keys, "model_votes")), at_end=at_end)
 
 
 if __name__ == "__main__":

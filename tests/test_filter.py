@@ -34,6 +34,10 @@ GOOD: dict[str, Any] = {
     "pass_rate": 0.6,
     "language": "EN",
     "safety": "safe",
+    "weak_pass_rate": 0.25,
+    "strong_pass_rate": 0.75,
+    "pass_rate_gap": 0.5,
+    "strong_agreement": 0.75,
 }
 
 
@@ -175,6 +179,15 @@ def test_a_preset_keeps_a_good_record(name: str) -> None:
         ("hle", {"answer_type": "proof"}, "not_closed"),
         ("hle", {"answer_type": None}, "no_answer_type"),
         ("hle", {"duplicate_of": 7}, "duplicate"),
+        ("hle_gap", {"weak_pass_rate": 14 / 16, "strong_pass_rate": 11 / 16, "pass_rate_gap": -3 / 16}, ""),  # hard for both
+        ("hle_gap", {"weak_pass_rate": 15 / 16}, "too_easy"),
+        ("hle_gap", {"strong_pass_rate": 0.0}, "too_hard"),
+        ("hle_gap", {"strong_pass_rate": 12 / 16, "pass_rate_gap": 5 / 16}, "no_gap"),
+        ("hle_gap", {"strong_pass_rate": 12 / 16, "pass_rate_gap": 6 / 16}, ""),
+        ("hle_gap", {"strong_pass_rate": None}, "no_strong_pass_rate"),
+        ("hle_gap", {"pass_rate_gap": None}, "no_pass_rate_gap"),
+        ("hle_gap", {"strong_agreement": 0.4}, "low_agreement"),
+        ("hle_gap", {"strong_agreement": 0.4, "reference_answer": "2"}, ""),
         ("sft", {"response": None}, "no_response"),
         ("sft", {"finish_reason": "length"}, "unfinished"),
         ("sft", {"input_quality": "poor"}, "low_quality"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from magpie.common.reservoir import Reservoir
 from magpie.reporting.funnel import EXPECTED, STEPS, Step, is_right, line_of, records_of, steps_of
+from magpie.reporting.rounds import Round, rounds_of
 from magpie.reporting.samples import SHORT_CHARACTERS, Record, Sample, content_of, listed, pair_sample, sample_of
 from magpie.reporting.streaming_stats import Labels, Numbers
 from magpie.runs.jobs import run_files
@@ -169,6 +170,7 @@ class Report:
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
+    rounds: list[Round]
     edge: tuple[list[Sample], list[Sample]]
     """Kept records with the least agreement, and those with the most that the filter dropped."""
 
@@ -243,6 +245,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         pairs=[(r, _counted(r, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
         edge=(_edge(records_of(kept.output), -1), _edge(records_of(kept.dropped), 1)) if kept else ([], []),
+        rounds=rounds_of(folder),
     )
 
 
