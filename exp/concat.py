@@ -37,6 +37,7 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--inputs", nargs="+", type=Path, metavar="PATH", help="files and job folders, in order")
     what.add_argument("--shards", type=Path, metavar="FILE", help="the file whose shards are joined")
     parser.add_argument("--output_file", type=Path, help="the file to write (.jsonl), with --inputs")
+    flags.add_columns(parser)
     parser.add_argument("--stage", help="which file of a job's folder: the end of its name, like ins_res (default: the last)")
     parser.add_argument("--ids", choices=["prefix", "keep"], default="prefix", help="(default prefix: SOURCE/ID)")
     flags.add_skip_malformed(parser)

@@ -23,7 +23,7 @@ from magpie.common.console import log, run_program
 from magpie.common.files import write_atomically
 from magpie.common.progress import StageBar
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
-from magpie.records.reading import encode, open_input
+from magpie.records.rows import encode, open_input
 from magpie.runs.run import Run
 from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary

@@ -19,7 +19,7 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.records.reading import known_keys
+from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream
 from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
 from magpie.selection.config import load_filter

@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 from magpie.common.console import MagpieError
-from magpie.records.reading import check_input, encode, known_keys, read_rows, stem_of
+from magpie.records.reading import check_input, read_rows, stem_of
+from magpie.records.rows import encode, known_keys
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT / "../shared/data"

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from magpie.common import outcome
 from magpie.common.console import MagpieError, printable
+from magpie.config.columns import known_sets
 from magpie.config.model_presets import WINDOW
+from magpie.records.schema import Record
+from magpie.records.source import Source
 from magpie.runs.shards import Shard
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     Options = TypeVar("Options", bound=DataclassInstance)
 
 
+FORMS = (
+    "JSON Lines, a JSON array, Parquet, CSV or TSV (also .gz or .zst), a data set's folder or hub id, or - for the standard "
+    "input; the problem in `instruction`, or as --columns says"
+)
 RESERVED = ("messages", "add_generation_prompt")
 
 
@@ -42,6 +49,9 @@ class Parser(argparse.ArgumentParser):
                 raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
+        for name in ("input_file", "inputs", "against"):
+            if paths := getattr(args, name, None):
+                setattr(args, name, _source(args, paths) if isinstance(paths, Path) else [_source(args, one) for one in paths])
         return args
 
     def error(self, message: str) -> NoReturn:
@@ -49,6 +59,10 @@ class Parser(argparse.ArgumentParser):
         if message.endswith("expected one argument"):
             message += " (one that begins with a dash goes behind an equals sign: --flag='--value')"
         raise MagpieError(f"{message}. See {self.prog} --help")
+
+
+def _source(args: argparse.Namespace, path: Path) -> Source:
+    return Source.named(path, getattr(args, "columns", {}), getattr(args, "split", None), known_sets)
 
 
 def _is_text(word: str) -> bool:
@@ -86,6 +100,22 @@ class Variables(argparse.Action):
             except ValueError:
                 read[name] = value
         setattr(namespace, self.dest, read)
+
+
+class ColumnNames(argparse.Action):
+    """A flag with KEY=COLUMN pairs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
+        """Read the pairs."""
+        pairs = [pair.partition("=") for pair in values]
+        for key, equals, _ in pairs:
+            if not equals:
+                raise argparse.ArgumentError(self, f"{key!r} is not KEY=COLUMN, like instruction=problem")
+            if key not in Record.__annotations__:
+                raise argparse.ArgumentError(
+                    self, f"a record has no key `{key}`: instruction, response, reference_answer, id, …"
+                )
+        setattr(namespace, self.dest, {key: column for key, _, column in pairs})
 
 
 def number(
@@ -263,10 +293,23 @@ def add_ray(parser: Parser) -> None:
 def add_input(parser: Parser) -> None:
     """Add --input_file, and --skip_malformed for its malformed lines."""
     group = parser.add_argument_group("input")
-    group.add_argument(
-        "--input_file", required=True, type=Path, help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`"
-    )
+    group.add_argument("--input_file", required=True, type=Path, help=FORMS)
+    add_columns(group)
     add_skip_malformed(group)
+
+
+def add_columns(group: argparse._ActionsContainer) -> None:
+    """Add --columns and --split."""
+    group.add_argument(
+        "--columns",
+        nargs="+",
+        action=ColumnNames,
+        default={},
+        metavar="KEY=COLUMN",
+        help="the input's columns that are a record's keys: instruction=problem reference_answer=answer response=solution; a "
+        "dotted path goes into objects, `id=` has ids made (default: those of usual names and of the sets in configs/columns)",
+    )
+    group.add_argument("--split", help="split of a data set in a folder or on the hub (default: the only one)")
 
 
 def add_skip_malformed(group: argparse._ActionsContainer) -> None:

@@ -20,7 +20,8 @@ from magpie.generation.preflight import ResponsePreflight
 from magpie.generation.session import Session, Template
 from magpie.generation.waves import Waves
 from magpie.models.reasoning_formats import load_formats
-from magpie.records.reading import Row, read_rows, stem_of
+from magpie.records.reading import read_rows, stem_of
+from magpie.records.rows import Row
 from magpie.runs.run import Run
 from magpie.text.degeneration import ends_in_loop, response_defect
 from magpie.verification.early_stop import ALL

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common.reservoir import Reservoir
-from magpie.records.reading import known_keys, read_rows
+from magpie.records.reading import read_rows
+from magpie.records.rows import known_keys
 from magpie.reporting.samples import SHORT_CHARACTERS, Record, Sample, content_of, listed, pair_sample, sample_of
 from magpie.reporting.streaming_stats import Labels, Numbers
 from magpie.runs.jobs import run_files

@@ -10,7 +10,8 @@ from typing import Any
 from magpie.common import outcome
 from magpie.common.console import NothingToDo, log
 from magpie.common.progress import StageBar
-from magpie.records.reading import Decode, Row, check_input, checked_rows, fingerprint, read_rows, stem_of
+from magpie.records.reading import check_input, checked_rows, fingerprint, read_rows, stem_of
+from magpie.records.rows import Decode, Row
 from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Progress, Run
 from magpie.runs.shards import Shard

@@ -18,7 +18,8 @@ from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
 from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import ModelOptions, open_template, with_server
-from magpie.records.reading import InputSummary, Row, read_rows
+from magpie.records.reading import InputSummary, read_rows
+from magpie.records.rows import Row
 from magpie.runs.paths import Paths
 from magpie.runs.run import Run
 from magpie.runs.run_file import find_run_file
