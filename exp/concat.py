@@ -26,7 +26,7 @@ from magpie.runs.merging import Source, join, labelled, refuse_shared_ids
 from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Run
 from magpie.runs.shards import join_shards, shard_set
-from magpie.runs.stage import begins, malformed
+from magpie.runs.stage import begins, malformed, named_columns
 from magpie.runs.summary import show_summary
 
 
@@ -87,7 +87,9 @@ def main() -> None:
 def merge(args: argparse.Namespace) -> None:
     """Write one file from several jobs or files."""
     sources = labelled(args.inputs, args.stage)
-    arguments: dict[str, Any] = {"sources": [source.name for source in sources], "ids": args.ids}
+    arguments: dict[str, Any] = {"sources": [source.name for source in sources], "ids": args.ids} | named_columns(
+        args.inputs[0]
+    )
     prints = {f"inputs {source.name}": fingerprint(source.path) for source in sources}
     paths = tuple(source.path for source in sources)
     run = Run("concat.py", args.output_file, rows=0, arguments=arguments, inputs=prints, input_files=paths)

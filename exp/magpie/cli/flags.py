@@ -51,7 +51,9 @@ class Parser(argparse.ArgumentParser):
         outcome.write_to(getattr(args, "result_file", None))
         for name in ("input_file", "inputs", "against"):
             if paths := getattr(args, name, None):
-                setattr(args, name, _source(args, paths) if isinstance(paths, Path) else [_source(args, one) for one in paths])
+                setattr(
+                    args, name, source_of(args, paths) if isinstance(paths, Path) else [source_of(args, one) for one in paths]
+                )
         return args
 
     def error(self, message: str) -> NoReturn:
@@ -61,7 +63,8 @@ class Parser(argparse.ArgumentParser):
         raise MagpieError(f"{message}. See {self.prog} --help")
 
 
-def _source(args: argparse.Namespace, path: Path) -> Source:
+def source_of(args: argparse.Namespace, path: Path) -> Source:
+    """Return an input with what --columns and --split say of it."""
     return Source.named(path, getattr(args, "columns", {}), getattr(args, "split", None), known_sets)
 
 

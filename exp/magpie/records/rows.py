@@ -6,14 +6,16 @@ JSON Lines, UTF-8, one object a line; a JSON array (the older data sets), also i
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict, cast, get_type_hints
+from typing import Any, BinaryIO, TypedDict, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -167,11 +169,26 @@ def _json_rows(path: Path, required: Keys, known: Decode | None, stream: io.Buff
         yield row
 
 
+@cache
+def _typed_keys() -> frozenset[str]:
+    """Return the keys of a record that hold no text."""
+    return frozenset(key for key, hint in get_type_hints(Record).items() if str not in get_args(hint))
+
+
+def _read_cells(row: dict[str, Any]) -> None:
+    """Give the cells of a CSV file that stand under keys of numbers, lists and the like their values, in place."""
+    for key in _typed_keys() & row.keys():
+        with contextlib.suppress(msgspec.DecodeError):  # else: a text of the user's own
+            row[key] = _decode_line(row[key]) if row[key] else None
+
+
 def _table_rows(path: Path, form: str, stream: BinaryIO, required: Keys) -> Iterator[Row]:
     for number, value in enumerate(table_rows(path, form, stream), 1):
         if isinstance(value, BadRow):
             yield Row(number, None, str(value))
             continue
+        if form in ("csv", "tsv"):
+            _read_cells(value)
         try:
             data = encode(value)
             problem = fault_of(value, required, typed=False)

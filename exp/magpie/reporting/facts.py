@@ -11,6 +11,7 @@ from typing import Any
 from magpie.common.reservoir import Reservoir
 from magpie.records.reading import read_rows
 from magpie.records.rows import known_keys
+from magpie.records.source import Source
 from magpie.reporting.samples import SHORT_CHARACTERS, Record, Sample, content_of, listed, pair_sample, sample_of
 from magpie.reporting.streaming_stats import Labels, Numbers
 from magpie.runs.jobs import run_files
@@ -101,10 +102,10 @@ class Facts:
         for name in LABELS:
             if record.get(name) is not None:
                 self.labels[name].count(record[name])
-        where = self.labels["field"].count(record.get("domain") or record.get("target_domain") or "not known")
+        where = self.labels["field"].count(_label(record.get("domain") or record.get("target_domain") or "not known"))
         for name in HARDNESS:
             if record.get(name) is not None:
-                self.grid[name][where, self.labels[name].count(record[name])] += 1
+                self.grid[name][where, self.labels[name].count(_label(record[name]))] += 1
         if "code_agrees" in record:
             self.grid["code_agrees"][where, PROGRAMS[record["code_agrees"]]] += 1
         self.number("problem, characters", len(record.get("instruction") or ""))
@@ -184,6 +185,11 @@ class Report:
         return self.line[-1].tokens_per_kept_record if self.line else {}
 
 
+def _label(value: Any) -> str:
+    """Return a label as a text: data sets of others have lists and numbers there."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def line_of(runs: list[RunFile]) -> list[RunFile]:
     """Return the runs that led to the job's data: to the filtered file, else to the one with the most stages behind it."""
     done = [run for run in runs if run.status == "complete" and run.stage in STEPS and not run.shard]
@@ -201,7 +207,7 @@ def line_of(runs: list[RunFile]) -> list[RunFile]:
 
 def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
     """Yield a file's records; unreadable rows are counted."""
-    if not path.exists():
+    if not path.exists() and not isinstance(path, Source):
         return
     for row in read_rows(path, (), _decode):
         if row.record is not None:
@@ -249,21 +255,30 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         line=line,
         steps=steps,
         missing=[name for name in EXPECTED if name not in names],
-        facts=_counted(source, seed, Facts.add) if source else None,
+        facts=_counted(source.output, seed, Facts.add) if source else None,
         source=source.output.name if source else "",
-        kept=_counted(kept, seed, Facts.add) if kept else None,
+        kept=_counted(kept.output, seed, Facts.add) if kept else None,
         rewards=[
-            (r, _counted(r, seed, Facts.add_rewards)) for r in complete if r.stage == "gen_po_rewards.py" and r not in line
+            (r, _counted(r.output, seed, Facts.add_rewards))
+            for r in complete
+            if r.stage == "gen_po_rewards.py" and r not in line
         ],
-        pairs=[(r, _counted(r, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
+        pairs=[(r, _counted(r.output, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
     )
 
 
-def _counted(run: RunFile, seed: int, add: Callable[[Facts, Record], None], samples: int = SAMPLES) -> Facts:
+def read_file(path: Path, seed: int = 0) -> Report:
+    """Return the content of a report on one file of records."""
+    facts = _counted(path, seed, Facts.add)
+    empty: dict[str, Any] = {"runs": [], "line": [], "steps": [], "missing": [], "rewards": [], "pairs": [], "dropped": {}}
+    return Report(name=path.name, facts=facts, source=path.name, kept=None, **empty)
+
+
+def _counted(path: Path, seed: int, add: Callable[[Facts, Record], None], samples: int = SAMPLES) -> Facts:
     facts = Facts(seed)
     facts.samples = Reservoir(samples, seed)
-    for record in records_of(run.output, facts):
+    for record in records_of(path, facts):
         add(facts, record)
     return facts
 

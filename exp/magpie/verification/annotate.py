@@ -10,7 +10,7 @@ from magpie.verification.doubts import doubts_of
 from magpie.verification.early_stop import rule_of
 from magpie.verification.extract import final_answer
 from magpie.verification.pool import Job, Judgement
-from magpie.verification.votes import asked_for, choose, difficulty, vote
+from magpie.verification.votes import FEWEST_ANSWERS, asked_for, choose, difficulty, vote
 
 LISTS = ("responses", "reasoning", "finish_reason", "completion_tokens")
 """What gen_res.py writes as lists where there are several responses."""
@@ -80,7 +80,7 @@ def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
         "pass_rate": result.pass_rate,
         "pass_rate_interval": result.interval,
         "is_correct": judgement.correct,
-        "difficulty_measured": difficulty(result.pass_rate),
+        "difficulty_measured": difficulty(result.pass_rate if asked >= FEWEST_ANSWERS else None),
         "doubts": doubts_of(record, judgement, result, asked),
     }
 
