@@ -53,7 +53,7 @@ class Source(type(Path())):  # type: ignore[misc]
         """The id (`owner/name` or `owner/name:config`) where it is a data set of the hub, else an empty text."""
         name = str(self)
         is_id = name.count("/") == 1 and not name.startswith((".", "~", "/")) and not self.suffix[1:].isalpha()
-        return name if is_id and not self.exists() else ""
+        return name if is_id and not self.exists() and not self.parent.exists() else ""
 
     def with_name(self, name: str) -> Path:
         """Return the path of a file beside it: in this folder where it is no file of a folder itself."""

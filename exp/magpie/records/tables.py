@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +176,7 @@ def load_hub(name: str, split: str | None, flag: str, *, revision: str | None = 
     import datasets
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what is wrong is said below
     repo, _, config = name.partition(":")
     try:
         found = datasets.load_dataset(repo, config or None, split=split, revision=revision)
