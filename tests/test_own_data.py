@@ -84,18 +84,14 @@ STAGES: dict[str, list[str]] = {
     "verify": [],
     "filter": ["--where", "instruction|length > 3"],
     "export": ["--format", "messages"],
-    "gen_dis": [],
     "decontaminate": ["--benchmarks", "test.csv"],
     "concat": [],
-    "gen_res": [],
     "unitag": ["--tag_mission", "language"],
-    "check_code": ["--weak_sandbox"],
-    "gen_po_rewards": ["--reward_model"],
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("stage", ["clean_ins", "verify", "filter", "export", "decontaminate", "concat", "unitag"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_takes_every_form_and_gives_the_columns_back(tmp_path: Path, stage: str, form: str) -> None:
     path = written(tmp_path, form)
     (tmp_path / "test.csv").write_text("problem\nHow many sheep are there on the moon?\n")
@@ -113,7 +109,7 @@ def test_a_stage_takes_every_form_and_gives_the_columns_back(tmp_path: Path, sta
     before = NESTED if form == "parquet" else [{**row, "number": str(row["number"])} for row in PLAIN]
     for row, was in zip(made, before if form in ("parquet", "csv") else [{}] * COUNT, strict=True):
         aside = row.get("previous") or {}
-        assert all(row[name] == value or aside.get(name) == value for name, value in was.items()), (row, was)
+        assert all(row.get(name, aside.get(name)) == value for name, value in was.items()), (row, was)
         assert {name for name in was if name in aside} <= {"rewards"}  # of another type than ours
     if stage == "verify":
         assert [row["is_correct"] for row in made] == [[True]] * COUNT and made[0]["pass_rate"] == 1.0
@@ -323,6 +319,14 @@ HUB: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_a_set_of_the_hub_is_read_as_it_is_there(tmp_path: Path, name: str, form: str) -> None:
     given, wanted = HUB[name]
+    if (name, form) == ("several turns", "parquet"):  # a column has one type
+        given = [
+            {
+                "messages": [
+                    {**turn, "content": "2+2?"} if isinstance(turn["content"], list) else turn for turn in given[0]["messages"]
+                ]
+            }
+        ]
     path = tmp_path / f"x.{form}"
     parquet(path, given) if form == "parquet" else path.write_bytes(lines(given))
     first, *rest = records(path)
@@ -436,6 +440,6 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path, what: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     done = program("filter", "--where", "1 < 2", "--input_file", path)
-    told = [line for line in done.stderr.splitlines() if "as `instruction`" not in line and "ids are made" not in line]
+    told = [line for line in done.stderr.splitlines() if ": reads `" not in line and "ids are made" not in line]
     assert done.returncode == 2 and len(told) == 1 and says in told[0] and str(path) in told[0], done.stderr
     assert sorted(one.name for one in tmp_path.iterdir()) == [name]

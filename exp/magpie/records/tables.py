@@ -52,7 +52,7 @@ def form_of(path: Path, head: bytes) -> str:
         return form or "json"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     line = text.partition(b"\n")[0]
-    if not text or text[:1] in b'{["' or not (b"\t" in line or b"," in line):
+    if not text or text[:1] in b"{[" or not (b"\t" in line or b"," in line):
         return "json"
     return "tsv" if b"\t" in line else "csv"
 
