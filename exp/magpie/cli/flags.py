@@ -8,17 +8,17 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from magpie.common import outcome
-from magpie.common.console import MagpieError, printable
-from magpie.config.columns import known_sets
+from magpie.cli.inputs import FORMS as FORMS
+from magpie.cli.inputs import add_columns as add_columns
+from magpie.cli.inputs import add_input as add_input
+from magpie.cli.inputs import add_skip_malformed as add_skip_malformed
+from magpie.cli.inputs import source_of as source_of
+from magpie.cli.parser import Parser as Parser
 from magpie.config.model_presets import WINDOW
-from magpie.records.schema import Record
-from magpie.records.source import Source
 from magpie.runs.shards import Shard
 
 if TYPE_CHECKING:
@@ -27,53 +27,7 @@ if TYPE_CHECKING:
     Options = TypeVar("Options", bound=DataclassInstance)
 
 
-FORMS = (
-    "JSON Lines, a JSON array, Parquet, CSV or TSV (also .gz or .zst), a data set's folder or hub id, or - for the standard "
-    "input; the problem in `instruction`, or as --columns says"
-)
 RESERVED = ("messages", "add_generation_prompt")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser with one-line errors and without abbreviations."""
-
-    def __init__(self, doc: str) -> None:
-        super().__init__(description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def parse_args(self, *given: Any, **more: Any) -> Any:
-        """Parse, and note where the outcome is to be written (`add_run`)."""
-        for word in given[0] if given and given[0] is not None else sys.argv[1:]:
-            if not _is_text(word):
-                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or mend the value")
-            if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
-                raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
-        args = super().parse_args(*given, **more)
-        outcome.write_to(getattr(args, "result_file", None))
-        for name in ("input_file", "inputs", "against"):
-            if paths := getattr(args, name, None):
-                setattr(
-                    args, name, source_of(args, paths) if isinstance(paths, Path) else [source_of(args, one) for one in paths]
-                )
-        return args
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage."""
-        if message.endswith("expected one argument"):
-            message += " (one that begins with a dash goes behind an equals sign: --flag='--value')"
-        raise MagpieError(f"{message}. See {self.prog} --help")
-
-
-def source_of(args: argparse.Namespace, path: Path) -> Source:
-    """Return an input with what --columns and --split say of it."""
-    return Source.named(path, getattr(args, "columns", {}), getattr(args, "split", None), known_sets)
-
-
-def _is_text(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Joined(argparse.Action):
@@ -103,22 +57,6 @@ class Variables(argparse.Action):
             except ValueError:
                 read[name] = value
         setattr(namespace, self.dest, read)
-
-
-class ColumnNames(argparse.Action):
-    """A flag with KEY=COLUMN pairs."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
-        """Read the pairs."""
-        pairs = [pair.partition("=") for pair in values]
-        for key, equals, _ in pairs:
-            if not equals:
-                raise argparse.ArgumentError(self, f"{key!r} is not KEY=COLUMN, like instruction=problem")
-            if key not in Record.__annotations__:
-                raise argparse.ArgumentError(
-                    self, f"a record has no key `{key}`: instruction, response, reference_answer, id, …"
-                )
-        setattr(namespace, self.dest, {key: column for key, _, column in pairs})
 
 
 def number(
@@ -291,33 +229,6 @@ def add_ray(parser: Parser) -> None:
         help="use a Ray cluster: the one at HOST:6379, or `auto` for the one on this machine; without an address, a new one "
         "of this machine alone; --ray '' uses none (default: RAY_ADDRESS, else no cluster)",
     )
-
-
-def add_input(parser: Parser) -> None:
-    """Add --input_file, and --skip_malformed for its malformed lines."""
-    group = parser.add_argument_group("input")
-    group.add_argument("--input_file", required=True, type=Path, help=FORMS)
-    add_columns(group)
-    add_skip_malformed(group)
-
-
-def add_columns(group: argparse._ActionsContainer) -> None:
-    """Add --columns and --split."""
-    group.add_argument(
-        "--columns",
-        nargs="+",
-        action=ColumnNames,
-        default={},
-        metavar="KEY=COLUMN",
-        help="the input's columns that are a record's keys: instruction=problem reference_answer=answer response=solution; a "
-        "dotted path goes into objects, `id=` has ids made (default: those of usual names and of the sets in configs/columns)",
-    )
-    group.add_argument("--split", help="split of a data set in a folder or on the hub (default: the only one)")
-
-
-def add_skip_malformed(group: argparse._ActionsContainer) -> None:
-    """Add --skip_malformed."""
-    switch(group, "--skip_malformed", "put malformed lines into the dropped file instead of refusing the input")
 
 
 def add_language(parser: Parser) -> None:
