@@ -68,8 +68,7 @@ def _shape(path: Source) -> Shape | None:
         return None
     stem = stem_of(Path(path.hub_id.partition(":")[0] or path))
     hub = path.hub_id.partition(":")[0]
-    table = bool(hub) or path.suffix in TABLES
-    shape = shape_of(first, path.columns, path.known, hub_id=hub, stem=stem, table=table)
+    shape = shape_of(first, path.columns, path.known, hub_id=hub, stem=stem)
     if shape and shape.told():
         _say(f"{path}: {shape.told()}" + ("" if path.columns or not shape.columns else ". --columns changes that"))
     return shape

@@ -69,6 +69,7 @@ class Shape:
     vote: str
     steps: str
     makes_ids: bool
+    replaces_ids: bool
     stem: str
 
     def told(self) -> str:
@@ -93,11 +94,12 @@ class Shape:
         if self.vote and dig(row, self.vote) == VOTE and "reference_answer" in found:
             found["majority_answer"] = found.pop("reference_answer")
         found |= {name: None for name, texts in self.empty.items() if name in Record.__annotations__ and row.get(name) in texts}
-        if self.makes_ids:
+        if self.makes_ids and (self.replaces_ids or not _is_id(row.get("id"))):
             found["id"] = f"{self.stem}-{number:06d}"
             if (own := found.get("original_id") or row.get("id")) is not None and isinstance(own, str | int):
                 found["original_id"] = own
-        return _fitting(_filled(row, found), found)
+        record = _filled(row, found)
+        return _fitting(record, found) if self.columns else record
 
     def _value(self, row: dict[str, Any], name: str) -> Any:
         value = dig(row, name)
@@ -119,13 +121,7 @@ def dig(row: Mapping[str, Any], path: str) -> Any:
 
 
 def shape_of(
-    row: dict[str, Any],
-    given: Mapping[str, str],
-    known: Callable[[], Sequence[KnownSet]],
-    *,
-    hub_id: str,
-    stem: str,
-    table: bool,
+    row: dict[str, Any], given: Mapping[str, str], known: Callable[[], Sequence[KnownSet]], *, hub_id: str, stem: str
 ) -> Shape | None:
     """Return how rows like this first one become records, or None where they are records as they stand.
 
@@ -137,7 +133,7 @@ def shape_of(
             raise MagpieError(f"--columns {key}={column}: no column `{column}`; there are {', '.join(row)[:300]}")
     native = isinstance(row.get("instruction"), str) and not ("output" in row and "response" not in row)
     matching = [one for one in known() if hub_id in one.sets or (one.has and all(name in row for name in one.has))]
-    if native and not given and not matching and (not table or _is_id(row.get("id"))):
+    if native and not given and not matching and _is_id(row.get("id")):
         return None
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
@@ -158,7 +154,9 @@ def shape_of(
     empty = {name: texts for one in matching for name, texts in one.empty.items()}
     vote = next((one.vote for one in matching if one.vote), "")
     steps = next((one.steps for one in matching if one.steps), "")
-    shape = Shape(columns, empty, vote, steps, makes_ids=repeats or not named_id, stem=stem)
+    shape = Shape(
+        columns, empty, vote, steps, makes_ids=repeats or not named_id, replaces_ids=repeats or given.get("id") == "", stem=stem
+    )
     return shape if shape.columns or shape.makes_ids else None
 
 
