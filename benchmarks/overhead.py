@@ -31,7 +31,8 @@ from magpie.common.seeds import hashed_seed  # noqa: E402
 from magpie.config.model_presets import load_model  # noqa: E402
 from magpie.generation.config import load_response_styles  # noqa: E402
 from magpie.models.hardware import this_machine  # noqa: E402
-from magpie.records.reading import encode, read_rows  # noqa: E402
+from magpie.records.reading import read_rows  # noqa: E402
+from magpie.records.rows import encode  # noqa: E402
 from magpie.serving.engine import engine_environment, local_flags  # noqa: E402
 from magpie.serving.parallelism import layout  # noqa: E402
 from magpie.serving.server import Server  # noqa: E402

@@ -22,7 +22,8 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-from magpie.records.reading import encode, read_rows  # noqa: E402
+from magpie.records.reading import read_rows  # noqa: E402
+from magpie.records.rows import encode  # noqa: E402
 from magpie.records.schema import DIFFICULTIES, DOMAINS  # noqa: E402
 
 BYTES = 2000

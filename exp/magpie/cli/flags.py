@@ -12,6 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from magpie.cli.inputs import FORMS as FORMS
+from magpie.cli.inputs import add_columns as add_columns
+from magpie.cli.inputs import add_input as add_input
+from magpie.cli.inputs import add_skip_malformed as add_skip_malformed
+from magpie.cli.inputs import source_of as source_of
 from magpie.cli.parser import Parser as Parser
 from magpie.config.model_presets import WINDOW
 from magpie.runs.shards import Shard
@@ -237,20 +242,6 @@ def add_ray(parser: Parser) -> None:
         help="use a Ray cluster: the one at HOST:6379, or `auto` for the one on this machine; without an address, a new one "
         "of this machine alone; --ray '' uses none (default: RAY_ADDRESS, else no cluster)",
     )
-
-
-def add_input(parser: Parser) -> None:
-    """Add --input_file, and --skip_malformed for its malformed lines."""
-    group = parser.add_argument_group("input")
-    group.add_argument(
-        "--input_file", required=True, type=Path, help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`"
-    )
-    add_skip_malformed(group)
-
-
-def add_skip_malformed(group: argparse._ActionsContainer) -> None:
-    """Add --skip_malformed."""
-    switch(group, "--skip_malformed", "put malformed lines into the dropped file instead of refusing the input")
 
 
 def add_language(parser: Parser) -> None:

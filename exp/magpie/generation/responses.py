@@ -22,7 +22,8 @@ from magpie.generation.session import Session, Template
 from magpie.generation.waves import FirstVotes, Waves
 from magpie.models.checkpoint import files_hash
 from magpie.models.reasoning_formats import load_formats
-from magpie.records.reading import Row, read_rows, stem_of
+from magpie.records.reading import read_rows
+from magpie.records.rows import Row
 from magpie.runs.jobs import model_name, single_responses
 from magpie.runs.paths import Paths
 from magpie.runs.run import Run
@@ -137,7 +138,7 @@ class ResponseGenerator:
         if row.record is None:
             session.drop(index, {"line": row.line, "raw": row.raw}, "malformed", row.problem)
             return
-        record = self._with_id(row)
+        record = row.record
         if not record["instruction"].strip():
             session.drop(index, record, "empty_instruction")
             return
@@ -202,12 +203,6 @@ class ResponseGenerator:
             return None
         completion = Completion(solution, finish, record.get("prompt_tokens") or 0, tokens, token_ids=None)
         return Response(completion, record.get("reasoning"), solution, finish)
-
-    def _with_id(self, row: Row) -> dict[str, Any]:
-        assert row.record is not None  # noqa: S101
-        if row.record.get("id") is not None:
-            return row.record
-        return {"id": f"{stem_of(self._options.input_file)}-{row.line:06d}"} | row.record
 
     async def _one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
         number = self._preflight.next_number()

@@ -87,10 +87,10 @@ class Facts:
         for name in LABELS:
             if record.get(name) is not None:
                 self.labels[name].count(record[name])
-        where = self.labels["field"].count(record.get("domain") or record.get("target_domain") or "not known")
+        where = self.labels["field"].count(_label(record.get("domain") or record.get("target_domain") or "not known"))
         for name in HARDNESS:
             if record.get(name) is not None:
-                self.grid[name][where, self.labels[name].count(record[name])] += 1
+                self.grid[name][where, self.labels[name].count(_label(record[name]))] += 1
         if "code_agrees" in record:
             self.grid["code_agrees"][where, PROGRAMS[record["code_agrees"]]] += 1
         self.number("problem, characters", len(record.get("instruction") or ""))
@@ -215,6 +215,11 @@ def _sampling(arguments: dict[str, Any]) -> str:
     return ", ".join([str(arguments.get("model_path", "a model that is not named")), *values])
 
 
+def _label(value: Any) -> str:
+    """Return a label as a text: data sets of others have lists and numbers there."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def read_job(folder: Path, seed: int = 0) -> Report:
     """Return the content of a job's report."""
     runs = run_files(folder, skip_broken=True)
@@ -225,7 +230,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     complete = [run for run in runs if run.status == "complete"]
     steps = steps_of(line, complete)
     names = {STEPS[run.stage] for run in line}
-    facts = _counted(source, seed, Facts.add) if source else None
+    facts = _counted(source.output, seed, Facts.add) if source else None
     tagged = next((run for run in reversed(line) if run.stage == "unitag.py"), None)  # what is invalid goes no further
     if facts and (judged := tagged or source):
         for record in records_of(judged.output):
@@ -238,11 +243,13 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         missing=[name for name in EXPECTED if name not in names],
         facts=facts,
         source=source.output.name if source else "",
-        kept=_counted(kept, seed, Facts.add) if kept else None,
+        kept=_counted(kept.output, seed, Facts.add) if kept else None,
         rewards=[
-            (r, _counted(r, seed, Facts.add_rewards)) for r in complete if r.stage == "gen_po_rewards.py" and r not in line
+            (r, _counted(r.output, seed, Facts.add_rewards))
+            for r in complete
+            if r.stage == "gen_po_rewards.py" and r not in line
         ],
-        pairs=[(r, _counted(r, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
+        pairs=[(r, _counted(r.output, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
         edge=(_edge(records_of(kept.output), -1), _edge(records_of(kept.dropped), 1)) if kept else ([], []),
         rounds=rounds_of(folder),
@@ -256,10 +263,17 @@ def _edge(records: Iterator[Record], sign: int) -> list[Sample]:
     return [sample_of(record) for record in best]
 
 
-def _counted(run: RunFile, seed: int, add: Callable[[Facts, Record], None], samples: int = SAMPLES) -> Facts:
+def read_file(path: Path, seed: int = 0) -> Report:
+    """Return the content of a report on one file of records."""
+    facts = _counted(path, seed, Facts.add)
+    lists: dict[str, Any] = {name: [] for name in ("runs", "line", "steps", "missing", "rewards", "pairs", "rounds")}
+    return Report(name=path.name, facts=facts, source=path.name, kept=None, dropped={}, edge=([], []), **lists)
+
+
+def _counted(path: Path, seed: int, add: Callable[[Facts, Record], None], samples: int = SAMPLES) -> Facts:
     facts = Facts(seed)
     facts.samples = Reservoir(samples, seed)
-    for record in records_of(run.output, facts):
+    for record in records_of(path, facts):
         add(facts, record)
     return facts
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magpie.records.reading import fingerprint, known_keys, read_rows
+from magpie.records.reading import fingerprint, read_rows
+from magpie.records.rows import known_keys
+from magpie.records.source import Source
 from magpie.reporting.samples import Record
 from magpie.runs.run_file import RunFile
 from magpie.verification.votes import is_verified
@@ -64,7 +66,7 @@ def line_of(runs: list[RunFile]) -> list[RunFile]:
 
 def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
     """Yield a file's records; unreadable rows are counted."""
-    if not path.exists():
+    if not path.exists() and not isinstance(path, Source):
         return
     for row in read_rows(path, (), _decode):
         if row.record is not None:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from magpie.common.files import replacing, replacing_folder, settle, write_atomically
-from magpie.records.reading import Row, encode
+from magpie.records.rows import Row, encode
 from magpie.runs.part_file import PartFile, dropped_row
 from magpie.runs.run import Run
 from magpie.runs.totals import Totals
