@@ -30,6 +30,11 @@ class Sample:
     chips: list[tuple[str, str, str]] = field(default_factory=list)
     """Labels that are coloured: what they are, the value, and `good`, `bad` or nothing."""
 
+    @property
+    def beside(self) -> bool:
+        """Whether it is a pair, whose sides are shown beside each other."""
+        return any(name == "chosen" for name, _, _ in self.texts)
+
 
 def sample_of(record: Record, *, short: bool = False) -> Sample:
     """Return a record as it is shown; `short` gives less of it, and no responses."""
