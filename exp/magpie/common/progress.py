@@ -104,7 +104,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             self._bar.set_postfix_str(", ".join(parts), refresh=False)
             self._bar.update(self._answered - self._bar.n)
         else:
-            log.info("%s", ", ".join([self._records(), *parts, f"{duration(seconds)} gone", *self._left(seconds)]))
+            log.info("%s", ", ".join([self._records(), *parts, f"elapsed {duration(seconds)}", *self._left(seconds)]))
 
     def _records(self) -> str:
         if self._total is None:
@@ -131,7 +131,7 @@ def so_far(done: int, total: int, answered: int, each: int) -> str:
 
 def time_left(done: int, rest: int, seconds: float) -> str:
     """Return how long `rest` takes at the rate at which `done` took `seconds`."""
-    return f"{duration(seconds / done * rest) if done else '?'} left"
+    return f"ETA {duration(seconds / done * rest) if done else 'unknown'}"
 
 
 def duration(seconds: float) -> str:
