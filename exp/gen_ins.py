@@ -15,11 +15,9 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import log, run_program, say_next
-from magpie.config.load import PROJECT
+from magpie.config.load import PROJECT, plain
 from magpie.config.model_presets import load_model
 from magpie.generation.preflight import by_reason
 from magpie.generation.problems import ProblemGenerator, ProblemOptions
@@ -131,7 +129,7 @@ def main() -> None:
     arguments = {
         "model_path": preset.model,
         "total_prompts": args.total_prompts,
-        **msgspec.structs.asdict(sampling),
+        **plain(sampling),
         **{
             name: getattr(args, name)
             for name in (

@@ -7,8 +7,8 @@
 
 JOB is a job's folder, or its name under data/. Writes JOB/report.html, a self-contained page that works offline: kept and
 dropped problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of
-records, of pairs and of dropped records, with their mathematics. It only reads the job's files. Of a FILE of any form that a stage reads:
-FILE_report.html beside it, without what only a job has.
+records, of pairs and of dropped records, with their mathematics. It only reads the job's files. Of a FILE of any form that a
+stage reads: FILE_report.html beside it, without what only a job has.
 
 --watch prints instead what a job is doing, from its files alone, every few seconds until it is done or you press Ctrl-C.
 """
