@@ -36,7 +36,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 from magpie.common.console import run_program  # noqa: E402
 from magpie.common.seeds import hashed_seed  # noqa: E402
 from magpie.config.model_presets import load_model  # noqa: E402
-from magpie.records.reading import encode  # noqa: E402
+from magpie.records.rows import encode  # noqa: E402
 from magpie.serving.server import Server  # noqa: E402
 from magpie.verification.pool import Verifier  # noqa: E402
 

@@ -78,6 +78,7 @@ class ScriptedServer:
         routes: tuple[str, ...] = ("completions",),
         context: int = 4096,
         port: int = 0,
+        engines: int = 1,
         by: Callable[[Call], Reply] | None = None,
     ) -> None:
         self.script = deque(replies)
@@ -88,7 +89,7 @@ class ScriptedServer:
         self.key, self.routes = key, routes
         self.history: list[Call] = []
         self.model_calls: list[Call] = []
-        self.port = port
+        self.port, self.engines = port, engines
         self.in_flight = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,6 +131,7 @@ class ScriptedServer:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/v1/models", self._answer_models)
+        app.router.add_get("/metrics", self._answer_metrics)
         for route in self.routes:
             app.router.add_post(f"/v1/{route}", self._answer_completions)
         runner = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
@@ -145,6 +147,10 @@ class ScriptedServer:
         call = Call(request.path, dict(request.headers), None, time.monotonic(), 0)
         self.model_calls.append(call)
         return await self._send(request, self._refusal(call) or self.models)
+
+    async def _answer_metrics(self, request: web.Request) -> web.StreamResponse:
+        lines = (f'vllm:num_requests_running{{engine="{number}",model_name="m"}} 0.0\n' for number in range(self.engines))
+        return await self._send(request, Reply(body="".join(lines).encode()))
 
     async def _answer_completions(self, request: web.Request) -> web.StreamResponse:
         self.in_flight += 1

@@ -92,7 +92,7 @@ class Client:
     Args:
         connection: where the servers are, and the key.
         model: the name under which they serve the model.
-        max_in_flight: requests in flight at most, per server.
+        max_in_flight: requests in flight at most, per copy of the model.
         outage: seconds to wait for a server that is down before the run ends.
         timeout: seconds that one request may take.
         api: which of OpenAI's interfaces to use.

@@ -85,7 +85,7 @@ def gpus_of_replica(preset: ModelPreset, gpus: int, nodes: int | None, gpu_memor
     """
     if needed_gb(preset, None) is None:
         return None
-    found = layout(preset, described(gpus, gpu_memory), Wanted(nodes=min(nodes or MOST_NODES, MOST_NODES)))
+    found = layout(preset, described(gpus, gpu_memory), Wanted(nodes=min(nodes or MOST_NODES, MOST_NODES), data_parallel=1))
     return found.gpus if found.nodes == 1 else found.nodes * gpus
 
 

@@ -188,6 +188,12 @@ def model_of(record: dict[str, Any]) -> str:
     return str(answered.get("output_generator") or asked.get("input_generator") or "")
 
 
+def model_name(configs: dict[str, Any]) -> str:
+    """Return the name of the model of `gen_response_configs`; that of a folder with a hash of its files. Empty: not known."""
+    name, digest = str(configs.get("output_generator") or ""), configs.get("model_hash")
+    return f"{name}@{digest}" if name and digest else name
+
+
 def model_of_file(path: Path) -> str:
     """Return the model that a file's first record names, or an empty text.
 

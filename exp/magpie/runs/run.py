@@ -31,7 +31,7 @@ import msgspec
 from magpie.common import outcome
 from magpie.common.console import MagpieError, log, resumes
 from magpie.common.files import write_atomically
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, records_at, require_unlocked
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import (
@@ -182,7 +182,7 @@ class Run:
             resumes()
             if overwrite:
                 part.clear()
-                for path in (paths.output, paths.dropped, paths.run):
+                for path in (paths.run, paths.output, paths.dropped):  # one that cannot be deleted costs no other
                     path.unlink(missing_ok=True)
             if part.size and paths.run.exists():
                 earlier = self._earlier_run_file()

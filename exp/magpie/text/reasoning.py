@@ -77,6 +77,19 @@ NONE = ReasoningFormat(open="", close="")
 """No chain of thought."""
 
 
+def split_written(text: str, other: ReasoningFormat) -> tuple[str | None, str]:
+    """Split a text of a data set into its chain of thought and its solution; a text without a whole thought stays as it is.
+
+    What export.py wrote comes out letter for letter. `other`: a further format that is looked for.
+    """
+    head, gap, rest = text.removeprefix(f"{OPEN}\n").partition(f"\n{CLOSE}\n\n")
+    if gap and text.startswith(f"{OPEN}\n"):
+        return head, rest
+    form = other if text.lstrip().startswith(other.open) else THINK
+    thought, solution = form.split(text) if form.close in text else (None, None)
+    return (thought, solution) if thought and solution else (None, text)
+
+
 @cache
 def _pattern(source: str) -> re.Pattern[str]:
     return re.compile(source)
