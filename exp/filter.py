@@ -18,17 +18,16 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream
 from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
 from magpie.selection.config import FilterPreset, load_filter
-from magpie.selection.rules import Filter, key_of
+from magpie.selection.rules import Filter, field_reader, key_of
 from magpie.selection.sampling import Selection
 from magpie.selection.where import Where
+from magpie.verification.models import RATES, rates_of, records_with_votes, weak_and_strong
 
 CHOICE = ("balance", "by", "top", "ascending", "shuffle", "seed")
 
@@ -46,17 +45,27 @@ def parse_args() -> argparse.Namespace:
         help="a condition that must be true: 'pass_rate < 0.7', 'domain in [\"algebra\"] and not response|length > 9000'",
     )
     parser.add_argument(
-        "--config", help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished, valid"
+        "--config", help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished, valid, hle_gap"
     )
     parser.add_argument(
         "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by themselves: program_disagrees"
     )
+    for which in ("weak", "strong"):
+        parser.add_argument(
+            f"--{which}_model",
+            metavar="NAME",
+            default="",
+            help=f"the {which} one of several models, for rules on their pass rates (default: measured on this file)",
+        )
     group = parser.add_argument_group("selection from what passes")
     group.add_argument(
-        "--balance", metavar="FIELD", help="the same number of records per value of this key (domain, difficulty, …)"
+        "--balance",
+        type=field,
+        metavar="FIELD",
+        help="the same number of records per value of this key (domain, difficulty, …)",
     )
     group.add_argument("--top", type=flags.positive, metavar="N", help="at most N records (needs --by or --shuffle)")
-    group.add_argument("--by", metavar="FIELD", help="the key whose number ranks them (default: random)")
+    group.add_argument("--by", type=field, metavar="FIELD", help="the key whose number ranks them (default: random)")
     flags.switch(group, "--ascending", "rank the lowest --by first")
     flags.switch(group, "--shuffle", "write them in a random order")
     group.add_argument("--seed", type=flags.not_negative, default=0, help="seed of the random choices (default 0)")
@@ -71,6 +80,24 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def field(text: str) -> str:
+    """Check the name of a record's field."""
+    try:
+        field_reader(text or "none")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def two_models(args: argparse.Namespace, keys: tuple[str, ...]) -> tuple[str, str] | tuple[()]:
+    """Return the weak and the strong model of the input, and say which they are; neither where no key is about them."""
+    if not set(RATES).intersection(keys):
+        return ()
+    weak, strong = weak_and_strong(records_with_votes(args.input_file), args.weak_model, args.strong_model)
+    log.info("weak: %s; strong: %s", weak, strong)
+    return weak, strong
+
+
 class Work:
     """What is done with a record: kept, dropped for a rule or a condition, or taken into the selection."""
 
@@ -83,7 +110,9 @@ class Work:
         self._chooses = args.balance or args.top is not None or args.shuffle
         self._selection: Selection | None = None
         self._folder, self._stack, self._where = folder, stack, f"the rules in {args.config}" if args.config else "--where"
-        self.arguments = {"rules": msgspec.to_builtins(preset.rules), **self._choice}
+        named = {"weak_model": args.weak_model, "strong_model": args.strong_model}
+        self.arguments = {"rules": preset.arguments, **self._choice, **{key: name for key, name in named.items() if name}}
+        self.models: tuple[str, str] | tuple[()] = ()
         if args.where:  # files that were made before there was this flag stay
             self.arguments["where"] = args.where
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
@@ -91,6 +120,7 @@ class Work:
 
     def __call__(self, out: Stream, index: int, record: dict[str, Any]) -> None:
         """Do it."""
+        record = record | rates_of(record, *self.models) if self.models else record
         reason, detail = next(filter(any, (each.drop_reason(record) for each in self._rulers)), ("", ""))
         if reason:
             out.drop_unchanged(reason, detail)
@@ -123,7 +153,8 @@ def main() -> None:
         if run.paths.output.stem.endswith(f"_filtered_{args.config}"):  # named after a preset of ours, as chains do it
             run.presets = frozenset({"rules"})
         if begins(run, overwrite=options.overwrite, check=options.check):
-            stream_rows(run, options, work, known=known_keys(work.keys), at_end=work.at_end)
+            work.models = two_models(args, work.keys)
+            stream_rows(run, options, work, known=known_keys((*work.keys, "model_votes")), at_end=work.at_end)
 
 
 if __name__ == "__main__":

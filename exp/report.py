@@ -15,6 +15,7 @@ FILE_report.html beside it, without what only a job has.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from magpie.cli import flags
@@ -55,10 +56,18 @@ def main() -> None:
 
     beside = source.with_name(f"{stem_of(source)}_report.html") if source else folder / "report.html"
     output = args.output_file or beside
-    if output.is_dir():
-        raise MagpieError(f"--output_file {output}: this is a folder. Name a file")
+    if os.path.lexists(output) and not is_report(output):
+        raise MagpieError(f"--output_file {output}: this is there, and is no report. Name another file")
     write_atomically(output, [page(read_file(source, args.seed) if source else read_job(folder, args.seed)).encode()])
     log.info("the report: %s", output.resolve())
+
+
+def is_report(path: Path) -> bool:
+    """Return whether this program has made a file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"<title>Report of " in file.read(2000)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,10 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
         "started here for this run)",
     )
     group.add_argument(
-        "--max_in_flight", type=positive, default=WINDOW, help=f"maximum requests in flight per server (default {WINDOW})"
+        "--max_in_flight",
+        type=positive,
+        default=WINDOW,
+        help=f"maximum requests in flight per copy of the model (default {WINDOW})",
     )
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")
@@ -195,8 +198,18 @@ def add_run(parser: Parser) -> None:
     switch(group, "--overwrite", "start afresh instead of resuming or refusing")
     switch(group, "--check", "check the arguments and the files, and stop before a model is needed")
     group.add_argument(
-        "--result_file", type=Path, metavar="FILE", help="file for a line of JSON about the output (default: none)"
+        "--result_file",
+        type=result_file,
+        metavar="FILE",
+        help="new file, named like x.result, for a line of JSON about the output (default: none)",
     )
+
+
+def result_file(text: str) -> Path:
+    """Check a name that no input and no output has, and that is not taken."""
+    if Path(text).suffix != ".result" or os.path.lexists(text):
+        raise argparse.ArgumentTypeError("give the name of a new file that ends in .result")
+    return Path(text)
 
 
 def shard(text: str) -> Shard:

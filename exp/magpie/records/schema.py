@@ -51,6 +51,8 @@ class Record(TypedDict, total=False):
     lost_responses: int | None
     votes_asked: int | None
     stop_reason: str | None
+    response_models: list[str] | None
+    asked_by_model: dict[str, int] | None
     previous: dict[str, Any] | None
     # clean_ins.py
     raw_instruction: str | None
@@ -88,6 +90,8 @@ class Record(TypedDict, total=False):
     difficulty_measured: str | None
     doubts: dict[str, float | bool | None] | None
     answer_judgements: list[dict[str, Any]] | None
+    model_votes: dict[str, dict[str, Any]] | None
+    models_agree: bool | None
     # check_code.py
     code: str | None
     code_answer: str | None
@@ -130,6 +134,8 @@ class Record(TypedDict, total=False):
     vote_margin: float | None
     pair_weight: float | None
     why: str | None
+    model_chosen: str | None
+    model_rejected: str | None
     # any stage, in its …_dropped file
     drop_reason: str | None
     drop_detail: str | None

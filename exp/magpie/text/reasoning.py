@@ -23,6 +23,7 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wraps: tuple[str, ...] = ()
     header: str = ""
     empty: str = ""
+    ends_with: str = ""
     turn_on: dict[str, Any] = {}
     turn_off: dict[str, Any] = {}
 
@@ -30,6 +31,11 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def marks(self) -> tuple[str, ...]:
         """Everything that belongs to the format and neither to a thought nor to a solution."""
         return tuple(mark for mark in (self.open, self.close, *self.own_turns, *self.wraps) if mark)
+
+    @property
+    def ending(self) -> str:
+        """What is put behind a thought to end it."""
+        return self.ends_with or f"\n{self.close}\n\n"
 
     def split(self, text: str, *, opened: bool = False) -> tuple[str | None, str | None]:
         """Split a model's text into its chain of thought and its solution, whichever mark around the thought is missing.
