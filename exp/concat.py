@@ -26,7 +26,7 @@ from magpie.runs.merging import Source, join, labelled, refuse_shared_ids
 from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Run
 from magpie.runs.shards import join_shards, shard_set
-from magpie.runs.stage import begins, malformed
+from magpie.runs.stage import begins, malformed, refuse_partial
 from magpie.runs.summary import show_summary
 
 
@@ -40,6 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--stage", help="which file of a job's folder: the end of its name, like ins_res (default: the last)")
     parser.add_argument("--ids", choices=["prefix", "keep"], default="prefix", help="(default prefix: SOURCE/ID)")
     flags.add_skip_malformed(parser)
+    flags.add_partial(parser)
     flags.add_run(parser)
     args = parser.parse_args()
     if args.inputs and not args.output_file:
@@ -86,6 +87,8 @@ def main() -> None:
 def merge(args: argparse.Namespace) -> None:
     """Write one file from several jobs or files."""
     sources = labelled(args.inputs, args.stage)
+    for source in sources:
+        refuse_partial(source.path, known=args.partial)
     arguments: dict[str, Any] = {"sources": [source.name for source in sources], "ids": args.ids}
     prints = {f"inputs {source.name}": fingerprint(source.path) for source in sources}
     paths = tuple(source.path for source in sources)

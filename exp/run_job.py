@@ -116,6 +116,7 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
         report=report,
         serve=job.serve,
         stages=[StageState(stage=stage) for stage in job.stages],
+        seconds=earlier.seconds if earlier else 0.0,
         command=resume_command(job, _called(args), args.arguments, always),
     )
     return file, chain

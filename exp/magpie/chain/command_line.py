@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from magpie.chain.config import Job, Setting
-from magpie.cli.flags import Parser
+from magpie.cli.flags import Parser, number
 from magpie.common.console import MagpieError
 from magpie.config.model_presets import load_model
 from magpie.selection.config import load_filter
@@ -116,6 +116,11 @@ def _switch(value: str) -> str:
 def _check(name: str, setting: Setting, value: str, shown: str) -> None:
     if setting.least is not None and value and not (value.isdecimal() and int(value) >= setting.least):
         raise MagpieError(f"{shown} {value}: it must be a whole number from {setting.least}")
+    if setting.number and value:
+        try:
+            number(float, least=0.0)(value)
+        except argparse.ArgumentTypeError as error:
+            raise MagpieError(f"{shown}: {error}") from error
     if setting.choices and value not in setting.choices:
         raise MagpieError(f"{shown} {value}: it must be one of {', '.join(setting.choices)}")
     for flag, why in setting.refused.items():

@@ -165,6 +165,23 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")
     add_hosted(parser)
+    add_ceiling(parser)
+
+
+def add_ceiling(parser: Parser) -> None:
+    """Add the ceilings of a run, over all its sessions."""
+    group = parser.add_argument_group(
+        "ceiling", "Where one is reached the run ends with exit code 4 and what is finished; with a higher one it goes on."
+    )
+    group.add_argument(
+        "--max_tokens_total", type=number(int, least=0, most=10**14), help="tokens read and written in all (default: no limit)"
+    )
+    group.add_argument("--max_seconds", type=number(float, least=0.0), help="seconds, those of starts too (default: no limit)")
+    group.add_argument(
+        "--max_cost",
+        type=number(float, least=0.0),
+        help="US dollars by --prompt_price and --completion_price (default: no limit)",
+    )
 
 
 def add_hosted(parser: Parser) -> None:
@@ -267,6 +284,12 @@ def add_input(parser: Parser) -> None:
         "--input_file", required=True, type=Path, help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`"
     )
     add_skip_malformed(group)
+    add_partial(group)
+
+
+def add_partial(group: argparse._ActionsContainer) -> None:
+    """Add --partial."""
+    switch(group, "--partial", "take an input whose run has stopped at its ceiling; what is made of it is called partial too")
 
 
 def add_skip_malformed(group: argparse._ActionsContainer) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from magpie.client import pool
 from magpie.client.address_files import Connection
+from magpie.client.ceiling import Ceiling
 from magpie.client.chat_prompt import ChatPrompt, Prompt
 from magpie.client.endpoint import Endpoint
 from magpie.client.http_session import HttpReply, HttpSession, one_line, reply_limit
@@ -86,6 +87,7 @@ class Client:
         api: which of OpenAI's interfaces to use.
         limits: requests and tokens per minute.
         proxy: see `proxies.py`.
+        ceiling: what all requests together may take.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class Client:
         api: Api = "auto",
         limits: RateLimits | None = None,
         proxy: str | None = None,
+        ceiling: Ceiling | None = None,
     ) -> None:
+        self.ceiling = ceiling or Ceiling()
         self.pool = EndpointPool(connection, model, api=api, outage=outage, window=max_in_flight)
         self.model = model
         self._api_key, self._timeout, self._proxy = connection.api_key, timeout, proxy
@@ -151,6 +155,7 @@ class Client:
 
         Raises:
             Refused: a permanent error.
+            CeilingReached: the run may take nothing more.
             MagpieError: the run cannot continue.
         """
         content = {"messages": prompt.messages} if isinstance(prompt, ChatPrompt) else {"prompt": prompt}
@@ -162,7 +167,7 @@ class Client:
         if not self._takes_schemas:
             body.pop("response_format", None)
         try:
-            completion = await self._send_with_retries(body, len(prompt), sampling.get("max_tokens", 0))
+            completion = await self._send_within_ceiling(body, len(prompt), sampling.get("max_tokens", 0))
         except Refused as error:
             if "response_format" not in body or "response_format" not in error.detail:
                 self._count_refused(error)
@@ -185,6 +190,12 @@ class Client:
                 log.warning("asked for %s, the server answers as %s", printable(self.model), shown)
             if len(self.other_models) < MOST_NAMES or shown in self.other_models:
                 self.other_models[shown] += 1
+
+    async def _send_within_ceiling(self, body: dict[str, Any], prompt_tokens: int, max_tokens: int) -> Completion:
+        async with self.ceiling.request(prompt_tokens, max_tokens) as count:
+            completion = await self._send_with_retries(body, prompt_tokens, max_tokens)
+            count(completion.prompt_tokens, completion.completion_tokens)
+        return completion
 
     async def _send_with_retries(self, body: dict[str, Any], prompt_tokens: int, max_tokens: int) -> Completion:
         """Send a request as often as it takes; every attempt counts against the rate limits."""
@@ -274,6 +285,8 @@ class Client:
     async def for_each(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
         """Run `work` on every item, as many at once as the servers take; items are drawn only when there is room.
 
+        At the ceiling what is in flight ends, and the other items are left; where the time is up it is cut.
+
         Raises:
             Whatever `work` raises first; the others are cancelled.
         """
@@ -282,16 +295,18 @@ class Client:
 
         async def worker() -> None:
             for item in source:
-                await work(item)
+                if not await self.ceiling.allows_more(work, item):
+                    return
 
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
                     for _ in range(self.pool.capacity - len(workers)):  # more when a server has been added
                         workers.add(group.create_task(worker()))
-                    finished, workers = await asyncio.wait(
-                        workers, timeout=pool.POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                    )
+                    wait = max(0.0, min(pool.POLL_SECONDS, self.ceiling.seconds_left))
+                    finished, workers = await asyncio.wait(workers, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                    if self.ceiling.seconds_left <= 0:
+                        self.ceiling.require_room()
                     if finished:  # nothing is left to draw, or one has failed
                         break
         except BaseExceptionGroup as group_error:

@@ -113,7 +113,7 @@ def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
     runs = readable_run_files(_beside(source, stem, ENDING))
     certificates = [_certificate(path) for path in _beside(source, stem, ".certificate.json")]
     certificates = [certificate for certificate in certificates if certificate.get("benchmarks")]
-    return [run for run in runs if run.status == "complete"], certificates[-1] if certificates else None
+    return [run for run in runs if run.is_made], certificates[-1] if certificates else None
 
 
 def _beside(source: Path, stem: str, ending: str) -> list[Path]:

@@ -185,7 +185,7 @@ class Report:
 
 def line_of(runs: list[RunFile]) -> list[RunFile]:
     """Return the runs that led to the job's data: to the filtered file, else to the one with the most stages behind it."""
-    done = [run for run in runs if run.status == "complete" and run.stage in STEPS and not run.shard]
+    done = [run for run in runs if run.is_made and run.stage in STEPS and not run.shard]
     last = {
         run.stem for run in done if run.stage == "filter.py" and not any(one.stem.startswith(f"{run.stem}_") for one in done)
     }
@@ -239,7 +239,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     before = [run for run in line[:-1] if run.stage != "filter.py"] or line
     source = line[-1] if line and line[-1].stage != "filter.py" else before[-1] if before else None
     kept = line[-1] if line and line[-1].stage == "filter.py" else None
-    complete = [run for run in runs if run.status == "complete"]
+    complete = [run for run in runs if run.is_made]
     steps = [step_of(run) for run in line]
     names = {step.name for step in steps}
     return Report(

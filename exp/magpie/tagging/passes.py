@@ -111,6 +111,7 @@ class TagRun:
         self.run = Run(
             STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=sources, shard=options.shard
         )
+        self.run.adds_to_output = self._earlier.done is not None
         self.run.notes["earlier_tokens"] = self._earlier.tokens
 
     def work(self) -> None:
