@@ -25,6 +25,7 @@ from magpie.client.http_session import HttpReply, HttpSession, one_line, reply_l
 from magpie.client.pool import EndpointPool
 from magpie.client.probe import Api
 from magpie.client.rate_limit import RateLimits
+from magpie.client.recordings import Recordings
 from magpie.client.replies import SERVER_DOWN, Completion, RateLimited, Refused, ServerUnusable, TransientError, read_reply
 from magpie.common.console import MagpieError, again, log, printable
 from magpie.common.progress import Load
@@ -103,7 +104,7 @@ class Client:
         proxy: str | None = None,
         ceiling: Ceiling | None = None,
     ) -> None:
-        self.ceiling = ceiling or Ceiling()
+        self.ceiling, self._recordings = ceiling or Ceiling(), Recordings()
         self.pool = EndpointPool(connection, model, api=api, outage=outage, window=max_in_flight)
         self.model = model
         self._api_key, self._timeout, self._proxy = connection.api_key, timeout, proxy
@@ -150,8 +151,10 @@ class Client:
 
     # --- one request ---------------------------------------------------------------------------------------------
 
-    async def complete(self, prompt: Prompt, sampling: dict[str, Any]) -> Completion:
+    async def complete(self, prompt: Prompt, sampling: dict[str, Any], *, slot: object = "") -> Completion:
         """Return a completion of token ids, or of messages. `sampling` is sent as it is.
+
+        `slot` tells requests apart that are the same, where a record needs several or all have one prompt.
 
         Raises:
             Refused: a permanent error.
@@ -167,7 +170,7 @@ class Client:
         if not self._takes_schemas:
             body.pop("response_format", None)
         try:
-            completion = await self._send_within_ceiling(body, len(prompt), sampling.get("max_tokens", 0))
+            completion = await self._send_within_ceiling(body, str(slot), len(prompt))
         except Refused as error:
             if "response_format" not in body or "response_format" not in error.detail:
                 self._count_refused(error)
@@ -175,7 +178,7 @@ class Client:
             if self._takes_schemas:
                 log.warning("the server takes no JSON schemas (%s): continuing without them", error.detail)
             self._takes_schemas = False
-            return await self.complete(prompt, sampling)
+            return await self.complete(prompt, sampling, slot=slot)
         self._refused_in_a_row = 0
         self._succeeded += 1
         self._note_model(completion.model)
@@ -191,9 +194,13 @@ class Client:
             if len(self.other_models) < MOST_NAMES or shown in self.other_models:
                 self.other_models[shown] += 1
 
-    async def _send_within_ceiling(self, body: dict[str, Any], prompt_tokens: int, max_tokens: int) -> Completion:
+    async def _send_within_ceiling(self, body: dict[str, Any], slot: str, prompt_tokens: int) -> Completion:
+        max_tokens = body.get("max_tokens", 0)
         async with self.ceiling.request(prompt_tokens, max_tokens) as count:
-            completion = await self._send_with_retries(body, prompt_tokens, max_tokens)
+            completion = self._recordings.take(body, slot)
+            if completion is None:
+                completion = await self._send_with_retries(body, prompt_tokens, max_tokens)
+                self._recordings.add(body, slot, completion)
             count(completion.prompt_tokens, completion.completion_tokens)
         return completion
 

@@ -41,7 +41,9 @@ INTRODUCTION = (
     "Mathematics problems that language models wrote by themselves, with answers: the "
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
-PARTIAL_DATA = "**Partial**: a run that led to these rows has stopped at its ceiling (of tokens, time or cost), so rows are missing."
+PARTIAL_DATA = (
+    "**Partial**: a run that led to these rows has stopped at its ceiling (of tokens, time or cost), so rows are missing."
+)
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
 MARKUP = re.compile(r"[!&<>\[\]|`*~\\$]|_(?!\w)|(?<!\w)_|(?<=:)/|@(?=\w)|(?<=www)\.")
 """Characters that could be markup, an address or a mention; inside a cell they are written by their numbers."""

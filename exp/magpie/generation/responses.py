@@ -204,7 +204,7 @@ class ResponseGenerator:
         settings["max_tokens"] = min(settings["max_tokens"], room)
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
-        completion = await session.client.complete(prompt, settings)
+        completion = await session.client.complete(prompt, settings, slot=slot)
         response = read_response(completion, session.template)
         limit = min(self._options.retry_length or 0, room)
         if response.finish_reason != "length" or limit <= settings["max_tokens"]:
