@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 from magpie.chain.config import Job, Setting
 from magpie.cli.flags import Parser, number
@@ -107,7 +108,8 @@ def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: li
         if name not in places and setting.switch:
             parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=shown)
         elif name not in places and name not in job.positional:
-            parser.add_argument(f"--{name}", metavar=name.upper(), help=shown)
+            bare: dict[str, Any] = {"nargs": "?", "const": setting.bare} if setting.bare else {}
+            parser.add_argument(f"--{name}", metavar=name.upper(), help=shown, **bare)
     found = vars(parser.parse_intermixed_args(arguments))
     return {
         name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items() if value is not None

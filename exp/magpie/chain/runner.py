@@ -20,7 +20,9 @@ import msgspec
 from magpie.chain.budget import Budget
 from magpie.chain.config import Flags
 from magpie.chain.job_file import Chain, JobFile, Output, StageState
+from magpie.chain.preview import SPEED
 from magpie.client.address_files import read_addresses
+from magpie.client.recordings import RECORD
 from magpie.common.console import EXIT_CEILING, EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
 from magpie.config.load import PROJECT
 from magpie.runs.run_file import PARTIAL
@@ -47,9 +49,11 @@ class Runner:
     Args:
         file: the job's file; its folder need not be there yet.
         chain: what to run.
+        records: it is a preview, whose completions are kept.
     """
 
-    def __init__(self, file: JobFile, chain: Chain) -> None:
+    def __init__(self, file: JobFile, chain: Chain, *, records: bool = False) -> None:
+        self._records = records
         self._file, self._chain = file, chain
         self._lock: IO[bytes] | None = None
         self._log = file.folder / "job.log"
@@ -191,6 +195,8 @@ class Runner:
         if state.status != "waiting":
             return True
         commands, started = list(self._commands(state)), time.monotonic()
+        if self._records and state.stage.name != SPEED:
+            environment = environment | {RECORD: str(self._file.folder.resolve() / "completions" / f"{state.stage.name}.jsonl")}
         goes_on = ["--partial"] if state.stage.input and self._takes_partial else []
         state.status = "running"
         self._write()

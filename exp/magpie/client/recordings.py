@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ RECORD, TAKE_OVER = "MAGPIE_RECORD", "MAGPIE_TAKE_OVER"
 class Recorded(msgspec.Struct):
     """A line of such a file."""
 
-    program: str
     prompt: str
     """A digest of the prompt alone."""
     key: str
@@ -48,7 +46,8 @@ class Recordings:
         """Keep a completion, if this is a preview."""
         if self._file:
             prompt = _digest(body.get("prompt") or body.get("messages"))
-            line = Recorded(Path(sys.argv[0]).stem, prompt, _digest([body, slot]), completion)
+            line = Recorded(prompt, _digest([body, slot]), completion)
+            Path(self._file).parent.mkdir(exist_ok=True)
             with Path(self._file).open("ab", buffering=0) as file:
                 file.write(msgspec.json.encode(line) + b"\n")
 

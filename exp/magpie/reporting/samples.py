@@ -8,7 +8,17 @@ from typing import Any
 TEXT_CHARACTERS, SHORT_CHARACTERS = 4000, 400
 """Characters shown of a text, and of a small one (a final answer, a label)."""
 SHOWN_LABELS = (
-    *("majority_answer", "reference_answer", "answer_chosen", "answer_rejected", "agreement", "answered", "pass_rate"),
+    *(
+        "validity",
+        "answers",
+        "majority_answer",
+        "reference_answer",
+        "answer_chosen",
+        "answer_rejected",
+        "agreement",
+        "answered",
+        "pass_rate",
+    ),
     *("vote_margin", "why", "score_chosen", "score_rejected", "domain", "target_domain"),
     *("difficulty", "difficulty_measured", "input_quality", "code_answer", "code_state"),
     *("language", "safety", "answer_type", "finish_reason", "min_neighbor_distance", "duplicate_of", "drop_reason"),
