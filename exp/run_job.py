@@ -26,6 +26,7 @@ from magpie.chain.job_file import JOB_FILE, Chain, JobFile, StageState
 from magpie.chain.preview import preview_of, take_over
 from magpie.chain.runner import Runner
 from magpie.cli import flags
+from magpie.common import events
 from magpie.common.console import MagpieError, log, run_program
 from magpie.config.load import CONFIGS
 from magpie.records.reading import stem_of
@@ -161,17 +162,26 @@ def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, 
     return model, {"problems": problems, "responses": responses}, folder / JOB_FILE, ""
 
 
+def begin_events(chain: Chain) -> None:
+    """Write the events of the job and of its stages, if that is asked for."""
+    events.begin(Path(name) if (name := chain.settings.get("events")) else None, "run_job")
+
+
 def main() -> int:
     """Run the job."""
     args = parse_args()
     if args.job:
-        return Runner(*saved(args.job, args.kind)).run()
+        file, chain = saved(args.job, args.kind)
+        take_over(file.folder)
+        begin_events(chain)
+        return Runner(file, chain).run()
     job = load_job(args.kind)
     places = [] if args.positional else job.positional
     usage = "the order of the arguments: " + " ".join(f"[{name.upper()}]" for name in places)
     usage = usage if len(places) > 1 else ""
     file, chain = asked_for(args, job)
     take_over(file.folder)
+    begin_events(chain)
     if count := chain.settings.get("preview"):
         return preview(file, chain, int(count), usage)
     return Runner(file, chain).run(usage)

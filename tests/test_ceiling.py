@@ -211,8 +211,10 @@ def test_a_job_that_stops_in_the_middle_goes_on_to_the_same_files(tmp_path: Path
         assert known.returncode == EXIT_CEILING, known.stderr
         some = part / "job" / f"{names[-1]}.jsonl"
         assert 0 < len(rows(some)) < 8 and run_file(some)["partial"] == "ceiling"
-        again = finished(command, env=env | {"MAX_TOKENS_TOTAL": "100000"})
+        told = tmp_path / "events.jsonl"
+        again = finished(command, env=env | {"MAX_TOKENS_TOTAL": "100000", "EVENTS": str(told)})
         assert again.returncode == 0, again.stderr
+        assert [event["program"] for event in rows(told) if event["event"] == "ended"] == ["gen_res", "export", "run_job"]
         assert len(server.history) == 2 * asked, "a finished request was asked for again, or one was left out"
     assert state(part)["status"] == "complete" and not list((part / "job").glob("*.part"))
     assert not [path for path in (part / "job").glob("*.run.json") if "partial" in json.loads(path.read_text())]

@@ -209,6 +209,12 @@ def add_run(parser: Parser) -> None:
     group.add_argument(
         "--result_file", type=Path, metavar="FILE", help="file for a line of JSON about the output (default: none)"
     )
+    group.add_argument(
+        "--events",
+        type=Path,
+        metavar="FILE",
+        help="file that events are added to, a line of JSON each: docs/events.md (default: none)",
+    )
 
 
 def shard(text: str) -> Shard:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from magpie.common import outcome
+from magpie.common import events, outcome
 from magpie.common.console import MagpieError, printable
 
 ELSEWHERE = {
@@ -39,6 +39,8 @@ class Parser(argparse.ArgumentParser):
         self._look_at(given[0] if given and given[0] is not None else sys.argv[1:])
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
+        if not getattr(args, "check", True):
+            events.begin(args.events, self.prog.removesuffix(".py"))
         return args
 
     def parse_intermixed_args(self, *given: Any, **more: Any) -> Any:

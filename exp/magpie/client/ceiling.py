@@ -49,6 +49,14 @@ class Limits:
     cost: float | None = None
     prices: Prices | None = None
 
+    @property
+    def named(self) -> dict[str, float]:
+        """The limits by their units, and the prices, where there are any."""
+        prices = {"prompt_price": self.prices.prompt, "completion_price": self.prices.completion} if self.prices else {}
+        units = {"tokens": self.tokens, "seconds": self.seconds, "dollars": self.cost}
+        limits = {unit: float(limit) for unit, limit in units.items() if limit is not None}
+        return limits | prices if limits else {}
+
     def reached(self, prompt_tokens: float, completion_tokens: float, seconds: float) -> str:
         """Return the limit that is reached, in words, or an empty text."""
         cost = self.prices.cost(prompt_tokens, completion_tokens) if self.prices else 0.0

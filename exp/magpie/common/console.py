@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from magpie.common import outcome
+from magpie.common import events, outcome
 from magpie.common.masking import masked
 
 log = logging.getLogger("magpie")
@@ -145,6 +145,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
     except Exception:
         log.exception("error: this is a defect of %s; please report it with the lines below", program)
         code = 1
+    events.end(code)
     logging.shutdown()
     sys.exit(code)
 

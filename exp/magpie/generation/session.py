@@ -281,6 +281,7 @@ def with_server(
             known = template
             if client.chat and not isinstance(template, HostedTemplate):  # it applies its own template
                 try_template(known := hosted_template(preset, model))
+            run.notes["ceiling"] = model.limits.named
             run.notes["window"] = client.pool.capacity  # maximum requests in flight, for --watch
             with run.session(overwrite=options.overwrite):
                 with _bar(run, client, responses) as bar:
@@ -331,4 +332,13 @@ async def _work_on_all(run: Run, client: Client, items: Iterable[T], work: Calla
 
 def _bar(run: Run, client: Client, responses: int) -> StageBar:
     name = run.stage.removesuffix(".py")
-    return StageBar(name, run.rows, run.closed, each=responses, answers=run.partials_there, load=client.load)
+    before, ceiling = run.spent_before(), run.notes["ceiling"]
+    return StageBar(
+        name,
+        run.rows,
+        run.closed,
+        each=responses,
+        answers=run.partials_there,
+        load=client.load,
+        more=lambda: run.totals.words(before, ceiling, run.taken[2]),
+    )

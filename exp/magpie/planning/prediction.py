@@ -1,7 +1,7 @@
 """What a whole job will take, from a preview of it: every figure with an interval that is meant to hold in 80% of cases.
 
-Tokens are scaled by problem, their spread is that of the previewed problems. A step of the server takes a + b · tokens in it: both
-are solved from the time of the few responses and that of many short ones. What a stage needs before its work is taken once.
+Tokens are scaled by problem; their spread is that of the previewed problems. A step of the server takes a + b · tokens, both
+solved from the time of the few responses and that of many short ones. What a stage needs before its work counts once.
 """
 
 from __future__ import annotations
@@ -172,7 +172,11 @@ def predict(folder: Path, chain: Chain, total: int) -> Prediction:
     fixed = max(0.0, chain.seconds - in_stages)
     for state in states:
         for run in _runs(folder, state)[:1]:
-            rows[state.stage.name] = share(min(run.counts.written, count), count).times(total)
+            if run.stage == "gen_ins.py":  # it goes on until there are as many
+                drawn = share(count, run.counts.read)
+                rows["samples, with those replaced"] = Range(*(total / part for part in (drawn.high, drawn.mid, drawn.low)))
+            else:
+                rows[state.stage.name] = share(min(run.counts.written, count), count).times(total)
             work = works.get(state.stage.name)
             if work is None:
                 fixed += state.seconds + _of_rows(state, run, scale)

@@ -40,7 +40,7 @@ def show(folder: Path, chain: Chain, prediction: Prediction) -> Path:
     for row in dropped:
         console.print(Text(printable(f"left out: {row.title} ({dict(row.labels).get('drop reason', '')})", 200)))
     for name, value in lines_of(prediction):
-        console.print(Text(f"  {name:<34}{value}"))
+        console.print(Text(f"  {name:<40}{value}"), soft_wrap=True)
     page = folder / "preview.html"
     write_atomically(page, [_page(chain, rows, dropped, prediction).encode("utf-8", "replace")])
     return page
@@ -65,7 +65,9 @@ def left_out(folder: Path, chain: Chain) -> list[Sample]:
 def lines_of(prediction: Prediction) -> list[tuple[str, str]]:
     """Return a prediction as lines: what, and how much."""
     lines = [(f"Predicted for {prediction.problems:,} problems", "(in brackets: 80% of cases)")]
-    lines += [(f"records after {name}", _shown(found)) for name, found in prediction.rows.items()]
+    lines += [
+        (name if "samples" in name else f"records after {name}", _shown(found)) for name, found in prediction.rows.items()
+    ]
     for name, found in prediction.figures.items():
         lines.append(("time", _shown(found.times(3600), seconds=True)) if name == "hours" else (name, _shown(found)))
     if "cost in dollars" not in prediction.figures:

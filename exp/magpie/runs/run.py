@@ -25,12 +25,12 @@ from typing import Any
 
 import msgspec
 
-from magpie.common import outcome
+from magpie.common import events, outcome
 from magpie.common.console import MagpieError, log, resumes
 from magpie.common.files import write_atomically
 from magpie.records.reading import encode
 from magpie.runs.earlier import REMEDY, Earlier, Progress
-from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, records_at
+from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, is_settled, records_at
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import (
     CEILING,
@@ -154,6 +154,7 @@ class Run:
     def begin_session(self) -> None:
         """Add a session to the run file."""
         now = time.time()
+        events.count_by(self.counts)
         self._sessions.append(Session(started=now, start=round(max(0.0, now - self._since), 1)))
         self._write_run_file("running")
 
@@ -193,6 +194,7 @@ class Run:
         elif line.state is State.KEPT:
             self._offsets[line.index - self.indices.start] = offset
             self.totals.written += 1
+            self.totals.settled += is_settled(line.record)
         else:
             self._dropped_at.append(offset)
             self.totals.dropped[reason] += 1
@@ -275,6 +277,19 @@ class Run:
             return
         self.end_session("complete")
         part.unlink()
+
+    def spent_before(self) -> dict[str, int]:
+        """Return the tokens that led to the run's input, and those of earlier passes over it."""
+        return spent_in_all(self.sources, Counter(self.notes.get("earlier_tokens", {})))
+
+    def counts(self) -> dict[str, Any]:
+        """Return what the run has until now, for its events."""
+        totals = self.totals
+        dropped = dict(totals.dropped)
+        read = totals.written + sum(dropped.values())
+        done = {"rows": self.rows or None, "done": self.closed if self.rows else read}
+        kept = {"written": totals.written, "dropped": dropped, "settled": totals.settled}
+        return {"output": str(self.paths.output), **done, **kept, "tokens": self._tokens}
 
     @property
     def taken(self) -> tuple[int, int, float]:

@@ -33,6 +33,7 @@ ONLY_WHERE_SET = (
     "beside_tokens",
     "spent",
     "tokens_per_kept_record",
+    "ceiling",
     "window",
     "certificate",
     "shards",
@@ -94,6 +95,8 @@ class RunFile(msgspec.Struct):
     versions: dict[str, str] = {}
     updated: str = ""
     sessions: list[Session] = []
+    ceiling: dict[str, float] = {}
+    """Limits in `tokens`, `seconds` and `dollars`, and the prices of a million tokens."""
     window: int = 0
     """Requests in flight at most."""
     certificate: dict[str, Any] = {}
