@@ -54,6 +54,7 @@ MORE: dict[str, dict[str, Any]] = {
 
 def stage_of(name: str, folder: Path) -> tuple[list[Any], Path]:
     """A generating stage's command line without its server, and its output."""
+    folder.mkdir(exist_ok=True)
     problems, output = folder / "problems.jsonl", folder / "out.jsonl"
     write_problems(problems, **MORE.get(name, {}))
     read = ["--input_file", problems, "--output_file", output]
@@ -84,8 +85,6 @@ def stage_of(name: str, folder: Path) -> tuple[list[Any], Path]:
 @pytest.mark.parametrize("name", ["gen_ins", "gen_res", "gen_res votes", "gen_res waves", "unitag", "check_code", "verify"])
 def test_a_stage_that_stops_at_its_ceiling_loses_nothing_and_ends_with_the_same_file(name: str, tmp_path: Path) -> None:
     whole, part = tmp_path / "whole", tmp_path / "part"
-    whole.mkdir()
-    part.mkdir()
     with ScriptedServer(by=of_prompt) as server:
         server_flag = ["--base_url", server.url]
         command, output = stage_of(name, whole)
@@ -154,10 +153,13 @@ def test_a_partial_file_is_refused_where_nobody_says_that_it_is_known(tmp_path: 
     assert (
         program("filter", "--input_file", cleaned, "--config", "finished").returncode == 2
     )  # what is made of it is partial too
-    folder = tmp_path / "set"
-    made = program("export", "--input_file", cleaned, "--partial", "--format", "rl", "--output_folder", folder)
-    if made.returncode == 0:
-        assert "**Partial**" in (folder / "README.md").read_text()
+    command, output = stage_of("gen_res", tmp_path / "answers")
+    with ScriptedServer(by=of_prompt) as server:
+        assert program(*command, "--base_url", server.url, "--max_tokens_total", 20).returncode == EXIT_CEILING
+    flags = ["--input_file", output, "--format", "messages", "--output_folder", tmp_path / "set"]
+    assert program("export", *flags).returncode == 2
+    made = program("export", *flags, "--partial")
+    assert made.returncode == 0 and "**Partial**" in (tmp_path / "set" / "README.md").read_text(), made.stderr
     report = program("report", tmp_path)
     assert report.returncode == 0 and "Partial: a run has stopped at its ceiling" in (tmp_path / "report.html").read_text()
 

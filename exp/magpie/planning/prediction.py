@@ -100,9 +100,9 @@ def _work(folder: Path, state: StageState, count: int) -> Work | None:
     found, by_prompt = list(read_recordings(path)), Counter[str]()
     for line in found:
         by_prompt[line.prompt] += line.completion.completion_tokens
-    per_problem = list(by_prompt.values())
-    per_problem += [0] * (count - len(per_problem))
     lengths = [line.completion.completion_tokens for line in found]
+    per_problem = lengths if runs[0].stage == "gen_ins.py" else list(by_prompt.values())  # all samples may have one prompt
+    per_problem = per_problem + [0] * (count - len(per_problem))
     return Work(runs[0], per_problem, max(lengths, default=0), len(lengths))
 
 
