@@ -191,17 +191,20 @@ def as_a_model(call: Call) -> Reply:
     return Reply(body=completion(f" this: What is {number} + {number % 997}?" if turn else f"So \\boxed{{{number}}}."))
 
 
-def test_a_job_that_stops_in_the_middle_goes_on_to_the_same_files(tmp_path: Path) -> None:
+def test_a_job_previewed_and_stopped_in_the_middle_goes_on_to_the_same_files(tmp_path: Path) -> None:
     command = [*RUN_JOB, "main", "--", "smollm2", "8"]
     names = ["job_ins", "job_ins_clean", "job_ins_clean_distance", "job_ins_clean_distance_res_sharegpt"]
-    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole, part, told = tmp_path / "whole", tmp_path / "part", tmp_path / "events.jsonl"
     with ScriptedServer(by=as_a_model, served=("HuggingFaceTB/SmolLM2-135M-Instruct",)) as server:
         address = {"MAGPIE_BASE_URL": server.url, "RES_FLAGS": "--max_in_flight 2 --preflight 0"}
+        address |= {"PROMPT_PRICE": "1", "COMPLETION_PRICE": "2"}
         done = finished(command, env=environment(whole, **address))
         assert done.returncode == 0, done.stderr
         asked = len(server.history)
-        env = environment(part, **address) | {"MAX_TOKENS_TOTAL": str(TOKENS * (asked - 3))}
-        stopped = finished(command, env=env)
+        env = environment(part, **address)
+        look_at_a_preview(command, env, part / "job" / "preview_3")
+        limited = env | {"MAX_TOKENS_TOTAL": str(TOKENS * (asked - 3))}
+        stopped = finished(command, env=limited)
         assert stopped.returncode == EXIT_CEILING and "partial: ceiling" in stopped.stderr, stopped.stderr
         chain = state(part)
         assert chain["status"] == "partial: ceiling" and chain["seconds"] > 0
@@ -209,11 +212,10 @@ def test_a_job_that_stops_in_the_middle_goes_on_to_the_same_files(tmp_path: Path
         assert (at["stage"]["name"], at["exit_code"]) == ("responses", EXIT_CEILING)
         assert next(one for one in chain["stages"] if one["stage"]["name"] == "sft_file")["status"] == "waiting"
         assert "Partial: a run has stopped" in (part / "job" / "report.html").read_text()
-        known = finished([*command, "--partial"], env=env)  # what is there is exported
+        known = finished([*command, "--partial"], env=limited)  # what is there is exported
         assert known.returncode == EXIT_CEILING, known.stderr
         some = part / "job" / f"{names[-1]}.jsonl"
         assert 0 < len(rows(some)) < 8 and run_file(some)["partial"] == "ceiling"
-        told = tmp_path / "events.jsonl"
         again = finished(command, env=env | {"MAX_TOKENS_TOTAL": "100000", "EVENTS": str(told)})
         assert again.returncode == 0, again.stderr
         assert [event["program"] for event in rows(told) if event["event"] == "ended"] == ["gen_res", "export", "run_job"]
@@ -222,3 +224,18 @@ def test_a_job_that_stops_in_the_middle_goes_on_to_the_same_files(tmp_path: Path
     assert not [path for path in (part / "job").glob("*.run.json") if "partial" in json.loads(path.read_text())]
     for name in names:
         assert timeless(rows(part / "job" / f"{name}.jsonl")) == timeless(rows(whole / "job" / f"{name}.jsonl")), name
+
+
+def look_at_a_preview(command: list[str], env: dict[str, str], folder: Path) -> None:
+    """Make a preview of three problems; all of it is shown, in the terminal and as a page, with a prediction."""
+    refused = finished([*command, "--preview", "8"], env=env)
+    assert refused.returncode == 2 and "the whole has 8 problems" in refused.stderr
+    seen = finished([*command, "--preview", "3"], env=env)
+    assert seen.returncode == 0, seen.stderr
+    shown = seen.stderr.partition("The preview is done")[2]
+    page = (folder / "preview.html").read_text()
+    ids = [row["id"] for row in rows(folder / "job_ins_clean_distance_res.jsonl")]
+    assert ids == [f"job-{n:06d}" for n in range(3)] and all(name in shown and name in page for name in ids)
+    for words in ("tokens written", "tokens read", "time", "cost in dollars", "disk in GB", "records after responses"):
+        assert words in shown and words in page
+    assert "--preview" not in shown.rpartition("without --preview")[2]

@@ -1,4 +1,4 @@
-"""A preview: what it shows and predicts, and that the real run takes over what it has."""
+"""A preview: its intervals, and its completions, which the real run takes over (test_ceiling.py has a job with one)."""
 
 from __future__ import annotations
 
@@ -7,42 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import finished, rows
 from magpie.client.recordings import RECORD, TAKE_OVER, Recordings
 from magpie.client.replies import Completion
 from magpie.planning.prediction import WIDEST, _spread, around, share
-from scripted_server import ScriptedServer
-from test_ceiling import as_a_model
-from test_run_job import RUN_JOB, environment
-
-
-def test_a_preview_is_shown_predicts_and_is_taken_over(tmp_path: Path) -> None:
-    command = [*RUN_JOB, "main", "--", "smollm2", "12"]
-    with ScriptedServer(by=as_a_model, served=("HuggingFaceTB/SmolLM2-135M-Instruct",)) as server:
-        env = environment(tmp_path, MAGPIE_BASE_URL=server.url, PROMPT_PRICE="1", COMPLETION_PRICE="2")
-        refused = finished([*command, "--preview", "12"], env=env)
-        assert refused.returncode == 2 and "the whole has 12 problems" in refused.stderr
-        seen = finished([*command, "--preview", "4"], env=env)
-        assert seen.returncode == 0, seen.stderr
-        shown = seen.stderr.partition("The preview is done")[2]
-        folder = tmp_path / "job" / "preview_4"
-        page = (folder / "preview.html").read_text()
-        ours = {row["id"]: row for row in rows(folder / "job_ins_clean_distance_res.jsonl")}
-        assert len(ours) == 4 and all(name in shown and name in page for name in ours)
-        for words in ("tokens written", "tokens read", "time", "cost in dollars", "disk in GB", "records after responses"):
-            assert words in shown and words in page
-        assert "--preview" not in shown.rpartition("without --preview")[2]
-        previewed = len(server.history)
-        server.history.clear()
-        done = finished(command, env=env)
-        assert done.returncode == 0, done.stderr
-        whole = {row["id"]: row for row in rows(tmp_path / "job" / "job_ins_clean_distance_res.jsonl")}
-        assert (
-            len(whole) == 12
-            and {name: row["response"] for name, row in ours.items()}.items()
-            <= {name: row["response"] for name, row in whole.items()}.items()
-        )
-        assert len(server.history) == 24 - previewed, "what the preview has was asked for again"
 
 
 def test_a_completion_is_taken_over_once_by_the_same_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
