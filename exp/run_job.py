@@ -22,8 +22,9 @@ from pathlib import Path
 
 from magpie.chain.command_line import derived, new_name, resume_command, settings_of
 from magpie.chain.config import Job, load_job
-from magpie.chain.job_file import JOB_FILE, Chain, JobFile, StageState
+from magpie.chain.job_file import JOB_FILE, Chain, JobFile, StageState, chain_key
 from magpie.chain.preview import preview_of, take_over
+from magpie.chain.reuse import arranged
 from magpie.chain.runner import Runner
 from magpie.cli import flags
 from magpie.common import events
@@ -70,9 +71,10 @@ def saved(path: Path, kind: str | None) -> tuple[JobFile, Chain]:
     if not path.is_file():
         raise MagpieError(f"--job {path}: no such file. Name a job.json")
     file = JobFile(path)
-    if not file.chains or (kind and kind not in file.chains):
+    meant = [chain for chain in file.chains.values() if kind in (None, chain.kind)]
+    if not meant:
         raise MagpieError(f"--job {path}: no chain {kind or ''} in it. There are: {', '.join(file.chains) or 'none'}")
-    return file, file.chains[kind] if kind else max(file.chains.values(), key=lambda chain: chain.updated)
+    return file, max(meant, key=lambda chain: chain.updated)
 
 
 def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
@@ -92,6 +94,8 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
     if job.source:
         given = Path(settings[job.positional[0]])
         model, inputs, path, report = _source(given, is_file=args.file)
+        if settings.get("round", "1") != "1" and not settings["model"]:
+            raise MagpieError("--round needs --model: the folder of the model that was trained on the round before")
         settings["model"] = settings["model"] or model
         if not settings["model"]:
             raise MagpieError(f"{given} does not say which model made it: name one with --model")
@@ -102,17 +106,18 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
             raise MagpieError(f"JOB_NAME is {name}: it must have no slash. Choose another")
         always, path = {"JOB_NAME": name}, data_folder(name) / JOB_FILE
     file = JobFile(path)
+    names = arranged(args.kind, file, inputs, settings)
     before, done = _progress(args.kind, path.parent, inputs, settings)
     job = load_job(args.kind, before=before)
     if before:
         inputs.pop("base", None)
     else:
         inputs.pop("responses", None)
-    earlier = file.chains.get(args.kind)
+    earlier = file.chains.get(chain_key(args.kind, int(settings.get("round") or 1)))
     chain = Chain(
         kind=args.kind,
         job=name,
-        settings=settings | derived(job, settings, done, earlier.settings if earlier else None),
+        settings=settings | derived(job, settings, done | names, earlier.settings if earlier else None),
         inputs={role: file.relative(str(source)) for role, source in inputs.items()},
         intro=job.intro,
         done=job.done,

@@ -15,9 +15,10 @@ import pytest
 from conftest import STUB, clean_environment, finished, program, rows
 from magpie.chain.command_line import derived, settings_of
 from magpie.chain.config import load_job
+from magpie.chain.reuse import NAMES
 from magpie.config.load import PROJECT
 
-FOLLOWS = {"problem_missions", "response_missions", "has_clean", "has_unique", "has_validity"}
+FOLLOWS = {"problem_missions", "response_missions", "has_clean", "has_unique", "has_validity", *NAMES}
 RUN_JOB = [sys.executable, str(PROJECT / "exp" / "run_job.py")]
 STAGES = ["samples", "problems", "unique", "tagged", "responses", "voted", "verified", "filtered", "data_set"]
 

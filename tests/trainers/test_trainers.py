@@ -13,7 +13,7 @@ from conftest import program, rows
 from magpie import reward
 from magpie.config.load import PROJECT
 from magpie.export.preference_formats import kto
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 
 MODEL = PROJECT / "models" / "SmolLM2-135M-Instruct"
 pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="bash scripts/setup.sh makes the embedded model")

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from magpie.chain.config import Job, Setting
+from magpie.chain.reuse import NAMES
 from magpie.cli.flags import Parser, number
 from magpie.common.console import MagpieError
 from magpie.config.model_presets import load_model
@@ -81,7 +82,7 @@ def derived(
         earlier: the settings with which the job was begun.
     """
     preset, rules = load_model(settings["model"]), settings.get("filter", "")
-    found = {"has_clean": "", "has_unique": "", "has_validity": ""} | dict(done or {})
+    found = dict.fromkeys(("has_clean", "has_unique", "has_validity", *NAMES), "") | dict(done or {})
     found |= {
         name: str(getattr(preset, setting.preset)).lower()
         for name, setting in job.settings.items()
@@ -94,6 +95,8 @@ def derived(
     if "stop_when" in job.settings and not settings["stop_when"]:
         begun_before = earlier is not None and "stop_when" not in earlier  # there was this setting: its votes go on
         found["stop_when"] = NEVER if begun_before or load_filter(rules).reads_rates else SETTLED
+    if not settings.get("vote_flags", "-") and earlier and earlier.get("vote_flags"):  # once they had a default
+        found["vote_flags"] = earlier["vote_flags"]
     return found | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
 
 

@@ -60,6 +60,16 @@ class Chain(msgspec.Struct, kw_only=True):
     tokens_per_kept_record: dict[str, float] = {}
     """Of the models, from the first stage to the last file that was made."""
 
+    @property
+    def key(self) -> str:
+        """Under which name it is in the file."""
+        return chain_key(self.kind, int(self.settings.get("round") or 1))
+
+
+def chain_key(kind: str, number: int) -> str:
+    """Return the name of a chain, of a later round with its number."""
+    return kind if number == 1 else f"{kind}_round{number}"
+
 
 class JobFile:
     """A job's file; every change is written at once.
@@ -76,7 +86,7 @@ class JobFile:
     def write(self, chain: Chain) -> None:
         """Write the file with this chain as it is now."""
         chain.updated = time.time()
-        self.chains[chain.kind] = chain
+        self.chains[chain.key] = chain
         write_atomically(self.path, [msgspec.json.format(msgspec.json.encode(self.chains), indent=1)])
 
     def relative(self, path: str) -> str:

@@ -226,7 +226,7 @@ class Runner:
     def _call(self, command: list[str], environment: dict[str, str]) -> tuple[list[Output], int]:
         """Run a stage program to its end and return what it reports of its outputs, and its exit code (0, or a ceiling's)."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
-            result = Path(folder) / "result.jsonl"
+            result = Path(folder) / "stage.result"
             program, *arguments = command
             code = self._wait(self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment))
             if code not in (0, EXIT_CEILING):

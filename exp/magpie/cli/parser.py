@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
+from magpie.cli.inputs import take_sources
 from magpie.common import events, outcome
 from magpie.common.console import MagpieError, printable
 
@@ -41,6 +42,7 @@ class Parser(argparse.ArgumentParser):
         outcome.write_to(getattr(args, "result_file", None))
         if not getattr(args, "check", True):
             events.begin(args.events, self.prog.removesuffix(".py"))
+        take_sources(args)
         return args
 
     def parse_intermixed_args(self, *given: Any, **more: Any) -> Any:

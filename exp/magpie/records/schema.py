@@ -30,6 +30,8 @@ class Record(TypedDict, total=False):
     """Every key that a stage writes. Other keys pass through untouched; null always means "not known"."""
 
     id: str | int | None
+    # any stage, of a user's conversation: the turns between the first of the user and the last of the assistant
+    history: list[dict[str, Any]] | None
     # gen_ins.py
     instruction: str
     pre_query_template: str | None
@@ -49,6 +51,8 @@ class Record(TypedDict, total=False):
     lost_responses: int | None
     votes_asked: int | None
     stop_reason: str | None
+    response_models: list[str] | None
+    asked_by_model: dict[str, int] | None
     previous: dict[str, Any] | None
     # clean_ins.py
     raw_instruction: str | None
@@ -60,12 +64,12 @@ class Record(TypedDict, total=False):
     validity_reasons: list[str] | None
     input_quality: str | None
     quality_explanation: str | None
-    difficulty: str | None
+    difficulty: str | float | None
     intent: str | None
     knowledge: str | None
     task_category: str | None
     other_task_category: list[str] | None
-    domain: str | None
+    domain: str | list[str] | None
     safety: str | None
     safety_categories: list[str] | None
     instruct_reward: float | None
@@ -86,6 +90,8 @@ class Record(TypedDict, total=False):
     difficulty_measured: str | None
     doubts: dict[str, float | bool | None] | None
     answer_judgements: list[dict[str, Any]] | None
+    model_votes: dict[str, dict[str, Any]] | None
+    models_agree: bool | None
     # check_code.py
     code: str | None
     code_answer: str | None
@@ -128,6 +134,8 @@ class Record(TypedDict, total=False):
     vote_margin: float | None
     pair_weight: float | None
     why: str | None
+    model_chosen: str | None
+    model_rejected: str | None
     # any stage, in its …_dropped file
     drop_reason: str | None
     drop_detail: str | None

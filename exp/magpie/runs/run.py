@@ -28,7 +28,7 @@ import msgspec
 from magpie.common import events, outcome
 from magpie.common.console import MagpieError, log, resumes
 from magpie.common.files import write_atomically
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 from magpie.runs.earlier import REMEDY, Earlier, Progress
 from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, is_settled, records_at
 from magpie.runs.paths import Paths
@@ -127,11 +127,12 @@ class Run:
             resumes()
             if overwrite or (self.earlier and self.earlier.is_replaced):
                 part.clear()
-                for path in (paths.output, paths.dropped, paths.run):
+                for path in (paths.run, paths.output, paths.dropped):  # one that cannot be deleted costs no other
                     path.unlink(missing_ok=True)
             if part.size and paths.run.exists():
                 earlier = read_run_file(paths.run, REMEDY)
-                self._sessions, self._is_partial = earlier.sessions, self._is_partial or bool(earlier.partial)
+                self._sessions, self.totals.statistics = earlier.sessions, earlier.statistics
+                self._is_partial = self._is_partial or bool(earlier.partial)
             if self._sessions and self._sessions[-1].ended is None:
                 # killed: the last thing that it did was to append a record (before _load cuts off a torn line)
                 self._sessions[-1].ended = max(paths.part.stat().st_mtime, self._sessions[-1].started)
