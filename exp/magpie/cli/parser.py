@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from magpie.cli.inputs import take_sources
-from magpie.common import outcome
+from magpie.common import events, outcome
 from magpie.common.console import MagpieError, printable
 
 ELSEWHERE = {
@@ -40,6 +40,8 @@ class Parser(argparse.ArgumentParser):
         self._look_at(given[0] if given and given[0] is not None else sys.argv[1:])
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
+        if not getattr(args, "check", True):
+            events.begin(args.events, self.prog.removesuffix(".py"))
         take_sources(args)
         return args
 

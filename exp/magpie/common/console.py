@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from magpie.common import outcome
+from magpie.common import events, outcome
 from magpie.common.masking import masked
 
 log = logging.getLogger("magpie")
@@ -26,6 +26,7 @@ PARENT = "MAGPIE_PARENT"
 PR_SET_PDEATHSIG = 1
 _resumes: list[bool] = []
 EXIT_ERROR = 2
+EXIT_CEILING = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -42,6 +43,10 @@ def resumes() -> None:
 
 class MagpieError(Exception):
     """An error that the user can fix: what happened, where, and what to do about it."""
+
+
+class CeilingReached(Exception):
+    """The run has taken all that it may (`client/ceiling.py`); the message names the limit. What is done is kept."""
 
 
 class NothingToDo(Exception):
@@ -104,7 +109,7 @@ def end_with_parent() -> None:
 
 
 def run_program(program: str, main: Callable[[], int | None]) -> None:
-    """Run a program's `main` and exit: 0, 2 with one line for a `MagpieError`, 130 when interrupted.
+    """Run a program's `main` and exit: 0, 2 with one line for a `MagpieError`, 4 at a ceiling, 130 when interrupted.
 
     Any other exception is a defect of ours and keeps its traceback (in the log too), with exit code 1.
     """
@@ -122,6 +127,10 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
             log.info("%s", why)
         outcome.write()
         code = 0
+    except CeilingReached as why:
+        log.warning("partial: ceiling (%s). What is finished is on disk. To go on, raise it and %s", why, again())
+        outcome.write()
+        code = EXIT_CEILING
     except MagpieError as error:
         log.error("error: %s", error)
         code = EXIT_ERROR
@@ -136,6 +145,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
     except Exception:
         log.exception("error: this is a defect of %s; please report it with the lines below", program)
         code = 1
+    events.end(code)
     logging.shutdown()
     sys.exit(code)
 

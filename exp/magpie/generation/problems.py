@@ -119,7 +119,7 @@ class ProblemGenerator:
         record = self._record(row, prefix, steer)
         number = self._preflight.next_number()
         try:
-            completion = await self._sample(session, ids, steer, hashed_seed(self._options.seed, row, attempt))
+            completion = await self._sample(session, ids, steer, row, attempt)
         except Refused as error:
             self._preflight.add(number, "", f"refused: {error.detail}", session.template.added_tokens)
             session.drop(row, record, error.reason, error.detail, replaced=True)
@@ -157,20 +157,21 @@ class ProblemGenerator:
             "created": int(time.time()),
         }
 
-    async def _sample(self, session: Session, prefix: list[int], steer: Steer, seed: int) -> Completion:
+    async def _sample(self, session: Session, prefix: list[int], steer: Steer, row: int, attempt: int) -> Completion:
         settings = session.server_sampling(self._sampling, users_turn=True)
         if session.client.context:
             settings["max_tokens"] = max(1, min(settings["max_tokens"], session.client.context - len(prefix)))
         if self._options.request_seeds:
-            settings |= {"seed": seed}
+            settings |= {"seed": hashed_seed(self._options.seed, row, attempt)}
         bans = self._options.ban_markdown and not steer.opening  # an opening is no markdown
         if self._options.first_token_temperature is None and not bans:
-            return await session.client.complete(prefix, settings)
-        first = await session.client.complete(prefix, settings | self._first_token_settings(session, bans=bans))
+            return await session.client.complete(prefix, settings, slot=(row, attempt))
+        first_token = settings | self._first_token_settings(session, bans=bans)
+        first = await session.client.complete(prefix, first_token, slot=(row, attempt))
         if first.finish_reason == "stop" or self._sampling.max_tokens == 1 or not first.token_ids:
             return first
         settings["max_tokens"] = max(1, settings["max_tokens"] - 1)
-        rest = await session.client.complete(prefix + first.token_ids, settings)
+        rest = await session.client.complete(prefix + first.token_ids, settings, slot=(row, attempt))
         ids = first.token_ids + (rest.token_ids or [])
         tokens = first.completion_tokens + rest.completion_tokens
         template = session.own_template  # behind the prefix, for some tokenizers drop a text's first space

@@ -222,9 +222,9 @@ class ResponseGenerator:
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
         if self._budget:
-            completion = await self._budget.complete(session, prompt, settings)
+            completion = await self._budget.complete(session, prompt, settings, slot)
         else:
-            completion = await session.client.complete(prompt, settings, end_loops=True)
+            completion = await session.client.complete(prompt, settings, end_loops=True, slot=slot)
         response = read_response(completion, session.template)
         limit = min(self._options.retry_length or 0, room)
         if response.finish_reason != "length" or limit <= settings["max_tokens"]:

@@ -227,7 +227,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     before = [run for run in line[:-1] if run.stage != "filter.py"] or line
     source = line[-1] if line and line[-1].stage != "filter.py" else before[-1] if before else None
     kept = line[-1] if line and line[-1].stage == "filter.py" else None
-    complete = [run for run in runs if run.status == "complete"]
+    complete = [run for run in runs if run.is_made]
     steps = steps_of(line, complete)
     names = {STEPS[run.stage] for run in line}
     facts = _counted(source.output, seed, Facts.add) if source else None

@@ -9,7 +9,17 @@ from typing import Any
 TEXT_CHARACTERS, SHORT_CHARACTERS, VOTE_CHARACTERS, MOST_VOTES = 4000, 400, 600, 8
 """Characters shown of a text, of a small one (a final answer, a label), and of a response that voted; votes shown."""
 SHOWN_LABELS = (
-    *("majority_answer", "reference_answer", "answer_chosen", "answer_rejected", "agreement", "answered", "pass_rate"),
+    *(
+        "validity",
+        "answers",
+        "majority_answer",
+        "reference_answer",
+        "answer_chosen",
+        "answer_rejected",
+        "agreement",
+        "answered",
+        "pass_rate",
+    ),
     *("vote_margin", "why", "score_chosen", "score_rejected", "domain", "target_domain"),
     *("difficulty", "difficulty_measured", "input_quality", "code_answer", "code_state"),
     *("language", "safety", "answer_type", "finish_reason", "min_neighbor_distance", "duplicate_of", "drop_reason"),
