@@ -23,7 +23,8 @@ from magpie.common.console import log, run_program
 from magpie.common.files import write_atomically
 from magpie.common.progress import StageBar
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
-from magpie.records.reading import encode, open_input
+from magpie.records.reading import read_rows
+from magpie.records.rows import encode
 from magpie.runs.run import Run
 from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
@@ -86,7 +87,7 @@ def main() -> None:
     known, rules = load_benchmark_list(), load_contamination(args.config)
     options = flags.options_from(args, StageOptions)
     if args.input_file.exists() or not args.check:
-        open_input(args.input_file).close()  # a wrong path fails before the hub is asked
+        next(read_rows(args.input_file, None), None)  # a wrong path fails before the hub is asked
     benchmarks = load_benchmarks(args.benchmarks, known, args.problem_column)
     methods = {"embedding_model": args.embedding_model, **msgspec.to_builtins(rules)}
     arguments = {"benchmarks": {one.name: one.fingerprint for one in benchmarks}, **methods}

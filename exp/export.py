@@ -27,7 +27,7 @@ from magpie.config.model_presets import load_model
 from magpie.export.card import Card, Facts, write_card
 from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata
 from magpie.export.writer import FILE_TYPES, TableWriter, split_of
-from magpie.records.reading import known_keys
+from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream, open_folder_stream
 from magpie.runs.run import Run
 from magpie.runs.stage import StageOptions, begins, one_pass, stream, stream_run

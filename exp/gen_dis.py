@@ -40,9 +40,9 @@ def parse_args() -> argparse.Namespace:
         required=True,
         type=Path,
         nargs="+",
-        help="one or several files to compare with each other, each with its own output: records with `instruction`, or "
-        "ShareGPT conversations; JSON Lines or a JSON array, also .gz or .zst",
+        help=f"one or several inputs to compare with each other, each with its own output: {flags.FORMS}",
     )
+    flags.add_columns(group)
     group.add_argument(
         "--against", type=Path, nargs="+", default=[], help="earlier data sets: all their records are kept, none is written"
     )

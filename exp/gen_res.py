@@ -6,12 +6,12 @@ Reads records with `instruction` (one without `id` gets its line number as one) 
 `finish_reason`, `prompt_tokens`, `completion_tokens` and `gen_response_configs`; with --num_responses N the first becomes
 `responses`, and it, `reasoning`, `finish_reason` and `completion_tokens` are lists. With --stop_when fewer are asked for where
 the first ones agree: `votes_asked` says how many, `stop_reason` why (`settled`, `posterior`, `all`); where there is a
-`reference_answer` all are. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (ends in a loop). Earlier
-values of these keys go into `previous`. With --append the responses that are there stay, whatever model made them, and this
-model's come behind them; `response_models` names the model of each, `asked_by_model` how many each was asked for. A chain
-of thought that never ended has no solution: such a row is dropped as `truncated_reasoning`. The first 20 responses are checked
-for template tokens, thoughts left in the solution, and responses that are empty or never end; if most are bad the run stops
-and shows them. Rerun the same command to resume.
+`reference_answer` all are. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (ends in a loop, which is
+ended while it runs). Earlier values of these keys go into `previous`. With --append the responses that are there stay, whatever
+model made them, and this model's come behind them; `response_models` names the model of each, `asked_by_model` how many each
+was asked for. A chain of thought that never ended has no solution: such a row is dropped as `truncated_reasoning`. The first 20
+responses are checked for template tokens, thoughts left in the solution, and responses that are empty or never end; if most are
+bad the run stops and shows them. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from typing import Any
 import msgspec
 
 from magpie.cli import flags
-from magpie.common.console import log, run_program, say_next
+from magpie.common.console import MagpieError, log, run_program, say_next
 from magpie.config.model_presets import Sampling, load_model
 from magpie.generation.config import load_response_styles
+from magpie.generation.continuation import ThinkingBudget
 from magpie.generation.responses import ResponseGenerator, ResponseOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, Template, generate
 from magpie.generation.waves import Waves
@@ -71,6 +72,11 @@ def parse_args() -> argparse.Namespace:
         help="continue a response that is cut at --max_tokens, once, up to this many tokens in all (default: it stays cut)",
     )
     group.add_argument(
+        "--thinking_budget",
+        type=flags.positive,
+        help="tokens of the chain of thought, after which it is ended and the model has to respond (default: no limit)",
+    )
+    group.add_argument(
         "--preflight", type=flags.not_negative, default=20, help="responses to check first, 0: none (default 20)"
     )
     flags.switch(group, "--request_seeds", "send a seed with every request; slows vLLM's sampler")
@@ -94,6 +100,8 @@ def run_arguments(args: argparse.Namespace, model: str, sampling: Sampling) -> d
     arguments = {"model_path": model, **msgspec.structs.asdict(sampling), **{name: getattr(args, name) for name in names}}
     if args.stop_when != NEVER:  # files that were begun before there was this flag go on
         arguments["stop_when"] = args.stop_when
+    if args.thinking_budget:
+        arguments["thinking_budget"] = args.thinking_budget
     if args.append:
         arguments |= {"append": True, "model_hash": files_hash(load_model(args.model_path))}
     if args.template_variables:
@@ -113,6 +121,11 @@ def main() -> None:
             preset.model,
             preset.answers_source,
         )
+    if args.thinking_budget and args.thinking_budget >= sampling.max_tokens:
+        raise MagpieError(
+            f"--thinking_budget {args.thinking_budget} leaves no room for an answer: --max_tokens is {sampling.max_tokens}. "
+            "Lower the one, or raise the other"
+        )
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
     suffix = f"_{args.num_responses}more" if args.append else "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
     run = open_run("gen_res.py", options, suffix, run_arguments(args, preset.model, sampling))
@@ -121,6 +134,8 @@ def main() -> None:
 
     def try_template(template: Template) -> None:
         template.prompt("1 + 1?", args.system_prompt)
+        if args.thinking_budget:
+            ThinkingBudget.check(template)
         if template.left_off:
             log.warning(
                 "the chat template of %s leaves thinking off. With --template_variables %s the model thinks before it responds",

@@ -2,10 +2,12 @@
 
     python exp/report.py data/job
     python exp/report.py data/job --watch
+    python exp/report.py mine.parquet
 
 JOB is a job's folder, or its name under data/. Writes JOB/report.html, which needs no network and no script: kept and dropped
 problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of records, of
-pairs and of dropped records, with their mathematics. It only reads the job's files.
+pairs and of dropped records, with their mathematics. It only reads the job's files. Of a FILE of any form that a stage reads:
+FILE_report.html beside it, without what only a job has.
 
 --watch prints instead what a job is doing, from its files alone, every few seconds until it is done or you press Ctrl-C.
 """
@@ -13,17 +15,22 @@ pairs and of dropped records, with their mathematics. It only reads the job's fi
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
+from magpie.records.reading import stem_of
 from magpie.runs.jobs import folder_of
 
 
 def parse_args() -> argparse.Namespace:
     """Return the checked command line."""
     parser = flags.Parser(__doc__)
-    parser.add_argument("job", type=Path, metavar="JOB", help="a job's folder, or its name under data/ (or under DATA_DIR)")
+    parser.add_argument(
+        "job", type=Path, metavar="JOB", help="a job's folder, its name under data/ (or under DATA_DIR), or a file"
+    )
+    flags.add_columns(parser)
     parser.add_argument("--output_file", type=Path, help="the page (default: report.html in the job's folder)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of the records shown (default 0)")
     parser.add_argument("--watch", action="store_true", help="show a running job's state instead of writing a page")
@@ -35,21 +42,32 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the page, or watch."""
     args = parse_args()
-    folder = folder_of(args.job)
-    if args.watch:
+    is_file = args.job.is_file() or bool(args.columns)
+    source = flags.source_of(args, args.job) if is_file else None
+    folder = args.job if source else folder_of(args.job)
+    if args.watch and not source:
         from magpie.reporting.watch import watch
 
         watch(folder, args.every)
         return
     from magpie.common.files import write_atomically
-    from magpie.reporting.facts import read_job
+    from magpie.reporting.facts import read_file, read_job
     from magpie.reporting.page import page
 
-    output = args.output_file or folder / "report.html"
-    if output.is_dir():
-        raise MagpieError(f"--output_file {output}: this is a folder. Name a file")
-    write_atomically(output, [page(read_job(folder, args.seed)).encode()])
+    beside = source.with_name(f"{stem_of(source)}_report.html") if source else folder / "report.html"
+    output = args.output_file or beside
+    if os.path.lexists(output) and not is_report(output):
+        raise MagpieError(f"--output_file {output}: this is there, and is no report. Name another file")
+    write_atomically(output, [page(read_file(source, args.seed) if source else read_job(folder, args.seed)).encode()])
     log.info("the report: %s", output.resolve())
+
+
+def is_report(path: Path) -> bool:
+    """Return whether this program has made a file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"<title>Report of " in file.read(2000)
 
 
 if __name__ == "__main__":

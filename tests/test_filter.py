@@ -392,3 +392,10 @@ def test_a_finished_run_stays_finished_where_a_preset_of_ours_has_changed(tmp_pa
     assert other.returncode == 2 and "other settings" in other.stderr
     assert "other settings" in program("filter", *words, "--config", "hle").stderr
     assert program("filter", *words, "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize("flag", ["--balance", "--by"])
+def test_a_field_that_is_none_is_refused_before_a_row_is_read(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "in.jsonl").write_text('{"instruction": "What is 1 + 1?"}\n')
+    done = program("filter", "--input_file", "in.jsonl", "--config", "sft", "--top", 2, f"{flag}=../..", cwd=tmp_path)
+    assert done.returncode == 2 and "is not a key or a dotted path" in done.stderr

@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 from magpie.common.console import MagpieError
-from magpie.records.reading import check_input, encode, known_keys, read_rows, stem_of
+from magpie.records.reading import check_input, read_rows, stem_of
+from magpie.records.rows import encode, known_keys
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT / "../shared/data"
@@ -141,15 +142,17 @@ WRONG_TYPES: dict[str, Any] = {
     "original_id": 1.5,
     "drop_reason": 1,
     "drop_detail": {},
+    "history": ["x"],
+    "difficulty": ["hard"],  # a number in some data sets
+    "domain": 1,  # a list of texts in some
     # texts
-    **dict.fromkeys(("raw_instruction", "answer_type", "input_quality", "quality_explanation", "difficulty", "intent"), 1),
+    **dict.fromkeys(("raw_instruction", "answer_type", "input_quality", "quality_explanation", "intent"), 1),
     **{
         key: ["x"]
         for key in (
             "validity",
             "knowledge",
             "task_category",
-            "domain",
             "safety",
             "language",
             "majority_answer",

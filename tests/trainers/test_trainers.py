@@ -15,7 +15,7 @@ from magpie.config.load import PROJECT
 from magpie.config.model_presets import load_model
 from magpie.export.preference_formats import kto
 from magpie.models.checkpoint import files_hash
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 from magpie.reporting.rounds import rounds_of
 from test_several import EMBEDDED, Model, launched, main_job
 
@@ -157,10 +157,8 @@ def test_two_rounds_of_dpo_on_what_the_round_before_has_trained(tmp_path: Path) 
             more = ["--round", 2, "--model", start] if number == 2 else []
             done = launched("align", server, tmp_path, "--num_responses", 4, "--pairs_per_problem", 4, *more)
             assert done.returncode == 0, done.stderr
-            [source] = {
-                1: (tmp_path / "job").glob("*4res_verified_pairs_dpo.jsonl"),
-                2: (tmp_path / "job").glob("*round2*dpo.jsonl"),
-            }[number]
+            pattern = "*round2*_pairs_dpo.jsonl" if number == 2 else "*4res_verified_pairs_dpo.jsonl"
+            [source] = (tmp_path / "job").glob(pattern)
             model = AutoModelForCausalLM.from_pretrained(str(start), dtype="float32")
             check_losses(check_two_steps("DPO", source, tmp_path, model, processing_class=tokenizer))
             start = tmp_path / str(number) / "trained"

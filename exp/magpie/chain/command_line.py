@@ -94,6 +94,8 @@ def derived(
     if "stop_when" in job.settings and not settings["stop_when"]:
         begun_before = earlier is not None and "stop_when" not in earlier  # there was this setting: its votes go on
         found["stop_when"] = NEVER if begun_before or load_filter(rules).reads_rates else SETTLED
+    if not settings.get("vote_flags", "-") and earlier and earlier.get("vote_flags"):  # once they had a default
+        found["vote_flags"] = earlier["vote_flags"]
     return found | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
 
 

@@ -202,7 +202,7 @@ class Runner:
     def _call(self, command: list[str], environment: dict[str, str]) -> list[Output]:
         """Run a stage program to its end and return what it reports of its outputs."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
-            result = Path(folder) / "result.jsonl"
+            result = Path(folder) / "stage.result"
             program, *arguments = command
             if code := self._wait(self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment)):
                 raise StageFailed(program, code)

@@ -12,6 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from magpie.cli.inputs import FORMS as FORMS
+from magpie.cli.inputs import add_columns as add_columns
+from magpie.cli.inputs import add_input as add_input
+from magpie.cli.inputs import add_skip_malformed as add_skip_malformed
+from magpie.cli.inputs import source_of as source_of
 from magpie.cli.parser import Parser as Parser
 from magpie.config.model_presets import WINDOW
 from magpie.runs.shards import Shard
@@ -126,7 +131,10 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
         "started here for this run)",
     )
     group.add_argument(
-        "--max_in_flight", type=positive, default=WINDOW, help=f"maximum requests in flight per server (default {WINDOW})"
+        "--max_in_flight",
+        type=positive,
+        default=WINDOW,
+        help=f"maximum requests in flight per copy of the model (default {WINDOW})",
     )
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")
@@ -190,8 +198,18 @@ def add_run(parser: Parser) -> None:
     switch(group, "--overwrite", "start afresh instead of resuming or refusing")
     switch(group, "--check", "check the arguments and the files, and stop before a model is needed")
     group.add_argument(
-        "--result_file", type=Path, metavar="FILE", help="file for a line of JSON about the output (default: none)"
+        "--result_file",
+        type=result_file,
+        metavar="FILE",
+        help="new file, named like x.result, for a line of JSON about the output (default: none)",
     )
+
+
+def result_file(text: str) -> Path:
+    """Check a name that no input and no output has, and that is not taken."""
+    if Path(text).suffix != ".result" or os.path.lexists(text):
+        raise argparse.ArgumentTypeError("give the name of a new file that ends in .result")
+    return Path(text)
 
 
 def shard(text: str) -> Shard:
@@ -224,20 +242,6 @@ def add_ray(parser: Parser) -> None:
         help="use a Ray cluster: the one at HOST:6379, or `auto` for the one on this machine; without an address, a new one "
         "of this machine alone; --ray '' uses none (default: RAY_ADDRESS, else no cluster)",
     )
-
-
-def add_input(parser: Parser) -> None:
-    """Add --input_file, and --skip_malformed for its malformed lines."""
-    group = parser.add_argument_group("input")
-    group.add_argument(
-        "--input_file", required=True, type=Path, help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`"
-    )
-    add_skip_malformed(group)
-
-
-def add_skip_malformed(group: argparse._ActionsContainer) -> None:
-    """Add --skip_malformed."""
-    switch(group, "--skip_malformed", "put malformed lines into the dropped file instead of refusing the input")
 
 
 def add_language(parser: Parser) -> None:

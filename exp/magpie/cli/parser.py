@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
+from magpie.cli.inputs import take_sources
 from magpie.common import outcome
 from magpie.common.console import MagpieError, printable
 
@@ -39,6 +40,7 @@ class Parser(argparse.ArgumentParser):
         self._look_at(given[0] if given and given[0] is not None else sys.argv[1:])
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
+        take_sources(args)
         return args
 
     def parse_intermixed_args(self, *given: Any, **more: Any) -> Any:

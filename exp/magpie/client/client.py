@@ -24,9 +24,19 @@ from magpie.client.http_session import HttpReply, HttpSession, one_line, reply_l
 from magpie.client.pool import EndpointPool
 from magpie.client.probe import Api
 from magpie.client.rate_limit import RateLimits
-from magpie.client.replies import SERVER_DOWN, Completion, RateLimited, Refused, ServerUnusable, TransientError, read_reply
+from magpie.client.replies import (
+    SERVER_DOWN,
+    Completion,
+    RateLimited,
+    Refused,
+    ServerUnusable,
+    Stream,
+    TransientError,
+    read_reply,
+)
 from magpie.common.console import MagpieError, again, log, printable
 from magpie.common.progress import Load
+from magpie.text.degeneration import LOOK_AGAIN, RUNNING_TOKENS
 
 MAX_ATTEMPTS = 8
 """Attempts at one request before its row is dropped; waiting for a server that is down, or for a rate limit, is not one."""
@@ -38,6 +48,8 @@ NO_SERVER_SECONDS = 1.0
 """The pause of a request that found no server."""
 MOST_NAMES = 20
 """Names of other models that are told apart."""
+OPTIONAL = {"response_format": "JSON schemas", "stream": "requests for streams"}
+"""Fields that can be done without, with those whose names begin like them."""
 MAX_REFUSED_IN_A_ROW = 20
 """So many permanent errors without a success between them mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
@@ -80,7 +92,7 @@ class Client:
     Args:
         connection: where the servers are, and the key.
         model: the name under which they serve the model.
-        max_in_flight: requests in flight at most, per server.
+        max_in_flight: requests in flight at most, per copy of the model.
         outage: seconds to wait for a server that is down before the run ends.
         timeout: seconds that one request may take.
         api: which of OpenAI's interfaces to use.
@@ -107,7 +119,8 @@ class Client:
         self._http: HttpSession | None = None
         self._refused_in_a_row = self._succeeded = 0
         self._last_refusal: Refused | None = None
-        self._takes_schemas = True
+        self._not_taken: set[str] = set()
+        """Fields of a request that the servers refuse, and which can be done without."""
         self.other_models: Counter[str] = Counter()
         """Completions by the name of another model that the server says has written them."""
 
@@ -146,8 +159,10 @@ class Client:
 
     # --- one request ---------------------------------------------------------------------------------------------
 
-    async def complete(self, prompt: Prompt, sampling: dict[str, Any]) -> Completion:
+    async def complete(self, prompt: Prompt, sampling: dict[str, Any], *, end_loops: bool = False) -> Completion:
         """Return a completion of token ids, or of messages. `sampling` is sent as it is.
+
+        With `end_loops` it is streamed, and ended (`repetition`) where it has become a loop; where there is time for one.
 
         Raises:
             Refused: a permanent error.
@@ -159,18 +174,23 @@ class Client:
             body["return_token_ids"] = True
         if self.pool.info.is_llama_cpp:
             _translate_for_llama_cpp(body)
-        if not self._takes_schemas:
-            body.pop("response_format", None)
+        if end_loops and body["max_tokens"] > RUNNING_TOKENS:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+            if self.is_vllm:
+                body["stream_interval"] = LOOK_AGAIN
+                body["stream_options"]["continuous_usage_stats"] = True
+        body = {name: value for name, value in body.items() if not name.startswith(tuple(self._not_taken))}
         try:
             completion = await self._send_with_retries(body, len(prompt), sampling.get("max_tokens", 0))
         except Refused as error:
-            if "response_format" not in body or "response_format" not in error.detail:
+            refused = _optional(body, error)
+            if refused is None:
                 self._count_refused(error)
                 raise
-            if self._takes_schemas:
-                log.warning("the server takes no JSON schemas (%s): continuing without them", error.detail)
-            self._takes_schemas = False
-            return await self.complete(prompt, sampling)
+            if refused not in self._not_taken:
+                log.warning("the server takes no %s (%s): continuing without", OPTIONAL[refused], error.detail)
+            self._not_taken.add(refused)
+            return await self.complete(prompt, sampling, end_loops=end_loops)
         self._refused_in_a_row = 0
         self._succeeded += 1
         self._note_model(completion.model)
@@ -192,7 +212,7 @@ class Client:
         while True:
             reserved = await self._limits.reserve(prompt_tokens, max_tokens)
             try:
-                while (completion := await self._send(body)) is None:
+                while (completion := await self._send(body, prompt_tokens)) is None:
                     attempts.count_outage()
                     self.pool.raise_if_down_for_good()
                     await asyncio.sleep(NO_SERVER_SECONDS)
@@ -203,7 +223,7 @@ class Client:
                 self._limits.settle(reserved, completion.completion_tokens or reserved)
                 return completion
 
-    async def _send(self, body: dict[str, Any]) -> Completion | None:
+    async def _send(self, body: dict[str, Any], prompt_tokens: int) -> Completion | None:
         """Send a request to one server, once. Return None if that server is down or has been excluded.
 
         Raises:
@@ -217,12 +237,16 @@ class Client:
         try:
             if not endpoint.is_ready and not await self.pool.add(endpoint):
                 return None
-            reply = await self._post(endpoint, body)
+            stream = Stream() if "stream" in body else None
+            reply = await self._post(endpoint, body, stream)
             if reply.status in SERVER_DOWN:
                 endpoint.mark_down(f"HTTP {reply.status}")
                 return None
             endpoint.mark_up()
-            completion = read_reply(reply.status, reply.body, reply.retry_after, chat=self.chat)
+            if stream and reply.is_stream:
+                completion = stream.completion(prompt_tokens, body["max_tokens"])
+            else:
+                completion = read_reply(reply.status, reply.body, reply.retry_after, chat=self.chat)
             endpoint.succeeded(completion.completion_tokens)
             return completion
         except RateLimited:
@@ -239,11 +263,12 @@ class Client:
         finally:
             await self.pool.release(endpoint)
 
-    async def _post(self, endpoint: Endpoint, body: dict[str, Any]) -> HttpReply:
+    async def _post(self, endpoint: Endpoint, body: dict[str, Any], stream: Stream | None) -> HttpReply:
         assert self._http is not None  # noqa: S101
         route = "chat/completions" if "messages" in body else "completions"
         tokens = body.get("max_tokens", 0) + len(body.get("prompt", ()))  # the ids of both may be in the reply
-        return await self._http.post(f"{endpoint.url}/{route}", body, limit=reply_limit(tokens))
+        events = stream.feed if stream else None
+        return await self._http.post(f"{endpoint.url}/{route}", body, limit=reply_limit(tokens), events=events)
 
     def _exclude(self, endpoint: Endpoint, error: ServerUnusable) -> None:
         """Continue without one of several servers: another program may have its port now, or it serves another model."""
@@ -308,6 +333,12 @@ def _translate_for_llama_cpp(body: dict[str, Any]) -> None:
     body.setdefault("min_p", 0.0)
     if "prompt" in body and (form := body.pop("response_format", None)):
         body["json_schema"] = form["json_schema"]["schema"]
+
+
+def _optional(body: dict[str, Any], error: Refused) -> str | None:
+    """Return the field of a request that the server refuses, if it can be done without."""
+    is_about = error.detail if error.reason == "request_refused" else ""
+    return next((name for name in OPTIONAL if name in body and name in is_about), None)
 
 
 def _pause(attempts: int, error: TransientError) -> float:

@@ -12,18 +12,20 @@ import msgspec
 
 from magpie.client.chat_prompt import ChatPrompt, Prompt
 from magpie.client.replies import Completion, Refused
-from magpie.common.masking import masked
 from magpie.common.seeds import hashed_seed
 from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.generation.appending import Earlier, earlier_responses, with_more
 from magpie.generation.config import load_response_styles
+from magpie.generation.continuation import ThinkingBudget, continued
 from magpie.generation.preflight import ResponsePreflight
 from magpie.generation.session import Session, Template
-from magpie.generation.waves import Waves
+from magpie.generation.waves import FirstVotes, Waves
 from magpie.models.checkpoint import files_hash
 from magpie.models.reasoning_formats import load_formats
-from magpie.records.reading import Row, read_rows, stem_of
-from magpie.runs.jobs import model_name
+from magpie.records.reading import read_rows
+from magpie.records.rows import Row
+from magpie.runs.jobs import model_name, single_responses
+from magpie.runs.paths import Paths
 from magpie.runs.run import Run
 from magpie.text.degeneration import ends_in_loop, response_defect
 from magpie.verification.early_stop import ALL
@@ -44,6 +46,7 @@ class ResponseOptions:
     response_style: str
     system_prompt: str | None
     retry_length: int | None
+    thinking_budget: int | None
     preflight: int
     request_seeds: bool
     template_variables: dict[str, Any]
@@ -109,15 +112,21 @@ class ResponseGenerator:
             self._configs["model_hash"] = digest
         if variables := {**preset.template_variables, **options.template_variables}:
             self._configs["template_variables"] = variables
+        self._budget = ThinkingBudget(options.thinking_budget) if options.thinking_budget else None
+        if options.thinking_budget:
+            self._configs["thinking_budget"] = options.thinking_budget
         self._vote_configs = {key: value for key, value in self._configs.items() if key != "seed"}
         if waves:
             self._configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
-        self._preflight = ResponsePreflight(0)
+        self._preflight, self._first = ResponsePreflight(0), FirstVotes(())
 
     def rows(self, run: Run) -> Iterator[tuple[int, Row]]:
         """Yield the input's rows that are not finished, each with its index."""
         at_once = self._waves.first if self._waves else self._options.num_responses
         asked = (run.rows - run.closed) * at_once - run.partials_there
+        if self._waves:
+            found = [Paths.beside(made.output) for made in single_responses(self._options.input_file)]
+            self._first = FirstVotes(path for paths in found for path in (paths.output, paths.dropped))
         self._preflight = ResponsePreflight(max(0, min(self._options.preflight, asked)))
         for index, row in enumerate(read_rows(self._options.input_file)):
             if not run.is_closed(index):
@@ -129,7 +138,7 @@ class ResponseGenerator:
         if row.record is None:
             session.drop(index, {"line": row.line, "raw": row.raw}, "malformed", row.problem)
             return
-        record = self._with_id(row)
+        record = row.record
         if not record["instruction"].strip():
             session.drop(index, record, "empty_instruction")
             return
@@ -142,7 +151,7 @@ class ResponseGenerator:
         found: dict[int, Response | Refused] = {
             slot: read_response(completion, session.template) for slot, completion in session.partials(index).items()
         }
-        if self._waves and (vote := self._own_vote(record, session.template)):
+        if self._waves and (vote := self._own_vote(self._first.of(record), session.template)):
             found.setdefault(0, vote)
         earlier = earlier_responses(record) if self._options.append else None
         own = earlier.of(model_name(self._configs)) if earlier else 0
@@ -184,20 +193,16 @@ class ResponseGenerator:
             asked += more
 
     def _own_vote(self, record: dict[str, Any], template: Template) -> Response | None:
-        """Return the record's own response, if it was sampled as a vote is: it is the first one."""
+        """Return the job's response in a record, if it was sampled as a vote is: it is the first one."""
         configs, tokens = record.get("gen_response_configs") or {}, record.get("completion_tokens")
         alike = all(configs.get(key) == value for key, value in self._vote_configs.items())
         solution, finish = record.get("response"), record.get("finish_reason")
+        if alike and (raw := record.get("raw_responses")):  # it was lost, and so is the vote
+            return read_response(Completion(raw[0], "length", 0, 0, token_ids=None), template)
         if not (alike and solution and isinstance(tokens, int) and isinstance(finish, str)):
             return None
         completion = Completion(solution, finish, record.get("prompt_tokens") or 0, tokens, token_ids=None)
         return Response(completion, record.get("reasoning"), solution, finish)
-
-    def _with_id(self, row: Row) -> dict[str, Any]:
-        assert row.record is not None  # noqa: S101
-        if row.record.get("id") is not None:
-            return row.record
-        return {"id": f"{stem_of(self._options.input_file)}-{row.line:06d}"} | row.record
 
     async def _one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
         number = self._preflight.next_number()
@@ -216,7 +221,10 @@ class ResponseGenerator:
         settings["max_tokens"] = min(settings["max_tokens"], room)
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
-        completion = await session.client.complete(prompt, settings)
+        if self._budget:
+            completion = await self._budget.complete(session, prompt, settings)
+        else:
+            completion = await session.client.complete(prompt, settings, end_loops=True)
         response = read_response(completion, session.template)
         limit = min(self._options.retry_length or 0, room)
         if response.finish_reason != "length" or limit <= settings["max_tokens"]:
@@ -231,22 +239,13 @@ class ResponseGenerator:
     ) -> Completion:
         """Continue a cut response up to `limit` tokens; if the server returns no token ids, generate a longer one afresh."""
         if cut.token_ids is None or isinstance(prompt, ChatPrompt):
-            whole = await session.client.complete(prompt, settings | {"max_tokens": limit})
+            whole = await session.client.complete(prompt, settings | {"max_tokens": limit}, end_loops=True)
             return replace(
                 whole,
                 prompt_tokens=cut.prompt_tokens + whole.prompt_tokens,
                 completion_tokens=cut.completion_tokens + whole.completion_tokens,
             )
-        left = limit - len(cut.token_ids)
-        more = await session.client.complete(prompt + cut.token_ids, settings | {"max_tokens": left})
-        ids = cut.token_ids + (more.token_ids or [])
-        return replace(
-            more,
-            text=masked(session.own_template.decode(ids)),
-            prompt_tokens=cut.prompt_tokens,
-            completion_tokens=cut.completion_tokens + more.completion_tokens,
-            token_ids=ids,
-        )
+        return await continued(session, prompt, cut, settings, limit)
 
     def _write(
         self,

@@ -109,13 +109,13 @@ class Session:
     def keep(self, index: int, record: dict[str, Any], completions: list[Completion]) -> None:
         """Write a finished record and show it in the bar."""
         self.run.keep(index, record, **_tokens(completions))
-        self._tick(1)
+        self._tick(1, completions)
 
     def keep_partial(self, index: int, slot: int, completion: Completion) -> None:
         """Write one finished response of a record that still lacks others, and show it in the bar."""
         response = {"text": completion.text, "finish_reason": completion.finish_reason, **_tokens([completion])}
         self.run.keep_partial(index, slot, response, **_tokens([completion]))
-        self._tick(0)
+        self._tick(0, [completion])
 
     def partials(self, index: int) -> dict[int, Completion]:
         """Return the responses to a record that earlier sessions finished, by slot."""
@@ -134,15 +134,24 @@ class Session:
         """Write a record to the dropped file and show it in the bar."""
         completions = completions or []
         self.run.drop(index, record, reason, detail, replaced=replaced, **_tokens(completions))
-        self._tick(int(not replaced))
+        self._tick(int(not replaced), completions)
 
-    def _tick(self, closed: int) -> None:
+    def _tick(self, closed: int, completions: list[Completion]) -> None:
+        for each in completions:
+            if each.saved_tokens:
+                self.count("loops_ended", 1)
+                self.count("tokens_saved_at_most", each.saved_tokens)
         if self.prices:
             totals = self.run.totals
             cost = self.prices.cost(totals.prompt_tokens, totals.completion_tokens)
             totals.statistics["cost_in_dollars"] = round(cost, 6)
         run = self.run
         self.bar.update(closed=closed, dropped=run.totals.dropped.total(), answers=run.partials_there)
+
+    def count(self, name: str, more: int) -> None:
+        """Add to one of the run's own figures, which the summary shows."""
+        figures = self.run.totals.statistics
+        figures[name] = figures.get(name, 0) + more
 
     def server_sampling(self, sampling: Sampling, *, users_turn: bool = False) -> dict[str, Any]:
         """Return a request's sampling settings, and what ends the turn: an assistant's, or a user's."""

@@ -30,6 +30,8 @@ class Record(TypedDict, total=False):
     """Every key that a stage writes. Other keys pass through untouched; null always means "not known"."""
 
     id: str | int | None
+    # any stage, of a user's conversation: the turns between the first of the user and the last of the assistant
+    history: list[dict[str, Any]] | None
     # gen_ins.py
     instruction: str
     pre_query_template: str | None
@@ -62,12 +64,12 @@ class Record(TypedDict, total=False):
     validity_reasons: list[str] | None
     input_quality: str | None
     quality_explanation: str | None
-    difficulty: str | None
+    difficulty: str | float | None
     intent: str | None
     knowledge: str | None
     task_category: str | None
     other_task_category: list[str] | None
-    domain: str | None
+    domain: str | list[str] | None
     safety: str | None
     safety_categories: list[str] | None
     instruct_reward: float | None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from magpie.chain.job_file import JOB_FILE, Chain, chain_key, read_chains
-from magpie.records.reading import known_keys, read_rows
+from magpie.records.reading import read_rows
+from magpie.records.rows import known_keys
 from magpie.runs.jobs import model_name
 
 

@@ -121,15 +121,20 @@ def lineage(path: Path) -> list[RunFile]:
     return found
 
 
-def spent_on_single_responses(problems: Path) -> dict[str, int]:
-    """Return the tokens of a job's single responses to these problems, or to those that they came from."""
+def single_responses(problems: Path) -> list[RunFile]:
+    """Return the finished runs of a job that made one response to each of these problems, or of those that they came from."""
     runs = readable_run_files(sorted(problems.parent.glob(f"*{ENDING}")))
     made = [run for run in runs if run.stage == "gen_res.py" and run.status == "complete"]
     single = [run for run in made if run.arguments.get("num_responses") == 1]
     behind = {fingerprint(problems)} | {run.inputs.get("input_file", "") for run in lineage(problems)} if single else set()
+    return [run for run in single if run.inputs.get("input_file") in behind]
+
+
+def spent_on_single_responses(problems: Path) -> dict[str, int]:
+    """Return the tokens of those responses."""
     total: Counter[str] = Counter()
-    for run in single:
-        total.update(run.tokens if run.inputs.get("input_file") in behind else {})
+    for run in single_responses(problems):
+        total.update(run.tokens)
     return dict(total)
 
 

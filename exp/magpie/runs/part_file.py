@@ -21,7 +21,7 @@ import msgspec
 import xxhash
 
 from magpie.common.console import MagpieError, again, log
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 
 
 class State(StrEnum):

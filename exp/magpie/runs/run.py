@@ -31,7 +31,7 @@ import msgspec
 from magpie.common import outcome
 from magpie.common.console import MagpieError, log, resumes
 from magpie.common.files import write_atomically
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, records_at, require_unlocked
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import (
@@ -182,10 +182,11 @@ class Run:
             resumes()
             if overwrite:
                 part.clear()
-                for path in (paths.output, paths.dropped, paths.run):
+                for path in (paths.run, paths.output, paths.dropped):  # one that cannot be deleted costs no other
                     path.unlink(missing_ok=True)
             if part.size and paths.run.exists():
-                self._sessions = self._earlier_run_file().sessions
+                earlier = self._earlier_run_file()
+                self._sessions, self.totals.statistics = earlier.sessions, earlier.statistics
             if self._sessions and self._sessions[-1].ended is None:
                 # killed: the last thing that it did was to append a record (before _load cuts off a torn line)
                 self._sessions[-1].ended = max(paths.part.stat().st_mtime, self._sessions[-1].started)

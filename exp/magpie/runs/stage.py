@@ -10,7 +10,8 @@ from typing import Any
 from magpie.common import outcome
 from magpie.common.console import NothingToDo, log
 from magpie.common.progress import StageBar
-from magpie.records.reading import Decode, Row, check_input, checked_rows, fingerprint, read_rows, stem_of
+from magpie.records.reading import check_input, checked_rows, fingerprint, read_rows, stem_of
+from magpie.records.rows import Decode, Row
 from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Progress, Run
 from magpie.runs.shards import Shard
@@ -53,6 +54,12 @@ def require_input(options: StageOptions, suffix: str) -> None:
         raise NothingToDo("" if outcome.is_asked() else "the arguments are fine; there is no input yet")
 
 
+def named_columns(path: Path) -> dict[str, Any]:
+    """Return what a user says of an input's columns and split, as arguments of a run."""
+    given = {"columns": dict(getattr(path, "columns", {})), "split": getattr(path, "split", None)}
+    return {name: value for name, value in given.items() if value}
+
+
 def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
     """Return whether there is work to do now; log why not: the output is complete, or only a check was asked for (--check)."""
     progress = run.check(overwrite=overwrite)
@@ -81,6 +88,7 @@ def open_run(
         inputs: flag → a further input file.
     """
     require_input(options, suffix)
+    arguments = arguments | named_columns(options.input_file)
     summary = check_input(options.input_file, skip_malformed=options.skip_malformed, required=INSTRUCTION)
     files = {name: path for name, path in (inputs or {}).items() if path}
     prints = {"input_file": summary.fingerprint} | {name: fingerprint(path) for name, path in files.items()}
@@ -143,6 +151,7 @@ def stream_run(
 ) -> Run:
     """Return the run of a stage that is done in one pass; see `stream`. `folder` is its output instead of a file."""
     require_input(options, suffix)
+    arguments = arguments | named_columns(options.input_file)
     files = {"input_file": options.input_file} | {name: path for name, path in (inputs or {}).items() if path}
     prints = {name: fingerprint(path) for name, path in files.items()}
     sources = tuple(files.values())

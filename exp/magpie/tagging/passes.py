@@ -18,11 +18,12 @@ from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
 from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import ModelOptions, open_template, with_server
-from magpie.records.reading import InputSummary, Row, read_rows
+from magpie.records.reading import InputSummary, read_rows
+from magpie.records.rows import Row
 from magpie.runs.paths import Paths
 from magpie.runs.run import Run
 from magpie.runs.run_file import find_run_file
-from magpie.runs.stage import StageOptions, begins, malformed
+from magpie.runs.stage import StageOptions, begins, malformed, named_columns
 from magpie.runs.summary import show_summary
 from magpie.tagging.missions import MISSIONS, VALIDITY, with_tags
 from magpie.tagging.taggers import Item, LocalTagger, ServerTagger, tag_empty, tag_here
@@ -104,6 +105,7 @@ class TagRun:
             "done_before": {name: tagger for name, tagger in done.items() if name not in self._missions},
             "retag": retag,
         }
+        arguments |= named_columns(options.input_file)
         if each.preset and each.model.template_variables:
             arguments["template_variables"] = each.model.template_variables
         if VALIDITY in self._missions:

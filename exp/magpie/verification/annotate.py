@@ -11,7 +11,7 @@ from magpie.verification.early_stop import rule_of
 from magpie.verification.extract import final_answer
 from magpie.verification.models import model_votes
 from magpie.verification.pool import Job, Judgement
-from magpie.verification.votes import asked_for, choose, difficulty, vote
+from magpie.verification.votes import FEWEST_ANSWERS, asked_for, choose, difficulty, vote
 
 LISTS = ("responses", "reasoning", "finish_reason", "completion_tokens", "response_models")
 """What gen_res.py writes as lists where there are several responses."""
@@ -82,7 +82,7 @@ def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
         "pass_rate": result.pass_rate,
         "pass_rate_interval": result.interval,
         "is_correct": judgement.correct,
-        "difficulty_measured": difficulty(result.pass_rate),
+        "difficulty_measured": difficulty(result.pass_rate if asked >= FEWEST_ANSWERS else None),
         "doubts": doubts_of(record, judgement, result, asked),
         **model_votes(record, judgement, result.winner),
     }

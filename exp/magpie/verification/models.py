@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError
-from magpie.records.reading import known_keys, read_rows
+from magpie.records.reading import read_rows
+from magpie.records.rows import known_keys
 from magpie.verification.pool import Judgement
 from magpie.verification.votes import leaders, vote
 
