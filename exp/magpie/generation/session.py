@@ -341,6 +341,9 @@ async def _work_on_all(run: Run, client: Client, items: Iterable[T], work: Calla
 
 def _bar(run: Run, client: Client, responses: int) -> StageBar:
     before, ceiling = run.spent_before(), run.notes["ceiling"]
-    words = {"load": client.load, "more": lambda: run.totals.words(before, ceiling, run.taken[2])}
     name, there = run.stage.removesuffix(".py"), run.partials_there
-    return StageBar(name, run.rows, run.closed, each=responses, answers=there, **words)
+
+    def words() -> list[str]:
+        return run.totals.words(before, ceiling, run.taken[2])
+
+    return StageBar(name, run.rows, run.closed, each=responses, answers=there, load=client.load, more=words)
