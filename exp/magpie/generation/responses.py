@@ -80,6 +80,16 @@ def read_response(completion: Completion, template: Template) -> Response:
     return Response(completion, reasoning, solution or "", finish, drop)
 
 
+def as_lists(responses: list[Response]) -> dict[str, list[Any]]:
+    """Return responses as the keys of a record."""
+    return {
+        "response": [each.solution for each in responses],
+        "reasoning": [each.reasoning for each in responses],
+        "finish_reason": [each.finish_reason for each in responses],
+        "completion_tokens": [each.completion.completion_tokens for each in responses],
+    }
+
+
 class ResponseGenerator:
     """Generates the responses to the rows of the input.
 
@@ -93,7 +103,7 @@ class ResponseGenerator:
     def __init__(self, options: ResponseOptions, preset: ModelPreset, sampling: Sampling, waves: Waves | None = None) -> None:
         self._options, self._sampling, self._waves = options, sampling, waves
         self._style = load_response_styles()[options.response_style]
-        self._configs = {
+        self.configs: dict[str, Any] = {
             "output_generator": preset.model,
             "response_style": options.response_style,
             "system_prompt": options.system_prompt,
@@ -102,10 +112,10 @@ class ResponseGenerator:
             "seed": options.seed,
         }
         if variables := {**preset.template_variables, **options.template_variables}:
-            self._configs["template_variables"] = variables
-        self._vote_configs = {key: value for key, value in self._configs.items() if key != "seed"}
+            self.configs["template_variables"] = variables
+        self._vote_configs = {key: value for key, value in self.configs.items() if key != "seed"}
         if waves:
-            self._configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
+            self.configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
         self._preflight = ResponsePreflight(0)
 
     def rows(self, run: Run) -> Iterator[tuple[int, Row]]:
@@ -127,9 +137,7 @@ class ResponseGenerator:
         if not record["instruction"].strip():
             session.drop(index, record, "empty_instruction")
             return
-        user = f"{self._style.before}{record['instruction']}{self._style.after}"
-        prompt = session.template.prompt(user, self._options.system_prompt)
-        room = (session.client.context or 1 << 62) - len(prompt)
+        prompt, room = self.prompt(session, record["instruction"])
         if room < 1:
             session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the model takes {session.client.context}")
             return
@@ -147,6 +155,11 @@ class ResponseGenerator:
         else:
             session.drop(index, record, refused[0].reason, refused[0].detail)
 
+    def prompt(self, session: Session, problem: str) -> tuple[Prompt, int]:
+        """Return the prompt for a problem, and how many tokens a response may have at most."""
+        prompt = session.template.prompt(f"{self._style.before}{problem}{self._style.after}", self._options.system_prompt)
+        return prompt, (session.client.context or 1 << 62) - len(prompt)
+
     async def _ask(
         self,
         session: Session,
@@ -161,7 +174,7 @@ class ResponseGenerator:
         while True:
             missing = [slot for slot in range(asked) if slot not in found]
             async with asyncio.TaskGroup() as group:
-                tasks = {slot: group.create_task(self._one(session, prompt, room, index, slot)) for slot in missing}
+                tasks = {slot: group.create_task(self.one(session, prompt, room, index, slot)) for slot in missing}
             found |= {slot: task.result() for slot, task in tasks.items()}
             if waves is None:
                 return ALL
@@ -187,7 +200,8 @@ class ResponseGenerator:
             return row.record
         return {"id": f"{stem_of(self._options.input_file)}-{row.line:06d}"} | row.record
 
-    async def _one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
+    async def one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
+        """Return the response in a slot of a record; one of several is kept in the run at once."""
         number = self._preflight.next_number()
         try:
             response = await self._sample(session, prompt, room, index, slot)
@@ -255,20 +269,15 @@ class ResponseGenerator:
             earlier = {"previous": record["previous"]} if record.get("previous") else {}
             record["previous"] = previous | earlier
         if not good:
-            raw = {"raw_responses": [c.text for c in completions], "gen_response_configs": self._configs}
+            raw = {"raw_responses": [c.text for c in completions], "gen_response_configs": self.configs}
             session.drop(index, record | raw, responses[0].drop_reason, completions=uncounted)
             return
         prompt_tokens = {"prompt_tokens": completions[0].prompt_tokens}
-        lists: dict[str, list[Any]] = {
-            "response": [each.solution for each in good],
-            "reasoning": [each.reasoning for each in good],
-            "finish_reason": [each.finish_reason for each in good],
-            "completion_tokens": [each.completion.completion_tokens for each in good],
-        }
+        lists = as_lists(good)
         if self._options.num_responses == 1:
             added: dict[str, Any] = {key: values[0] for key, values in lists.items()}
         else:
             added = {"responses": lists.pop("response"), **lists, **votes}
             if lost := lost + len(responses) - len(good):
                 added["lost_responses"] = lost
-        session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self._configs}, uncounted)
+        session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self.configs}, uncounted)
