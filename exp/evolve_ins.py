@@ -6,9 +6,9 @@ A problem is rewritten in one of the ways of configs/evolution/ways.yaml. A chil
 parent in other words, or (with --judge) is invalid is dropped with the reason. What is left is answered, and so are its
 parents, in waves of 8 votes, 32 each at most: it is kept if its pass rate (the share of the leading answer) is significantly
 lower than each parent's, and in --band. A child above the band is the parent of the next round; after one that failed another
-way is tried. Adds `parent_ids` and `evolution` (way, round, the votes on parents and child, the test and its error, the lineage); the
-child's votes are its `responses`, for verify.py. With --total the run ends once so many problems are in the band. Rerun the
-same command to resume.
+way is tried. Adds `parent_ids` and `evolution` (way, round, the votes on parents and child, the test and its error, the
+lineage); the child's votes are its `responses`, for verify.py. With --total the run ends once so many problems are in the band.
+Rerun the same command to resume.
 """
 
 from __future__ import annotations

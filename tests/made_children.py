@@ -1,4 +1,5 @@
 """Forty rewritten problems as a model would write them: harder ones, reworded ones, and ones that carry their solution."""
+# ruff: noqa: E501
 
 PARENTS = {
     "letters": "In how many ways can the letters of the word LEVEL be arranged?",
