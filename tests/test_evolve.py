@@ -101,7 +101,7 @@ class Model:
     """A scripted model: what it rewrites a problem to, and how often it solves one, is in a table by the board's rows."""
 
     def __init__(self, rates: dict[int, float], children: dict[int, str]) -> None:
-        self.rates, self.children, self._draw = rates, children, random.Random(1)
+        self.rates, self.children = rates, children
         self._template = ChatTemplate(load_model("smollm2"))
         self.votes: Counter[int] = Counter()
         self.rewritten = 0
@@ -113,8 +113,9 @@ class Model:
             self.rewritten += 1
             return Reply(body=completion(f"Sure.\n<problem>{self.children[rows[0]]}</problem>"))
         self.votes[rows[0]] += 1
-        right = self._draw.random() < self.rates[rows[0]]
-        return Reply(body=completion(f"So \\boxed{{{rows[0] if right else 10**6 + self._draw.randrange(50)}}}"))
+        draw = random.Random(f"{rows[0]}/{self.votes[rows[0]]}")  # whatever the order of the requests
+        right = draw.random() < self.rates[rows[0]]
+        return Reply(body=completion(f"So \\boxed{{{rows[0] if right else 10**6 + draw.randrange(50)}}}"))
 
 
 def board(rows: int, kind: str = "domino") -> str:
@@ -165,9 +166,11 @@ def test_of_two_hundred_children_the_harder_ones_are_kept(tmp_path: Path) -> Non
 
 
 def test_a_child_that_is_still_easy_is_the_parent_of_the_next_round(tmp_path: Path) -> None:
-    rates = {10: 1.0, 20: 0.75, 30: 0.2, 11: 1.0, 21: 1.0, 12: 0.0}
+    rates = {10: 1.0, 20: 0.7, 30: 0.2, 11: 1.0, 21: 1.0, 12: 0.0, 22: 0.5}
     children = {10: board(20, "tromino"), 20: board(30, "tetromino"), 11: board(11) + " The answer is 7.", 12: board(22)}
-    kept, dropped, run = evolve(tmp_path, Model(rates, children), [10, 11, 12], "--ways", "add_condition", "move")
+    kept, dropped, run = evolve(
+        tmp_path, Model(rates, children), [10, 11, 12], "--ways", "add_condition", "move", "--band", 0.05, 0.5
+    )
     [one] = kept
     told = one["evolution"]
     assert one["id"] == "p10-e2" and one["parent_ids"] == ["p10-e1"] and "30 rows" in one["instruction"]
@@ -195,7 +198,7 @@ def test_the_run_ends_once_the_band_is_full(tmp_path: Path) -> None:
 
 def test_killed_at_any_moment_every_child_is_there_once(tmp_path: Path) -> None:
     rows = list(range(10, 26))
-    rates = dict.fromkeys(rows, 1.0) | {n + 100: 0.75 for n in rows} | {n + 200: 0.2 for n in rows}
+    rates = dict.fromkeys(rows, 1.0) | {n + 100: 0.8 for n in rows} | {n + 200: 0.2 for n in rows}
     children = {n: board(n + 100, "tromino") for n in rows} | {n + 100: board(n + 200, "tetromino") for n in rows}
     source, output = tmp_path / "p.jsonl", tmp_path / "p_evolved.jsonl"
     source.write_text("".join(json.dumps({"id": f"p{n}", "instruction": board(n)}) + "\n" for n in rows))
