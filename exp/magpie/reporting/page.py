@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from magpie.common.progress import duration
 from magpie.records.schema import ANSWER_TYPES, DIFFICULTIES, DOMAIN_TAGS, QUALITIES, SAFETIES
-from magpie.reporting.facts import Report
+from magpie.reporting.facts import SOUNDNESS, Report
 from magpie.reporting.math_html import MathText, visible
 from magpie.reporting.streaming_stats import Numbers
 from magpie.runs.run_file import RunFile
@@ -47,7 +47,8 @@ def page(report: Report) -> str:
         "grid": grid,
     }
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
-    text = environment.get_template(TEMPLATE.name).render(report=report, made=made, tokens=tokens_of(report.runs), maths=maths)
+    values = {"report": report, "made": made, "tokens": tokens_of(report.runs), "maths": maths, "soundness": SOUNDNESS}
+    text = environment.get_template(TEMPLATE.name).render(values)
     return text.encode("utf-8", "replace").decode()
 
 

