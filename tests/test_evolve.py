@@ -213,3 +213,34 @@ def test_killed_at_any_moment_every_child_is_there_once(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids)) and {name.partition("-")[0] for name in ids} == {f"p{n}" for n in rows}
     assert not output.with_suffix(".part").exists() and len(kept) >= 12
     assert max(model.votes.values()) <= 32 + 3 * 8  # asked for again is only what was under way at a kill
+
+
+def test_concepts_and_a_rationale_are_asked_for_first_and_recorded(tmp_path: Path) -> None:
+    template, prompts = ChatTemplate(load_model("smollm2")), []
+
+    def reply(call: Call) -> Reply:
+        prompts.append(prompt := template.decode(call.body["prompt"]))
+        design = "In at most five sentences" in prompt
+        return Reply(body=completion("The first idea bounds the second." if design else f"{len(prompts)} tilings of a board?"))
+
+    output = tmp_path / "p_ins.jsonl"
+    flags = [
+        "--model_path",
+        "smollm2",
+        "--served_model",
+        MODEL,
+        "--output_file",
+        output,
+        "--total_prompts",
+        4,
+        "--preflight",
+        0,
+    ]
+    with ScriptedServer(by=reply) as server:
+        more = ["--concepts", 2, "--rationale", "--no-clean", "--base_url", server.url]
+        done = program("gen_ins", *flags, *more)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert all(len(row["concepts"]) == 2 and row["rationale"] == "The first idea bounds the second." for row in rows)
+    assert all(row["rationale"] in row["pre_query_template"] and row["rationale"] not in row["instruction"] for row in rows)
+    assert len(prompts) == 8 and sum("five sentences" in prompt for prompt in prompts) == 4

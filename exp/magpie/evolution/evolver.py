@@ -239,7 +239,7 @@ class Lineage:
         problem = self._evolver.problem(self._session, self._index, first + 1, child["id"], child["instruction"])
         verdict, p = await self._evolver.measured(parents, problem)
         child["evolution"] |= {
-            "parents": [{"id": each.id} | _told(each.votes) for each in parents],
+            "parents": [{"id": each.id, "instruction": each.text} | _told(each.votes) for each in parents],
             **_told(problem.votes),
             "test": f"Fisher's exact test, one-sided, after {', '.join(map(str, LEVELS))} votes of each",
             "p_value": round(p, 6),
