@@ -175,7 +175,7 @@ def test_formulas_in_a_system_prompt_are_no_placeholders() -> None:
         system_prompts=[r"Problems on {topic}, with answers like \frac{1}{2} in the set {a, b}."],
         task_templates=[TaskTemplate("t", r"Simplify \sqrt{x}.")],
     )
-    steering = Steering(control_tasks={}, with_template=r"The kind, with \boxed{}: {task}")
+    steering = Steering({}, r"The kind, with \boxed{}: {task}", load_steering().concepts)
     one = Steerer(steering, task=None, domains={"algebra": field}, use_templates=True, seed=0)
     assert one.draw(0, 0, "algebra").system == (
         r"Problems on the ring {0}, with answers like \frac{1}{2} in the set {a, b}. "

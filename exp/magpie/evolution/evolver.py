@@ -161,18 +161,18 @@ class Evolver:
             return Refused(TOO_LONG, f"{len(prompt)} tokens")
         return await self._generator.one(session, prompt, room, index, slot)
 
-    async def is_invalid(self, session: Session, index: int, slot: int, text: str) -> bool:
-        """Return whether the model finds a problem invalid; nothing but its votes tells."""
+    async def validity(self, session: Session, index: int, slot: int, text: str) -> dict[str, str | None]:
+        """Return the model's verdict on a problem as a key of the record (null: its votes do not tell)."""
         if self._judge is None:
-            return False
+            return {}
         if kept := session.partials(index).get(slot):
-            return kept.text == INVALID
+            return {"validity": kept.text or None}
         asked: list[Completion] = []
         verdict = await self._judge.ask(session, text, asked)
-        found = verdict if isinstance(verdict, str) else str(verdict["validity"])
+        found = "" if isinstance(verdict, str) else verdict["validity"] or ""
         tokens = sum(each.prompt_tokens for each in asked), sum(each.completion_tokens for each in asked)
         session.keep_partial(index, slot, Completion(found, "stop", *tokens, token_ids=None))
-        return found == INVALID
+        return {"validity": found or None}
 
     async def measured(self, parents: list[Problem], child: Problem) -> tuple[str, float]:
         """Return whether a child is harder than all its parents, with the test's largest p-value, votes in waves."""
@@ -231,7 +231,8 @@ class Lineage:
         child = as_record(child | {"instruction": reply.solution}, cleaned)
         if reason:
             return child, reason
-        if await evolver.is_invalid(session, index, first + SLOTS - 1, cleaned.text):
+        child |= await evolver.validity(session, index, first + SLOTS - 1, cleaned.text)
+        if child.get("validity") == INVALID:
             return child, INVALID
         return await self._measured(child, parents, first)
 

@@ -2,7 +2,7 @@
 
 A problem's rate is its leading answer's share of the votes that were asked for. After 8, 16, 24 and 32 votes of each the rates
 are compared by Fisher's exact test, one-sided, at levels of the O'Brien-Fleming kind that leave little to the first looks: of
-problems that are not harder at most `ERROR` pass, however often one looks. benchmarks/harder.py simulates it.
+problems that are not harder at most `ERROR` pass, however often one looks. tests/test_evolve.py simulates it.
 """
 
 from __future__ import annotations
