@@ -14,7 +14,7 @@ import pytest
 
 import kill
 import made_children
-from conftest import program
+from conftest import clean_environment, finished, program
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import load_model
 from magpie.evolution.config import load_ways
@@ -22,6 +22,7 @@ from magpie.evolution.gates import CARRIES_SOLUTION, REWORDED, gated, written_pr
 from magpie.models.chat_template import ChatTemplate
 from magpie.verification.harder import HARDER, LEVELS, NOT_HARDER, UNSOLVED, Votes, compared, p_value, votes_of
 from scripted_server import MODEL, Call, Reply, ScriptedServer, completion
+from test_run_job import RUN_JOB
 
 PARENTS = made_children.PARENTS
 
@@ -104,12 +105,15 @@ class Model:
         self.rates, self.children = rates, children
         self._template = ChatTemplate(load_model("smollm2"))
         self.votes: Counter[int] = Counter()
-        self.rewritten = 0
+        self.rewritten = self.made = 0
 
     def __call__(self, call: Call) -> Reply:
         prompt = self._template.decode(call.body["prompt"])
         rows = [int(found[2]) for found in ASKED.finditer(prompt)]
-        if "demanding mathematics examination" in prompt:
+        if not rows:
+            self.made += 1
+            return Reply(body=completion(board(9 + self.made)))
+        if "between <problem> and </problem>" in prompt:
             self.rewritten += 1
             return Reply(body=completion(f"Sure.\n<problem>{self.children[rows[0]]}</problem>"))
         self.votes[rows[0]] += 1
@@ -213,6 +217,26 @@ def test_killed_at_any_moment_every_child_is_there_once(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids)) and {name.partition("-")[0] for name in ids} == {f"p{n}" for n in rows}
     assert not output.with_suffix(".part").exists() and len(kept) >= 12
     assert max(model.votes.values()) <= 32 + 3 * 8  # asked for again is only what was under way at a kill
+
+
+def test_a_finished_job_goes_on_to_harder_problems_and_a_data_set(tmp_path: Path) -> None:
+    rows = range(10, 14)
+    model = Model(dict.fromkeys(rows, 1.0) | {n + 100: 0.5 for n in rows}, {n: board(n + 100, "tromino") for n in rows})
+    with ScriptedServer(by=model, served=("HuggingFaceTB/SmolLM2-135M-Instruct",)) as server:
+        env = clean_environment(DATA_DIR=str(tmp_path), JOB_NAME="job", INS_FLAGS="--no-openings", MAGPIE_BASE_URL=server.url)
+        done = finished([*RUN_JOB, "main", "--", "smollm2", "4", "--preflight", "0"], env=env)
+        assert done.returncode == 0, done.stderr
+        harder = ["hle", "--", str(tmp_path / "job"), "--rounds", "1", "--evolve_flags", "--ways add_condition move"]
+        done = finished([*RUN_JOB, *harder], env=env)
+        assert done.returncode == 0, done.stderr
+        asked = len(server.history)
+        assert finished([*RUN_JOB, *harder], env=env).returncode == 0 and len(server.history) == asked
+    [evolved] = (tmp_path / "job").glob("*_evolved.jsonl")
+    kept = [json.loads(line) for line in evolved.read_text().splitlines()]
+    assert len(kept) == 4 and all(row["parent_ids"] == [row["id"].removesuffix("-e1")] for row in kept)
+    assert len(list((tmp_path / "job").glob("*_evolved_distance_verified_filtered_hle.jsonl"))) == 1
+    page = (tmp_path / "job" / "report.html").read_text()
+    assert "made harder by" in page and "pass rate of its parents" in page
 
 
 def test_concepts_and_a_rationale_are_asked_for_first_and_recorded(tmp_path: Path) -> None:
