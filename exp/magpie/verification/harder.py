@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import comb
 
 ERROR = 0.05
-LEVELS = {8: 0.0005, 16: 0.009, 24: 0.024, 32: 0.043}
+LEVELS = {8: 0.001, 16: 0.012, 24: 0.03, 32: 0.055}
 """Votes of each → the level of the test there."""
 GIVES_UP_FROM = 16
 """Votes from which a child whose rate is not lower is given up: it saves votes, and loses next to nothing."""
