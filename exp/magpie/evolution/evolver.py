@@ -16,7 +16,7 @@ from magpie.evolution.config import load_ways
 from magpie.evolution.gates import gated
 from magpie.generation.responses import Response, ResponseGenerator, as_lists, read_response
 from magpie.generation.session import Session
-from magpie.records.reading import read_rows
+from magpie.records.reading import read_rows, stem_of
 from magpie.records.schema import INVALID
 from magpie.runs.run import Run
 from magpie.runs.stage import INSTRUCTION, malformed
@@ -103,7 +103,8 @@ class Evolver:
             if row.record is None:
                 run.drop(index, *malformed(row))
             else:
-                yield index, {"id": f"{path.stem}-{row.line:06d}"} | {k: v for k, v in row.record.items() if v is not None}
+                known = row.record.get("id") is not None
+                yield index, row.record if known else row.record | {"id": f"{stem_of(path)}-{row.line:06d}"}
 
     async def work(self, session: Session, item: tuple[int, dict[str, Any]]) -> None:
         """Follow one lineage to a child of the wanted pass rate, or through all rounds."""
