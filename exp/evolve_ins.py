@@ -5,10 +5,10 @@
 A problem is rewritten in one of the ways of configs/evolution/ways.yaml. A child that carries a solution, is broken, is its
 parent in other words, or (with --judge) is invalid is dropped with the reason. What is left is answered, and so are its
 parents, in waves of 8 votes, 32 each at most: it is kept if its pass rate (the share of the leading answer) is significantly
-lower than each parent's, and in --band. A child above the band is the parent of the next round; after one that failed another
-way is tried. Adds `parent_ids` and `evolution` (way, round, the votes on parents and child, the test and its error, the
-lineage); the child's votes are its `responses`, for verify.py. With --total the run ends once so many problems are in the band.
-Rerun the same command to resume.
+lower than each parent's. A child above --band is the parent of the next round, and is kept if none harder comes of it; after
+one that failed another way is tried. Adds `parent_ids` and `evolution` (way, round, the votes on parents and child, the test
+and its error, the lineage, `in_band`); the child's votes are its `responses`, for verify.py. With --total the run ends once so many
+problems are in the band. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         type=flags.number(float, least=0.0, most=1.0),
         default=[0.1, 0.7],
         metavar=("LOW", "HIGH"),
-        help="pass rates of the problems that are kept (default 0.1 0.7)",
+        help="wanted pass rates: a child above them is rewritten further (default 0.1 0.7)",
     )
     group.add_argument("--total", type=flags.positive, help="end once so many are in the band (default: all that there are)")
     flags.switch(
@@ -100,9 +100,7 @@ def main() -> None:
         made = generate(run, preset, model, options, evolver.rows(run), evolver.work, try_template=try_template)
     if made:
         if not run.totals.written:
-            log.warning(
-                "no child is harder and in the band: choose easier parents, more --rounds, a wider --band, or another model"
-            )
+            log.warning("no child is harder: choose easier parents, more --rounds, or another model")
         log.info("next: python exp/verify.py --input_file %s", run.paths.output)
 
 

@@ -179,7 +179,7 @@ def test_a_child_that_is_still_easy_is_the_parent_of_the_next_round(tmp_path: Pa
     told = one["evolution"]
     assert one["id"] == "p10-e2" and one["parent_ids"] == ["p10-e1"] and "30 rows" in one["instruction"]
     assert [(each["id"], each["pass_rate"]) for each in told["lineage"]] == [("p10", 1.0)]
-    assert told["lineage"][0]["then"] != told["way"] and told["generation"] == told["round"] == 2
+    assert told["in_band"] and told["lineage"][0]["then"] != told["way"] and told["generation"] == told["round"] == 2
     reasons = Counter((row["id"], row["drop_reason"]) for row in dropped)
     solved = {(f"p11-e{n}", CARRIES_SOLUTION): 1 for n in (1, 2, 3)}
     assert reasons == {("p10-e1", "still_easy"): 1, ("p12-e1", UNSOLVED): 1, **solved}  # nobody solves p12: it is given up

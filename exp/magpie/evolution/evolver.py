@@ -24,7 +24,7 @@ from magpie.tagging.validity import ValidityJudge
 from magpie.verification.harder import ERROR, GO_ON, HARDER, LEVELS, UNSOLVED, Votes, compared, votes_of
 from magpie.verification.pool import Job, Verifier
 
-STILL_EASY, TOO_HARD, TOO_LONG, BAND_FULL = "still_easy", "too_hard", "prompt_too_long", "band_full"
+STILL_EASY, TOO_LONG, BAND_FULL = "still_easy", "prompt_too_long", "band_full"
 MOST = max(LEVELS)
 SLOTS = 4 * MOST
 """Numbers of a round's replies in the run's log: the child, its votes, those of its second parent, the judge's verdict."""
@@ -89,11 +89,13 @@ class Evolver:
         self._options, self._generator, self._verifier, self._judge = options, generator, verifier, judge
         self._partners: list[dict[str, Any]] = []
         self._told: set[str] = set()
+        self._in_band = 0
 
     def rows(self, run: Run) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the input's rows that are not finished, each with its index."""
         path = self._options.input_file
-        self._told = {str(row["id"]) for row in run.dropped()}  # a run that goes on tells of no child twice
+        self._told = {str(row["id"]) for row in run.so_far(kept=False)}  # a run that goes on tells of no child twice
+        self._in_band = sum(row["evolution"]["in_band"] for row in run.so_far(kept=True))
         keys = ("instruction", "id", *CARRIED)
         pool = (row.record for row in read_rows(path, INSTRUCTION) if row.record)
         self._partners = [{key: record.get(key) for key in keys} for record, _ in zip(pool, range(PARTNERS), strict=False)]
@@ -110,19 +112,30 @@ class Evolver:
         """Follow one lineage to a child of the wanted pass rate, or through all rounds."""
         index, record = item
         lineage = Lineage(self, session, index, record)
+        best: dict[str, Any] | None = None
+        last, why = record, BAND_FULL
         for number in range(1, self._options.rounds + 1):
-            if self._options.total and session.run.totals.written >= self._options.total:
-                session.drop(index, record, BAND_FULL)
-                return
-            child, reason = await lineage.round(number)
-            if not reason:
-                session.keep(index, child, [])
-                return
-            if number == self._options.rounds or lineage.is_hopeless:
-                session.drop(index, child, reason)
-                return
-            if child["id"] not in self._told:
-                session.drop(index, child, reason, replaced=True)
+            if lineage.is_hopeless or (self._options.total and self._in_band >= self._options.total):
+                break
+            self._tell(session, index, last, why)
+            last, why = await lineage.round(number)
+            if not why:  # harder: whatever was harder before is between it and the root
+                if best:
+                    self._tell(session, index, best, STILL_EASY)
+                best, last, why = last, record, BAND_FULL
+                if best["evolution"]["pass_rate"] <= self._options.band[1]:
+                    break
+        if best is None:
+            session.drop(index, last, why)
+            return
+        self._tell(session, index, last, why)
+        self._in_band += best["evolution"]["in_band"]
+        session.keep(index, best, [])
+
+    def _tell(self, session: Session, index: int, child: dict[str, Any], reason: str) -> None:
+        """Write a child that failed to the dropped file, once; the lineage goes on."""
+        if reason != BAND_FULL and child["id"] not in self._told:
+            session.drop(index, child, reason, replaced=True)
 
     # --- what a lineage asks for -----------------------------------------------------------------------------------------
 
@@ -188,10 +201,10 @@ class Evolver:
                 return failed, p
         return UNSOLVED, 1.0  # never: the last wave decides
 
-    def placed(self, rate: float) -> str:
-        """Return why a harder child is not of the wanted pass rates, or an empty text."""
-        low, high = self._options.band
-        return STILL_EASY if rate > high else TOO_HARD if rate < low else ""
+    @property
+    def band(self) -> list[float]:
+        """The wanted pass rates, from and to."""
+        return self._options.band
 
     @property
     def configs(self) -> dict[str, Any]:
@@ -251,13 +264,13 @@ class Lineage:
         self.is_hopeless = verdict == UNSOLVED and not self._parent.votes.leads
         if verdict != HARDER:
             return child, verdict
-        reason = self._evolver.placed(problem.votes.rate)
-        if reason == STILL_EASY:
-            self._ancestors = [*self._ancestors, _ancestor(self._parent, child["evolution"]["way"])]
-            self._parent = problem
+        low, high = self._evolver.band
+        child["evolution"]["in_band"] = low <= problem.votes.rate <= high
+        self._ancestors = [*self._ancestors, _ancestor(self._parent, child["evolution"]["way"])]
+        self._parent = problem
         lists = as_lists(problem.responses)
         votes = {"responses": lists.pop("response"), **lists, "votes_asked": problem.votes.asked}
-        return (child if reason else child | votes | {"gen_response_configs": self._evolver.configs}), reason
+        return child | votes | {"gen_response_configs": self._evolver.configs}, ""
 
     def _record(self, number: int, way: str, parents: list[Problem]) -> dict[str, Any]:
         carried = {key: self._root[key] for key in CARRIED if key in self._root}
