@@ -7,8 +7,8 @@ parent in other words, or (with --judge) is invalid is dropped with the reason. 
 parents, in waves of 8 votes, 32 each at most: it is kept if its pass rate (the share of the leading answer) is significantly
 lower than each parent's. A child above --band is the parent of the next round, and is kept if none harder comes of it; after
 one that failed another way is tried. Adds `parent_ids` and `evolution` (way, round, the votes on parents and child, the test
-and its error, the lineage, `in_band`); the child's votes are its `responses`, for verify.py. With --total the run ends once so many
-problems are in the band. Rerun the same command to resume.
+and its error, the lineage, `in_band`); the child's votes are its `responses`, for verify.py. With --total the run ends once so
+many problems are in the band. Rerun the same command to resume.
 """
 
 from __future__ import annotations
