@@ -101,7 +101,7 @@ def main() -> None:
     embedder = Embedder(args.embedding_model, cache=args.embedding_cache or output.with_name("embeddings.sqlite"))
     with run.session(overwrite=args.overwrite):
         work(run, args.input_file, Detector(benchmarks, rules, embedder.encode))
-        run.notes["certificate"] = certificate(benchmarks, run.dropped(), methods)
+        run.notes["certificate"] = certificate(benchmarks, run.so_far(kept=False), methods)
         write_atomically(certificate_file, [json.dumps(run.notes["certificate"], indent=1, ensure_ascii=False).encode()])
         run.finish()
     for entry in run.notes["certificate"]["benchmarks"]:

@@ -21,6 +21,7 @@ STEPS = {
     "gen_ins.py": "generated",
     "concat.py": "merged",
     "clean_ins.py": "clean",
+    "evolve_ins.py": "harder",
     "gen_res.py": "answered",
     "unitag.py": "tagged",
     "verify.py": "verified",
