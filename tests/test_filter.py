@@ -375,7 +375,7 @@ def test_a_dropped_row_keeps_every_key_and_a_reason_that_was_there_is_replaced(t
         "drop_detail": "mine is missing; the rule: eq 1",
     }
     assert b'"drop_reason"' in (tmp_path / "x_filtered_dropped.jsonl").read_bytes().splitlines()[0]
-    assert rows(tmp_path / "x_filtered.jsonl") == [records[1]]
+    assert rows(tmp_path / "x_filtered.jsonl") == [records[1] | {"id": "x-000002"}]
 
 
 def test_a_finished_run_stays_finished_where_a_preset_of_ours_has_changed(tmp_path: Path) -> None:
