@@ -27,7 +27,7 @@ from magpie.preferences.config import PairSettings, load_pair_settings
 from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
 from magpie.preferences.statistics import Statistics
 from magpie.runs.one_pass import Stream
-from magpie.runs.stage import StageOptions, stream
+from magpie.runs.stage import StageOptions, refuse_control, stream
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,6 +47,7 @@ def parse_args() -> argparse.Namespace:
         "let a response without a final answer be the rejected one (default: as the settings say, which is off)",
         default=None,
     )
+    flags.add_keep_controls(group)
     flags.switch(group, "--reasoning", "put the chain of thought before the solution", default=True)
     group.add_argument("--seed", type=int, default=0, help="breaks ties between responses that are equally good (default 0)")
     flags.add_run(parser)
@@ -70,6 +71,7 @@ def main() -> None:
     arguments = {name: getattr(args, name) for name in ("strategy", "pairs_per_problem", "reasoning", "seed")}
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
+        refuse_control(record, keep=args.keep_controls)
         try:
             pairs = maker.pairs(record)
         except NoPair as refusal:

@@ -117,6 +117,7 @@ WRONG_TYPES: dict[str, Any] = {
     "pre_query_template": 1,
     "opening": 1,
     "target_domain": ["algebra"],
+    "control": "gcd",
     "template_id": 3,
     "gen_input_configs": "x",
     "created": "today",

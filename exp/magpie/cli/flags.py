@@ -274,6 +274,11 @@ def add_skip_malformed(group: argparse._ActionsContainer) -> None:
     switch(group, "--skip_malformed", "put malformed lines into the dropped file instead of refusing the input")
 
 
+def add_keep_controls(parser: Any) -> None:
+    """Add --keep_controls."""
+    switch(parser, "--keep_controls", "let controls (planted problems) pass, which are refused elsewhere: see measure.py")
+
+
 def add_language(parser: Parser) -> None:
     """Add --language, that of problems."""
     parser.add_argument(

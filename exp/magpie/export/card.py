@@ -19,8 +19,7 @@ from magpie.common.masking import masked
 from magpie.export import evidence
 from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.writer import card_features
-from magpie.records.reading import stem_of
-from magpie.runs.run_file import ENDING, Counts, RunFile, readable_run_files, spent_until
+from magpie.runs.run_file import Counts, RunFile, files_until, runs_until, spent_until
 
 LABELS = (
     "domain",
@@ -109,16 +108,10 @@ def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
 
     They are the run files beside it whose output's stem begins the file's own: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
     """
-    stem = stem_of(source)
-    runs = readable_run_files(_beside(source, stem, ENDING))
-    certificates = [_certificate(path) for path in _beside(source, stem, ".certificate.json")]
+    runs = runs_until(source)
+    certificates = [_certificate(path) for path in files_until(source, ".certificate.json")]
     certificates = [certificate for certificate in certificates if certificate.get("benchmarks")]
     return [run for run in runs if run.status == "complete"], certificates[-1] if certificates else None
-
-
-def _beside(source: Path, stem: str, ending: str) -> list[Path]:
-    found = [path for path in source.parent.glob(f"*{ending}") if f"{stem}_".startswith(f"{path.name.removesuffix(ending)}_")]
-    return sorted(found, key=lambda path: len(path.name))
 
 
 def _certificate(path: Path) -> dict[str, Any]:

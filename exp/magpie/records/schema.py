@@ -35,6 +35,7 @@ class Record(TypedDict, total=False):
     pre_query_template: str | None
     opening: str | None
     target_domain: str | None
+    control: dict[str, Any] | None
     template_id: str | None
     gen_input_configs: dict[str, Any] | None
     created: int | None
@@ -131,6 +132,12 @@ class Record(TypedDict, total=False):
     # any stage, in its …_dropped file
     drop_reason: str | None
     drop_detail: str | None
+
+
+def is_control(record: dict[str, Any]) -> bool:
+    """Return whether a record is a planted problem (gen_ins.py --planted), and not one that a model made."""
+    control = record.get("control")
+    return isinstance(control, dict) and control.keys() >= {"family", "seed", "answer"}
 
 
 def read_old_vote(record: dict[str, Any]) -> None:
