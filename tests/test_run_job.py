@@ -17,7 +17,7 @@ from magpie.chain.command_line import derived, settings_of
 from magpie.chain.config import load_job
 from magpie.config.load import PROJECT
 
-FOLLOWS = {"problem_missions", "response_missions", "has_clean", "has_unique", "has_validity"}
+FOLLOWS = {"problem_missions", "response_missions", "has_clean", "has_unique", "has_validity", "has_controls", "planted"}
 RUN_JOB = [sys.executable, str(PROJECT / "exp" / "run_job.py")]
 STAGES = ["samples", "problems", "unique", "tagged", "responses", "voted", "verified", "filtered", "data_set"]
 
