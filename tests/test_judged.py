@@ -190,7 +190,9 @@ def test_copies_are_dropped_with_their_reason_and_the_kept_one_stays_once_in_wha
 
 def test_what_a_file_has_behind_it_is_told_by_runs_whatever_the_files_are_called(tmp_path: Path) -> None:
     path = written(tmp_path / "x.jsonl", TEXTS)
-    assert done_before(path) == {"has_clean": "", "has_unique": "", "has_validity": "", "has_controls": ""} and lineage(path) == []
+    assert (
+        done_before(path) == {"has_clean": "", "has_unique": "", "has_validity": "", "has_controls": ""} and lineage(path) == []
+    )
     clean, unique, judged = (tmp_path / name for name in ("one.jsonl", "two.jsonl", "three.jsonl"))
     program("clean_ins", "--input_file", path, "--output_file", clean)
     assert done_before(clean) == {"has_clean": "true", "has_unique": "", "has_validity": "", "has_controls": ""}
@@ -206,7 +208,12 @@ def test_what_a_file_has_behind_it_is_told_by_runs_whatever_the_files_are_called
     assert done_before(judged) == {"has_clean": "true", "has_unique": "true", "has_validity": "true", "has_controls": ""}
     assert [run.stage for run in lineage(judged)] == ["unitag.py", "gen_dis.py", "clean_ins.py"]
     unique.write_text(unique.read_text() + json.dumps({"id": 99, "instruction": "Find $y$."}) + "\n")
-    assert done_before(judged) == {"has_clean": "", "has_unique": "", "has_validity": "true", "has_controls": ""}  # no longer made of it
+    assert done_before(judged) == {
+        "has_clean": "",
+        "has_unique": "",
+        "has_validity": "true",
+        "has_controls": "",
+    }  # no longer made of it
 
 
 @pytest.mark.parametrize(

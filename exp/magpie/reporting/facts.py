@@ -10,6 +10,7 @@ from typing import Any
 
 from magpie.common.reservoir import Reservoir
 from magpie.records.reading import known_keys, read_rows
+from magpie.records.schema import is_control
 from magpie.reporting.samples import SHORT_CHARACTERS, Record, Sample, content_of, listed, pair_sample, sample_of
 from magpie.reporting.streaming_stats import Labels, Numbers
 from magpie.runs.jobs import run_files
@@ -199,12 +200,13 @@ def line_of(runs: list[RunFile]) -> list[RunFile]:
 
 
 def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
-    """Yield a file's records; unreadable rows are counted."""
+    """Yield a file's records but for controls; unreadable rows are counted."""
     if not path.exists():
         return
     for row in read_rows(path, (), _decode):
         if row.record is not None:
-            yield row.record
+            if not is_control(row.record):
+                yield row.record
         elif facts:
             facts.unreadable += 1
 
