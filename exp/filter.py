@@ -19,10 +19,11 @@ import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
-from magpie.records.reading import known_keys
+from magpie.records.reading import checked_rows, known_keys
 from magpie.runs.one_pass import Stream
+from magpie.runs.run import Run
 from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
-from magpie.selection.config import load_filter
+from magpie.selection.config import FilterPreset, Rule, load_filter
 from magpie.selection.rules import Filter, key_of
 from magpie.selection.sampling import Selection
 
@@ -37,6 +38,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by themselves: program_disagrees"
+    )
+    parser.add_argument(
+        "--target_precision",
+        type=flags.number(float, above=0.0, most=1.0),
+        metavar="SHARE",
+        help="the least agreement, beside the rules, from which on at least this share of the controls' labels is right "
+        "(one-sided, 95%%); an error where no agreement is supported",
     )
     group = parser.add_argument_group("selection from what passes")
     group.add_argument(
@@ -54,6 +62,31 @@ def parse_args() -> argparse.Namespace:
     if args.by and args.top is None and not args.balance:
         parser.error("--by ranks for --top or --balance, and neither is given")
     return args
+
+
+def with_least_agreement(preset: FilterPreset, args: argparse.Namespace, run: Run) -> FilterPreset:
+    """Return the rules, with that of the least agreement that the controls support where it is asked for."""
+    if args.target_precision is None:
+        return preset
+    from magpie.controls.judging import Verdicts, seen
+    from magpie.controls.measures import least_agreement
+    from magpie.records.schema import is_control
+
+    rules, rows = Filter(preset, f"--config {args.config}"), checked_rows(args.input_file, skip_malformed=args.skip_malformed)
+    records = (row.record for row in rows if row.record and is_control(row.record))
+    controls = [seen(record) for record in records if not rules.drop_reason(record)[0]]
+    verdicts = Verdicts()
+    verdicts.add(controls)
+    found = least_agreement(controls, verdicts, args.target_precision)
+    run.totals.statistics.update(
+        {"least_agreement": found["agreement"], "controls": found["controls"], "right_controls": found["right"]}
+    )
+    log.info(
+        "from an agreement of %g on %d of %d controls have a right label: at least %.1f%%",
+        *(found["agreement"], found["right"], found["controls"], 100 * found["lower"]),
+    )
+    rule = Rule("agreement", "at_least", "below_target_precision", "drop", found["agreement"], made_by="verify.py")
+    return FilterPreset([*preset.rules, rule])
 
 
 def main() -> None:
@@ -90,11 +123,13 @@ def main() -> None:
 
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
         arguments = {"rules": msgspec.to_builtins(preset.rules), **choice}
+        arguments |= {"target_precision": args.target_precision} if args.target_precision else {}
         run = stream_run("filter.py", options, "_filtered", arguments)
         if run.paths.output.stem.endswith(f"_filtered_{args.config}"):  # named after a preset of ours, as chains do it
             run.presets = frozenset({"rules"})
         if begins(run, overwrite=options.overwrite, check=options.check):
-            stream_rows(run, options, work, known=known_keys(rules.keys + chosen_by), at_end=at_end)
+            rules = Filter(with_least_agreement(preset, args, run), f"--config {args.config}")
+            stream_rows(run, options, work, known=known_keys((*rules.keys, *chosen_by)), at_end=at_end)
 
 
 if __name__ == "__main__":

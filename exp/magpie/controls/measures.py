@@ -43,8 +43,8 @@ def curve(controls: list[Seen], verdicts: Verdicts) -> list[Measures]:
     """Return the share of right labels by agreement, and from each agreement on."""
     by_agreement: dict[float, list[bool | None]] = defaultdict(list)
     for one in controls:
-        if one.agreement is not None and one.label is not None:
-            by_agreement[round(one.agreement, 4)].append(verdicts.of(one, one.label))
+        if one.agreement is not None:
+            by_agreement[one.agreement].append(verdicts.of(one, one.label))
     rows: list[Measures] = []
     above = Counter[bool | None]()
     for agreement in sorted(by_agreement, reverse=True):

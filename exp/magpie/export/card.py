@@ -16,6 +16,7 @@ import msgspec
 
 from magpie.common.console import log, printable
 from magpie.common.masking import masked
+from magpie.controls import telling
 from magpie.export import evidence
 from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.writer import card_features
@@ -40,6 +41,7 @@ INTRODUCTION = (
     "Mathematics problems that language models wrote by themselves, with answers: the "
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
+CURVE = "reliability.png"
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
 MARKUP = re.compile(r"[!&<>\[\]|`*~\\$]|_(?!\w)|(?<!\w)_|(?<=:)/|@(?=\w)|(?<=www)\.")
 """Characters that could be markup, an address or a mention; inside a cell they are written by their numbers."""
@@ -153,6 +155,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
         _validity(facts),
         *(_section(f"By {name}", [name, "rows"], _rows(counter)) for name in COUNTED if (counter := facts.counted(name))),
         _agreement(facts),
+        _measured(folder, runs),
         _contamination(certificate),
         _templates(facts),
         _columns(card),
@@ -276,6 +279,19 @@ def _agreement(facts: Facts) -> str:
         f"{facts.agreements:,} rows have one; {100 * facts.mean_agreement:.0f}% of the votes agree on average; one without "
         "an answer agrees with none."
     )
+
+
+def _measured(folder: Path, runs: list[RunFile]) -> str:
+    measured = next((run.measured for run in reversed(runs) if run.measured), None)
+    if not measured:
+        return "## How wrong it is\n\nNot measured: no controls were planted (gen_ins.py --planted)."
+    picture = ""
+    if measured.get("curve"):
+        telling.draw_curve(measured["curve"], folder / CURVE)
+        picture = f"\n\n![Share of right labels by agreement]({CURVE})"
+    shown = [f"### {title}\n\n{_table(head, rows)}" for title, head, rows in telling.tables(measured)]
+    text = f"{telling.sentence(measured)}\n\n{telling.ABOUT}{picture}"
+    return "\n\n".join(["## How wrong it is", text, *shown])
 
 
 def _contamination(certificate: dict[str, Any] | None) -> str:

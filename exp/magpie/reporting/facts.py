@@ -177,6 +177,8 @@ class Report:
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
+    measured: list[RunFile]
+    """What controls have told."""
 
     @property
     def tokens_per_kept_record(self) -> dict[str, float]:
@@ -258,6 +260,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         ],
         pairs=[(r, _counted(r, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
+        measured=[run for run in complete if run.measured],
     )
 
 

@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from magpie.common.progress import duration
+from magpie.controls import telling
 from magpie.records.schema import ANSWER_TYPES, DIFFICULTIES, DOMAIN_TAGS, QUALITIES, SAFETIES
 from magpie.reporting.facts import Report
 from magpie.reporting.math_html import MathText, visible
@@ -47,7 +48,8 @@ def page(report: Report) -> str:
         "grid": grid,
     }
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
-    text = environment.get_template(TEMPLATE.name).render(report=report, made=made, tokens=tokens_of(report.runs), maths=maths)
+    told = {"report": report, "made": made, "tokens": tokens_of(report.runs), "maths": maths, "told": telling}
+    text = environment.get_template(TEMPLATE.name).render(told)
     return text.encode("utf-8", "replace").decode()
 
 
