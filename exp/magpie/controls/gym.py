@@ -54,7 +54,7 @@ def _import(module: str) -> None:
     importlib.import_module(f"{PACKAGE}.{module}")
 
 
-_SAFE = re.compile(
+SAFE = re.compile(
     r"(?:\d{1,20}(?:\.\d{1,20})?(?:i(?!\w))?|(?<!\w)[a-zA-Z](?![\w(])|(?<!\))\*\*\d{1,2}(?!\d|\s*\*\*)"
     r"|(?<!\*)\*(?!\*)|[-+/(),. ])*"
 )
@@ -80,7 +80,7 @@ def scored(control: dict[str, Any], answer: str | None) -> bool | None:
     from magpie.controls.planting import worded
 
     text = plain(answer) if answer and len(answer) <= LONGEST else ""
-    if not text or not _SAFE.fullmatch(text) or control["family"] not in load_families():
+    if not text or not SAFE.fullmatch(text) or control["family"] not in load_families():
         return None
     family, level, seed = control["family"], control["difficulty"], control["seed"]
     if level not in load_families()[family].levels:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
-from itertools import cycle
 from typing import Any
 
 from magpie.common.console import MagpieError
@@ -27,21 +27,22 @@ def planted(count: int, seed: int, families: list[str], levels: list[str]) -> li
     known, draw = load_families(), random.Random(hashed_seed(seed, "controls"))
     kinds = [(name, level) for name in families or known for level in known[name].levels if level in levels]
     draw.shuffle(kinds)
+    waiting = deque(kinds)
     found: dict[str, dict[str, Any]] = {}
-    for number, (name, level) in zip(range(count), cycle(kinds), strict=False):
+    while len(found) < count and waiting:
+        name, level = waiting.popleft()
         for attempt in range(TRIES):
-            its_seed = hashed_seed(seed, "control", number, attempt)
+            its_seed = hashed_seed(seed, "control", len(found), attempt)
             entry = problem(name, level, its_seed)[1]
             fields, answer = worded(name, entry)
             text = draw.choice(known[name].wordings).format_map(fields)
             if text not in found and FIT.get(name, bool)(entry["metadata"]):
+                control = {"family": name, "difficulty": level, "seed": its_seed, "answer": answer}
+                found[text] = {"instruction": text, "control": control, "domain": known[name].domain}
+                waiting.append((name, level))
                 break
-        else:
-            raise MagpieError(
-                f"--planted {count}: {name} ({level}) has not that many different problems. Plant fewer, or of more families"
-            )
-        control = {"family": name, "difficulty": level, "seed": its_seed, "answer": answer}
-        found[text] = {"instruction": text, "control": control, "domain": known[name].domain}
+    if len(found) < count:
+        raise MagpieError(f"--planted {count}: there are {len(found)} different problems. Plant fewer, or of more families")
     return list(found.values())
 
 
