@@ -1,1 +1,1 @@
-"""Controls: planted problems whose answer is known, and what they tell of the others."""
+"""Planted problems whose answer is known, and what they tell of the others."""
