@@ -69,6 +69,8 @@ def main() -> None:
     sampling = flags.options_from(args, SamplingOptions).over(preset.answers if args.num_programs == 1 else preset.samples)
     arguments = {"model_path": preset.model, **msgspec.structs.asdict(sampling)}
     arguments |= {name: getattr(args, name) for name in ("num_programs", "time_limit", "memory_limit", "seed", "tokenizer")}
+    if args.template_variables:
+        arguments["template_variables"] = args.template_variables
     options = flags.options_from(args, StageOptions)
     run = open_run("check_code.py", options, SUFFIX, arguments)
     first = next((row.record for row in read_rows(args.input_file) if row.record is not None), None)

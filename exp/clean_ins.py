@@ -17,7 +17,7 @@ from typing import Any
 
 from magpie.cleaning.clean import as_record, clean, raw_text
 from magpie.cli import flags
-from magpie.common.console import log, run_program
+from magpie.common.console import run_program, say_next
 from magpie.runs.one_pass import Stream
 from magpie.runs.run import Run
 from magpie.runs.stage import StageOptions, stream
@@ -51,7 +51,7 @@ def main() -> None:
     args = parse_args()
     options = flags.options_from(args, StageOptions)
     if run := cleaned(options, args.language):
-        log.info("next: python exp/gen_res.py --model_path MODEL --input_file %s", run.paths.output)
+        say_next("gen_res.py --model_path MODEL --input_file %s", run.paths.output)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from magpie.cli import flags
-from magpie.common.console import log, run_program
+from magpie.common.console import log, run_program, say_next
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import load_model
 from magpie.controls.gym import LEVELS, load_families
@@ -128,10 +128,10 @@ def tell(run: Run, *, cleaned: bool) -> None:
     share = f"{written} of {samples} samples ({100 * written // samples}%)"
     if cleaned:
         log.info("%s passed cleaning%s", share, f" ({by_reason(dropped)})" if dropped else "")
-        log.info("next: python exp/gen_res.py --model_path MODEL --input_file %s", run.paths.output)
+        say_next("gen_res.py --model_path MODEL --input_file %s", run.paths.output)
     else:
         log.info("%s are there as they came; which of them are problems, clean_ins.py tells", share)
-        log.info("next: python exp/clean_ins.py --input_file %s", run.paths.output)
+        say_next("clean_ins.py --input_file %s", run.paths.output)
 
 
 def main() -> None:

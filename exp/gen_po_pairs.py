@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from magpie.cli import flags
-from magpie.common.console import log, run_program
+from magpie.common.console import log, run_program, say_next
 from magpie.preferences.config import PairSettings, load_pair_settings
 from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
 from magpie.preferences.statistics import Statistics
@@ -92,7 +92,7 @@ def main() -> None:
     if run and (warning := statistics.length_bias(settings.longer_wins_limit)):
         log.warning("%s", warning)
     if run and statistics.pairs:
-        log.info("next: python exp/export.py --format dpo --input_file %s", run.paths.output)
+        say_next("export.py --format dpo --input_file %s", run.paths.output)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,13 @@ from typing import Any
 import msgspec
 
 from magpie.cli import flags
-from magpie.common.console import log, run_program
+from magpie.common.console import log, run_program, say_next
 from magpie.config.model_presets import Sampling, load_model
 from magpie.generation.config import load_response_styles
 from magpie.generation.responses import ResponseGenerator, ResponseOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, Template, generate
 from magpie.generation.waves import Waves
+from magpie.runs.jobs import spent_on_single_responses
 from magpie.runs.stage import StageOptions, open_run
 from magpie.verification.early_stop import NEVER, RULES, Rule
 from magpie.verification.pool import Verifier
@@ -101,6 +102,8 @@ def main() -> None:
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
     suffix = "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
     run = open_run("gen_res.py", options, suffix, run_arguments(args, preset.model, sampling))
+    if args.num_responses > 1:
+        run.notes["beside_tokens"] = spent_on_single_responses(args.input_file)
 
     def try_template(template: Template) -> None:
         template.prompt("1 + 1?", args.system_prompt)
@@ -118,7 +121,7 @@ def main() -> None:
         made = generate(run, preset, model, options, rows, work, try_template=try_template, responses=args.num_responses)
     if made:
         then = "export.py --format sharegpt" if args.num_responses == 1 else "verify.py"
-        log.info("next: python exp/%s --input_file %s", then, run.paths.output)
+        say_next("%s --input_file %s", then, run.paths.output)
 
 
 if __name__ == "__main__":

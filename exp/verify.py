@@ -129,6 +129,8 @@ def main() -> None:
     ]
     options = flags.options_from(args, StageOptions)
     arguments = {name: getattr(args, name) for name in names}
+    if args.judge and args.template_variables:
+        arguments["template_variables"] = args.template_variables
     if args.reference_key != REFERENCE:  # files that were verified before there was this flag go on
         arguments["reference_key"] = args.reference_key
     run = open_run("verify.py", options, "_verified", arguments)

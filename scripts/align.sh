@@ -5,7 +5,9 @@
 #                         [--pairs_per_problem 1] [--formats "dpo sharegpt_dpo kto"] [--temperature 0.8] [--model MODEL]
 # The model (default: the job's) responds to every problem --num_responses times: on the embedded model about 10 minutes for 64
 # problems on two cores. Run it again to resume. Settings, also as environment variables: configs/jobs/align.yaml.
+'''':; [ -n "${BASH_VERSION:-}" ] || { echo "error: this is for bash: bash $0" >&2; exit 2; } # for sh; and python reads a string
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
 launch align -- "$@"
+'''; raise SystemExit("error: this is for bash: bash " + __file__)  # bash does not come here'

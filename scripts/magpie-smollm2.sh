@@ -4,8 +4,10 @@
 #   bash scripts/magpie-smollm2.sh [TOTAL] [--no-all]        (64 problems by default; --no-all: the main job alone, without tags)
 # Needs nothing but Python 3.11+ and, the first time, a network. About 12 minutes on two cores (4 with --no-all), 3 more for the
 # set-up. Run it again with the JOB_NAME that it printed to resume. Settings: configs/jobs/main.yaml and sft.yaml.
+'''':; [ -n "${BASH_VERSION:-}" ] || { echo "error: this is for bash: bash $0" >&2; exit 2; } # for sh; and python reads a string
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
 # (this model's opinions of quality mean nothing: the filter "finished" does not ask for them)
 launch main --positional total --default model=smollm2 --default total=64 --default all=true --default filter=finished -- "$@"
+'''; raise SystemExit("error: this is for bash: bash " + __file__)  # bash does not come here'

@@ -4,7 +4,9 @@
 #   bash scripts/magpie_math.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all]
 # A model must be named. Defaults: 1000 problems that passed cleaning, the model's own sampling presets (configs/models).
 # Settings: configs/jobs/main.yaml.
+'''':; [ -n "${BASH_VERSION:-}" ] || { echo "error: this is for bash: bash $0" >&2; exit 2; } # for sh; and python reads a string
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
 launch main -- "$@"
+'''; raise SystemExit("error: this is for bash: bash " + __file__)  # bash does not come here'

@@ -6,7 +6,9 @@
 #                       [--missions "difficulty quality language"] [--test_share 0.05] [--push_to_hub OWNER/NAME]
 # The model (default: the job's) tags every problem and responds to it --votes times: on the embedded model about 8 minutes for 64
 # problems on two cores. Run it again to resume. Settings, also as environment variables: configs/jobs/sft.yaml.
+'''':; [ -n "${BASH_VERSION:-}" ] || { echo "error: this is for bash: bash $0" >&2; exit 2; } # for sh; and python reads a string
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
 launch sft -- "$@"
+'''; raise SystemExit("error: this is for bash: bash " + __file__)  # bash does not come here'

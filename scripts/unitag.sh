@@ -6,6 +6,7 @@
 # DEVICE: GPUs by number (0 or 0,1). MODEL: a language model; for safety a guard model, for reward a reward model.
 # Environment, all optional: GUARD_MODEL, REWARD_MODEL (for all), MAGPIE_BASE_URL and MAGPIE_API_KEY (a server that holds MODEL),
 # TAG_FLAGS (more flags for exp/unitag.py, as on a command line). Run it again to resume.
+'''':; [ -n "${BASH_VERSION:-}" ] || { echo "error: this is for bash: bash $0" >&2; exit 2; } # for sh; and python reads a string
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib/launcher.sh"
@@ -26,3 +27,4 @@ elif [[ -n $MODEL ]]; then
 fi
 [[ -n ${REWARD_MODEL:-} ]] && flags+=(--reward_model "$REWARD_MODEL")
 exec "$PROJECT/.venv/bin/python" "$PROJECT/exp/unitag.py" --input_file "$FILE" --tag_mission "${missions[@]}" "${flags[@]}"
+'''; raise SystemExit("error: this is for bash: bash " + __file__)  # bash does not come here'

@@ -129,6 +129,13 @@ NO_PROBLEMS = (
     "Design a lesson plan for teaching ratios to a class of 25 students over 3 days.",
     "The histogram shows the ages of visitors to a museum. What is the median age?",
     "Why do people believe that the number 13 brings bad luck?",
+    "You are given a list of 8 integers. Find the longest subarray whose sum is below 10.",
+    "The function f has period T. Which of the following statements is true?\n\n## Step 1: What a period is",
+    "Can you explain to me what the permutation is in 2D?",
+    "A study had 2 groups of 15 people. What are the main points of it?",
+    "I have 20 boxes that are all red, but I have no idea what the colour is.",
+    "Can you provide a list of the most useful formulas for matrices?",
+    "I have 3 helpers. Can you provide a 2nd box that is needed to help these 3 people?",
     "Can you write a poem about the number pi with 12 lines?",
     "Rewrite the sentence in the passive voice: The boy ate two apples.",
 )

@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 PROBLEMS = (
+    # arithmetic that is asked for, claims to be proved, slips of the pen
+    "Round 7.4512 to the nearest hundredth.",
+    "Round to the nearest ten: 4,567",
+    "Write 45% as a decimal.",
+    "Divide 144 by 12.",
+    "How do we prove that the sum of two odd integers is even?",
+    "Mia is 30 years, 20 months and 10 weeks old today, the 5th of May. When was her last birthday?",
+    "There are 4 red and 6 blue cars; red ones cost 3 and blue ones 2 coins. If Ann has 9 and Bo 8, who can buy the most cars?",
+    "Let $g(n) = n^2 + 1$. Compute the sum $g(1) + g(2) + g(3).",
+    "The figure shows a circle with centre $O$ and a chord $AB$ of length $6$ at distance $4$ from $O$. What is its radius?",
+    # of a graduate course, without a number or a formula
+    "What is the fundamental group of the Klein bottle?",
+    "Is every Banach space isomorphic to its bidual reflexive? Give a counterexample or a proof.",
+    "What is the chromatic number of the Petersen graph?",
+    "Determine the least ordinal that is not recursive.",
     # asked without a question mark or a number
     "Prove that every compact Hausdorff space is normal.",
     "Prove that the composition of two injective functions is injective.",
@@ -144,6 +159,16 @@ PROBLEMS = (
 """Each passes as it is."""
 
 LEAKING = (
+    ("If $x^2 = 49$, then the number of values of $x$ is", "\n## Step 1: Take the square root\nWe get $x = \\pm 7$."),
+    ("The slope of the line through (1, 2) and (3, 8) is\n(a) 2\n(b) 3\n(c) 4", "\n\nTo solve this, subtract the coordinates."),
+    (
+        "The value of $\\sin 30^\\circ$ is\n$\\textbf{(A)}\\ 1 \\qquad \\textbf{(B)}\\ \\frac12 \\qquad \\textbf{(C)}\\ 0$",
+        "\n\nThe best way to do this problem is to draw a triangle.",
+    ),
+    (
+        "I have to explain to you how to do this one. Here's the problem:\n\nFind the maximum of f(x) = 4x - x^2.",
+        "\n\nSolution: f(2) = 4.",
+    ),
     ("How many diagonals has a convex polygon with 12 sides?", " The number of diagonals is 54."),
     ("What is the sum of the first 20 odd numbers?", " The sum is 400."),
     ("What is the sum of the first 20 odd numbers?", " (Answer: 400)"),

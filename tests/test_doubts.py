@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from made_doubts import ALSO_HARMLESS, ALSO_UNSOLVABLE, HARMLESS, UNSOLVABLE
+from made_doubts import ALSO_HARMLESS, ALSO_UNSOLVABLE, HARMLESS, OPEN_HARMLESS, OPEN_UNSOLVABLE, UNSOLVABLE
 from magpie.verification.annotate import verified
 from magpie.verification.doubts import says_unsolvable
 from magpie.verification.pool import Judgement
@@ -19,6 +19,18 @@ def test_a_response_that_says_so_is_found(response: str) -> None:
 @pytest.mark.parametrize("response", [*HARMLESS, *ALSO_HARMLESS])
 def test_a_harmless_one_is_left_alone(response: str) -> None:
     assert not says_unsolvable(response)
+
+
+def test_what_is_not_there_is_a_doubt_in_whatever_words() -> None:
+    assert not [text for text in OPEN_HARMLESS if says_unsolvable(text)]
+    assert len([text for text in OPEN_UNSOLVABLE if says_unsolvable(text)]) >= 92  # of 100
+
+
+def test_what_is_not_there_is_no_doubt_where_there_is_an_answer_all_the_same() -> None:
+    assert says_unsolvable("The height was never supplied.")
+    assert says_unsolvable("The height was never supplied.\n\n\\boxed{\\text{unknown}}")
+    assert not says_unsolvable("The height was never supplied. By similarity it is $4$, and the answer is \\boxed{24}.")
+    assert says_unsolvable("The problem is inconsistent. If $k$ were $1$, the answer would be \\boxed{24}.")
 
 
 def test_musings_do_not_count_and_neither_does_an_answer_that_the_problem_asks_for() -> None:

@@ -180,7 +180,10 @@ def test_a_preset_keeps_a_good_record(name: str) -> None:
         ("sft", {"input_quality": "poor"}, "low_quality"),
         ("sft", {"input_quality": None}, ""),
         ("sft", {"agreement": 0.25}, "low_agreement"),
-        ("sft", {"agreement": None}, ""),
+        ("sft", {"agreement": None}, "no_agreement"),
+        ("sft", {"agreement": None, "answer_type": None}, "no_agreement"),
+        ("sft", {"agreement": None, "answer_type": "proof"}, ""),
+        ("sft", {"agreement": 0.2, "answer_type": "open"}, ""),
         ("sft", {"language": "DE"}, "not_english"),
         ("sft", {"safety": "unsafe"}, "unsafe"),
         ("rlvr", {"majority_answer": None}, "no_answer"),
@@ -210,6 +213,13 @@ KNOWN = {"reference_answer": "7", "majority_answer": None, "agreement": 0.2}
 )
 def test_where_the_right_answer_is_known_no_vote_is_asked_for(name: str, changes: dict[str, Any], reason: str) -> None:
     assert Filter(load_filter(name), name).drop_reason(GOOD | KNOWN | changes)[0] == reason
+
+
+def test_a_proof_that_is_kept_is_marked() -> None:
+    rules = Filter(load_filter("sft"), "sft")
+    proof = {key: value for key, value in GOOD.items() if key not in ("agreement", "validity")} | {"answer_type": "proof"}
+    assert rules.drop_reason(proof) == ("", "")
+    assert "agreement" in rules.not_judged(proof) and "agreement" not in rules.not_judged(GOOD)
 
 
 def test_a_rule_for_what_verify_wrote_before_names_the_new_key(tmp_path: Path) -> None:

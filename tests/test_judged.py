@@ -142,6 +142,20 @@ def test_a_pass_that_is_stopped_forgets_no_tokens_of_the_one_before(tmp_path: Pa
     assert whole.earlier_tokens == times(first) and whole.tokens == times(36) and whole.spent == times(first + 36)
 
 
+def test_votes_have_cost_what_the_single_responses_to_their_problems_did_too(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.jsonl", TEXTS[:3])
+    flags = ["--model_path", MODEL, "--tokenizer", load_model("smollm2").path]
+    with ScriptedServer(default=Reply(body=completion('{"verdict": "yes"}'))) as server:
+        assert program("gen_res", "--input_file", path, *flags, "--base_url", server.url).returncode == 0
+        tagged(path, server, "--tag_mission", "validity", "--votes", "1")
+        votes = ["--input_file", tmp_path / "x_tagged.jsonl", "--num_responses", 2, "--temperature", 0.7]
+        assert program("gen_res", *votes, *flags, "--base_url", server.url).returncode == 0
+        calls = len(server.history)
+    run = run_of(tmp_path / "x_tagged_2res.jsonl")
+    assert run.beside_tokens == times(3) and run.tokens == times(6) and run.spent == times(calls)
+    assert spent_until(tmp_path / "x_res.jsonl") == times(3)
+
+
 def test_a_merged_file_has_cost_what_all_of_its_sources_have(tmp_path: Path) -> None:
     with ScriptedServer(default=Reply(body=completion('{"verdict": "yes"}'))) as server:
         for name in ("a", "b"):
@@ -221,7 +235,7 @@ def test_what_a_file_has_behind_it_is_told_by_runs_whatever_the_files_are_called
     [("valid", True, None), (None, True, ["validity"]), (..., True, ["validity"]), ("invalid", False, None)],
 )
 def test_what_was_not_judged_is_kept_by_sft_and_marked(tmp_path: Path, validity: Any, kept: bool, marks: Any) -> None:
-    record = {"id": 1, "instruction": "What is 1 + 1?", "response": "2", "duplicate_of": None}
+    record = {"id": 1, "instruction": "What is 1 + 1?", "response": "2", "duplicate_of": None, "agreement": 0.75}
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps(record | ({} if validity is ... else {"validity": validity})) + "\n")
     done = program("filter", "--input_file", path, "--config", "sft")

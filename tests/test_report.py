@@ -158,6 +158,27 @@ def test_what_is_counted_of_records() -> None:
     assert len(facts.numbers["reward by m"]) == 1 and facts.numbers["answer, tokens"].mean == 7
 
 
+def test_validity_and_doubts_have_a_section_of_their_own(job: Path, tmp_path: Path) -> None:
+    assert "Validity and doubts" not in page(read_job(job))
+    problems = [
+        {"id": n, "instruction": "?", "validity": label, "validity_reasons": reasons}
+        for n, (label, reasons) in enumerate([("valid", []), ("invalid", ["data_contradict"]), (None, []), ("valid", [])])
+    ]
+    folder = tmp_path / "judged"
+    stage(folder / "x_tagged.jsonl", "unitag.py", problems)
+    kept = [row for row in problems if row["validity"] != "invalid"]
+    stage(folder / "x_tagged_filtered_valid.jsonl", "filter.py", kept, [(problems[1], "invalid")])
+    shares = [{"unsolvable": share, "unparsed": 0.25, "no_majority": share > 0} for share in (0.0, 0.5, 0.75)]
+    made = [row | {"doubts": doubts} for row, doubts in zip(kept, shares, strict=True)]
+    stage(folder / "x_tagged_filtered_valid_2res_verified.jsonl", "verify.py", made)
+    report = read_job(folder)
+    assert report.facts and report.facts.doubted == 2 and report.facts.labels["majority"] == {"no majority": 2, "a majority": 1}
+    assert report.facts.labels["validity"] == {"valid": 2, "invalid": 1, "undecided or not judged": 1}
+    _, section = page(report).split('<h2 id="soundness">')
+    for words in ("data_contradict", "undecided or not judged", "2 problems half", "say it cannot be solved"):
+        assert words in section
+
+
 def test_numbers_and_labels_and_samples_stay_small() -> None:
     numbers, free = Numbers([0, 1, 2], 0), Numbers(None, 0)
     for value in (-5, 0, 1.5, 2, 9, None, True, "x", 1e300):

@@ -58,6 +58,11 @@ def settings_of(
         if setting.required and not settings[name]:
             raise MagpieError(setting.required.format(source=source))
         _check(name, setting, settings[name], f"--{name}" if name not in places else name.upper())
+    if settings.get("votes") == "1" and load_filter(settings["filter"]).needs_votes:
+        raise MagpieError(
+            f"--votes 1 verifies nothing, and the filter {settings['filter']} keeps what is verified: 3 votes or more, or "
+            "another filter (--filter finished)"
+        )
     for name, setting in job.settings.items():
         needed = setting.needs.get(settings[name])
         if needed and not settings[needed]:

@@ -64,6 +64,8 @@ def clean(raw: str, *, language: str = "en", is_other: Callable[[str], bool] | N
         found = sorted({*found, "too_long"}, key=list(CHECKS).index)
     if is_other and not found and task_of(problem.text)[0] is Task.DOUBTFUL and is_other(text):
         found = ["not_math"]
+    if "leak" in defects and rules().left_blank.search(problem.formulas.masked[-40:]):
+        found = [name for name in found if name != "truncated"]  # a statement to be completed, and the solution behind it
     reason = found[0] if found else ""
     return Cleaned(text, defects + found, reason, None if reason else answer_type(problem))
 
@@ -124,7 +126,7 @@ _MISSING_THING = re.compile(
     rf"|(?:shown|pictured|depicted|illustrated|drawn)\s(?:below|in the (?:{_PICTURES}))|in the (?:figure|diagram)\b"
     rf"|(?:graph|figure|diagram)\b[^.]{{0,30}}\sis (?:shown|drawn|given|pictured)"
     rf"|the\s(?:accompanying|attached)\s(?:{_PICTURES})"
-    rf"|the\s(?:\w+\s)?(?:chart|diagram|histogram|picture|figure|plot)\s(?:shows|displays|depicts|illustrates)\b(?=\D*$))",
+    rf"|the\s(?:\w+\s)?(?:chart|diagram|histogram|picture|figure|plot)\s(?:shows|displays|depicts|illustrates)\b(?=[^\d{MATH}]*$))",
     re.IGNORECASE,
 )
 _DANGLING = re.compile(
@@ -134,6 +136,8 @@ _DANGLING = re.compile(
     r"because|since|while|so|does|do|with respect)$",
     re.IGNORECASE,
 )
+_FOLLOWING = re.compile(rf"\bwhich (?:one )?of the following\b[^:{MATH}\n.?]*\?$", re.IGNORECASE)
+"""A choice of what does not follow."""
 _MISSING_FORMULA = re.compile(
     r"\b(?:the|following|this)\s(?:\w+\s){0,2}(?:equations?|series|system|expressions?|inequality|inequalities|formula|identity|relation|"
     r"congruences?|recurrence|integral|conditions?|function|polynomial|sequence|set|sum|product|limit|matrix|conjecture|statement)$",
@@ -147,6 +151,8 @@ _OPERATES = re.compile(
 )
 """A step of a calculation, which is no question."""
 _EXAMPLE = re.compile(r"\b(?:examples?|such as|like the (?:one|ones))\W{0,2}\Z", re.IGNORECASE)
+_LAST_FORMULA = re.compile(r"(?:\$\$?|\\[(\[])(?:(?!\s[a-z]{2,}[\s,])[^\n$]){1,400}(?:[.?!]|\\[)\]])", re.IGNORECASE)
+"""A formula left open at the end of a text that ends as a whole one does: a slip of the pen, and nothing is missing."""
 _BRACE = re.compile(r"(?<!\\)[{}]")
 
 
@@ -187,7 +193,8 @@ def _no_task(problem: Text) -> bool:
 
 def _unbalanced(problem: Text) -> bool:
     braces = _BRACE.findall(problem.text)
-    return problem.formulas.open_at >= 0 or braces.count("{") != braces.count("}")
+    left_open = problem.formulas.open_at >= 0 and not _LAST_FORMULA.fullmatch(problem.text, problem.formulas.open_at)
+    return left_open or braces.count("{") != braces.count("}")
 
 
 def _truncated(problem: Text) -> bool:
@@ -198,6 +205,8 @@ def _ends_open(problem: Text) -> bool:
     """Return whether the text breaks off: with a colon, a comma, a word that must be followed by another."""
     end = problem.formulas.masked.rstrip(" \n\t*_\"'”’")
     if end.endswith((":", ",", "(", "[", "=", "+", "-", "–", "—", "\\", "/", "<", "^", "&", "...,")):
+        return True
+    if _FOLLOWING.search(end[-200:]):
         return True
     return bool(end[-1:].isalpha() and (_DANGLING.search(end[-40:]) or _MISSING_FORMULA.search(end[-80:])))
 

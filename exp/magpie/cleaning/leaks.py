@@ -25,7 +25,8 @@ def leak_start(problem: Text) -> int | None:
         repeats = repetitions.has(text)
         goes_on = before[-1:] not in ".?!" and (words[:1].islower() or not _WORD.search(words))
         before = text
-        if asked and not repeats and PRESENTS.search(words) and (_ANNOUNCES.search(asked) or not rules().another.match(words)):
+        presents = not repeats and PRESENTS.search(words) and bool(asked)
+        if presents and (_ANNOUNCES.search(asked) or not (rules().another.match(words) and _has_data(problem, sentence))):
             asked, doubtful, level = words, None, Doubt.NONE
             continue
         if (sentence.start and STEP_HEADING.match(sentence.masked)) or (asked and _begins_another(words, asked)):
@@ -74,7 +75,12 @@ def _begins_another(words: str, asked: str) -> bool:
 
 def _awaits_data(asked: str, problem: Text, sentence: Sentence) -> bool:
     """Return whether what is asked for had no data yet: "Find the number of ways to dress. There are three hats and …"."""
-    return rules().bids(asked) and not _DATA.search(problem.formulas.masked, 0, sentence.start)
+    return rules().bids(asked) and not _has_data(problem, sentence)
+
+
+def _has_data(problem: Text, sentence: Sentence) -> bool:
+    """Return whether a number or a formula stands before a sentence."""
+    return bool(_DATA.search(problem.formulas.masked, 0, sentence.start))
 
 
 class Doubt(IntEnum):
@@ -117,11 +123,12 @@ class Rules:
         )
         self._blank = _compiled(
             r"_{2,}|\\(?:underline|qquad|boxed)|\(\s?\)|^which\b|\bwhich (?:of|one|number)\b"
-            r"|\b(?:is|are|equals?|equal to)\s?[:.…]{0,3}$|^(?:can|could|would|will)\s(?:you|someone|anyone)\b"
+            rf"|\(A\)|{_LEFT_BLANK}|^(?:can|could|would|will)\s(?:you|someone|anyone)\b"
             r"|\bhow (?:many|much|far|long|fast|old|tall|large|big|often)\b|\bwhat (?:is|are|was|were|will|would|must|can)\b"
             r"|\b(?:help with|i need help|i want to know|i(?:'m| am) (?:curious|wondering)|i wonder|the question is)\b"
             r"|\btrue or false\b"
         )
+        self.left_blank = _compiled(_LEFT_BLANK)
         self.kinds = {
             kind: _compiled(_asking(f"(?:{verbs_of})"))
             for kind, verbs_of in zip(ANSWER_TYPES, (closed, proof, open_), strict=True)
@@ -197,6 +204,8 @@ class Rules:
         return Doubt.NONE if _ITEM.match(sentence.masked) else Doubt.STATES
 
 
+_LEFT_BLANK = r"\b(?:is|are|equals?|equal to|(?:is|are) (?:called|known as)(?: an?| the)?)(?:\s?(?:[:…]|\.{2,4})|\s\.)?$"
+"""The end of a statement that is to be completed."""
 _QUESTION = re.compile(r"(?:what (?:is|are|was|were)|how (?:many|much|long|far|old))\b", re.IGNORECASE)
 _DATA = re.compile(rf"[\d{MATH}]")
 _SHORT_ANSWER = re.compile(r"a(?:ns)?:\s(?!.{0,200}\bb:)", re.IGNORECASE | re.DOTALL)

@@ -59,12 +59,19 @@ def _talks(words: str, problem: Text) -> bool:
 def _asks_for(words: str) -> Task:
     """Return how certain it is that a sentence that asks for something asks for something mathematical."""
     words = _COUNTED.sub(" ", words)
-    clear = "?" in words or _CLAUSE.search(words) or any(kind.match(words) for kind in rules().kinds.values())
+    clear = (
+        "?" in words
+        or _CLAUSE.search(words)
+        or rules().left_blank.search(words)
+        or any(kind.match(words) for kind in rules().kinds.values())
+    )
+    if _ARITHMETIC.match(words):
+        return Task.CERTAIN
     if MATH in words or _SIGNS.search(words) or rules().quantities.search(words) or rules().kinds["proof"].search(words):
         return Task.CERTAIN if clear else Task.DOUBTFUL
     if clear and (rules().notions.search(words) or _COMPUTES.search(words)):
         return Task.DOUBTFUL if _ADVICE.search(words) else Task.CERTAIN
-    definite = _DEFINITE.search(words) or rules().kinds["closed"].match(words) or len(_NUMBER.findall(words)) > 1
+    definite = _DEFINITE.search(words) or _WANTED.search(words) or rules().kinds["closed"].match(words)
     return Task.DOUBTFUL if definite and not _ADVICE.search(words) else Task.NONE
 
 
@@ -100,21 +107,32 @@ _COMPUTES = re.compile(
     r"\b(?:compute|calculate|evaluate|solve|simplify|factori[sz]e|factor|integrate|differentiate|determine)\b",
     re.IGNORECASE,
 )
+_ARITHMETIC = re.compile(
+    r"(?:round|convert|divide|multiply|add|subtract|reduce|express|write|estimate)\s"
+    r"(?:the (?:number|fraction|decimal|product|sum)s?\s|(?:it )?to the nearest [\w-]+(?: \w+)?:?\s)?[-−$(]{0,2}\d",
+    re.IGNORECASE,
+)
+"""A request for arithmetic with a number in it."""
+_WANTED = re.compile(r"\bto (?:compute|calculate|find|determine|evaluate)\s.{0,200}\d", re.IGNORECASE)
+"""A wish to compute something, with numbers behind it."""
 _ADVICE = re.compile(
-    r"^how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b"
+    r"^how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b(?! (?:\w+ )?(?:prove|show) that)"
     r"|\bwhat (?:is|are) (?:the|some) (?:\w+ ){0,2}(?:steps?|ways?|tips|advantages|benefits|approach|strategy)\b",
     re.IGNORECASE,
 )
 """A question for advice."""
 _DEFINITE = re.compile(
     r"\b(?:what|which)\s(?!(?:should|can|could|do|else|kind|means|to|i|you|we|they|it|this|that)\b)"
-    r"|\b(?:when|where)\s(?:does|do|did|will|is|are)\b|^(?:is|are|does|do|must)\b",
+    r"|\bwho\b.{0,40}\b(?:most|more|least|less|first|last|fastest|oldest|youngest|wins?)\b"
+    r"|\b(?:when|where)\s(?:does|do|did|will|is|are|was|were)\b|^(?:is|are|does|do|must)\b",
     re.IGNORECASE,
 )
 """A question for one thing."""
-_SIGNS = re.compile(r"[\w)]\s?[=<>^≤≥≡+*/×÷∑√π∈]\s?[\w(|−-]|\d\s?[-−]\s?\d|\d!|\b[a-zA-Z]\(\w\)|\w\(\d+\)|√|\\[a-zA-Z]{2,}")
+_SIGNS = re.compile(
+    r"(?:[\w)…]|\.{3})\s?[=<>^≤≥≡+*/×÷∑√π∈]\s?[\w(|−-]|\d\s?[-−]\s?\d|\d!|\b[a-zA-Z]\(\w\)|\w\(\d+\)|√|\\[a-zA-Z]{2,}"
+)
 _NUMBER = re.compile(
-    r"\d+|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million|half|"
+    r"\d+(?!-?D\b)|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million|half|"
     r"third|fourth|quarter|fifth|eighth|twice|thrice|double|triple|dozen)\b",
     re.IGNORECASE,
 )

@@ -8,13 +8,11 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from magpie.common import outcome
-from magpie.common.console import MagpieError, printable
+from magpie.cli.parser import Parser as Parser
 from magpie.config.model_presets import WINDOW
 from magpie.runs.shards import Shard
 
@@ -25,38 +23,6 @@ if TYPE_CHECKING:
 
 
 RESERVED = ("messages", "add_generation_prompt")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser with one-line errors and without abbreviations."""
-
-    def __init__(self, doc: str) -> None:
-        super().__init__(description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def parse_args(self, *given: Any, **more: Any) -> Any:
-        """Parse, and note where the outcome is to be written (`add_run`)."""
-        for word in given[0] if given and given[0] is not None else sys.argv[1:]:
-            if not _is_text(word):
-                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or mend the value")
-            if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
-                raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
-        args = super().parse_args(*given, **more)
-        outcome.write_to(getattr(args, "result_file", None))
-        return args
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage."""
-        if message.endswith("expected one argument"):
-            message += " (one that begins with a dash goes behind an equals sign: --flag='--value')"
-        raise MagpieError(f"{message}. See {self.prog} --help")
-
-
-def _is_text(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Joined(argparse.Action):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from magpie.common.console import MagpieError, printable
+from magpie.common.console import MagpieError, log, printable
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,12 @@ def read_addresses(file: Path) -> list[str]:
 
 
 def _checked_url(url: str) -> str:
-    return checked_url(url, "--base_url (MAGPIE_BASE_URL)")
+    """Return a base URL, without the route behind it."""
+    base = checked_url(url, "--base_url (MAGPIE_BASE_URL)")
+    short = re.sub(r"(?<=[^/:])/(chat/)?completions$", "", base)
+    if short != base:
+        log.info("--base_url: %s is taken for %s", printable(base), printable(short))
+    return short
 
 
 def checked_url(url: str, flag: str) -> str:

@@ -140,6 +140,12 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
+def say_next(command: str, *values: object) -> None:
+    """Say which command usually comes next, where nobody runs it anyway (exp/run_job.py)."""
+    if not outcome.is_asked():
+        log.info(f"next: python exp/{command}", *values)
+
+
 def explain_os_error(error: OSError) -> str:
     """Return one line for a system error, with the remedy for the usual ones."""
     remedies = {

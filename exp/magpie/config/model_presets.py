@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,6 +115,18 @@ def load_preset(path: Path) -> ModelPreset:
     return check(content, ModelPreset, path)
 
 
+def _what_was_meant(name: str) -> str:
+    """Return the end of the error about a model that is not known: the one that is near, else all."""
+    known = {path.stem: load_preset(path).guard for path in sorted(config_path("models").glob("*.yaml"))}
+    if name.isdecimal():
+        return f": {name} is a count, and the model comes first. For instance: qwen2-math-7b {name}"
+    low = name.lower()
+    near = [one for one in known if one.startswith(low)] or difflib.get_close_matches(low, known, cutoff=0.75)
+    if near:
+        return f": did you mean {' or '.join(near[:3])}?"
+    return f": give a folder, a hub id (owner/name), or one of: {', '.join(one for one, guard in known.items() if not guard)}"
+
+
 def load_model(name: str) -> ModelPreset:
     """Return the preset of a model by its file's name (`smollm2`), hub id or folder; a default one for any other model.
 
@@ -130,6 +143,5 @@ def load_model(name: str) -> ModelPreset:
     if folder:
         return ModelPreset(model=Path(folder).name, folder=folder)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        known = ", ".join(path.stem for path in sorted((config_path("models")).glob("*.yaml")))
-        raise MagpieError(f"no model '{name}': give a folder, a hub id (owner/name), or one of: {known}")
+        raise MagpieError(f"no model '{name}'{_what_was_meant(name)}")
     return ModelPreset(model=name)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from magpie.config.model_presets import ModelPreset
 
 
+SLOW_GB = 2.0
+"""Weights in GB from which an answer takes minutes on a few cores."""
+
+
 def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
     """Yield a finding on each model of `configs`/models; `cache`: the folder for models from the hub."""
     try:
@@ -60,6 +64,8 @@ def _fit(preset: ModelPreset, machine: Machine, text: str) -> Finding:
             found = layout(preset, machine, Wanted(quantization=quantization))
         except MagpieError:
             continue
+        if not machine.gpus and (preset.weights_gb or 0) > SLOW_GB:
+            return Finding("note", "models", f"{text}; runs without a GPU, but impractically slowly")
         shown = " ".join(flag_list({name: value for name, value in found.flags().items() if name != "quantization"}))
         setting = "" if quantization is None else f"with QUANTIZATION={quantization}: "
         return Finding("ok", "models", f"{text}; fits: {setting}{shown}{_room(found.requests)}")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, log
 from magpie.config.model_presets import ModelPreset
 from magpie.models.hardware import GB
 
@@ -31,6 +35,7 @@ def require_model(preset: ModelPreset) -> None:
     """
     if Path(preset.path).is_dir():
         return
+    _without_a_network()
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
@@ -51,6 +56,21 @@ def require_model(preset: ModelPreset) -> None:
             f"{preset.path} is not on this machine, and the hub does not provide it ({type(error).__name__}). Check the name "
             "and the network, or give the folder of a copy"
         ) from error
+
+
+def _without_a_network() -> None:
+    """Have the hub's client, and the engine's, use this disk alone if the hub cannot be reached: they try for half a minute."""
+    hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    if not hub.hostname or getproxies().get(hub.scheme):
+        return
+    try:
+        socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=5).close()
+    except OSError:
+        log.warning("%s cannot be reached: only what is on this disk is used", hub.hostname)
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        from huggingface_hub import constants
+
+        constants.HF_HUB_OFFLINE = True
 
 
 def model_folder(preset: ModelPreset) -> Path | None:

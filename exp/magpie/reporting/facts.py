@@ -37,7 +37,12 @@ HARDNESS = ("difficulty", "difficulty_measured")
 """Difficulty in a model's opinion, and by how often the problem was solved."""
 PROGRAMS = {True: "agrees", False: "differs", None: "no answer to compare"}
 """What a program's answer is beside the votes'."""
+MANY_DOUBT = 0.5
 SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 24, 12, 2, 30, 8
+
+UNSOLVABLE, UNPARSED = "responses that say it cannot be solved", "responses without a final answer"
+SOUNDNESS = ("validity", "failed questions", "majority", UNSOLVABLE, UNPARSED)
+"""Labels and numbers that tell whether problems are sound: a section of their own."""
 
 _LENGTHS = [0, *(base * 10**power for power in range(1, 7) for base in (1, 2, 5))]
 _SHARES = [share / 10 for share in range(11)]
@@ -50,8 +55,8 @@ NUMBERS: dict[str, list[float] | list[int] | None] = {
     "pass rate": _SHARES,
     "agreement": _SHARES,
     "answered": _SHARES,
-    "responses that say it cannot be solved": _SHARES,
-    "responses without a final answer": _SHARES,
+    UNSOLVABLE: _SHARES,
+    UNPARSED: _SHARES,
     "distance to the nearest neighbour": _DISTANCES,
     "vote margin": _SHARES,
     "chosen, characters": _LENGTHS,
@@ -79,6 +84,8 @@ class Facts:
     seed: int
     records: int = 0
     unreadable: int = 0
+    doubted: int = 0
+    """Problems of which half of the responses or more say that they cannot be solved."""
     labels: dict[str, Labels] = field(default_factory=lambda: defaultdict(Labels))
     grid: dict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: defaultdict(Counter))
     """Key of `HARDNESS` → counts of (domain, its label)."""
@@ -94,6 +101,11 @@ class Facts:
             if name not in self.numbers:
                 self.numbers[name] = Numbers(NUMBERS.get(name), self.seed)
             self.numbers[name].count(value)
+
+    @property
+    def has_soundness(self) -> bool:
+        """Whether anything tells whether the problems are sound."""
+        return any(name in self.labels or name in self.numbers for name in SOUNDNESS)
 
     def add(self, record: Record) -> None:
         """Count a record."""
@@ -117,15 +129,21 @@ class Facts:
         ):
             self.number(name, record.get(key))
         doubts = record.get("doubts") or {}
-        self.number("responses that say it cannot be solved", doubts.get("unsolvable"))
-        self.number("responses without a final answer", doubts.get("unparsed"))
+        self.number(UNSOLVABLE, doubts.get("unsolvable"))
+        self.number(UNPARSED, doubts.get("unparsed"))
         if doubts.get("no_majority") is not None:
-            self.labels["votes"].count("no majority" if doubts["no_majority"] else "a majority")
-        if "validity" in record:
-            self.labels["validity"].count(record["validity"] or "undecided or not judged")
+            self.labels["majority"].count("no majority" if doubts["no_majority"] else "a majority")
+        self.doubted += (doubts.get("unsolvable") or 0) >= MANY_DOUBT
         self._add_responses(record)
         self.add_rewards(record)
         self.samples.offer(lambda: sample_of(record))
+
+    def add_validity(self, record: Record) -> None:
+        """Count what a model's votes say of a problem."""
+        if "validity" in record:
+            self.labels["validity"].count(record["validity"] or "undecided or not judged")
+            for question in record.get("validity_reasons") or ():
+                self.labels["failed questions"].count(question)
 
     def _add_responses(self, record: Record) -> None:
         before = record.get("previous") or {}
@@ -246,13 +264,18 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     complete = [run for run in runs if run.status == "complete"]
     steps = [step_of(run) for run in line]
     names = {step.name for step in steps}
+    facts = _counted(source, seed, Facts.add) if source else None
+    tagged = next((run for run in reversed(line) if run.stage == "unitag.py"), None)  # what is invalid goes no further
+    if facts and (judged := tagged or source):
+        for record in records_of(judged.output):
+            facts.add_validity(record)
     return Report(
         name=folder.resolve().name,
         runs=runs,
         line=line,
         steps=steps,
         missing=[name for name in EXPECTED if name not in names],
-        facts=_counted(source, seed, Facts.add) if source else None,
+        facts=facts,
         source=source.output.name if source else "",
         kept=_counted(kept, seed, Facts.add) if kept else None,
         rewards=[

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from magpie.common.progress import duration
 from magpie.controls import telling
 from magpie.records.schema import ANSWER_TYPES, DIFFICULTIES, DOMAIN_TAGS, QUALITIES, SAFETIES
-from magpie.reporting.facts import Report
+from magpie.reporting.facts import SOUNDNESS, Report
 from magpie.reporting.math_html import MathText, visible
 from magpie.reporting.streaming_stats import Numbers
 from magpie.runs.run_file import RunFile
@@ -48,8 +48,9 @@ def page(report: Report) -> str:
         "grid": grid,
     }
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
-    told = {"report": report, "made": made, "tokens": tokens_of(report.runs), "maths": maths, "told": telling}
-    text = environment.get_template(TEMPLATE.name).render(told)
+    values = {"report": report, "made": made, "tokens": tokens_of(report.runs), "maths": maths}
+    values |= {"soundness": SOUNDNESS, "told": telling}
+    text = environment.get_template(TEMPLATE.name).render(values)
     return text.encode("utf-8", "replace").decode()
 
 

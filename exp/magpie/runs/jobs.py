@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,18 @@ def lineage(path: Path) -> list[RunFile]:
         same = [one for one in runs if wanted and one not in found and fingerprint(one.output) == wanted]
         run = max(same, key=_began, default=None)  # a stage that changed nothing has made an equal file
     return found
+
+
+def spent_on_single_responses(problems: Path) -> dict[str, int]:
+    """Return the tokens of a job's single responses to these problems, or to those that they came from."""
+    runs = readable_run_files(sorted(problems.parent.glob(f"*{ENDING}")))
+    made = [run for run in runs if run.stage == "gen_res.py" and run.status == "complete"]
+    single = [run for run in made if run.arguments.get("num_responses") == 1]
+    behind = {fingerprint(problems)} | {run.inputs.get("input_file", "") for run in lineage(problems)} if single else set()
+    total: Counter[str] = Counter()
+    for run in single:
+        total.update(run.tokens if run.inputs.get("input_file") in behind else {})
+    return dict(total)
 
 
 def _began(run: RunFile) -> float:

@@ -14,8 +14,8 @@ import msgspec
 
 from magpie.common.files import replacing, replacing_folder, write_atomically
 from magpie.records.reading import Row, encode
-from magpie.runs.part_file import PartFile
-from magpie.runs.run import Run, dropped_row
+from magpie.runs.part_file import PartFile, dropped_row
+from magpie.runs.run import Run
 from magpie.runs.totals import Totals
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import xxhash
@@ -193,3 +193,8 @@ def records_at(path: Path, offsets: Iterable[int]) -> Iterator[bytes]:
             if (line := _decode(file.readline())) is None:
                 raise MagpieError(f"{path}: a line of it has been damaged on the disk. To make it again, {again()}")
             yield bytes(line.record)
+
+
+def dropped_row(record: dict[str, Any], reason: str, detail: str = "") -> dict[str, Any]:
+    """Return a record as the dropped file has it."""
+    return record | {"drop_reason": reason} | ({"drop_detail": detail} if detail else {})

@@ -32,7 +32,7 @@ from magpie.common import outcome
 from magpie.common.console import MagpieError, log, resumes
 from magpie.common.files import write_atomically
 from magpie.records.reading import encode
-from magpie.runs.part_file import PartFile, PartLine, State, records_at, require_unlocked
+from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, records_at, require_unlocked
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import (
     Counts,
@@ -89,7 +89,8 @@ class Run:
         if shard:
             arguments = arguments | {"shard": str(shard)}
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
-        self._identity = RunFile(stage=stage, arguments=_as_json(arguments), inputs=inputs or {})
+        as_read_back = msgspec.json.decode(encode(arguments))  # so that both can be compared
+        self._identity = RunFile(stage=stage, arguments=as_read_back, inputs=inputs or {})
         self.sources = input_files[:1]  # where the records come from; the other files are compared with
         self._input_files = {path.resolve() for path in input_files}
         self._makes_folder = makes_folder
@@ -266,13 +267,13 @@ class Run:
 
     def keep(self, index: int, record: dict[str, Any], *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         """Append a finished record."""
-        self._append(PartLine(index, State.KEPT, prompt_tokens, completion_tokens, _raw(record)))
+        self._append(PartLine(index, State.KEPT, prompt_tokens, completion_tokens, msgspec.Raw(encode(record))))
 
     def keep_partial(
         self, index: int, slot: int, response: dict[str, Any], *, prompt_tokens: int, completion_tokens: int
     ) -> None:
         """Append one finished response of a record that is not finished; the record itself comes without these tokens."""
-        row = _raw({"place": slot} | response)
+        row = msgspec.Raw(encode({"place": slot} | response))
         self._append(PartLine(index, State.PARTIAL, prompt_tokens, completion_tokens, row), slot=slot)
 
     def partials(self, index: int) -> dict[int, dict[str, Any]]:
@@ -297,7 +298,7 @@ class Run:
     ) -> None:
         """Append a dropped record; `replaced` leaves its index open for another try."""
         state = State.REPLACED if replaced else State.DROPPED
-        row = _raw(dropped_row(record, reason, detail))
+        row = msgspec.Raw(encode(dropped_row(record, reason, detail)))
         self._append(PartLine(index, state, prompt_tokens, completion_tokens, row), reason)
 
     def _append(self, line: PartLine, reason: str = "", slot: int | None = None) -> None:
@@ -327,7 +328,8 @@ class Run:
         rows = msgspec.UNSET if totals.rows is None else totals.rows
         tokens = {"prompt": totals.prompt_tokens, "completion": totals.completion_tokens}
         if status == "complete":
-            totals.spent = spent_in_all(self.sources, Counter(tokens) + Counter(self.notes.get("earlier_tokens", {})))
+            before = (Counter(self.notes.get(name, {})) for name in ("earlier_tokens", "beside_tokens"))
+            totals.spent = spent_in_all(self.sources, sum(before, Counter(tokens)))
         run = msgspec.structs.replace(
             self._identity,
             status=status,
@@ -345,17 +347,3 @@ class Run:
             **self.notes,
         )
         write_run_file(self.paths.run, run)
-
-
-def dropped_row(record: dict[str, Any], reason: str, detail: str = "") -> dict[str, Any]:
-    """Return a record as the dropped file has it."""
-    return record | {"drop_reason": reason} | ({"drop_detail": detail} if detail else {})
-
-
-def _raw(row: dict[str, Any]) -> msgspec.Raw:
-    return msgspec.Raw(encode(row))
-
-
-def _as_json(value: Any) -> Any:
-    """Return a value as it will be read back from a run file, so that both can be compared."""
-    return msgspec.json.decode(encode(value))

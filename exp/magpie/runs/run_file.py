@@ -26,6 +26,7 @@ REMEDY = "Make its stage again"
 ONLY_WHERE_SET = (
     "statistics",
     "earlier_tokens",
+    "beside_tokens",
     "spent",
     "tokens_per_kept_record",
     "window",
@@ -74,6 +75,8 @@ class RunFile(msgspec.Struct):
     """Of the model, `prompt` and `completion`."""
     earlier_tokens: dict[str, Count] = {}
     """The same of earlier passes over the same input, whose tags the output has and whose run files this one replaced."""
+    beside_tokens: dict[str, Count] = {}
+    """The same of other responses that the job has paid for to the same problems."""
     spent: dict[str, int] = {}
     """Tokens of this run and of all that led to its input, `prompt` and `completion`."""
     tokens_per_kept_record: dict[str, float] = {}

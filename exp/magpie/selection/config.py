@@ -24,7 +24,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of a list) or `|count` (entries that are not null). `reason`: the `drop_reason` of the records that the rule drops.
     `missing`: the action for a record without the field (or with null, unless `value` names null); `mark` keeps it and names
     the field in its `not_judged`. `made_by`: the stage that adds the field, named in the error for a missing one. `unless`: a
-    key; a record that has it (not null) is not asked.
+    key, or keys with values ([]: any but null); a record that has one of them is not asked, and lacking the field is marked.
     `enabled`: false for a rule that is there for those who ask for it (filter.py --enable).
     """
 
@@ -34,14 +34,26 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: Literal["error", "drop", "keep", "mark"]
     value: Any = msgspec.UNSET
     made_by: str = ""
-    unless: str = ""
+    unless: str | dict[str, list[Any]] = ""
     enabled: bool = True
+
+    @property
+    def exceptions(self) -> dict[str, list[Any]]:
+        """`unless`, in its longer form."""
+        if isinstance(self.unless, dict):
+            return self.unless
+        return {self.unless: []} if self.unless else {}
 
 
 class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of `configs/filters`: a record is kept if every rule holds, else dropped for the first that does not."""
 
     rules: list[Rule]
+
+    @property
+    def needs_votes(self) -> bool:
+        """Whether it drops a record that nothing but its own response speaks for."""
+        return any(rule.field == "agreement" and rule.missing == "drop" for rule in self.rules)
 
     @property
     def reads_rates(self) -> bool:

@@ -35,8 +35,10 @@ class Filter:
         if not preset.rules:
             raise MagpieError(f"{name}: no rules in it")
         self._checks = [self._check(rule, number) for number, rule in enumerate(preset.rules, 1)]
-        self._marking = [(rule, field_reader(rule.field)) for rule in preset.rules if rule.missing == "mark"]
-        self.keys = tuple(key for rule in preset.rules for key in (key_of(rule.field), rule.unless) if key)
+        self._marking = [
+            (rule, field_reader(rule.field)) for rule in preset.rules if rule.missing == "mark" or isinstance(rule.unless, dict)
+        ]
+        self.keys = tuple(key for rule in preset.rules for key in (key_of(rule.field), *rule.exceptions))
         """The keys of a record that the rules read."""
 
     def _check(self, rule: Rule, number: int) -> Check:
@@ -55,7 +57,7 @@ class Filter:
             MagpieError: a field is missing or has a type that the operator does not take.
         """
         for rule, key, read, holds, takes_null in self._checks:
-            if rule.unless and record.get(rule.unless) is not None:
+            if rule.unless and _is_excepted(record, rule.exceptions):
                 continue
             try:
                 value = read(record) if read else record.get(key, msgspec.UNSET)
@@ -93,6 +95,11 @@ class Filter:
             f"the record {record.get('id')!r} has no `{rule.field}`, which {self._name} needs ({rule.reason}). {made}, or set "
             "the rule's `missing` to drop or keep"
         )
+
+
+def _is_excepted(record: dict[str, Any], unless: dict[str, list[Any]]) -> bool:
+    found = {key: record.get(key) for key in unless}
+    return any(value is not None and (not unless[key] or value in unless[key]) for key, value in found.items())
 
 
 def key_of(field: str) -> str:

@@ -18,6 +18,7 @@ class SimilarityThresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     least_cosine: float
     paraphrase: float
     paraphrase_few: float
+    paraphrase_many: float
     cosine_share: float
 
 
@@ -54,6 +55,7 @@ class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phrases: dict[str, str]
     labels: list[str]
     presenting: list[str]
+    moving: list[str]
     symbol_names: dict[str, str]
     opposites: list[list[str]]
     numbers: NumberWords

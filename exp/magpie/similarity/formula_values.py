@@ -57,6 +57,12 @@ def value_of(tokens: Sequence[str], names: dict[str, str], called: frozenset[str
         return None
 
 
+def as_equation(value: str) -> str:
+    """Return the value of `F = 0` for that of an expression F; of a relation its own."""
+    number, colon, _ = value.partition(":")
+    return f"={min(int(number), -int(number) % PRIME)}" if colon else value
+
+
 def _relation(sides: list[int], relations: list[str]) -> str:
     if len(relations) > 1:
         return "".join(f"{side}{relation}" for side, relation in zip(sides, [*relations, ""], strict=True))

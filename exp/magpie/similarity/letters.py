@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from magpie.similarity.lexicon import lexicon
 
 _BASE = 0xA000
-VARIABLE = "".join(chr(_BASE + ord(letter)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+VARIABLE = "".join(chr(_BASE + ord(letter)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyzαβθλ")
 """The characters of variables, as the inside of a pattern's class."""
 _SPAN = re.compile(r"\$\$([^$]{1,2000})\$\$|\$([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,2000}?)\\\]", re.DOTALL)
 _IN_SPAN = re.compile(
@@ -24,15 +24,20 @@ _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-z]{3,} +[a-z]{2,}(?![a-zA-Z{])")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|operatorname)[a-z]*\*? ?\{[^{}]{0,200}\}")
 _CAPITALS = re.compile(r"(?<![\w\\])[A-Z]{2,5}(?![^\W_])")
 _CAPITAL = re.compile(
-    r"(?<![\w'\\])(?:[B-HJ-Z](?![a-zA-Z'.])|A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))"
+    r"(?<![\w'\\])(?:(?!Q ?\d{1,3}[.:)])[B-HJ-Z](?![a-zA-Z']|\.(?: ?[A-Z]))|A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))"
 )
 _SMALL = re.compile(
     r"(?<![a-zA-Z'\\])[b-hj-z](?![a-zA-Z'])|(?<![a-zA-Z'\\])[ai](?= ?[-+=/^<>|!*](?![a-zA-Z]))|"
-    r"(?<=[-+=/^<>*|\d])[ai](?![a-zA-Z'])|(?<=[-+=/^<>*|] )[ai](?![a-zA-Z'])|(?<=[a-z]\()[ai](?=\))"
+    r"(?<=[-+=/^<>*|\d])[ai](?![a-zA-Z'])|(?<=[-+=/^<>*|] )[ai](?![a-zA-Z'])|(?<=[a-z]\()[ai](?=\))|"
+    r"(?<![a-zA-Z'\\])a(?=(?:,| and| or| &) ?[b-hj-z](?![a-zA-Z']))"
 )
 _RUN = re.compile(r"(?<![a-zA-Z'\\])[a-z]{2,3}(?![a-zA-Z'{])")
 _BESIDE = re.compile(r"[-+=/^<>*|()\d√]")
 _WORDS_OF_CAPITALS = frozenset(["AM", "PM", "SL", "GL", "SO", "SU", "PSL", "PGL", "GCD", "LCM", "GCF", "HCF"])
+
+
+GREEK = {name: chr(_BASE + ord(letter)) for name, letter in zip(("alpha", "beta", "theta", "lambda"), "αβθλ", strict=True)}
+"""Greek letters that are variables and nothing else."""
 
 
 def letter_of(character: str) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from magpie.similarity.formula_values import functions_of, value_of
-from magpie.similarity.letters import VARIABLE, letter_of, mark_variables
+from magpie.similarity.formula_values import as_equation, functions_of, value_of
+from magpie.similarity.letters import GREEK, VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.tokenizer import tokenize
 
@@ -37,6 +37,14 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-+(?=[^\W_])|(?<=[^\W_])-+(?=[^\W\d_]{2})
 _LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
 _CHOOSE = re.compile(rf"\(? ?(\d{{1,9}}|[{VARIABLE}]) +choose +(\d{{1,9}}|[{VARIABLE}]) ?\)?")
 _DEGREES = re.compile(r"\^ ?\{? ?degree ?\}?")
+_BULLET = re.compile(r"^[ \t]{0,8}[-*•] +(?=[A-Za-z]{2})", re.MULTILINE)
+_OPTION = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf) ?\{ ?)?\(([A-G])\)|^[*( ]{0,3}([A-G])[.)]", re.MULTILINE)
+LONGEST_OPTION = 150
+_OF_OPTIONS = re.compile(r"(?i)following|\bthese\b|options?\b|choices|below|\(A\)")
+_CENTS = re.compile(r"(?<![\d.,])(\d{1,6}) ?(?:cents?\b|¢)")
+_GREEK = re.compile(rf"(?<![^\W_])(?:{'|'.join(GREEK)})(?![^\W_])")
+_SIGN = re.compile(rf"(?<=[$,a-z]) {{0,6}}([{VARIABLE}]) {{0,2}}(>=|>|<) {{0,2}}0(?= {{0,6}}(?:[$,a-z]|\.(?!\d)))")
+_SIGNS = {">": "positive", "<": "negative", ">=": "nonnegative"}
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
@@ -46,6 +54,7 @@ _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+|, (?:and|but) (?=i )")
 _MATHS = re.compile(r"[\d\\=^<>+{}_$]")
 
 
+ROOT = stem("root")
 NAMED_BY_LETTER = frozenset(map(stem, ("axis", "axes", "intercept", "coordinate", "plane", "direction", "score", "value")))
 """What is named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
 _OF_FORMULAS = frozenset(["number", "symbol", "variable"])
@@ -106,7 +115,7 @@ class NormalizedProblem:
 
 def normalize(text: str) -> NormalizedProblem:
     """Return the normalised form of a problem's text."""
-    plain = _plain_text(text[:MAX_CHARACTERS])
+    plain = _plain_text(_without_options(text[:MAX_CHARACTERS]))
     digits = frozenset(_DIGITS.findall(plain))
     tokens = tokenize(_strip_framing(plain))
     if len(tokens) < 3:
@@ -116,6 +125,17 @@ def normalize(text: str) -> NormalizedProblem:
     return _classify(tokens, digits, functions_of(plain))
 
 
+def _without_options(text: str) -> str:
+    """Return a text without options at its end, (A) to (C) or more, unless the question is about them."""
+    marks = list(_OPTION.finditer(text))
+    letters = "".join(mark[1] or mark[2] for mark in marks)
+    at = letters.rfind("ABC")
+    if at < 0 or letters[at:] not in "ABCDEFG" or len(text) - marks[-1].end() > LONGEST_OPTION:
+        return text
+    question = text[: marks[at].start()]
+    return text if len(question.split()) < 3 or _OF_OPTIONS.search(question) else question
+
+
 # --- markup -------------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +143,7 @@ def _plain_text(text: str) -> str:
     """Return the text in lower case with LaTeX commands and Unicode symbols in plain characters."""
     known = lexicon()
     text = _FORMULA_END.sub(r"\1\n", _THIN_SPACE.sub("", text))
-    text = _POWER.sub("^", text).replace("**", "")
+    text = _POWER.sub("^", _BULLET.sub("", text)).replace("**", "")
     text = _RAISED.sub(lambda found: "^{" + found[0].translate(_SUPERSCRIPTS) + "}", text)
     text = _LOWERED.sub(lambda found: "_{" + found[0].translate(_SUBSCRIPTS) + "}", text)
     text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found[0]).replace("⁄", "/") + " ", text)
@@ -133,6 +153,9 @@ def _plain_text(text: str) -> str:
     text = _MATRIX.sub(_tuple, text)
     text = _ENVIRONMENT.sub(" ", mark_variables(text)).replace("{}", "")
     text = _COMMAND.sub(lambda found: _command(found[1], known.commands), text)
+    text = _GREEK.sub(lambda found: f" {GREEK[found[0]]} ", text)
+    text = _SIGN.sub(lambda found: f" {_SIGNS[found[2]]} {found[1]} ", text)
+    text = _CENTS.sub(lambda found: f"{int(found[1]) / 100:.2f} dollar", text)
     text = text.replace("%", " percent ").replace("$", " ").replace("~", " ").replace("&", " ").lower()
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     text = known.phrases.sub(lambda found: known.config.phrases[found[0]], text)
@@ -155,7 +178,7 @@ def _ascii_name(character: str) -> str:
         return " " if category != "Cf" else ""
     name = unicodedata.name(character, "")
     if name.startswith("GREEK") and " LETTER " in name:
-        return f" {name.split(' LETTER ')[1].split()[-1].lower()} ".replace(" lamda ", " lambda ")
+        return f" \\{name.split(' LETTER ')[1].split()[-1].lower()} ".replace("lamda ", "lambda ")
     return character
 
 
@@ -192,7 +215,7 @@ def _is_chatter(sentence: str) -> bool:
     """Return True if a sentence is only about asking and answering: of such words alone, or one's own troubles with it."""
     if len(sentence) >= 200 or _MATHS.search(sentence):
         return False
-    known, words = lexicon(), _WORD.findall(sentence)
+    known, words = lexicon(), [word.partition("'s")[0] for word in _WORD.findall(sentence)]
     if all(word in known.meta for word in words):
         return True
     speaks = not _FIRST_PERSON.isdisjoint(words) and not known.talk.isdisjoint(words)
@@ -279,6 +302,8 @@ def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
     """Return a text with each formula that has a value as one token."""
     variables = dict.fromkeys(token for kind, token in problem.tokens if kind == "variable")
     names = {variable: str(at) if ranked else variable for at, variable in enumerate(variables)}
+    counts = Counter(token for kind, token in problem.tokens if kind == "variable")
+    rooted = problem.words[ROOT] == 1  # the roots of an expression are the solutions of an equation
     found: list[tuple[str, str]] = []
     values = Counter[str]()
     run: list[tuple[str, str]] = []
@@ -286,14 +311,19 @@ def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
         if kind in _OF_FORMULAS:
             run.append((kind, token))
             continue
+        if run and run[0][1] in problem.called and counts[run[0][1]] == 1 and ("symbol", "=") in run[:5]:
+            del run[: run.index(("symbol", "=")) + 1]  # a name that is not used
         value = value_of([part for _, part in run], names, problem.called) if run else None
         if value is not None:
+            value = as_equation(value) if rooted else value
             values[value] += 1
             found.append(("formula", value))
+        elif len(run) == len(counts) == 1 and run[0][0] == "variable":
+            pass  # "solve for x" says no more than "solve"
         else:
             found += [(part, names.get(name, name)) for part, name in run]
         run = []
-        if kind != "stop":
+        if kind != "stop" and not (rooted and token == ROOT):
             found.append((kind, token))
     return Reading(tuple(found), values)
 

@@ -17,8 +17,15 @@ from functools import cache
 from magpie.similarity.letters import letter_of
 from magpie.similarity.lexicon import lexicon, stem
 from magpie.similarity.normalize import NAMED_BY_LETTER, NormalizedProblem
+from magpie.similarity.number_words import is_optional
 from magpie.verification.equality import Verdict, cheaply
 
+MANY = 4
+"""Different numbers, half of them no small ones, that two problems hardly have in common by chance."""
+BESIDE = 3
+"""Tokens on either side of a number that tell its part in a text."""
+MOST_NUMBERS = 30
+"""Numbers of a text that are looked at for this."""
 Sequence = list[tuple[str, str]]
 ANSWERED_NUMBERS = 3
 """Different numbers that two problems with the same answer have in common, if their words may be distant."""
@@ -51,7 +58,8 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
         if _near_copies(one, other):
             if _equal_renamed(one, other):
                 return True, score, "same text, variables renamed"
-            if _equal_shifted(one, other) or _equal_shifted(*_readings(a, b, silent, cosine)):
+            readings = ((one, other), _ranked(one, other), _unnamed(one, other), _readings(a, b, silent, cosine))
+            if any(_equal_shifted(*pair) for pair in readings):
                 return True, score, "same text, shifted"
             return False, score, "nearly the same text"
         if _opposed(words, other_words):
@@ -109,7 +117,12 @@ def _equal_shifted(a: Sequence, b: Sequence) -> bool:
     labels = _labels()
     permitted = _presenting() | (frozenset() if extra[0] & labels and extra[1] & labels else labels)
     one, other = (
-        [part for part in sequence if part[1] not in permitted or counts[0][part[1]] == counts[1][part[1]]]
+        [
+            part
+            for part in sequence
+            if (part[1] not in permitted or counts[0][part[1]] == counts[1][part[1]])
+            and not (part[1] in _moving() and counts[0][part[1]] == counts[1][part[1]] == 1)
+        ]
         for sequence in (a, b)
     )
     if Counter(one) != Counter(other):
@@ -121,6 +134,29 @@ def _equal_shifted(a: Sequence, b: Sequence) -> bool:
     if words != other_words and not (single and _rotated(words, other_words)):
         return False
     return _ordered(runs) == _ordered(other_runs)
+
+
+def _ranked(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
+    """Return both with variables in the order of their first use, if they have none in common: x and y in other places matter."""
+    names = [list(dict.fromkeys(token for kind, token in sequence if kind == "variable")) for sequence in (one, other)]
+    if len(names[0]) != len(names[1]) or set(names[0]) & set(names[1]) or _fixed(one) or _fixed(other):
+        return [], []
+    ranks = dict(zip(names[1], names[0], strict=True))
+    return one, [(kind, ranks.get(token, token) if kind == "variable" else token) for kind, token in other]
+
+
+def _unnamed(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
+    """Return both, without a name that only one text gives to an expression, and that is not used: I = …, p(x) = …."""
+    equations = [sum(token == "=" for _, token in sequence) for sequence in (one, other)]
+    if equations[0] < equations[1]:
+        return _unnamed(other, one)
+    counts = Counter(token for kind, token in one if kind == "variable")
+    for at, (kind, token) in enumerate(one):
+        if kind == "variable" and counts[token] == 1 and (at == 0 or one[at - 1][0] in _WORDS):
+            end = at + 1 + (one[at + 1 : at + 2] != [("symbol", "=")])
+            if one[end : end + 1] == [("symbol", "=")] and one[end - 1][0] == "variable" and equations[0] > equations[1]:
+                return one[:at] + one[end + 1 :], other
+    return [], []
 
 
 LEAST_TEXT = 4
@@ -269,20 +305,42 @@ def _paraphrase(
     limits = lexicon().config.thresholds
     if cosine < limits.least_cosine:
         return False, score, "other words"
-    shared = len(a.numbers.keys() & b.numbers.keys())
+    both = a.numbers.keys() & b.numbers.keys()
+    shared, telling = len(both), sum(not is_optional(number) for number in both)
     if answered and shared >= ANSWERED_NUMBERS:
         return True, score, "same numbers and answer"
-    if shared == 2 and _turned(a, b):
+    if _exchanged(a, b):
         return False, score, "numbers in other places"
-    if score < (limits.paraphrase_few if shared < 2 else limits.paraphrase):
+    many = shared >= MANY and telling >= MANY // 2
+    least = limits.paraphrase_few if shared < 2 else limits.paraphrase_many if many else limits.paraphrase
+    if score < least:
         return False, score, "other words"
     return True, score, "same numbers, other words"
 
 
-def _turned(a: NormalizedProblem, b: NormalizedProblem) -> bool:
-    """Return True if two numbers are in the other order."""
-    one, other = ([token for kind, token in problem.sequence if kind == "number"] for problem in (a, b))
-    return one != other and one == other[::-1]
+def _exchanged(a: NormalizedProblem, b: NormalizedProblem) -> bool:
+    """Return True if two numbers of prose are in the other order, and the words beside them say that each has the other's part."""
+    if a.formulas or b.formulas:
+        return False
+    one, other = _beside(a), _beside(b)
+    order = {number: at for at, number in enumerate(other)}
+    for x, y in itertools.combinations([number for number in one if number in order][:MOST_NUMBERS], 2):
+        if order[x] < order[y]:
+            continue
+        (x1, y1), (x2, y2) = ((text[x] - text[y], text[y] - text[x]) for text in (one, other))
+        if x1 & y2 | y1 & x2 and not x1 & x2 | y1 & y2:
+            return True
+    return False
+
+
+def _beside(problem: NormalizedProblem) -> dict[str, set[str]]:
+    """Return the words beside each number that occurs once."""
+    found, sequence = dict[str, set[str]](), problem.sequence
+    for at, (kind, token) in enumerate(sequence):
+        if kind == "number" and problem.numbers[token] == 1:
+            around = sequence[max(0, at - BESIDE) : at + BESIDE + 1]
+            found[token] = {word for other, word in around if other == "word"}
+    return found
 
 
 def _overlap(a: Counter[str], b: Counter[str]) -> float:
@@ -306,6 +364,12 @@ def _opposites() -> list[frozenset[str]]:
 def _presenting() -> frozenset[str]:
     known = lexicon()
     return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.presenting)
+
+
+@cache
+def _moving() -> frozenset[str]:
+    known = lexicon()
+    return frozenset(known.synonyms.get(word) or stem(word) for word in known.config.moving)
 
 
 @cache

@@ -91,7 +91,7 @@ def _close(items: list[str], frame: _Frame) -> None:
         items.pop()
     bracketed = len(inside) > 1 and not primes
     if role in ("num", "function", "upper", "lower"):
-        bracketed = bracketed and not signed and any(token in _ADDITIVE for token in inside)
+        bracketed = bracketed and not signed and _is_additive(inside)
     elif role == "power":
         bracketed = bracketed and not signed
     elif role != "den":
@@ -178,4 +178,14 @@ def _is_redundant(frame: _Frame, *, bound: bool) -> bool:
     """Return True if brackets can be dropped: around a sign in a power, or a product that no neighbouring operator binds."""
     if frame.role == "power":
         return len(frame.items) == 2 and frame.items[0] in ("+", "-")
-    return not bound and not any(token in _ADDITIVE for token in frame.items)
+    return not bound and not _is_additive(frame.items)
+
+
+def _is_additive(items: list[str]) -> bool:
+    """Return True if an operator that binds less than a product stands outside brackets."""
+    depth = 0
+    for token in items:
+        depth += (token == "(") - (token == ")")
+        if token in _ADDITIVE and not depth:
+            return True
+    return False

@@ -104,6 +104,8 @@ class TagRun:
             "done_before": {name: tagger for name, tagger in done.items() if name not in self._missions},
             "retag": retag,
         }
+        if each.preset and each.model.template_variables:
+            arguments["template_variables"] = each.model.template_variables
         if VALIDITY in self._missions:
             arguments[VALIDITY] = asdict(judging)
         inputs = {"input_file": summary.fingerprint}

@@ -15,6 +15,8 @@ MOST_TOKENS = 400
 """Maximum delimiters and commands in one formula."""
 _DELIMITER = re.compile(r"\\[()\[\]]|\$\$|\$|\[/?asy\]|\\(?:begin|end)\{([A-Za-z]{1,20}\*?)\}|\\[\\$]|\n[ \t]*\n")
 _CLOSERS = {r"\(": r"\)", r"\[": r"\]", "$": "$", "$$": "$$", "[asy]": "[/asy]"}
+_FIRST_CHOICE = re.compile(r"\\(?:textbf|text|mathbf|mathrm|bf)\s?\{\s?\(A\)")
+_UNKNOWN_AMOUNT = re.compile(r"[A-Za-z](?:[,.;)]|\s[a-z]{2})")
 _WORDS = re.compile(r"(?<![\\A-Za-z{])[a-z]{3,}")
 _TEXT_ARGUMENT = re.compile(r"\\(?:text|mathrm|operatorname|mbox|textbf|textit)\s{0,2}\{[^{}]{0,200}\}")
 
@@ -54,7 +56,7 @@ class Formulas:
 
     @cached_property
     def masked(self) -> str:
-        """Return the text with MATH for each of the formulas' characters; a full stop at a formula's end stays visible."""
+        """Return the text with MATH for each of the formulas' characters; a full stop at the end and a choice (A) stay."""
         first, *others = self.outside()
         masks = [_mask(each) for each in self.found]
         return first + "".join(mask + other for mask, other in zip(masks, others, strict=True))
@@ -114,11 +116,17 @@ def _is_prose(content: str) -> bool:
 
 
 def _is_money(text: str, mark: re.Match[str]) -> bool:
-    """Return whether a `$` that closes nothing is next to an amount: $5, $.25, 20$."""
-    before, after = text[max(0, mark.start() - 1) : mark.start()], text[mark.end() : mark.end() + 3].lstrip(" .")
-    return mark[0].startswith("$") and (after[:1].isdigit() or before.isdigit())
+    """Return whether a `$` that closes nothing is next to an amount: $5, $.25, 20$, $x in her purse."""
+    before, after = text[max(0, mark.start() - 1) : mark.start()], text[mark.end() : mark.end() + 12]
+    if mark[0] == "$" and before in (" ", "(", "") and _UNKNOWN_AMOUNT.match(after):
+        return True
+    return mark[0].startswith("$") and (after[:3].lstrip(" .")[:1].isdigit() or before.isdigit())
 
 
 def _mask(formula: Formula) -> str:
     last = formula.content.rstrip()[-1:] or formula.opener[-1]
-    return MATH * (formula.end - formula.start - 1) + (last if last in ".?!" else MATH)
+    mask = MATH * (formula.end - formula.start - 1) + (last if last in ".?!" else MATH)
+    if not (choice := _FIRST_CHOICE.search(formula.content)):
+        return mask
+    at = len(formula.opener) + choice.end() - 3
+    return f"{mask[:at]}(A){mask[at + 3 :]}"

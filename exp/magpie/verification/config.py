@@ -53,8 +53,13 @@ class DoubtWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     words: dict[str, list[str]]
     says: list[str]
+    """Verdicts on the problem."""
+    lacks: list[str]
+    """What is not there or not settled: a doubt in a response without a definite answer."""
     unless: list[str]
     """A sentence that has one of these does not say it."""
+    despite: list[str]
+    """The same, of `lacks` alone."""
     asked: list[str]
     """A problem that has one of these asks for it."""
 

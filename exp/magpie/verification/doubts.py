@@ -9,8 +9,10 @@ from typing import Any
 from magpie.text.latex import find_formulas
 from magpie.text.reasoning import THINK
 from magpie.verification.config import load_doubt_words
+from magpie.verification.extract import final_answer
 from magpie.verification.pool import Judgement
 from magpie.verification.votes import FEWEST_ANSWERS, Vote
+from magpie.verification.words import is_wordy
 
 MOST_CHARACTERS, MOST_OF_SENTENCE = 20_000, 600
 """A response's end is looked at, where conclusions are, and a sentence's beginning."""
@@ -18,11 +20,14 @@ WORDS_OF_FORMULA = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s?\{([^{}]{
 MARKUP = re.compile(r"\\boxed|\\[a-z]+|[*_#`>{}$\\()\[\]\"“”|]")
 SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|\n+")
 WORD = "<{}>"
+MARKED = re.compile(r"\\f?box(?:ed)?\b|\banswer|####", re.IGNORECASE)
+WORDS_ALONE = re.compile(r"[A-Za-z][a-z'-]+(?:[ ,]+[A-Za-z'-]+)*[ .]*")
+ASKS_BACK = re.compile(r"\b(?:please|(?:could|can|would|will|do|did) you)\b")
 
 
 @cache
-def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Return what says it, what takes it back, and what problems ask for it."""
+def _patterns() -> dict[str, re.Pattern[str]]:
+    """Return the patterns of `configs/verify/doubts.yaml` by kind."""
     found = load_doubt_words()
     words = {
         WORD.format(name): f"(?:{'|'.join(map(re.escape, sorted(some, key=len, reverse=True)))})"
@@ -35,7 +40,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
             text = text.replace(name, rf"(?<![\w'’-]){some}(?![\w-])")
         return re.compile(text)
 
-    return compiled(found.says), compiled(found.unless), compiled(found.asked)
+    return {kind: compiled(getattr(found, kind)) for kind in ("says", "lacks", "unless", "despite", "asked")}
 
 
 def _plain(text: str) -> str:
@@ -53,17 +58,28 @@ def says_unsolvable(response: str, problem: str = "") -> bool:
 
     Not one to a problem that asks whether something is possible, sufficient or consistent: there that is an answer.
     """
-    says, unless, asked = _patterns()
-    if asked.search(problem[:MOST_CHARACTERS].lower()):
+    patterns = _patterns()
+    if patterns["asked"].search(problem[:MOST_CHARACTERS].lower()):
         return False
-    solution = THINK.split(response)[1] or ""
-    for sentence in SENTENCE_END.split(_plain(solution[-MOST_CHARACTERS:])):
+    solution = (THINK.split(response)[1] or "")[-MOST_CHARACTERS:]
+    lacks = False
+    for sentence in SENTENCE_END.split(_plain(solution)):
         text = " ".join(sentence[:MOST_OF_SENTENCE].split())
-        is_question = text.endswith("?") and not re.search(r"\b(?:please|could you|can you|would you)\b", text)
+        is_question = text.endswith("?") and not ASKS_BACK.search(text)
         text = text.strip(" .!?;:,-–—")
-        if not is_question and says.search(text) and not unless.search(text):
+        if is_question or patterns["unless"].search(text):
+            continue
+        if patterns["says"].search(text):
             return True
-    return False
+        if patterns["lacks"].search(text) and not patterns["despite"].search(text):
+            lacks = True
+    return lacks and not _is_answered(solution)
+
+
+def _is_answered(solution: str) -> bool:
+    """Return whether a solution marks a value, not words, as its answer."""
+    answer = final_answer(solution) if MARKED.search(solution) else None
+    return answer is not None and not is_wordy(answer) and not WORDS_ALONE.fullmatch(answer)
 
 
 def doubts_of(record: dict[str, Any], judgement: Judgement, vote: Vote, asked: int) -> dict[str, float | bool | None]:
