@@ -28,7 +28,7 @@ def planted(count: int, seed: int, families: list[str], levels: list[str]) -> li
     kinds = [(name, level) for name in families or known for level in known[name].levels if level in levels]
     draw.shuffle(kinds)
     waiting = deque(kinds)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
     while len(found) < count and waiting:
         name, level = waiting.popleft()
         for attempt in range(TRIES):
@@ -36,9 +36,10 @@ def planted(count: int, seed: int, families: list[str], levels: list[str]) -> li
             entry = problem(name, level, its_seed)[1]
             fields, answer = worded(name, entry)
             text = draw.choice(known[name].wordings).format_map(fields)
-            if text not in found and FIT.get(name, bool)(entry["metadata"]):
+            its_own = (name, answer, *sorted(re.findall(r"\d+", " ".join(fields.values()))))  # in any words and order
+            if its_own not in found and FIT.get(name, bool)(entry["metadata"]):
                 control = {"family": name, "difficulty": level, "seed": its_seed, "answer": answer}
-                found[text] = {"instruction": text, "control": control, "domain": known[name].domain}
+                found[its_own] = {"instruction": text, "control": control, "domain": known[name].domain}
                 waiting.append((name, level))
                 break
     if len(found) < count:
