@@ -344,9 +344,20 @@ def test_a_scorer_that_evaluates_never_reads_what_could_do_harm(answer: str) -> 
     assert not SAFE.fullmatch(text) or "**" not in text or text.count("**") * 2 < len(text)
 
 
+def test_a_control_of_another_family_or_version_is_judged_but_by_no_scorer() -> None:
+    exact = {"family": "gcd", "difficulty": "easy", "seed": 3, "answer": "no longer this"}
+    for control in (exact, exact | {"family": "gone"}, exact | {"difficulty": "gone"}):
+        assert scored(control, "12") is None
+        found = seen({"control": control, "response": "It is \\boxed{no longer this}."})
+        verdicts = Verdicts()
+        verdicts.add([found])
+        assert verdicts.of(found, found.label) is True and not list(verdicts.beside_scorers([found]))
+
+
 def test_a_file_without_controls_is_copied_and_a_warning_says_so(tmp_path: Path) -> None:
     source = tmp_path / "x.jsonl"
-    source.write_bytes(encode({"id": 1, "instruction": "a", "control": {"group": "placebo"}}) + b"\n")
+    theirs: list[dict[str, Any]] = [{"group": "placebo"}, {"family": ["gcd"], "difficulty": 1, "seed": "x", "answer": None}]
+    source.write_bytes(b"".join(encode({"id": n, "instruction": "a", "control": one}) + b"\n" for n, one in enumerate(theirs)))
     done = program("measure", "--input_file", source)
     assert done.returncode == 0 and "nothing was measured" in done.stderr
     assert (tmp_path / "x_measured.jsonl").read_bytes() == source.read_bytes()

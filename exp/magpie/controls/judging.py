@@ -95,7 +95,7 @@ class Verdicts:
             if verdict is None:
                 hard.append(pair)
         if hard:
-            with Verifier(Limits()) as verifier:
+            with Verifier(Limits(workers=1)) as verifier:
                 jobs = ((pair, Job([f"\\boxed{{{pair[0]}}}"], pair[1])) for pair in hard)
                 self._known |= {pair: judgement.correct[0] for pair, judgement in verifier.judge_all(jobs)}
 

@@ -20,6 +20,8 @@ VALID, INVALID = "valid", "invalid"
 SAFETIES = ("safe", "controversial", "unsafe")
 
 
+CONTROL = {"family": str, "difficulty": str, "seed": int, "answer": str}
+"""What `control` has in a planted problem."""
 OLD_VOTE = "answer"
 """What verify.py called `majority_answer` before. Now it is the user's own."""
 REFERENCE_COLUMNS = ("answer", "expected_answer", "ground_truth", "solution", "final_answer")
@@ -137,7 +139,7 @@ class Record(TypedDict, total=False):
 def is_control(record: dict[str, Any]) -> bool:
     """Return whether a record is a planted problem (gen_ins.py --planted), and not one that a model made."""
     control = record.get("control")
-    return isinstance(control, dict) and control.keys() >= {"family", "seed", "answer"}
+    return isinstance(control, dict) and all(isinstance(control.get(key), kind) for key, kind in CONTROL.items())
 
 
 def read_old_vote(record: dict[str, Any]) -> None:
