@@ -114,7 +114,7 @@ def add_samples(parser: flags.Parser) -> None:
         choices=families,
         default=[],
         metavar="FAMILY",
-        help="of configs/controls.yaml (default: all)",
+        help="of configs/controls.yaml (default: all, with fewer than 400 controls those whose answers are numbers)",
     )
     group.add_argument("--planted_levels", nargs="+", choices=LEVELS, default=LEVELS, help="their difficulties (default: all)")
     flags.add_language(parser)

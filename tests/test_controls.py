@@ -63,7 +63,7 @@ class Solver(ScriptedServer):
 
 
 def controls_of(count: int, seed: int = 0, families: list[str] | None = None) -> list[dict[str, Any]]:
-    return planted(count, seed, families or [], LEVELS)
+    return planted(count, seed, families or sorted(load_families()), LEVELS)
 
 
 NUMBERS = ["chain_sum", "products", "gcd", "lcm", "count_primes", "count_bits", "dice", "coin_flip", "number_format"]
@@ -75,7 +75,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Solver
     """A main job with all that follows, and the pairs of the same job."""
     folder = tmp_path_factory.mktemp("controls")
     with Solver(controls_of(14), {"easy": 0.1, "medium": 0.4, "hard": 0.6}) as server:
-        settings = {"PLANTED": "14", "VOTES": "3", "MISSIONS": "", "INS_FLAGS": "--no-openings", "MAGPIE_BASE_URL": server.url}
+        settings = {"PLANTED": "14", "VOTES": "3", "MISSIONS": "", "MAGPIE_BASE_URL": server.url}
+        settings["INS_FLAGS"] = f"--no-openings --planted_families {' '.join(sorted(load_families()))}"
         env = clean_environment(DATA_DIR=str(folder), JOB_NAME="job", STOP_WHEN="never", JUDGE="false", **settings)
         for command in (["main", "--", "smollm2", "10", "--preflight", "0", "--all"], ["align", "--", "job"]):
             done = finished([*RUN_JOB, *command], env=env)
@@ -180,6 +181,8 @@ def test_shards_make_the_same_controls_as_one_worker(tmp_path: Path) -> None:
     whole, parts = tmp_path / "w" / "x_ins.jsonl", tmp_path / "p" / "x_ins.jsonl"
     flags = ["--model_path", SMOLLM, "--tokenizer", load_model("smollm2").path, "--total_prompts", 9, "--planted", 8]
     flags += ["--preflight", 0, "--no-openings"]
+    assert not {"simple_integration"} & {one["control"]["family"] for one in planted(399, 0, [], LEVELS)}  # SymPy takes seconds
+    assert {one["control"]["family"] for one in planted(400, 0, [], LEVELS)} == {*load_families()}
     with Solver([], {}) as server:
         for path, more in ((whole, []), (parts, ["--shard", "1/2"]), (parts, ["--shard", "2/2"])):
             done = program("gen_ins", *flags, "--output_file", path, "--base_url", server.url, *more)

@@ -26,6 +26,7 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domain: str
     levels: dict[str, dict[str, Any]]
     wordings: list[str]
+    least: int = 0
 
 
 @cache

@@ -25,7 +25,8 @@ def planted(count: int, seed: int, families: list[str], levels: list[str]) -> li
         MagpieError: there are not so many different problems.
     """
     known, draw = load_families(), random.Random(hashed_seed(seed, "controls"))
-    kinds = [(name, level) for name in families or known for level in known[name].levels if level in levels]
+    named = families or [name for name in known if known[name].least <= count]
+    kinds = [(name, level) for name in named for level in known[name].levels if level in levels]
     draw.shuffle(kinds)
     waiting = deque(kinds)
     found: dict[tuple[str, ...], dict[str, Any]] = {}
