@@ -27,9 +27,10 @@ from magpie.config.model_presets import load_model
 from magpie.export.card import Card, Facts, write_card
 from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata
 from magpie.export.writer import FILE_TYPES, TableWriter, split_of
-from magpie.records.reading import known_keys
+from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream, open_folder_stream
 from magpie.runs.run import Run
+from magpie.runs.run_file import is_partial
 from magpie.runs.stage import StageOptions, begins, one_pass, refuse_control, stream, stream_run
 from magpie.runs.summary import show_summary
 
@@ -147,6 +148,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
             splits=table.counts,
             dropped=run.totals.dropped,
             template=bool(template),
+            partial=is_partial(args.input_file),
         )
         write_card(folder, args.input_file, card, facts)
     show_summary(run.stage, run.paths, run.totals)

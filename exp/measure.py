@@ -96,7 +96,7 @@ def main() -> None:
 
     def at_end(out: Stream) -> None:
         if here:
-            before = [one for one in runs_until(args.input_file) if one.status == "complete"]
+            before = [one for one in runs_until(args.input_file) if one.is_made]
             run.notes["measured"] = measured(here, others, before, is_pairs=is_pairs)
             log.info("%s", sentence(run.notes["measured"]))
         else:

@@ -223,6 +223,9 @@ UNITS = [
     "$x$ ",
     "show a b ",
     "one hundred ",
+    "(A) ",
+    "Tom has ",
+    "- ab\n",
     "please ",
     "-",
     "1,000",
@@ -246,12 +249,11 @@ def test_long_texts_that_differ_only_behind_what_is_read_are_not_the_same() -> N
     assert compare(normalize(text), normalize(text), 1.0)[0]
 
 
-def test_of_near_misses_of_many_kinds_none_is_merged_even_where_the_embeddings_are_equal() -> None:
-    rows = [
-        json.loads(line) for line in (Path(__file__).parent / "data" / "same_problem.jsonl").read_text("utf-8").splitlines()
-    ]
+@pytest.mark.parametrize(("name", "few"), [("same_problem", 0), ("same_problem_more", 0), ("same_problem_hand", 1)])
+def test_of_near_misses_of_many_kinds_none_is_merged_even_where_the_embeddings_are_equal(name: str, few: int) -> None:
+    rows = map(json.loads, (Path(__file__).parent / "data" / f"{name}.jsonl").read_text("utf-8").splitlines())
     merged = [row["id"] for row in rows if not row["same"] and compare(normalize(row["a"]), normalize(row["b"]), 0.93)[0]]
-    assert len(rows) == 120 and not merged
+    assert len(merged) <= few, merged
 
 
 @pytest.mark.parametrize(
@@ -263,6 +265,38 @@ def test_of_near_misses_of_many_kinds_none_is_merged_even_where_the_embeddings_a
         ("Find the slope of $y=3x-4$.", "Find the slope of $x=3y-4$.", False),
         (r"Find the degree of $\mathbb{Q}(i)$.", r"Find the degree of $\mathbb{Q}$.", False),
         ("Given $a+2b=3$ and $b=1$, find $a$.", "Given $a+2b=3$ and $b=1$, find $b$.", False),
+        (
+            r"Let $\alpha$ and $\beta$ be the roots of $x^2-5x+3=0$. Find $\alpha^3+\beta^3$.",
+            "Let $r$ and $s$ be the roots of $x^2-5x+3=0$. Find $r^3+s^3$.",
+            True,
+        ),
+        (r"Find $\varphi(60)$.", r"Find $\sigma(60)$.", False),
+        (
+            "Tom has 3 apples. He buys 5 more. How many does Tom have?",
+            "Ida has 3 apples. She buys 5 more. How many does Ida have?",
+            True,
+        ),
+        (
+            "Ida has 3 apples and her brother Tom has 4. How many has he?",
+            "Ida has 3 apples and her brother Tom has 4. How many has she?",
+            False,
+        ),
+        (
+            "Ida has 3 apples and Tom has 4 more. How many does Tom have?",
+            "Ida has 3 apples and Tom has 4 more. How many does Ida have?",
+            False,
+        ),
+        (
+            "Today is Monday. Which day is it when Monday has passed 40 times?",
+            "Today is Friday. Which day is it when Friday has passed 40 times?",
+            False,
+        ),
+        ("How many Fibonacci numbers are below 100?", "How many Lucas numbers are below 100?", False),
+        (
+            "A Square has perimeter 20. What area does a Square have?",
+            "A Hexagon has perimeter 20. What area does a Hexagon have?",
+            False,
+        ),
     ],
 )
 def test_variables_may_be_renamed_but_not_exchanged(a: str, b: str, *, same: bool) -> None:
@@ -282,6 +316,37 @@ def test_variables_may_be_renamed_but_not_exchanged(a: str, b: str, *, same: boo
     ],
 )
 def test_formulas_in_another_form_have_the_same_value(a: str, b: str, *, same: bool) -> None:
+    assert compare(normalize(a), normalize(b), 0.95)[0] is same
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("What is $3^4-4^3$? (A) 13 (B) 15 (C) 17 (D) 19", "What is $3^4-4^3$?", True),
+        ("Which of these is prime? (A) 51 (B) 53 (C) 57", "Which of these is prime? (A) 51 (B) 59 (C) 57", False),
+        ("Points (A) and (B) are 3 apart. How far is (C)?", "How far?", False),
+        (r"Compute $\int_0^1 xe^x\,dx$.", r"Compute $I=\int_0^1 xe^x\,dx$.", True),
+        ("Find the slope of $y=2x$.", "Find the slope of $x=2y$.", False),
+        ("Find the roots of $x^2-5x+6$.", "Solve $x^2-5x+6=0$.", True),
+        ("Find the sum of the roots of $x^2-5x+6$.", "Solve $x^2-5x+6=0$.", False),
+        ("For positive $x$, minimise $x+9/x$.", "For $x>0$, minimise $x+9/x$.", True),
+        ("For negative $x$, maximise $x+9/x$.", "For $x>0$, maximise $x+9/x$.", False),
+        (
+            "In how many ways can 6 books be arranged on a shelf?",
+            "How many ways are there to arrange 6 books on a shelf?",
+            True,
+        ),
+        ("A pen costs $0.40. What do 7 pens cost?", "A pen costs 40 cents. What do 7 pens cost?", True),
+        ("A pen costs $40. What do 7 pens cost?", "A pen costs 40 cents. What do 7 pens cost?", False),
+        ("- pens cost $2\n- Ann buys 4 pens\n\nWhat does she pay?", "Pens cost $2. Ann buys 4 pens. What does she pay?", True),
+        (
+            "A red can costs $3 and a blue can $4. Find the cost of 5 red and 2 blue cans.",
+            "What does Ed pay for 5 red cans and 2 blue cans, if red cans are $4 a can and blue cans are sold at $3?",
+            False,
+        ),
+    ],
+)
+def test_what_may_differ_and_what_it_must_not_be_taken_for(a: str, b: str, *, same: bool) -> None:
     assert compare(normalize(a), normalize(b), 0.95)[0] is same
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any
 
 from magpie.common.console import MagpieError
-from magpie.controls.judging import Seen, Verdicts
+from magpie.controls.judging import Seen, Verdicts, seen
+from magpie.records.reading import read_rows
+from magpie.records.schema import is_control
 
 LEAST_OF_DOMAIN = 20
 """Controls of a domain that is told by itself."""
@@ -84,6 +87,15 @@ def least_agreement(controls: list[Seen], verdicts: Verdicts, target: float) -> 
             "--planted), a lower target, or other rules may help"
         )
     return found
+
+
+def least_agreement_of(path: Path, passes: Callable[[dict[str, Any]], bool], target: float) -> Measures:
+    """Return the same for the controls of a file that pass."""
+    found = (row.record for row in read_rows(path, ()) if row.record and is_control(row.record))
+    controls = [seen(record) for record in found if passes(record)]
+    verdicts = Verdicts()
+    verdicts.add(controls)
+    return least_agreement(controls, verdicts, target)
 
 
 def calibration(controls: list[Seen], verdicts: Verdicts, key: Callable[[Seen], Any]) -> list[Measures]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Table = tuple[str, list[str], list[tuple[Any, ...]]]
 """What it is, its columns, its rows."""
@@ -88,20 +91,23 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     ]
 
 
-def draw_curve(curve: list[dict[str, Any]], path: Path) -> None:
+def draw_curve(axes: Axes, curve: list[dict[str, Any]], color: str = "C0", dim: str = "0.6") -> None:
     """Draw the share of right labels by agreement, with its intervals, beside where both would be equal."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     known = [row for row in curve if row["share"] is not None]
     places, shares = [row["agreement"] for row in known], [row["share"] for row in known]
     below = [row["share"] - row["interval"][0] for row in known]
     above = [row["interval"][1] - row["share"] for row in known]
+    axes.plot([0, 1], [0, 1], color=dim, linestyle="--")
+    axes.errorbar(places, shares, [below, above], color=color, marker="o", capsize=3)
+    axes.set(xlim=(0, 1.03), ylim=(0, 1.03))
+    axes.set_xlabel("agreement of the votes", color=dim)
+    axes.set_ylabel("share of right labels, 95%", color=dim)
+
+
+def save_curve(curve: list[dict[str, Any]], path: Path) -> None:
+    """Write that picture into a file."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="as many as agree")
-    axes.errorbar(places, shares, [below, above], marker="o", capsize=3, label="controls, 95%")
-    axes.set(xlabel="agreement of the votes", ylabel="share of right labels", xlim=(0, 1.03), ylim=(0, 1.03))
-    axes.legend(loc="lower right")
+    draw_curve(figure.add_subplot(), curve, dim="0.3")
     figure.savefig(path, dpi=120)

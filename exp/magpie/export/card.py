@@ -42,6 +42,9 @@ INTRODUCTION = (
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
 CURVE = "reliability.png"
+PARTIAL_DATA = (
+    "**Partial**: a run that led to these rows has stopped at its ceiling (of tokens, time or cost), so rows are missing."
+)
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
 MARKUP = re.compile(r"[!&<>\[\]|`*~\\$]|_(?!\w)|(?<!\w)_|(?<=:)/|@(?=\w)|(?<=www)\.")
 """Characters that could be markup, an address or a mention; inside a cell they are written by their numbers."""
@@ -103,6 +106,7 @@ class Card:
     splits: dict[str, int]
     dropped: Counter[str]
     template: bool = False
+    partial: bool = False
 
 
 def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
@@ -113,7 +117,7 @@ def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
     runs = runs_until(source)
     certificates = [_certificate(path) for path in files_until(source, ".certificate.json")]
     certificates = [certificate for certificate in certificates if certificate.get("benchmarks")]
-    return [run for run in runs if run.status == "complete"], certificates[-1] if certificates else None
+    return [run for run in runs if run.is_made], certificates[-1] if certificates else None
 
 
 def _certificate(path: Path) -> dict[str, Any]:
@@ -145,6 +149,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     parts = [
         f"# {_cell(card.title)}",
         INTRODUCTION + f" {about[0].upper()}{about[1:]}.",
+        PARTIAL_DATA if card.partial else "",
         _section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
         _sample(facts, total),
         _licence(card.licence),
@@ -287,7 +292,7 @@ def _measured(folder: Path, runs: list[RunFile]) -> str:
         return "## How wrong it is\n\nNot measured: no controls were planted (gen_ins.py --planted)."
     picture = ""
     if measured.get("curve"):
-        telling.draw_curve(measured["curve"], folder / CURVE)
+        telling.save_curve(measured["curve"], folder / CURVE)
         picture = f"\n\n![Share of right labels by agreement]({CURVE})"
     shown = [f"### {title}\n\n{_table(head, rows)}" for title, head, rows in telling.tables(measured)]
     text = f"{telling.sentence(measured)}\n\n{telling.ABOUT}{picture}"

@@ -114,6 +114,10 @@ class NeighbourRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: Annotated[int, msgspec.Meta(ge=1)]
     least_cosine: float
     least_score: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    least_score_near: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    near_cosine: float
+    vague_cosine: float
+    vague_words: float
     intercept: float
     weights: SimilarityWeights
 

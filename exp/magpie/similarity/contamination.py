@@ -28,6 +28,8 @@ MAX_COSINES = 1 << 22
 
 SYMBOL_TOLERANCE = 5
 """Added to both counts of symbols, so that a few more or fewer hardly matter."""
+TELLING_NUMBERS = 2
+"""Numbers of more than one digit that must be common where wording and meaning are far apart."""
 PROSE = frozenset(["'", "percent", ",", "(", ")", "[", "]"])
 """Symbols that occur in prose: a farmers' market, 20% off."""
 
@@ -118,9 +120,18 @@ class Detector:
         for index in nearest_indices(cosines, rule):
             found = similarities(problem, self.problems[index], float(cosines[index]), self.idf)
             score = logistic(found, rule)
-            if score >= rule.least_score and (best is None or score > best.score):
+            vague = found["cosine"] < rule.vague_cosine and found["words"] < rule.vague_words
+            if vague and _telling_numbers(problem, self.problems[index]) < TELLING_NUMBERS:
+                continue
+            least = rule.least_score_near if found["cosine"] >= rule.near_cosine else rule.least_score
+            if score >= least and (best is None or score > best.score):
                 best = self._hit(index, "embedding", score, found)
         return best
+
+
+def _telling_numbers(a: NormalizedProblem, b: NormalizedProblem) -> int:
+    """Return how many different numbers two problems have in common that are no single digits."""
+    return sum(len(number) > 1 for number in a.numbers.keys() & b.numbers.keys())
 
 
 def nearest_indices(cosines: np.ndarray, rule: NeighbourRule) -> list[int]:

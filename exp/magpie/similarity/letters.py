@@ -7,24 +7,23 @@ apart when the text is put into lower case, and $ax$ is two variables and "ax" a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from magpie.similarity.lexicon import lexicon
+from magpie.text.latex import find_formulas
 
 _BASE = 0xA000
 VARIABLE = "".join(chr(_BASE + ord(letter)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyzαβθλ")
 """The characters of variables, as the inside of a pattern's class."""
-_SPAN = re.compile(r"\$\$([^$]{1,2000})\$\$|\$([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,2000}?)\\\]", re.DOTALL)
 _IN_SPAN = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|operatorname|mbox)\*? ?\{[^{}]{2,200}\}|\\(?:begin|end) ?\{[^{}]{1,30}\}"
     r"(?:\{[lcr| ]{0,40}\})?|\\[a-zA-Z]+|[a-zA-Z]+"
 )
 _BLACKBOARD = re.compile(r"\\(?:mathbb|Bbb) ?\{?([A-Z])\}?")
-_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-z]{3,} +[a-z]{2,}(?![a-zA-Z{])")
-_TEXT_COMMAND = re.compile(r"\\(?:text|mbox|operatorname)[a-z]*\*? ?\{[^{}]{0,200}\}")
+_FIGURES = frozenset(["tabular", "center", "enumerate", "itemize", "figure", "table", "tikzpicture"])
 _CAPITALS = re.compile(r"(?<![\w\\])[A-Z]{2,5}(?![^\W_])")
 _CAPITAL = re.compile(
-    r"(?<![\w'\\])(?:(?!Q ?\d{1,3}[.:)])[B-HJ-Z](?![a-zA-Z']|\.(?: ?[A-Z]))|A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))"
+    r"(?<![\w'\\])(?:(?!Q ?\d{1,3}[.:)])[B-HJ-Z](?![a-zA-Z']|\. ?[A-Z])|"
+    r"A(?![a-zA-Z']| (?!and |is |to |be |with |such |or |if )[a-z])|I(?= ?[-+=^<>]))"
 )
 _SMALL = re.compile(
     r"(?<![a-zA-Z'\\])[b-hj-z](?![a-zA-Z'])|(?<![a-zA-Z'\\])[ai](?= ?[-+=/^<>|!*](?![a-zA-Z]))|"
@@ -48,25 +47,16 @@ def letter_of(character: str) -> str:
 def mark_variables(text: str) -> str:
     """Return a text with each of its variables as one character of VARIABLE."""
     text = _BLACKBOARD.sub(lambda found: f" bb{found[1].lower()} ", text)
-    found, end = [], 0
-    for start, stop in _spans(text):
-        found += [_mark_prose(text[end:start]), _IN_SPAN.sub(_in_formula, text[start:stop])]
-        end = stop
-    marked = "".join([*found, _mark_prose(text[end:])])
+    formulas = find_formulas(text)
+    first, *others = formulas.outside()
+    found = [_mark_prose(first)]
+    for formula, prose in zip(formulas.found, others, strict=True):
+        span = text[formula.start : formula.end]
+        figure = formula.opener == "[asy]" or formula.environment in _FIGURES
+        found += [span if figure else _IN_SPAN.sub(_in_formula, span), _mark_prose(prose)]
+    marked = "".join(found)
     known = {letter_of(c) for c in set(marked) if c in VARIABLE}
     return _RUN.sub(lambda run: _product(run, known), marked)
-
-
-def _spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where formulas begin and end; two prices with words between them are no formula."""
-    at = 0
-    while found := _SPAN.search(text, at):
-        inside = next(group for group in found.groups() if group is not None)
-        if found[0][0] == "$" and _PROSE.search(_TEXT_COMMAND.sub(" ", inside)):
-            at = found.start() + 1
-        else:
-            yield found.span()
-            at = found.end()
 
 
 def _in_formula(found: re.Match[str]) -> str:

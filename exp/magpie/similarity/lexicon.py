@@ -18,6 +18,7 @@ class Lexicon:
     functions: frozenset[str]
     names: frozenset[str]
     neutral: frozenset[str]
+    asking: frozenset[str]
     telling: frozenset[str]
     unstemmed: frozenset[str]
     synonyms: dict[str, str]
@@ -26,6 +27,10 @@ class Lexicon:
     meta: frozenset[str]
     talk: frozenset[str]
     phrases: re.Pattern[str]
+    labels: frozenset[str]
+    presenting: frozenset[str]
+    moving: frozenset[str]
+    opposites: tuple[frozenset[str], ...]
     config: SimilarityConfig
 
 
@@ -37,6 +42,11 @@ def lexicon() -> Lexicon:
     formats = "|".join(f"(?:{pattern}){tail}" for pattern in config.answer_formats)
     rounding = "|".join(f"(?:{pattern})" for pattern in config.rounding)
     neutral = frozenset(config.instructions) | frozenset(config.stop_words)
+    synonyms = {form: stem(group[0]) for group in config.synonyms for word in group for form in (word, stem(word))}
+
+    def stems(words: list[str]) -> frozenset[str]:
+        return frozenset(synonyms.get(word) or stem(word) for word in words)
+
     characters = {ord(c): to for to, these in config.unicode.items() for c in these}
     return Lexicon(
         commands={command: to for to, these in config.latex.items() for command in these},
@@ -44,14 +54,19 @@ def lexicon() -> Lexicon:
         functions=frozenset(config.functions),
         names=frozenset(config.functions) | frozenset(config.symbols),
         neutral=neutral,
+        asking=frozenset(map(stem, config.instructions)) - frozenset(map(stem, config.telling)),
         telling=frozenset(config.telling),
         unstemmed=frozenset(config.unstemmed),
-        synonyms={form: stem(group[0]) for group in config.synonyms for word in group for form in (word, stem(word))},
+        synonyms=synonyms,
         formats=re.compile(rf"\b(?:(?:{formats})(?=[.?!\n]|$)|{rounding})"),
         introductions=re.compile(rf"[\s*#>_]*(?:{'|'.join(config.introductions)})[\s*_]*[.:!,;]?"),
-        meta=frozenset(config.meta) | frozenset(config.talk) | neutral,
-        talk=frozenset(config.talk),
+        meta=frozenset(map(stem, [*config.meta, *config.talk, *neutral])),
+        talk=frozenset(map(stem, config.talk)),
         phrases=re.compile(rf"\b(?:{'|'.join(map(re.escape, config.phrases))})\b"),
+        labels=stems(config.labels),
+        presenting=stems(config.presenting),
+        moving=stems(config.moving),
+        opposites=tuple(map(stems, config.opposites)),
         config=config,
     )
 

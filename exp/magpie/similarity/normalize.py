@@ -12,12 +12,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from magpie.similarity.formula_values import as_equation, functions_of, value_of
+from magpie.similarity.framing import strip_framing, without_options
 from magpie.similarity.letters import GREEK, VARIABLE, letter_of, mark_variables
 from magpie.similarity.lexicon import lexicon, stem
+from magpie.similarity.persons import persons_of
 from magpie.similarity.tokenizer import tokenize
 
 MAX_CHARACTERS = 20_000
@@ -38,20 +40,14 @@ _LETTER_HYPHEN = re.compile(rf"(?<=[{VARIABLE}]) ?-(?=[a-z]{{2}})")
 _CHOOSE = re.compile(rf"\(? ?(\d{{1,9}}|[{VARIABLE}]) +choose +(\d{{1,9}}|[{VARIABLE}]) ?\)?")
 _DEGREES = re.compile(r"\^ ?\{? ?degree ?\}?")
 _BULLET = re.compile(r"^[ \t]{0,8}[-*•] +(?=[A-Za-z]{2})", re.MULTILINE)
-_OPTION = re.compile(r"(?:\\(?:text|textbf|mathrm|mathbf) ?\{ ?)?\(([A-G])\)|^[*( ]{0,3}([A-G])[.)]", re.MULTILINE)
-LONGEST_OPTION = 150
-_OF_OPTIONS = re.compile(r"(?i)following|\bthese\b|options?\b|choices|below|\(A\)")
 _CENTS = re.compile(r"(?<![\d.,])(\d{1,6}) ?(?:cents?\b|¢)")
 _GREEK = re.compile(rf"(?<![^\W_])(?:{'|'.join(GREEK)})(?![^\W_])")
 _SIGN = re.compile(rf"(?<=[$,a-z]) {{0,6}}([{VARIABLE}]) {{0,2}}(>=|>|<) {{0,2}}0(?= {{0,6}}(?:[$,a-z]|\.(?!\d)))")
 _SIGNS = {">": "positive", "<": "negative", ">=": "nonnegative"}
 _DIGITS = re.compile(r"\d+")
 _SMALL = frozenset(["2", "3", "4"])
-_WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
 _FORMULA_END = re.compile(r"(\$|\\\)|\\\])[ \t]+(?=(?:[A-Z][a-z]+|I)[ ,])")
 _POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({-])")
-_SENTENCE_END = re.compile(r"(?<=[.?!:])\s+|\n+|, (?:and|but) (?=i )")
-_MATHS = re.compile(r"[\d\\=^<>+{}_$]")
 
 
 ROOT = stem("root")
@@ -86,6 +82,7 @@ class NormalizedProblem:
         words: stems of the content words, with their counts.
         tokens: (kind, token) of all tokens.
         called: variables that are functions.
+        persons: stems of the names of persons.
     """
 
     key: str
@@ -101,6 +98,7 @@ class NormalizedProblem:
     words: Counter[str]
     tokens: tuple[tuple[str, str], ...]
     called: frozenset[str]
+    persons: frozenset[str] = frozenset()
 
     @cached_property
     def by_value(self) -> Reading:
@@ -115,25 +113,14 @@ class NormalizedProblem:
 
 def normalize(text: str) -> NormalizedProblem:
     """Return the normalised form of a problem's text."""
-    plain = _plain_text(_without_options(text[:MAX_CHARACTERS]))
+    plain = _plain_text(without_options(text[:MAX_CHARACTERS]))
     digits = frozenset(_DIGITS.findall(plain))
-    tokens = tokenize(_strip_framing(plain))
+    tokens = tokenize(strip_framing(plain))
     if len(tokens) < 3:
         tokens = tokenize(plain)
     if len(text) > MAX_CHARACTERS:
         tokens.append("rest" + hashlib.blake2b(text[MAX_CHARACTERS:].encode("utf-8", "replace"), digest_size=16).hexdigest())
-    return _classify(tokens, digits, functions_of(plain))
-
-
-def _without_options(text: str) -> str:
-    """Return a text without options at its end, (A) to (C) or more, unless the question is about them."""
-    marks = list(_OPTION.finditer(text))
-    letters = "".join(mark[1] or mark[2] for mark in marks)
-    at = letters.rfind("ABC")
-    if at < 0 or letters[at:] not in "ABCDEFG" or len(text) - marks[-1].end() > LONGEST_OPTION:
-        return text
-    question = text[: marks[at].start()]
-    return text if len(question.split()) < 3 or _OF_OPTIONS.search(question) else question
+    return replace(_classify(tokens, digits, functions_of(plain)), persons=persons_of(text[:MAX_CHARACTERS]))
 
 
 # --- markup -------------------------------------------------------------------------------------------------------
@@ -191,42 +178,6 @@ def _command(name: str, commands: dict[str, str]) -> str:
     return f" {name} "
 
 
-def _strip_framing(plain: str) -> str:
-    """Return the text without introductions and answer instructions."""
-    known = lexicon()
-    for _ in range(3):
-        found = known.introductions.match(plain)
-        if not found or not found.end():
-            break
-        plain = plain[found.end() :]
-    plain = known.formats.sub(" ", plain)
-    sentences = [sentence for sentence in _SENTENCE_END.split(plain) if sentence.strip()]
-    first, last = 0, len(sentences)
-    while last - first > 1 and _is_chatter(sentences[first]):
-        first += 1
-    while last - first > 1 and _is_chatter(sentences[last - 1]):
-        last -= 1
-    plain = "\n".join(sentences[first:last])
-    found = known.introductions.match(plain)
-    return plain[found.end() :] if found else plain
-
-
-def _is_chatter(sentence: str) -> bool:
-    """Return True if a sentence is only about asking and answering: of such words alone, or one's own troubles with it."""
-    if len(sentence) >= 200 or _MATHS.search(sentence):
-        return False
-    known, words = lexicon(), [word.partition("'s")[0] for word in _WORD.findall(sentence)]
-    if all(word in known.meta for word in words):
-        return True
-    speaks = not _FIRST_PERSON.isdisjoint(words) and not known.talk.isdisjoint(words)
-    return speaks and not any(
-        word in known.config.numbers.multiples or word in known.config.numbers.fractions for word in words
-    )
-
-
-_FIRST_PERSON = frozenset(["i", "i'm", "i've", "i'd", "me", "my", "us", "thanks"])
-
-
 # --- kinds of tokens ----------------------------------------------------------------------------------------------
 
 
@@ -243,7 +194,7 @@ def _kind(token: str) -> str:
     if token in VARIABLE:
         return "variable"
     word = token.partition("'")[0]
-    return "light" if word in known.telling else "stop" if word in known.neutral else "word"
+    return "light" if word in known.telling else "stop" if word in known.neutral or stem(word) in known.asking else "word"
 
 
 def _with_kinds(tokens: list[str]) -> Iterator[tuple[str, str]]:
