@@ -184,6 +184,15 @@ def test_whether_a_model_is_asked_is_said_or_up_to_its_preset(
         assert all(asked[name] for name in ("voted", "responses") if name in asked)
 
 
+def test_votes_are_sampled_as_the_preset_says_but_go_on_as_they_were_begun() -> None:
+    job = load_job("sft")
+    settings = settings_of(job, "sft", ["job"], defaults={}, launcher="sft") | {"model": "smollm2"}
+    assert settings["vote_flags"] == "" and "vote_flags" not in derived(job, settings)
+    begun = settings | {"vote_flags": "--temperature 0.7", "stop_when": "settled"}
+    assert derived(job, settings, earlier=begun)["vote_flags"] == "--temperature 0.7"
+    assert "vote_flags" not in derived(job, settings | {"vote_flags": "--top_p 1"}, earlier=begun)
+
+
 @pytest.mark.parametrize("kind", ["main", "sft", "align"])
 def test_a_chain_names_only_what_there_is(kind: str) -> None:
     job = load_job(kind)
