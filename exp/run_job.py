@@ -4,10 +4,10 @@
     python exp/run_job.py sft -- JOB --votes 8
     python exp/run_job.py --job data/JOB/job.json
 
-The chains are in configs/jobs: `main`, `sft`, `align`. What stands behind `--` are the job's settings (`main -- --help` lists
-them), which may also be environment variables; launchers (scripts/*.sh) call this program. Every stage is the program that a
-user would start. All stages check their settings before a model is loaded; a server is started for those that need one, unless
-MAGPIE_BASE_URL names one, and stopped after the last of them. JOB/job.json has the settings and how far each stage is
+The chains are in configs/jobs: `main`, `sft`, `align`, `hle`. What stands behind `--` are the job's settings (`main -- --help`
+lists them), which may also be environment variables; launchers (scripts/*.sh) call this program. Every stage is the program
+that a user would start. All stages check their settings before a model is loaded; a server is started for those that need one,
+unless MAGPIE_BASE_URL names one, and stopped after the last of them. JOB/job.json has the settings and how far each stage is
 (report.py --watch shows it), and is what --job takes. A stage that fails ends the job with its exit code; run again, the job
 goes on.
 """
@@ -141,6 +141,9 @@ def _progress(kind: str, folder: Path, inputs: dict[str, Path], settings: dict[s
         return not (done["has_clean"] and done["has_unique"]) and responses_began(
             problems, int(settings["num_responses"])
         ), done
+    if "votes" not in settings:  # harder problems: there was no order before
+        inputs["base"] = problems
+        return False, done
     votes = int(settings["votes"])
     inputs["base"] = problems if votes > 1 else inputs["responses"]
     begun = responses_began(problems, votes) if votes > 1 else was_read(inputs["responses"], "unitag.py")

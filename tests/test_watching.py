@@ -50,7 +50,7 @@ def test_every_answer_of_a_record_counts_at_once(tmp_path: Path) -> None:
             run.keep_partial(0, place, {"text": "x"}, prompt_tokens=1, completion_tokens=40)
         time.sleep(0.1)
         [_, line], _ = state.look()
-        assert "0 of 10 records, 3 of 40 answers (7%)" in line and "tokens/s" in line and "? left" not in line, line
+        assert "0 of 10 records, 3 of 40 answers (7%)" in line and "tokens/s" in line and "ETA unknown" not in line, line
         run.keep_partial(0, 3, {"text": "x"}, prompt_tokens=1, completion_tokens=40)
         run.keep(0, {"id": 0, "responses": ["x"] * 4})
         assert "1 of 10 records, 4 of 40 answers (10%)" in state.look()[0][1]

@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         """Refuse what argparse would misread or report late, and take values in other spelling."""
         for word in words:
             if not _is_text(word):
-                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or mend the value")
+                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or fix the value")
             if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
                 raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
         known = [flag for flag in self._option_string_actions if flag.startswith("--")]

@@ -32,12 +32,12 @@ EXIT_INTERRUPTED = 130
 
 def again() -> str:
     """Return how to resume after this program has stopped."""
-    how = ": it goes on where it stopped" if _resumes else ""
-    return f"run the same command again{' without --overwrite' if _resumes and '--overwrite' in sys.argv else ''}{how}"
+    how = ": it resumes where it stopped" if _resumes else ""
+    return f"rerun the same command{' without --overwrite' if _resumes and '--overwrite' in sys.argv else ''}{how}"
 
 
 def resumes() -> None:
-    """Note that this program goes on where it stopped when it is run again."""
+    """Note that this program resumes where it stopped when it is rerun."""
     _resumes.append(True)
 
 
@@ -135,7 +135,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
         log.error("error: %s", error)
         code = EXIT_ERROR
     except KeyboardInterrupt as why:
-        log.error("interrupted (%s). To go on, %s", why, again())
+        log.error("interrupted (%s). To resume, %s", why, again())
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         code = EXIT_INTERRUPTED  # the reader of our output is gone (`… | head`)

@@ -107,7 +107,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             self._bar.update(self._answered - self._bar.n)
         else:
             log.info(
-                "%s", ", ".join([self._records(), *parts, f"{duration(seconds)} gone", *self._left(seconds), *self._more()])
+                "%s", ", ".join([self._records(), *parts, f"elapsed {duration(seconds)}", *self._left(seconds), *self._more()])
             )
 
     def _records(self) -> str:
@@ -135,7 +135,7 @@ def so_far(done: int, total: int, answered: int, each: int) -> str:
 
 def time_left(done: int, rest: int, seconds: float) -> str:
     """Return how long `rest` takes at the rate at which `done` took `seconds`."""
-    return f"{duration(seconds / done * rest) if done else '?'} left"
+    return f"ETA {duration(seconds / done * rest) if done else 'unknown'}"
 
 
 def duration(seconds: float) -> str:

@@ -254,9 +254,10 @@ class Run:
         assert self._part is not None, "records are written inside a session"  # noqa: S101
         self._count(line, reason, self._part.append(line), slot)
 
-    def dropped(self) -> Iterator[dict[str, Any]]:
-        """Yield the records dropped so far, in all sessions."""
-        return (msgspec.json.decode(row) for row in records_at(self.paths.part, self._dropped_at))
+    def so_far(self, *, kept: bool) -> Iterator[dict[str, Any]]:
+        """Yield the records kept, or dropped, so far, in all sessions."""
+        offsets = [at for at in self._offsets if at >= 0] if kept else self._dropped_at
+        return (msgspec.json.decode(row) for row in records_at(self.paths.part, offsets))
 
     # --- the end -------------------------------------------------------------------------------------------------
 
