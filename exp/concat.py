@@ -26,7 +26,7 @@ from magpie.runs.merging import Source, join, labelled, refuse_shared_ids
 from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Run
 from magpie.runs.shards import join_shards, shard_set
-from magpie.runs.stage import begins, malformed, named_columns
+from magpie.runs.stage import begins, malformed, named_columns, refuse_partial
 from magpie.runs.summary import show_summary
 
 
@@ -41,6 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--stage", help="which file of a job's folder: the end of its name, like ins_res (default: the last)")
     parser.add_argument("--ids", choices=["prefix", "keep"], default="prefix", help="(default prefix: SOURCE/ID)")
     flags.add_skip_malformed(parser)
+    flags.add_partial(parser)
     flags.add_run(parser)
     args = parser.parse_args()
     if args.inputs and not args.output_file:
@@ -87,6 +88,8 @@ def main() -> None:
 def merge(args: argparse.Namespace) -> None:
     """Write one file from several jobs or files."""
     sources = labelled(args.inputs, args.stage)
+    for source in sources:
+        refuse_partial(source.path, known=args.partial)
     arguments: dict[str, Any] = {"sources": [source.name for source in sources], "ids": args.ids} | named_columns(
         args.inputs[0]
     )

@@ -30,6 +30,7 @@ from magpie.export.writer import FILE_TYPES, TableWriter, split_of
 from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream, open_folder_stream
 from magpie.runs.run import Run
+from magpie.runs.run_file import is_partial
 from magpie.runs.stage import StageOptions, begins, one_pass, stream, stream_run
 from magpie.runs.summary import show_summary
 
@@ -137,6 +138,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
             splits=table.counts,
             dropped=run.totals.dropped,
             template=bool(template),
+            partial=is_partial(args.input_file),
         )
         write_card(folder, args.input_file, card, facts)
     show_summary(run.stage, run.paths, run.totals)

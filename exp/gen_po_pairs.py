@@ -21,8 +21,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import log, run_program, say_next
 from magpie.preferences.config import PairSettings, load_pair_settings
@@ -68,7 +66,7 @@ def settings_of(strategy: str, file: Path | None, *, rejected_without_answer: bo
     settings = load_pair_settings(strategy, file)
     if rejected_without_answer is None:
         return settings
-    return msgspec.structs.replace(settings, rejected_without_answer=rejected_without_answer)
+    return settings.rejecting(without_answer=rejected_without_answer)
 
 
 def two_models(args: argparse.Namespace) -> tuple[str, str]:

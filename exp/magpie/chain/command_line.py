@@ -8,10 +8,11 @@ import shlex
 import time
 from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 from magpie.chain.config import Job, Setting
 from magpie.chain.reuse import NAMES
-from magpie.cli.flags import Parser
+from magpie.cli.flags import Parser, number
 from magpie.common.console import MagpieError
 from magpie.config.model_presets import load_model
 from magpie.selection.config import load_filter
@@ -110,7 +111,8 @@ def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: li
         if name not in places and setting.switch:
             parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=shown)
         elif name not in places and name not in job.positional:
-            parser.add_argument(f"--{name}", metavar=name.upper(), help=shown)
+            bare: dict[str, Any] = {"nargs": "?", "const": setting.bare} if setting.bare else {}
+            parser.add_argument(f"--{name}", metavar=name.upper(), help=shown, **bare)
     found = vars(parser.parse_intermixed_args(arguments))
     return {
         name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items() if value is not None
@@ -124,6 +126,11 @@ def _switch(value: str) -> str:
 def _check(name: str, setting: Setting, value: str, shown: str) -> None:
     if setting.least is not None and value and not (value.isdecimal() and int(value) >= setting.least):
         raise MagpieError(f"{shown} {value}: it must be a whole number from {setting.least}")
+    if setting.number and value:
+        try:
+            number(float, least=0.0)(value)
+        except argparse.ArgumentTypeError as error:
+            raise MagpieError(f"{shown}: {error}") from error
     if setting.choices and value not in setting.choices:
         raise MagpieError(f"{shown} {value}: it must be one of {', '.join(setting.choices)}")
     for flag, why in setting.refused.items():

@@ -41,6 +41,9 @@ INTRODUCTION = (
     "Mathematics problems that language models wrote by themselves, with answers: the "
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
+PARTIAL_DATA = (
+    "**Partial**: a run that led to these rows has stopped at its ceiling (of tokens, time or cost), so rows are missing."
+)
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
 MARKUP = re.compile(r"[!&<>\[\]|`*~\\$]|_(?!\w)|(?<!\w)_|(?<=:)/|@(?=\w)|(?<=www)\.")
 """Characters that could be markup, an address or a mention; inside a cell they are written by their numbers."""
@@ -102,6 +105,7 @@ class Card:
     splits: dict[str, int]
     dropped: Counter[str]
     template: bool = False
+    partial: bool = False
 
 
 def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
@@ -113,7 +117,7 @@ def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
     runs = readable_run_files(_beside(source, stem, ENDING))
     certificates = [_certificate(path) for path in _beside(source, stem, ".certificate.json")]
     certificates = [certificate for certificate in certificates if certificate.get("benchmarks")]
-    return [run for run in runs if run.status == "complete"], certificates[-1] if certificates else None
+    return [run for run in runs if run.is_made], certificates[-1] if certificates else None
 
 
 def _beside(source: Path, stem: str, ending: str) -> list[Path]:
@@ -150,6 +154,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     parts = [
         f"# {_cell(card.title)}",
         INTRODUCTION + f" {about[0].upper()}{about[1:]}.",
+        PARTIAL_DATA if card.partial else "",
         _section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
         _sample(facts, total),
         _licence(card.licence),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from magpie.runs.run import Run
 MARKDOWN_OPENERS = ("#", "*", "`", "- ", "> ", "|", "---")
 
 
+RATIONALE_CHARACTERS = 2000
+
+
 @dataclass(frozen=True)
 class ProblemOptions:
     """Flags of gen_ins.py: steering, samples, the run's seed."""
@@ -33,6 +37,8 @@ class ProblemOptions:
     domain_weights: list[float] | None
     task_templates: bool
     openings: bool
+    concepts: int
+    rationale: bool
     first_token_temperature: float | None
     ban_markdown: bool
     preflight: int
@@ -64,11 +70,13 @@ class ProblemGenerator:
             use_templates=options.task_templates,
             seed=options.seed,
             openings=load_openings() if options.openings else None,
+            concepts=options.concepts,
         )
         self._attempts = 0
         self._most_attempts = options.max_attempts or 0
         self._preflight = Preflight(0, clean=options.clean, language=options.language)
         self._alarm = DuplicateAlarm()
+        self._rationales: dict[int, str | None] = {}
         self._banned: dict[str, int] | None = None
 
     def rows(self, run: Run) -> Iterator[tuple[int, str | None]]:
@@ -114,12 +122,16 @@ class ProblemGenerator:
 
     async def _attempt(self, session: Session, row: int, attempt: int, domain: str | None) -> None:
         steer = self._steerer.draw(row, attempt, domain)
+        rationale, thought = await self._rationale(session, row, steer)
+        if rationale:
+            design = load_steering().concepts.with_rationale.replace("{rationale}", rationale)
+            steer = dataclasses.replace(steer, system=f"{steer.system} {design}")
         prefix = session.own_template.frame(steer.system).pre_query
         ids = session.own_template.encode(prefix + steer.opening)
-        record = self._record(row, prefix, steer)
+        record = self._record(row, prefix, steer) | ({"rationale": rationale} if self._options.rationale else {})
         number = self._preflight.next_number()
         try:
-            completion = await self._sample(session, ids, steer, hashed_seed(self._options.seed, row, attempt))
+            completion = await self._sample(session, ids, steer, row, attempt)
         except Refused as error:
             self._preflight.add(number, "", f"refused: {error.detail}", session.template.added_tokens)
             session.drop(row, record, error.reason, error.detail, replaced=True)
@@ -132,10 +144,28 @@ class ProblemGenerator:
             cleaned = clean(text, language=self._options.language)
             record, reason = as_record(record, cleaned), cleaned.drop_reason
         if reason:
-            session.drop(row, record, reason, completions=[completion], replaced=True)
+            session.drop(row, record, reason, completions=[*thought, completion], replaced=True)
         else:
-            session.keep(row, record, [completion])
+            session.keep(row, record, [*thought, completion])
         self._preflight.add(number, text, completion.finish_reason, session.template.added_tokens)
+
+    async def _rationale(self, session: Session, row: int, steer: Steer) -> tuple[str | None, list[Completion]]:
+        """Return how the concepts of a row are to be combined, asked once per row, and the completion to be counted."""
+        if not self._options.rationale or not steer.concepts:
+            return None, []
+        if row in self._rationales:
+            return self._rationales[row], []
+        topic = load_steering().concepts.joined.join(steer.concepts)
+        prompt = session.template.prompt(load_steering().concepts.rationale.replace("{topic}", topic), thinking=False)
+        try:
+            completion = await session.client.complete(prompt, session.server_sampling(self._sampling))
+        except Refused:
+            return None, []
+        solution = session.template.reasoning.split(completion.text, opened=session.template.forced_think)[1] or ""
+        self._rationales[row] = (
+            session.template.escape_special_tokens(" ".join(solution.split())[:RATIONALE_CHARACTERS]) or None
+        )
+        return self._rationales[row], [completion]
 
     def _record(self, row: int, prefix: str, steer: Steer) -> dict[str, Any]:
         configs = {
@@ -152,25 +182,27 @@ class ProblemGenerator:
             "pre_query_template": prefix,
             "opening": steer.opening or None,
             "target_domain": steer.domain,
+            **({"concepts": list(steer.concepts)} if steer.concepts else {}),
             "template_id": steer.template_id,
             "gen_input_configs": configs,
             "created": int(time.time()),
         }
 
-    async def _sample(self, session: Session, prefix: list[int], steer: Steer, seed: int) -> Completion:
+    async def _sample(self, session: Session, prefix: list[int], steer: Steer, row: int, attempt: int) -> Completion:
         settings = session.server_sampling(self._sampling, users_turn=True)
         if session.client.context:
             settings["max_tokens"] = max(1, min(settings["max_tokens"], session.client.context - len(prefix)))
         if self._options.request_seeds:
-            settings |= {"seed": seed}
+            settings |= {"seed": hashed_seed(self._options.seed, row, attempt)}
         bans = self._options.ban_markdown and not steer.opening  # an opening is no markdown
         if self._options.first_token_temperature is None and not bans:
-            return await session.client.complete(prefix, settings)
-        first = await session.client.complete(prefix, settings | self._first_token_settings(session, bans=bans))
+            return await session.client.complete(prefix, settings, slot=(row, attempt))
+        first_token = settings | self._first_token_settings(session, bans=bans)
+        first = await session.client.complete(prefix, first_token, slot=(row, attempt))
         if first.finish_reason == "stop" or self._sampling.max_tokens == 1 or not first.token_ids:
             return first
         settings["max_tokens"] = max(1, settings["max_tokens"] - 1)
-        rest = await session.client.complete(prefix + first.token_ids, settings)
+        rest = await session.client.complete(prefix + first.token_ids, settings, slot=(row, attempt))
         ids = first.token_ids + (rest.token_ids or [])
         tokens = first.completion_tokens + rest.completion_tokens
         template = session.own_template  # behind the prefix, for some tokenizers drop a text's first space

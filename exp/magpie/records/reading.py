@@ -128,7 +128,7 @@ def checked_rows(
             malformed += 1
             if not skip_malformed:
                 raise MagpieError(
-                    f"{path}, line {row.line}: {row.problem}. Mend the line, or use --skip_malformed to put such lines "
+                    f"{path}, line {row.line}: {row.problem}. Fix the line, or pass --skip_malformed to put such lines "
                     "into the dropped file"
                 )
         elif row.record.get("id") is not None:

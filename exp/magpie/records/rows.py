@@ -137,7 +137,7 @@ def _array_rows(stream: BinaryIO, required: Keys, known: Decode | None, path: Pa
         if inside and isinstance(error, SomethingBehind):
             return
         raise MagpieError(
-            f"{path}: the JSON array is broken after element {number} ({error}). Mend it, or convert it to JSON Lines"
+            f"{path}: the JSON array is broken after element {number} ({error}). Fix it, or convert it to JSON Lines"
         ) from error
 
 

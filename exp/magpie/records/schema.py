@@ -38,6 +38,8 @@ class Record(TypedDict, total=False):
     opening: str | None
     target_domain: str | None
     template_id: str | None
+    concepts: list[str] | None
+    rationale: str | None
     gen_input_configs: dict[str, Any] | None
     created: int | None
     # gen_res.py: one response, or lists as long as `responses`
@@ -58,6 +60,9 @@ class Record(TypedDict, total=False):
     raw_instruction: str | None
     defects: list[str] | None
     answer_type: str | None
+    # evolve_ins.py
+    parent_ids: list[str] | None
+    evolution: dict[str, Any] | None
     # unitag.py
     validity: str | None
     validity_votes: dict[str, list[int]] | None

@@ -76,7 +76,7 @@ def table_rows(path: Path, form: str, stream: BinaryIO) -> Iterator[dict[str, An
         why = " ".join(str(error).split())[:300]
         remedy = "Make the file again"
         if "straddling" in why or "block size" in why:
-            why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Mend it, or save it as Parquet"
+            why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Fix it, or save it as Parquet"
         raise MagpieError(
             f"{path}: no readable {form.upper() if 'sv' in form else form.title()} file ({why}). {remedy}"
         ) from error

@@ -21,6 +21,7 @@ STEPS = {
     "gen_ins.py": "generated",
     "concat.py": "merged",
     "clean_ins.py": "clean",
+    "evolve_ins.py": "harder",
     "gen_res.py": "answered",
     "unitag.py": "tagged",
     "verify.py": "verified",
@@ -51,7 +52,7 @@ class Step:
 
 def line_of(runs: list[RunFile]) -> list[RunFile]:
     """Return the runs that led to the job's data: to the filtered file, else to the one with the most stages behind it."""
-    done = [run for run in runs if run.status == "complete" and run.stage in STEPS and not run.shard]
+    done = [run for run in runs if run.is_made and run.stage in STEPS and not run.shard]
     last = {
         run.stem for run in done if run.stage == "filter.py" and not any(one.stem.startswith(f"{run.stem}_") for one in done)
     }

@@ -27,8 +27,8 @@ Cell = tuple[str, int, float]
 """A column, a count, and how dark it is shown."""
 
 
-def page(report: Report) -> str:
-    """Return the report as HTML."""
+def open_templates() -> tuple[jinja2.Environment, MathText]:
+    """Return the templates with their filters, and what sets formulas within a page's limits."""
     maths = MathText(most_bytes=MATH_BYTES, most_seconds=MATH_SECONDS)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE.parent),
@@ -48,6 +48,12 @@ def page(report: Report) -> str:
         "short": lambda text: text if len(text) <= TITLE_CHARACTERS else f"{text[:TITLE_CHARACTERS]} …",
         "grid": grid,
     }
+    return environment, maths
+
+
+def page(report: Report) -> str:
+    """Return the report as HTML."""
+    environment, maths = open_templates()
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
     script = SCRIPT.read_text(encoding="utf-8")
     values = {

