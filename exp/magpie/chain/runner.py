@@ -21,11 +21,10 @@ from magpie.chain.config import Flags
 from magpie.chain.job_file import Chain, JobFile, Output, StageState
 from magpie.client.address_files import read_addresses
 from magpie.common.console import EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
-from magpie.config.load import PROJECT
+from magpie.config.load import PROGRAMS
 from magpie.runs.run_file import find_run_file
 from magpie.serving.run_command import end_tree
 
-PROGRAMS = PROJECT / "exp"
 ORPHAN_SECONDS = 60.0
 """How long the processes of a chain that was killed may take to end."""
 STOP_SECONDS = 60.0
