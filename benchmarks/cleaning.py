@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 from magpie.cleaning.clean import Cleaned, clean, other_sign, strip_heading  # noqa: E402
 from magpie.common.console import MagpieError, printable, run_program  # noqa: E402
-from magpie.records.reading import open_input  # noqa: E402
+from magpie.records.rows import open_input  # noqa: E402
 
 LOST = {"truncated", "not_math"}
 TARGETS = {

@@ -52,14 +52,15 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "gen_res": ((*IN, *OUT, *SERVED), (*IN, *OUT, *SERVED, "--num_responses", "2")),
     "gen_po_rewards": ((*IN, *OUT, "--reward_model", "URL"),),
     "gen_ins": ((*OUT, *SERVED[:4], "--total_prompts", "2", "--preflight", "0"),),
-    "gen_dis": ((*IN, *OUT, "--check"),),
+    "gen_dis": ((*IN, *OUT), (*IN, *OUT, "--drop")),
     "check_code": ((*IN, *OUT, *SERVED, "--check"),),
     "serve": (("smollm2", "--dry_run"),),
     "run_job": (("--job", "job/job.json", "--help"), ("main", "--", "--help")),
     "doctor": (("--help",),),
 }
-"""Proper calls of every program; the embedding model, the sandbox, the engine and chains of processes are not started."""
-SLOW = {"verify": 1, "check_code": 1, "gen_ins": 4, "decontaminate": 1, "gen_dis": 10, "gen_po_rewards": 10}
+"""Proper calls of every program; the embedding model has a stand-in, the sandbox, the engine and chains of processes are not
+started."""
+SLOW = {"verify": 1, "check_code": 1, "gen_ins": 4, "gen_po_rewards": 10}
 """How often a program is drawn; the others: 20."""
 NEVER = {
     "--ray",
@@ -245,14 +246,15 @@ def value_changed(case: Case, luck: random.Random) -> None:
 
 def flags_changed(case: Case, luck: random.Random) -> None:
     """Replace, drop, double or add a flag or a value."""
+    text = luck.choice(TEXTS).replace("\x00", "\x01")  # a command line cannot hold a zero byte
     words, at, how = case.words, luck.randrange(len(case.words)), luck.randrange(4)
     if how == 0 and words[at] not in KEPT:
-        words[at] = luck.choice(TEXTS) if not words[at].startswith("--") else f"{words[at]}={luck.choice(TEXTS)}"
+        words[at] = text if not words[at].startswith("--") else f"{words[at]}={text}"
     elif how == 1 and words[at] not in KEPT:
         del words[at]
     else:
         added = luck.choice(flags_of(case.program))
-        words += [f"{added}={luck.choice(TEXTS)}"] if luck.random() < 0.6 else [added]
+        words += [f"{added}={text}"] if luck.random() < 0.6 else [added]
 
 
 def special_file(case: Case, luck: random.Random) -> None:

@@ -7,13 +7,17 @@
 
 gen_ins and gen_res are killed once some new records are on disk and started again with the same command, against one server.
 `server` kills the engine's two processes in turn while exp/serve.py holds them and gen_res.py goes on. `waves` kills
-gen_res.py --stop_when settled at random moments, between and within waves, against the tests' scripted server (2 s a kill).
+gen_res.py --stop_when settled at random moments, between and within waves, against the tests' scripted server; each run is
+forked from this process, so that nothing is loaded again, and killed with its workers (half a second a kill).
 About 3 minutes each for the stages, 10 for the server, on two cores. Exit code 1 if anything was lost or doubled.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import importlib
 import json
 import os
 import random
@@ -23,15 +27,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+from magpie.common.console import run_program  # noqa: E402
 from magpie.common.seeds import hashed_seed  # noqa: E402
 from magpie.config.model_presets import load_model  # noqa: E402
-from magpie.records.reading import encode  # noqa: E402
+from magpie.records.rows import encode  # noqa: E402
 from magpie.serving.server import Server  # noqa: E402
+from magpie.verification.pool import Verifier  # noqa: E402
 
 PATIENCE = 1500.0
 VOTES = 8
@@ -73,6 +80,7 @@ def kill_stage(
     environment: dict[str, str],
     step: int = 2,
     pause: Callable[[], float] = lambda: 0.0,
+    start: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
 ) -> int:
     """Kill a stage `kills` times, each after `step` new lines in its .part file and a pause, then let it finish.
 
@@ -81,7 +89,7 @@ def kill_stage(
     part, done = output.with_suffix(".part"), 0
     while True:
         before = _lines(part)
-        process = subprocess.Popen(command, env=os.environ | environment)
+        process = start(command, env=os.environ | environment)
         if done < kills and wait_for(lambda at=before + step: _lines(part) >= at, process, "a new record"):  # type: ignore[misc]
             time.sleep(pause())
             process.send_signal(signal.SIGKILL)
@@ -156,7 +164,58 @@ def votes_of(index: int, votes: int) -> list[str]:
     return [f"Vote {slot}: \\boxed{{{said[slot]}}}" for slot in range(next(enough, votes))]
 
 
-def kill_waves(kills: int, folder: Path, records: int, seed: int = 0) -> tuple[int, list[str]]:
+class Forked:
+    """A stage in a process that is forked from this one, with what it needs of a `subprocess.Popen`."""
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        import gen_res
+
+        self.returncode: int | None = None
+        self._pid = os.fork()
+        if self._pid:
+            return
+        os.setpgid(0, 0)
+        os.environ.update(env)
+        sys.argv[:] = command[1:]
+        vars(gen_res)["Verifier"] = functools.partial(Verifier, start_method="fork")
+        try:
+            run_program("gen_res", gen_res.main)
+        except SystemExit as ended:
+            os._exit(int(ended.code or 0))
+        finally:
+            os._exit(99)
+
+    def poll(self) -> int | None:
+        """Return the exit code, if the process has ended."""
+        return self.wait(os.WNOHANG)
+
+    def wait(self, options: int = 0) -> int | None:
+        """Wait for the process to end and return its exit code."""
+        if self.returncode is None:
+            found, status = os.waitpid(self._pid, options)
+            self.returncode = os.waitstatus_to_exitcode(status) if found else None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process and its workers."""
+        os.killpg(self._pid, number)
+
+
+@contextlib.contextmanager
+def forked_server(server: Any) -> Iterator[str]:
+    """Run a server in a process of its own, for threads and forks do not mix; yield its URL."""
+    reader, writer = os.pipe()
+    if not (pid := os.fork()):
+        with server:
+            os.write(writer, server.url.encode() + b"\n")
+            signal.pause()
+    with os.fdopen(reader) as told:
+        yield told.readline().strip()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def kill_waves(kills: int, folder: Path, records: int, seed: int = 0, *, fork: bool = False) -> tuple[int, list[str]]:
     """Kill gen_res.py at random moments while it asks in waves; return the kills done, and what is wrong at the end."""
     sys.path.append(str(PROJECT / "tests"))
     from scripted_server import MODEL, Call, Reply, ScriptedServer, completion
@@ -170,9 +229,12 @@ def kill_waves(kills: int, folder: Path, records: int, seed: int = 0) -> tuple[i
         index, slot = slots[call.body["seed"]]
         return Reply(body=completion(f"Vote {slot}: \\boxed{{{vote_of(index, slot)}}}"), delay=rng.uniform(0, 0.05))
 
-    with ScriptedServer(by=reply) as server:
-        environment = {"MAGPIE_BASE_URL": server.url}
-        done = kill_stage(command, output, kills, environment, step=1, pause=lambda: rng.uniform(0, 0.2))
+    with contextlib.ExitStack() as stack:
+        scripted = ScriptedServer(by=reply)
+        url = stack.enter_context(forked_server(scripted)) if fork else stack.enter_context(scripted).url
+        how: dict[str, Any] = {"start": Forked} if fork else {}
+        environment = {"MAGPIE_BASE_URL": url}
+        done = kill_stage(command, output, kills, environment, step=1, pause=lambda: rng.uniform(0, 0.2), **how)
     rows = [json.loads(line) for line in output.read_bytes().splitlines()]
     wrong = [f"{row['id']}: {row['responses']}" for i, row in enumerate(rows) if row["responses"] != votes_of(i, VOTES)]
     return done, problems_of(output, records) + wrong
@@ -189,7 +251,9 @@ def main() -> int:
         folder = Path(name)
         started = time.monotonic()
         if args.what == "waves":
-            done, problems = kill_waves(args.kills, folder, max(args.records, args.kills))
+            for heavy in ("gen_res", "math_verify", "latex2sympy2_extended", "aiohttp", "tokenizers", "jinja2", "rich.table"):
+                importlib.import_module(heavy)
+            done, problems = kill_waves(args.kills, folder, max(args.records, args.kills), fork=True)
         elif args.what == "server":
             command, output = stage_command("gen_res", folder, args.records * 4, max_tokens=256)
             done = kill_server([*command, "--max_in_flight", "16"], output, args.kills, folder)

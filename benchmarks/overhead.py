@@ -1,11 +1,12 @@
 """What the pipeline costs: tokens/s of gen_res.py through the server, against the bare engine on the same token ids.
 
-    python benchmarks/overhead.py INPUT_FILE [--records 200] [--max_tokens 256] [--rounds 1]
+    python benchmarks/overhead.py INPUT_FILE [--records 64] [--max_tokens 128] [--rounds 5]
 
-Each round runs both, one after the other, with the same weights, sampling and environment, and with engine flags (data type,
-most requests and tokens of a step) that one function makes for both; the engine's turn is one in-process `LLM.generate` call.
-Prints start and work of both, the two rates of the work and their ratio (target: 0.95). A ratio above 1.02 compares unlike
-things, and is called invalid. About 5 minutes a round for 200 records on two cores.
+Starts both once, a server and an engine in a process of its own, with the same weights, sampling, environment and engine
+flags (data type, most requests and tokens of a step). They work in turns; the engine's is one `LLM.generate` call. Prints of
+each turn the tokens a second, and the processor seconds of all its processes for 1,000 tokens, without those that gen_res.py
+takes to start. The ratios are of the medians (target: 0.95); beside other work only that of the processor seconds means
+something. A ratio above 1.02 compares unlike things, and is called invalid.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import argparse
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
+
+import psutil
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -28,9 +31,11 @@ from magpie.common.seeds import hashed_seed  # noqa: E402
 from magpie.config.model_presets import load_model  # noqa: E402
 from magpie.generation.config import load_response_styles  # noqa: E402
 from magpie.models.hardware import this_machine  # noqa: E402
-from magpie.records.reading import encode, read_rows  # noqa: E402
+from magpie.records.reading import read_rows  # noqa: E402
+from magpie.records.rows import encode  # noqa: E402
 from magpie.serving.engine import engine_environment, local_flags  # noqa: E402
 from magpie.serving.parallelism import layout  # noqa: E402
+from magpie.serving.server import Server  # noqa: E402
 
 TEMPERATURE, TOP_P = 1.0, 1.0
 MOST = 1.02
@@ -46,48 +51,85 @@ def write_input(source: Path, records: int, target: Path) -> list[str]:
 
 
 class Turn(NamedTuple):
-    """One side's turn: completion tokens, seconds of work, and of all else (processes, weights, warm-up)."""
+    """One side's turn: completion tokens, seconds of work, and processor seconds of all its processes."""
 
     tokens: int
-    work: float
-    start: float
+    seconds: float
+    processor: float
 
     @property
     def rate(self) -> float:
         """Tokens per second of work."""
-        return self.tokens / self.work
+        return self.tokens / self.seconds
+
+    @property
+    def price(self) -> float:
+        """Processor seconds for 1,000 tokens."""
+        return 1000 * self.processor / self.tokens
 
     def __str__(self) -> str:
-        return f"{self.tokens} tokens, start {self.start:.1f} s, work {self.work:.1f} s, {self.rate:.1f} tokens/s"
+        return f"{self.tokens} tokens, {self.rate:.1f}/s, {self.price:.2f} processor seconds for 1,000"
 
 
-def through_the_pipeline(model: str, folder: Path, max_tokens: int) -> Turn:
-    """Run gen_res.py on a server of its own; the tokens and the work are from its run file."""
-    output = folder / f"out_{time.time_ns()}.jsonl"
-    command = [sys.executable, str(PROJECT / "exp" / "gen_res.py"), "--model_path", model]
-    command += ["--input_file", str(folder / "in.jsonl"), "--output_file", str(output), "--max_tokens", str(max_tokens)]
-    command += ["--temperature", str(TEMPERATURE), "--top_p", str(TOP_P)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
-    began = time.perf_counter()
-    subprocess.run(command, check=True, env=environment)
-    whole = time.perf_counter() - began
-    run = json.loads(output.with_suffix(".run.json").read_text())
-    return Turn(run["tokens"]["completion"], run["seconds"], whole - run["seconds"])
+def processor_seconds(processes: list[psutil.Process]) -> float:
+    """Return the processor seconds that processes have taken so far."""
+    return sum(sum(process.cpu_times()[:4]) for process in processes)
 
 
-def engine_alone(model: str, prompts_file: Path, max_tokens: int) -> Turn:
-    """Run `LLM.generate` in a process of its own."""
-    result = prompts_file.with_suffix(".result")  # the engine prints what it likes to the standard output
-    command = [sys.executable, __file__, "--engine", model, str(prompts_file), str(max_tokens), str(result)]
-    began = time.perf_counter()
-    subprocess.run(command, check=True, env=engine_environment(load_model(model), ""), stdout=subprocess.DEVNULL)
-    whole = time.perf_counter() - began
-    tokens, work = json.loads(result.read_text())
-    return Turn(tokens, work, whole - work)
+class Pipeline:
+    """gen_res.py on a server that is up."""
+
+    def __init__(self, model: str, folder: Path, max_tokens: int, server: Server) -> None:
+        self._folder, self._server = folder, psutil.Process().children(recursive=True)
+        self._command = [sys.executable, str(PROJECT / "exp" / "gen_res.py"), "--model_path", model]
+        self._command += ["--input_file", str(folder / "in.jsonl"), "--max_tokens", str(max_tokens)]
+        self._command += ["--preflight", "0", "--temperature", str(TEMPERATURE), "--top_p", str(TOP_P)]
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
+        self._environment |= server.environment
+        self._start = self._run("--check")[1]
+
+    def turn(self) -> Turn:
+        """Run the stage; the tokens and the seconds of work are from its run file."""
+        before = processor_seconds(self._server)
+        output, own = self._run()
+        run = json.loads(output.with_suffix(".run.json").read_text())
+        return Turn(run["tokens"]["completion"], run["seconds"], processor_seconds(self._server) - before + own - self._start)
+
+    def _run(self, *more: str) -> tuple[Path, float]:
+        output, before = self._folder / f"out_{time.time_ns()}.jsonl", os.times()
+        subprocess.run([*self._command, "--output_file", str(output), *more], check=True, env=self._environment)
+        return output, sum(os.times()[2:4]) - sum(before[2:4])
 
 
-def engine_child(model: str, prompts_file: Path, max_tokens: int, result: Path) -> None:
-    """Generate in this process and write `[tokens, seconds]`."""
+class Engine:
+    """The bare engine, in a process of its own."""
+
+    def __init__(self, model: str, prompts_file: Path, max_tokens: int) -> None:
+        told, self._say = os.pipe()
+        reader, writer = os.pipe()
+        command = [sys.executable, __file__, "--engine", model, str(prompts_file), str(max_tokens), str(told), str(writer)]
+        environment = engine_environment(load_model(model), "")
+        self._process = psutil.Popen(command, env=environment, pass_fds=(told, writer), stdout=subprocess.DEVNULL)
+        os.close(told)
+        os.close(writer)
+        self._answers = os.fdopen(reader)
+        self._family = [self._process, *self._process.children(recursive=True)] if self._answers.readline() else []
+
+    def turn(self) -> Turn:
+        """Let it generate."""
+        before = processor_seconds(self._family)
+        os.write(self._say, b"go\n")
+        tokens, seconds = json.loads(self._answers.readline())
+        return Turn(tokens, seconds, processor_seconds(self._family) - before)
+
+    def stop(self) -> None:
+        """End it."""
+        os.close(self._say)
+        self._process.wait()
+
+
+def engine_child(model: str, prompts_file: Path, max_tokens: int, told: int, writer: int) -> None:
+    """Generate in this process whenever it is told to, and write `[tokens, seconds]`."""
     from vllm import LLM, EngineArgs, SamplingParams
     from vllm.usage.usage_lib import UsageContext
 
@@ -95,18 +137,19 @@ def engine_child(model: str, prompts_file: Path, max_tokens: int, result: Path) 
     flags = local_flags(preset, layout(preset, this_machine()).flags())
     settings = {name.replace("-", "_"): value for name, value in flags.items() if not name.startswith("no-")}
     settings |= {name[3:].replace("-", "_"): False for name in flags if name.startswith("no-")}
-    # a server's own limits, as the other side has them: `LLM` takes larger ones
-    batched, seqs = EngineArgs.get_batch_defaults(int(flags.get("tensor-parallel-size", 1)))
-    server = UsageContext.OPENAI_API_SERVER
-    settings = {"max_num_batched_tokens": batched[server], "max_num_seqs": seqs[server], **settings}
+    # the limits that a server takes, as the other side has them: `LLM` takes larger ones
+    server = EngineArgs(preset.path, **settings).create_engine_config(UsageContext.OPENAI_API_SERVER).scheduler_config
+    settings |= {"max_num_batched_tokens": server.max_num_batched_tokens, "max_num_seqs": server.max_num_seqs}
     engine = LLM(model=preset.path, seed=hashed_seed(0, 0, 0), **settings)
     prompts = [{"prompt_token_ids": ids} for ids in json.loads(prompts_file.read_text())]
     sampling = SamplingParams(temperature=TEMPERATURE, top_p=TOP_P, max_tokens=max_tokens)
     engine.generate(prompts[:1], SamplingParams(max_tokens=4), use_tqdm=False)
-    started = time.perf_counter()
-    outputs = engine.generate(prompts, sampling, use_tqdm=False)
-    seconds = time.perf_counter() - started
-    result.write_text(json.dumps([sum(len(o.outputs[0].token_ids) for o in outputs), seconds]))
+    os.write(writer, b"up\n")
+    for _ in os.fdopen(told):
+        started = time.perf_counter()
+        outputs = engine.generate(prompts, sampling, use_tqdm=False)
+        seconds = time.perf_counter() - started
+        os.write(writer, json.dumps([sum(len(o.outputs[0].token_ids) for o in outputs), seconds]).encode() + b"\n")
 
 
 def verdict(ratio: float) -> str:
@@ -118,14 +161,14 @@ def verdict(ratio: float) -> str:
 def main() -> None:
     """Run the rounds and print each ratio."""
     if sys.argv[1:2] == ["--engine"]:
-        engine_child(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
+        engine_child(sys.argv[2], Path(sys.argv[3]), *map(int, sys.argv[4:7]))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input_file", type=Path)
     parser.add_argument("--model_path", default="smollm2", help="(default smollm2)")
-    parser.add_argument("--records", type=int, default=200, help="(default 200)")
-    parser.add_argument("--max_tokens", type=int, default=256, help="tokens of an answer at most (default 256)")
-    parser.add_argument("--rounds", type=int, default=1, help="(default 1)")
+    parser.add_argument("--records", type=int, default=64, help="(default 64)")
+    parser.add_argument("--max_tokens", type=int, default=128, help="tokens of an answer at most (default 128)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default 5)")
     args = parser.parse_args()
     from magpie.models.chat_template import ChatTemplate
 
@@ -135,13 +178,17 @@ def main() -> None:
         instructions = write_input(args.input_file, args.records, folder / "in.jsonl")
         prompts = [template.prompt(f"{style.before}{text}{style.after}") for text in instructions]
         (folder / "prompts.json").write_text(json.dumps(prompts))
-        ratios: list[float] = []
-        for number in range(args.rounds):
-            ours = through_the_pipeline(args.model_path, folder, args.max_tokens)
-            bare = engine_alone(args.model_path, folder / "prompts.json", args.max_tokens)
-            ratios.append(ours.rate / bare.rate)
-            print(f"round {number + 1}: gen_res.py {ours}; LLM.generate {bare}; {verdict(ratios[-1])}", flush=True)
-    print(f"median of {len(ratios)}: {verdict(statistics.median(ratios))}")
+        with Server(load_model(args.model_path), log_dir=folder / "logs") as server:
+            pipeline = Pipeline(args.model_path, folder, args.max_tokens, server)
+            engine = Engine(args.model_path, folder / "prompts.json", args.max_tokens)
+            turns: list[tuple[Turn, Turn]] = []
+            for number in range(args.rounds + 1):
+                turns.append((pipeline.turn(), engine.turn()))
+                print(f"round {number}: gen_res.py {turns[-1][0]}; LLM.generate {turns[-1][1]}", flush=True)
+            engine.stop()
+    ours, bare = zip(*turns[1:], strict=True)  # the first one warms both
+    print(f"tokens a second: {verdict(median(t.rate for t in ours) / median(t.rate for t in bare))}")
+    print(f"tokens a processor second: {verdict(median(t.price for t in bare) / median(t.price for t in ours))}")
 
 
 if __name__ == "__main__":

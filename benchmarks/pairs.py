@@ -5,7 +5,8 @@
 DATA is the folder with `gold/votes_dev.jsonl` and `gold/answers_dev.jsonl` (default ../shared/data); --gold names other files
 of the same kinds instead. The program sees the problems, the responses and the rewards; the graders' flags judge its pairs. For
 each strategy and for the original rule (best against worst reward): the pairs, the shares of them that are right against wrong,
-the reverse, both right and both wrong, and the share of the problems with right and wrong responses that have a pair. Then the
+the reverse, both right and both wrong, and the share of the problems with right and wrong responses that have a pair. For
+strong_weak every second response counts as the weak model's, the others as the strong one's, and the other way round. Then the
 same with fewer samples a problem, over all choices of so many of its responses (at most 60 of them, drawn at random).
 """
 
@@ -29,7 +30,8 @@ from magpie.verification.annotate import verified  # noqa: E402
 from magpie.verification.pool import Job, Limits, Verifier  # noqa: E402
 
 FILES = ("votes_dev.jsonl", "answers_dev.jsonl")
-LISTS = ("responses", "rewards", "answers", "answer_states", "answer_groups", "is_correct")
+LISTS = ("responses", "rewards", "answers", "answer_states", "answer_groups", "is_correct", "response_models")
+MODELS = ("every second", "the others")
 KINDS = ("right against wrong", "wrong against right", "both right", "both wrong", "not gradable")
 MOST_CHOICES = 60
 Rule = Callable[[dict[str, Any]], tuple[int, int] | str]
@@ -61,14 +63,15 @@ def problems(rows: list[dict[str, Any]], verifier: Verifier, *, hidden: bool) ->
     out = []
     for row, judgement in verifier.judge_all(jobs):
         record = {key: row[key] for key in ("id", "instruction", "responses", "rewards")}
+        record["response_models"] = [MODELS[n % 2] for n in range(len(row["responses"]))]
         reference = {} if hidden else {"reference_answer": row["reference_answer"]}
         out.append((verified(record | reference, judgement), row["is_correct"]))
     return out
 
 
-def rule_of(strategy: Strategy, settings: PairSettings | None = None) -> Rule:
+def rule_of(strategy: Strategy, settings: PairSettings | None = None, models: tuple[str, str] = MODELS) -> Rule:
     """Return a strategy as a function of a record: the two indices, or why there is no pair."""
-    maker = PairMaker(strategy, settings or load_pair_settings(strategy))
+    maker = PairMaker(strategy, settings or load_pair_settings(strategy), models=models)
 
     def rule(record: dict[str, Any]) -> tuple[int, int] | str:
         try:
@@ -155,6 +158,9 @@ def main() -> None:
         ("consensus", by_vote, rule_of("consensus")),
         ("verified, without the reference", by_vote, rule_of("verified", settings)),
         ("verified, with the reference", by_reference, rule_of("verified", settings)),
+        ("strong_weak, without", by_vote, rule_of("strong_weak")),
+        ("strong_weak, without, exchanged", by_vote, rule_of("strong_weak", models=MODELS[::-1])),
+        ("strong_weak, with the reference", by_reference, rule_of("strong_weak")),
     ]
     print(f"{', '.join(rows)}: {len(everything)} problems\n{head}")
     for name, found, rule in named:

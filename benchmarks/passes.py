@@ -1,4 +1,4 @@
-"""What a quick pass costs: filter.py and export.py over records of 2 kB, against reading, parsing and writing them with orjson.
+"""What a quick pass costs: filter.py, concat.py and export.py over records of 2 kB, against an orjson loop over them.
 
     python benchmarks/passes.py [--records 1000000] [--rounds 1] [--source FILE]
 
@@ -22,7 +22,8 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-from magpie.records.reading import encode, read_rows  # noqa: E402
+from magpie.records.reading import read_rows  # noqa: E402
+from magpie.records.rows import encode  # noqa: E402
 from magpie.records.schema import DIFFICULTIES, DOMAINS  # noqa: E402
 
 BYTES = 2000
@@ -138,6 +139,7 @@ def commands(folder: Path, source: Path) -> dict[str, list[str]]:
         "orjson": [python, "-c", ORJSON, str(source), str(folder / "out.jsonl")],
         "filter.py --config magpie": [*filter_, "--config", "magpie", *output],
         "filter.py … --balance --top --shuffle": [*filter_, "--config", "magpie", *output, *choice],
+        "concat.py": [python, str(exp / "concat.py"), "--inputs", str(source), "--overwrite", *output],
         "export.py --format sharegpt": [*export, *output],
         "export.py … folder, jsonl": [*export, *data_set, "--file_type", "jsonl"],
         "export.py … folder, parquet": [*export, *data_set],

@@ -40,9 +40,9 @@ def parse_args() -> argparse.Namespace:
         required=True,
         type=Path,
         nargs="+",
-        help="one or several files to compare with each other, each with its own output: records with `instruction`, or "
-        "ShareGPT conversations; JSON Lines or a JSON array, also .gz or .zst",
+        help=f"one or several inputs to compare with each other, each with its own output: {flags.FORMS}",
     )
+    flags.add_columns(group)
     group.add_argument(
         "--against", type=Path, nargs="+", default=[], help="earlier data sets: all their records are kept, none is written"
     )
@@ -50,6 +50,7 @@ def parse_args() -> argparse.Namespace:
         "--index", type=Path, help="folder of the records kept in earlier runs; those kept now are added (default: none)"
     )
     flags.add_skip_malformed(group)
+    flags.add_partial(group)
     parser.add_argument("--output_file", type=Path, help="of a single input (default: the input's stem with _distance)")
     parser.add_argument(
         "--embedding_model",
@@ -85,7 +86,7 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
     }
     if args.drop:  # files that were made before there was this flag go on
         arguments["drop"] = True
-    switches = {name: getattr(args, name) for name in ("skip_malformed", "overwrite", "check")}
+    switches = {name: getattr(args, name) for name in ("skip_malformed", "partial", "overwrite", "check")}
     found = []
     for path in files:
         own = StageOptions(input_file=path, output_file=args.output_file, shard=None, **switches)

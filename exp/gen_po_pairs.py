@@ -8,9 +8,11 @@ explicit-prompt conversational preference format: `prompt`, `chosen`, `rejected`
 final answers, scores, votes, `vote_margin`, `pair_weight` and `why`. The record's other keys about the problem stay.
 
 --strategy: `verified` (right against wrong, by `reference_answer` or a clear majority; why: `reference`, `majority`),
-`consensus` (most against least self-consistent answer, weighted by the vote margin), `reward` (best against worst reward).
-Thresholds are in configs/pairs/STRATEGY.yaml. Never in a pair: the same final answer on both sides, responses that are cut,
-loop or are empty, lengths too far apart. A problem without a pair goes into the dropped file with its reason.
+`consensus` (most against least self-consistent answer, weighted by the vote margin), `reward` (best against worst reward),
+`strong_weak` (a right one of the strong model against a wrong one of the weak model, of a file with both: gen_res.py
+--append), `concise` (the shortest right one against the longest right one of the same model). Thresholds are in
+configs/pairs/STRATEGY.yaml. Never in a pair: the same final answer on both sides, lengths too far apart (both but for
+`concise`), responses that are cut, loop or are empty. A problem without a pair goes into the dropped file with its reason.
 """
 
 from __future__ import annotations
@@ -19,15 +21,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import log, run_program, say_next
 from magpie.preferences.config import PairSettings, load_pair_settings
 from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
 from magpie.preferences.statistics import Statistics
 from magpie.runs.one_pass import Stream
-from magpie.runs.stage import StageOptions, stream
+from magpie.runs.stage import StageOptions, refuse_control, require_input, stream
+from magpie.verification.models import records_with_votes, weak_and_strong
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +40,13 @@ def parse_args() -> argparse.Namespace:
     group.add_argument(
         "--strategy", choices=STRATEGIES, default="verified", help="what makes a response chosen or rejected (default verified)"
     )
+    for which in ("weak", "strong"):
+        group.add_argument(
+            f"--{which}_model",
+            metavar="NAME",
+            default="",
+            help=f"the {which} one, for strong_weak (default: measured by pass rates on this file)",
+        )
     group.add_argument("--settings", type=Path, help="a YAML file in place of configs/pairs/STRATEGY.yaml")
     group.add_argument("--pairs_per_problem", type=flags.positive, default=1, help="maximum pairs per problem (default 1)")
     flags.switch(
@@ -47,6 +55,7 @@ def parse_args() -> argparse.Namespace:
         "let a response without a final answer be the rejected one (default: as the settings say, which is off)",
         default=None,
     )
+    flags.add_keep_controls(group)
     flags.switch(group, "--reasoning", "put the chain of thought before the solution", default=True)
     group.add_argument("--seed", type=int, default=0, help="breaks ties between responses that are equally good (default 0)")
     flags.add_run(parser)
@@ -58,18 +67,31 @@ def settings_of(strategy: str, file: Path | None, *, rejected_without_answer: bo
     settings = load_pair_settings(strategy, file)
     if rejected_without_answer is None:
         return settings
-    return msgspec.structs.replace(settings, rejected_without_answer=rejected_without_answer)
+    return settings.rejecting(without_answer=rejected_without_answer)
+
+
+def two_models(args: argparse.Namespace) -> tuple[str, str]:
+    """Return the weak and the strong model of the input, and say which they are."""
+    weak, strong = weak_and_strong(records_with_votes(args.input_file), args.weak_model, args.strong_model)
+    log.info("weak: %s; strong: %s", weak, strong)
+    return weak, strong
 
 
 def main() -> None:
     """Run the stage."""
     args = parse_args()
     settings = settings_of(args.strategy, args.settings, rejected_without_answer=args.rejected_without_answer)
-    maker = PairMaker(args.strategy, settings, wanted=args.pairs_per_problem, seed=args.seed, reasoning=args.reasoning)
-    statistics = Statistics()
+    options, statistics = flags.options_from(args, StageOptions), Statistics()
     arguments = {name: getattr(args, name) for name in ("strategy", "pairs_per_problem", "reasoning", "seed")}
+    arguments |= {name: value for name in ("weak_model", "strong_model") if (value := getattr(args, name))}
+    require_input(options, "_pairs")
+    models = two_models(args) if args.strategy == "strong_weak" else ("", "")
+    maker = PairMaker(
+        args.strategy, settings, wanted=args.pairs_per_problem, seed=args.seed, reasoning=args.reasoning, models=models
+    )
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
+        refuse_control(record, keep=args.keep_controls)
         try:
             pairs = maker.pairs(record)
         except NoPair as refusal:
@@ -81,9 +103,9 @@ def main() -> None:
 
     run = stream(
         "gen_po_pairs.py",
-        flags.options_from(args, StageOptions),
+        options,
         "_pairs",
-        arguments | msgspec.structs.asdict(settings),
+        arguments | settings.arguments,
         work,
         at_end=lambda out: out.note(statistics.figures()),
     )

@@ -6,10 +6,12 @@ Reads records with `instruction` (one without `id` gets its line number as one) 
 `finish_reason`, `prompt_tokens`, `completion_tokens` and `gen_response_configs`; with --num_responses N the first becomes
 `responses`, and it, `reasoning`, `finish_reason` and `completion_tokens` are lists. With --stop_when fewer are asked for where
 the first ones agree: `votes_asked` says how many, `stop_reason` why (`settled`, `posterior`, `all`); where there is a
-`reference_answer` all are. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (ends in a loop). Earlier
-values of these keys go into `previous`. A chain of thought that never ended has no solution: such a row is dropped as
-`truncated_reasoning`. The first 20 responses are checked for template tokens, thoughts left in the solution, and responses
-that are empty or never end; if most are bad the run stops and shows them. Rerun the same command to resume.
+`reference_answer` all are. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (ends in a loop, which is
+ended while it runs). Earlier values of these keys go into `previous`. With --append the responses that are there stay, whatever
+model made them, and this model's come behind them; `response_models` names the model of each, `asked_by_model` how many each
+was asked for. A chain of thought that never ended has no solution: such a row is dropped as `truncated_reasoning`. The first 20
+responses are checked for template tokens, thoughts left in the solution, and responses that are empty or never end; if most are
+bad the run stops and shows them. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -19,15 +21,16 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.cli import flags
-from magpie.common.console import log, run_program, say_next
+from magpie.common.console import MagpieError, log, run_program, say_next
+from magpie.config.load import plain
 from magpie.config.model_presets import Sampling, load_model
 from magpie.generation.config import load_response_styles
+from magpie.generation.continuation import ThinkingBudget
 from magpie.generation.responses import ResponseGenerator, ResponseOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, Template, generate
 from magpie.generation.waves import Waves
+from magpie.models.checkpoint import files_hash
 from magpie.runs.jobs import spent_on_single_responses
 from magpie.runs.stage import StageOptions, open_run
 from magpie.verification.early_stop import NEVER, RULES, Rule
@@ -38,9 +41,16 @@ def parse_args() -> argparse.Namespace:
     """Return the checked command line."""
     parser = flags.Parser(__doc__)
     flags.add_input(parser)
-    parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _res, or _Nres)")
+    parser.add_argument(
+        "--output_file", type=Path, help="(default: the input's stem with _res, or _Nres, with --append _Nmore)"
+    )
     group = parser.add_argument_group("responses")
     group.add_argument("--num_responses", type=flags.positive, default=1, help="responses per problem (default 1)")
+    flags.switch(
+        group,
+        "--append",
+        "keep the responses that the records have, and add this model's until there are --num_responses of it",
+    )
     group.add_argument(
         "--stop_when",
         choices=RULES,
@@ -61,6 +71,11 @@ def parse_args() -> argparse.Namespace:
         help="continue a response that is cut at --max_tokens, once, up to this many tokens in all (default: it stays cut)",
     )
     group.add_argument(
+        "--thinking_budget",
+        type=flags.positive,
+        help="tokens of the chain of thought, after which it is ended and the model has to respond (default: no limit)",
+    )
+    group.add_argument(
         "--preflight", type=flags.not_negative, default=20, help="responses to check first, 0: none (default 20)"
     )
     flags.switch(group, "--request_seeds", "send a seed with every request; slows vLLM's sampler")
@@ -71,6 +86,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.num_responses > 1 and args.temperature == 0:
         parser.error("--temperature 0 gives the same response every time: with --num_responses above 1 raise it (0.8)")
+    if args.append and args.stop_when != NEVER:
+        parser.error(f"--append asks for all of --num_responses: leave out --stop_when {args.stop_when}")
     if args.num_responses == 1 and args.stop_when != NEVER:
         parser.error(f"--stop_when {args.stop_when} needs several responses to compare: --num_responses 8")
     return args
@@ -79,9 +96,13 @@ def parse_args() -> argparse.Namespace:
 def run_arguments(args: argparse.Namespace, model: str, sampling: Sampling) -> dict[str, Any]:
     """Return what decides the output's content."""
     names = ("num_responses", "response_style", "system_prompt", "retry_length", "request_seeds", "seed", "tokenizer")
-    arguments = {"model_path": model, **msgspec.structs.asdict(sampling), **{name: getattr(args, name) for name in names}}
+    arguments = {"model_path": model, **plain(sampling), **{name: getattr(args, name) for name in names}}
     if args.stop_when != NEVER:  # files that were begun before there was this flag go on
         arguments["stop_when"] = args.stop_when
+    if args.thinking_budget:
+        arguments["thinking_budget"] = args.thinking_budget
+    if args.append:
+        arguments |= {"append": True, "model_hash": files_hash(load_model(args.model_path))}
     if args.template_variables:
         arguments["template_variables"] = args.template_variables
     return arguments
@@ -99,14 +120,21 @@ def main() -> None:
             preset.model,
             preset.answers_source,
         )
+    if args.thinking_budget and args.thinking_budget >= sampling.max_tokens:
+        raise MagpieError(
+            f"--thinking_budget {args.thinking_budget} leaves no room for an answer: --max_tokens is {sampling.max_tokens}. "
+            "Lower the one, or raise the other"
+        )
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
-    suffix = "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
+    suffix = f"_{args.num_responses}more" if args.append else "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
     run = open_run("gen_res.py", options, suffix, run_arguments(args, preset.model, sampling))
-    if args.num_responses > 1:
+    if args.num_responses > 1 and not args.append:
         run.notes["beside_tokens"] = spent_on_single_responses(args.input_file)
 
     def try_template(template: Template) -> None:
         template.prompt("1 + 1?", args.system_prompt)
+        if args.thinking_budget:
+            ThinkingBudget.check(template)
         if template.left_off:
             log.warning(
                 "the chat template of %s leaves thinking off. With --template_variables %s the model thinks before it responds",
@@ -120,7 +148,7 @@ def main() -> None:
         rows, work = generator.rows(run), generator.work
         made = generate(run, preset, model, options, rows, work, try_template=try_template, responses=args.num_responses)
     if made:
-        then = "export.py --format sharegpt" if args.num_responses == 1 else "verify.py"
+        then = "export.py --format sharegpt" if args.num_responses == 1 and not args.append else "verify.py"
         say_next("%s --input_file %s", then, run.paths.output)
 
 

@@ -16,13 +16,13 @@ import json
 import sys
 from pathlib import Path
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import run_program
+from magpie.config.load import plain
 from magpie.config.model_presets import load_model
 from magpie.planning.assumptions import Assumption, figures_of, gpus_of_replica, load_planning, model_of
 from magpie.planning.formulas import Workload, plan
+from magpie.verification.early_stop import NEVER, RULES, SETTLED
 
 
 def setting(text: str) -> tuple[str, float]:
@@ -45,6 +45,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         ("--missions", 2, "tags per problem by the model, 0: none"),
     ):
         group.add_argument(flag, type=flags.not_negative, default=default, help=f"{text} (default {default})")
+    group.add_argument(
+        "--stop_when",
+        choices=RULES,
+        default=SETTLED,
+        help="how votes are stopped early (default settled, as in chains; never for a filter that reads pass rates: hle, rlvr)",
+    )
     group = parser.add_argument_group("machines")
     group.add_argument("--gpus", type=flags.positive, default=8, help="GPUs per node (default 8)")
     flags.add_gpu_memory(group, "default: that of the measured replica")
@@ -71,6 +77,7 @@ def planned(args: argparse.Namespace) -> tuple[str, dict[str, float], dict[str, 
         replica_gpus = gpus_of_replica(preset, args.gpus, args.nodes, args.gpu_memory)
     figures = figures_of(preset, replica_gpus, args.job, chosen)
     values = {name: figure.value for name, figure in figures.items()}
+    args.first_votes = int(args.stop_when != NEVER and args.num_responses == 1 and preset.answers == preset.samples)
     return preset.name, plan(flags.options_from(args, Workload), values), figures
 
 
@@ -99,7 +106,7 @@ def main() -> None:
     model, found, figures = planned(args)
     if args.json:
         content = {"model": model, "plan": found, "figures": figures}
-        sys.stdout.write(json.dumps(msgspec.to_builtins(content), indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(plain(content), indent=1, ensure_ascii=False) + "\n")
         return
     units = load_planning().units
     used = [f"{name:<24}{amount(each.value):>8} {units[name]} ({each.source})\n" for name, each in figures.items()]

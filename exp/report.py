@@ -2,10 +2,13 @@
 
     python exp/report.py data/job
     python exp/report.py data/job --watch
+    python exp/report.py mine.parquet
+    python exp/report.py data/job/job_ins_clean.jsonl --browse
 
-JOB is a job's folder, or its name under data/. Writes JOB/report.html, which needs no network and no script: kept and dropped
-problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of records, of
-pairs and of dropped records, with their mathematics. It only reads the job's files.
+JOB is a job's folder, or its name under data/. Writes JOB/report.html, a self-contained page that works offline: kept and
+dropped problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of
+records, of pairs and of dropped records, with their mathematics. It only reads the job's files. Of a FILE of any form that a
+stage reads: FILE_report.html beside it, without what only a job has.
 
 --watch prints instead what a job is doing, from its files alone, every few seconds until it is done or you press Ctrl-C.
 """
@@ -13,21 +16,31 @@ pairs and of dropped records, with their mathematics. It only reads the job's fi
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
+from magpie.records.reading import stem_of
 from magpie.runs.jobs import folder_of
 
 
 def parse_args() -> argparse.Namespace:
     """Return the checked command line."""
     parser = flags.Parser(__doc__)
-    parser.add_argument("job", type=Path, metavar="JOB", help="a job's folder, or its name under data/ (or under DATA_DIR)")
+    parser.add_argument(
+        "job", type=Path, metavar="JOB", help="a job's folder, its name under data/ (or under DATA_DIR), or a file"
+    )
+    flags.add_columns(parser)
     parser.add_argument("--output_file", type=Path, help="the page (default: report.html in the job's folder)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of the records shown (default 0)")
     parser.add_argument("--watch", action="store_true", help="show a running job's state instead of writing a page")
     seconds = flags.number(float, least=0.2, most=3600.0)
+    parser.add_argument(
+        "--browse", action="store_true", help="serve all records of a file, with a search, on this machine alone until Ctrl-C"
+    )
+    port = flags.number(int, least=0, most=65535)
+    parser.add_argument("--port", type=port, default=0, help="port for --browse (default: one that is free)")
     parser.add_argument("--every", type=seconds, default=5.0, help="seconds between two updates with --watch (default 5)")
     return parser.parse_args()
 
@@ -35,21 +48,39 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the page, or watch."""
     args = parse_args()
-    folder = folder_of(args.job)
-    if args.watch:
+    is_file = args.job.is_file() or bool(args.columns)
+    source = flags.source_of(args, args.job) if is_file else None
+    folder = args.job if source else folder_of(args.job)
+    if args.browse:
+        if not source:
+            raise MagpieError(f"--browse {args.job}: name a file of records, like data/JOB/JOB_ins_clean.jsonl")
+        from magpie.reporting.browse import browse
+
+        browse(source, args.port)
+        return
+    if args.watch and not source:
         from magpie.reporting.watch import watch
 
         watch(folder, args.every)
         return
     from magpie.common.files import write_atomically
-    from magpie.reporting.facts import read_job
+    from magpie.reporting.facts import read_file, read_job
     from magpie.reporting.page import page
 
-    output = args.output_file or folder / "report.html"
-    if output.is_dir():
-        raise MagpieError(f"--output_file {output}: this is a folder. Name a file")
-    write_atomically(output, [page(read_job(folder, args.seed)).encode()])
+    beside = source.with_name(f"{stem_of(source)}_report.html") if source else folder / "report.html"
+    output = args.output_file or beside
+    if os.path.lexists(output) and not is_report(output):
+        raise MagpieError(f"--output_file {output}: this is there, and is no report. Name another file")
+    write_atomically(output, [page(read_file(source, args.seed) if source else read_job(folder, args.seed)).encode()])
     log.info("the report: %s", output.resolve())
+
+
+def is_report(path: Path) -> bool:
+    """Return whether this program has made a file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"<title>Report of " in file.read(2000)
 
 
 if __name__ == "__main__":

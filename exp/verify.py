@@ -9,12 +9,15 @@ record `majority_answer` (its most frequent spelling, null on a tie), `agreement
 share with a final answer), `pass_rate` (the share that is right, without a reference answer that of the majority), its 95%
 interval (its ends: all that could not be compared is wrong, is right), `difficulty_measured`, and `doubts`: the shares of
 responses that say that the problem cannot be solved (`unsolvable`) and without a final answer (`unparsed`), and whether no
-answer has more votes than every other one (`no_majority`). Shares are of all responses
-that were asked for (`votes_asked`, else `responses` and `lost_responses`). One response has no `pass_rate`, and one answer no
-`agreement`. --reference_key names the key that has the right answers, which are copied to `reference_answer`. Answers are
-compared by Math-Verify in worker processes with limits. --judge asks the server's model about those that rules cannot compare;
-`answer_judgements` has its verdicts. --choose makes a member of the majority (with a reference answer: a right one) the
-`response`: the best rewarded, else the shortest complete one; the lists go into `previous`.
+answer has more votes than every other one (`no_majority`). Where several models responded (gen_res.py --append) `model_votes`
+has the votes of each (`asked`, `answered`, `majority_answer`, `agreement`, and `pass_rate`, without a reference answer the
+share that agrees with the majority of all), `models_agree` whether their majorities are one (null: not both have one). Shares
+are of all responses that were asked for (`votes_asked`, else `responses` and `lost_responses`). One answer has no `agreement`,
+and one response a `pass_rate` only with a reference answer. --reference_key names the key that has the right answers, which are
+copied to `reference_answer`. At the end: how many are right, pass@k, agreement, answered. Answers are compared by Math-Verify
+in worker processes with limits. --judge asks the server's model about those that rules cannot compare; `answer_judgements` has
+its verdicts. --choose makes a member of the majority (with a reference answer: a right one) the `response`: the best rewarded,
+else the shortest complete one; the lists go into `previous`.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ from typing import TYPE_CHECKING
 from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.common.progress import StageBar
+from magpie.records.reading import read_rows
 from magpie.runs.run import Run
 from magpie.runs.stage import StageOptions, begins, open_run
 from magpie.runs.summary import show_summary
 from magpie.verification.annotate import OWN_KEYS, REFERENCE
 from magpie.verification.pool import Limits, Verifier
+from magpie.verification.scores import Scores
 from magpie.verification.work import Item, Verification
 
 if TYPE_CHECKING:
@@ -146,6 +151,13 @@ def main() -> None:
         counts = ", ".join(f"{count:,} {state}" for state, count in work.states.most_common())
         if advice := work.advice():
             log.warning("%s", advice)
+        if words := work.rates.text():
+            log.info("%s", words)
+        scores = Scores()
+        for row in read_rows(run.paths.output, ()) if run.paths.output.exists() else ():
+            scores.add(row.record or {})
+        for name, value in scores.rows():
+            log.info("%s: %s", name, value)
         log.info("answers of this session: %s; %d workers killed at their limits", counts or "none", verifier.killed)
 
 

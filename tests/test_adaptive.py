@@ -182,6 +182,25 @@ def test_an_own_response_with_the_same_settings_is_the_first_vote(tmp_path: Path
             assert len(row["completion_tokens"]) == 5 and row["previous"]["response"] == "Mine \\boxed{1}"
 
 
+def test_a_jobs_single_response_to_a_problem_is_its_first_vote_even_where_it_was_lost(tmp_path: Path) -> None:
+    arguments, output = command(tmp_path, rows=2)
+    sampled = ["--temperature", "0.6", "--top_p", "0.9", "--max_tokens", "200"]
+    single = [each for each in arguments if each not in ("--num_responses", "8", "--stop_when", SETTLED)]
+
+    def lost(call: Call) -> Reply:
+        index, _ = SLOTS[call.body["seed"]]
+        return Reply(body=completion("<think>\nHm. " if index == 1 else "Main \\boxed{1}", "length" if index == 1 else "stop"))
+
+    with ScriptedServer(by=lost) as server:
+        assert program("gen_res", *single, *sampled, "--base_url", server.url).returncode == 0
+    with ScriptedServer(by=reply) as server:
+        assert program("gen_res", *arguments, *sampled, "--base_url", server.url).returncode == 0
+        assert {row: sorted(slots)[0] for row, slots in asked(server).items()} == {0: 1, 1: 1}
+    easy, split = (json.loads(line) for line in output.read_text().splitlines())
+    assert easy["responses"][0] == "Main \\boxed{1}" and easy["votes_asked"] == 5
+    assert split["lost_responses"] == 1 and split["votes_asked"] == 1 + len(split["responses"])
+
+
 def test_killed_between_and_within_waves_every_vote_is_there_once(tmp_path: Path) -> None:
     assert kill.kill_waves(3, tmp_path, 32) == (3, [])
 

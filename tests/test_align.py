@@ -12,7 +12,7 @@ import pytest
 from conftest import clean_environment, finished, program, rows
 from magpie.common.console import MagpieError
 from magpie.config.load import PROJECT
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 from magpie.runs.jobs import model_of, model_of_file
 from scripted_server import Reply, ScriptedServer, completion
 

@@ -13,7 +13,7 @@ from conftest import program, rows
 from magpie.cleaning.clean import REPAIRS, as_record, clean, cut_template_tokens, strip_heading
 from magpie.cleaning.sentences import read_text
 from magpie.config.load import PROJECT
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 from magpie.text.latex import MATH, find_formulas
 from processor_time import check_takes, seconds
 from scripted_server import MODEL, Reply, ScriptedServer, completion

@@ -269,7 +269,7 @@ def test_a_file_with_a_canary_in_it_is_private_whatever_it_is_called(tmp_path):
         ("b.jsonl", b'{"task":"1 + 1?"}\n', None, ("`problem`", "`question`", "task", "--problem_column")),
         ("b.jsonl", b'{"problem":"1 + 1?"}\n', "text", ("`text`", "problem", "--problem_column")),
         ("b.csv", b"task,answer\n1+1,2\n", None, ("b.csv", "`problem`", "task, answer")),
-        ("b.jsonl", b'{"problem":"1 + 1?"}\n{"problem":\n', None, ("b.jsonl, line 2", "Mend")),
+        ("b.jsonl", b'{"problem":"1 + 1?"}\n{"problem":\n', None, ("b.jsonl, line 2", "Fix")),
         ("b.jsonl", b'"problem"\n', None, ("b.jsonl, line 1", "object")),
         ("b.csv", b"problem\n\xff\xfe\n", None, ("b.csv", "UTF-8")),
         ("b.parquet", b"PAR1 no", None, ("b.parquet", "Parquet")),

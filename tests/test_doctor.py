@@ -147,6 +147,20 @@ def test_models_that_the_disk_cannot_take_are_named():
     assert list(models.check_room({"small": 15.0}, 100, Path("/cache"))) == []
 
 
+def test_the_cuda_that_the_gpu_build_of_faiss_needs_is_looked_for(tmp_path):
+    packages = tmp_path / "lib" / "python3.12" / "site-packages"
+    assert list(installation.check_faiss(tmp_path)) == []
+    (packages / "faiss").mkdir(parents=True)
+    (packages / "faiss" / "libfaiss.so").write_bytes(b"\x7fELF\0libcudart.so.12\0libcublas.so.12\0libcublasLt.so.12\0")
+    for part in ("cuda_runtime/lib/libcudart.so.12", "cublas/lib/libcublas.so.13"):
+        (packages / "nvidia" / part).parent.mkdir(parents=True)
+        (packages / "nvidia" / part).touch()
+    [found] = installation.check_faiss(tmp_path)
+    assert found.state == "problem" and "needs libcublas.so.12, which" in found.text
+    (packages / "nvidia" / "cublas" / "lib" / "libcublas.so.12").touch()
+    assert states(installation.check_faiss(tmp_path)) == [("FAISS", "ok")]
+
+
 LOCK = "A_b==1.0\nc==2.0 ; python_full_version >= '3.12'\nd==3 ; python_full_version < '3.12'\n# e==4\ntorch==2.13.0  # why\n"
 
 

@@ -278,6 +278,13 @@ def test_a_request_goes_where_the_fewest_are_in_flight() -> None:
     assert len(one.history) == len(two.history) == 4
 
 
+def test_every_copy_behind_an_address_has_a_window() -> None:
+    both_windows_are_full = at_last(lambda: server.in_flight == 8)
+    with ScriptedServer(default=Reply(hold=both_windows_are_full), engines=2) as server:
+        client = ask_all(Connection([server.url], "", lambda: ""), 20, window=4)
+    assert client.pool.capacity == server.max_in_flight == 8
+
+
 def test_a_load_balancer_one_of_whose_servers_is_dead_loses_nothing_and_is_reported_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,10 @@ GOOD: dict[str, Any] = {
     "pass_rate": 0.6,
     "language": "EN",
     "safety": "safe",
+    "weak_pass_rate": 0.25,
+    "strong_pass_rate": 0.75,
+    "pass_rate_gap": 0.5,
+    "strong_agreement": 0.75,
 }
 
 
@@ -175,6 +179,15 @@ def test_a_preset_keeps_a_good_record(name: str) -> None:
         ("hle", {"answer_type": "proof"}, "not_closed"),
         ("hle", {"answer_type": None}, "no_answer_type"),
         ("hle", {"duplicate_of": 7}, "duplicate"),
+        ("hle_gap", {"weak_pass_rate": 14 / 16, "strong_pass_rate": 11 / 16, "pass_rate_gap": -3 / 16}, ""),  # hard for both
+        ("hle_gap", {"weak_pass_rate": 15 / 16}, "too_easy"),
+        ("hle_gap", {"strong_pass_rate": 0.0}, "too_hard"),
+        ("hle_gap", {"strong_pass_rate": 12 / 16, "pass_rate_gap": 5 / 16}, "no_gap"),
+        ("hle_gap", {"strong_pass_rate": 12 / 16, "pass_rate_gap": 6 / 16}, ""),
+        ("hle_gap", {"strong_pass_rate": None}, "no_strong_pass_rate"),
+        ("hle_gap", {"pass_rate_gap": None}, "no_pass_rate_gap"),
+        ("hle_gap", {"strong_agreement": 0.4}, "low_agreement"),
+        ("hle_gap", {"strong_agreement": 0.4, "reference_answer": "2"}, ""),
         ("sft", {"response": None}, "no_response"),
         ("sft", {"finish_reason": "length"}, "unfinished"),
         ("sft", {"input_quality": "poor"}, "low_quality"),
@@ -354,8 +367,13 @@ def test_a_dropped_row_keeps_every_key_and_a_reason_that_was_there_is_replaced(t
     done = program("filter", "--config", rules, "--input_file", tmp_path / "x.jsonl")
     assert done.returncode == 0, done.stderr
     first, second = rows(tmp_path / "x_filtered_dropped.jsonl")
-    assert first == records[0] | {"drop_reason": "not_mine", "drop_detail": "mine is 2; the rule: eq 1"}
-    assert second == {"instruction": "c", "drop_reason": "no_mine", "drop_detail": "mine is missing; the rule: eq 1"}
+    assert first == records[0] | {"id": "x-000001", "drop_reason": "not_mine", "drop_detail": "mine is 2; the rule: eq 1"}
+    assert second == {
+        "instruction": "c",
+        "id": "x-000003",
+        "drop_reason": "no_mine",
+        "drop_detail": "mine is missing; the rule: eq 1",
+    }
     assert b'"drop_reason"' in (tmp_path / "x_filtered_dropped.jsonl").read_bytes().splitlines()[0]
     assert rows(tmp_path / "x_filtered.jsonl") == [records[1]]
 
@@ -379,3 +397,10 @@ def test_a_finished_run_stays_finished_where_a_preset_of_ours_has_changed(tmp_pa
     assert other.returncode == 2 and "other settings" in other.stderr
     assert "other settings" in program("filter", *words, "--config", "hle").stderr
     assert program("filter", *words, "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize("flag", ["--balance", "--by"])
+def test_a_field_that_is_none_is_refused_before_a_row_is_read(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "in.jsonl").write_text('{"instruction": "What is 1 + 1?"}\n')
+    done = program("filter", "--input_file", "in.jsonl", "--config", "sft", "--top", 2, f"{flag}=../..", cwd=tmp_path)
+    assert done.returncode == 2 and "is not a key or a dotted path" in done.stderr

@@ -25,7 +25,7 @@ from magpie.export.preference_formats import (
     not_a_pair,
     sharegpt_dpo,
 )
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 
 SHARED = PROJECT / "../shared/data"
 

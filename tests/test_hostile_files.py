@@ -172,3 +172,13 @@ def test_the_card_shows_no_markup_of_a_models_name(folder):
     assert done.returncode == 0, done.stderr
     card = (folder / "set" / "README.md").read_text()
     assert "![m]" not in card and "<img" not in card and "http://host" not in card and "[a](b)" not in card
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "new.jsonl", "mine.result", "/"])
+def test_what_a_run_has_made_is_told_in_a_new_file_only(tmp_path, name):
+    for mine in ("in.jsonl", "mine.result"):
+        (tmp_path / mine).write_text('{"instruction": "What is 1 + 1?", "response": "2."}\n')
+    before = sorted(tmp_path.iterdir())
+    done = program("clean_ins", "--input_file", "in.jsonl", "--output_file", "o.jsonl", "--result_file", name, cwd=tmp_path)
+    assert done.returncode == 2 and "a new file that ends in .result" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before

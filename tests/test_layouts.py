@@ -89,13 +89,17 @@ GOLDEN: dict[str, tuple[tuple[object, ...], list[str]]] = {
     ),
     "72B on one of two nodes": (
         ("qwen2.5-math-72b", "--gpus", 4, *A100, "--nodes", 2),
-        [f"{QWEN72} --gpu-memory-utilization 0.95 --tensor-parallel-size 2"],
+        [f"{QWEN72} --gpu-memory-utilization 0.95 --tensor-parallel-size 2 --data-parallel-size 2"],
     ),
     "72B, four replicas": (
         ("qwen2.5-math-72b", "--gpus", 6, *A100, "--replicas", 4),
         [f"{QWEN72} --gpu-memory-utilization 0.95 --tensor-parallel-size 2".replace("127.0.0.1", "ITS_NODE")],
     ),
     "7B on a card of 24 GB": (("qwen2-math-7b", "--gpus", 1, "--gpu_memory", 24), [f"{QWEN7} --tensor-parallel-size 1"]),
+    "7B on four cards": (
+        ("qwen2-math-7b", "--gpus", 4, "--gpu_memory", 24),
+        [f"{QWEN7} --tensor-parallel-size 1 --data-parallel-size 4"],
+    ),
     "7B, four copies": (
         ("qwen2-math-7b", "--gpus", 4, "--gpu_memory", 24, "--data_parallel", 4, "--engine_flags=--enforce-eager"),
         [f"{QWEN7} --tensor-parallel-size 1 --data-parallel-size 4 --enforce-eager"],

@@ -477,7 +477,7 @@ def test_r1_is_refused_with_what_it_needs_what_was_found_and_the_two_ways_on(nam
         ("deepseek-r1", gpus(8, 141.0, "NVIDIA H200", 9.0), {}, SPREAD),
         ("deepseek-r1", gpus(8, H200, "NVIDIA H200", 9.0), {}, SPREAD),
         ("qwen2.5-math-72b", gpus(2, A100), {}, TIGHT | {"tensor-parallel-size": 2}),
-        ("qwen2.5-math-72b", gpus(8, A100), {}, TIGHT | {"tensor-parallel-size": 2}),
+        ("qwen2.5-math-72b", gpus(8, A100), {}, TIGHT | {"tensor-parallel-size": 2, "data-parallel-size": 4}),
         ("qwen2.5-math-72b", gpus(1, A100), {}, None),
         ("qwen2.5-math-72b", CPU, {}, None),
         (
@@ -491,6 +491,9 @@ def test_r1_is_refused_with_what_it_needs_what_was_found_and_the_two_ways_on(nam
         ("qwen2.5-math-72b", gpus(4, A100), {"tensor_parallel": 1}, None),
         ("qwen2.5-math-72b", gpus(2, A100), {"tensor_parallel": 4}, None),
         ("qwen2-math-7b", gpus(1, L4, "NVIDIA L4", 8.9), {}, {"tensor-parallel-size": 1}),
+        ("qwen2-math-7b", gpus(4, L4, "NVIDIA L4", 8.9), {}, {"tensor-parallel-size": 1, "data-parallel-size": 4}),
+        ("qwen2-math-7b", gpus(4, L4, "NVIDIA L4", 8.9), {"data_parallel": 1}, {"tensor-parallel-size": 1}),
+        ("qwen3-30b-a3b", gpus(4, H200, "NVIDIA H200", 9.0), {}, {"tensor-parallel-size": 1}),
         ("qwen2-math-7b", gpus(1, T4, "Tesla T4", 7.5), {}, None),
         ("qwen2-math-7b", gpus(2, T4, "Tesla T4", 7.5), {}, {"dtype": "half", "tensor-parallel-size": 2}),
         ("llama-3-8b", gpus(1, L4, "NVIDIA L4", 8.9), {}, {"tensor-parallel-size": 1}),

@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 from magpie.common.console import MagpieError
-from magpie.records.reading import check_input, encode, known_keys, read_rows, stem_of
+from magpie.records.reading import check_input, read_rows, stem_of
+from magpie.records.rows import encode, known_keys
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT / "../shared/data"
@@ -117,7 +118,12 @@ WRONG_TYPES: dict[str, Any] = {
     "pre_query_template": 1,
     "opening": 1,
     "target_domain": ["algebra"],
+    "control": "gcd",
     "template_id": 3,
+    "concepts": "x",
+    "rationale": 3,
+    "parent_ids": "x",
+    "evolution": "x",
     "gen_input_configs": "x",
     "created": "today",
     "response": ["a"],
@@ -129,21 +135,29 @@ WRONG_TYPES: dict[str, Any] = {
     "gen_response_configs": [],
     "lost_responses": "1",
     "votes_asked": "4",
+    "response_models": "m",
+    "asked_by_model": {"m": "4"},
+    "model_votes": ["m"],
+    "models_agree": "yes",
+    "model_chosen": 1,
+    "model_rejected": 1,
     "stop_reason": 1,
     "previous": "x",
     "source": 1,
     "original_id": 1.5,
     "drop_reason": 1,
     "drop_detail": {},
+    "history": ["x"],
+    "difficulty": ["hard"],  # a number in some data sets
+    "domain": 1,  # a list of texts in some
     # texts
-    **dict.fromkeys(("raw_instruction", "answer_type", "input_quality", "quality_explanation", "difficulty", "intent"), 1),
+    **dict.fromkeys(("raw_instruction", "answer_type", "input_quality", "quality_explanation", "intent"), 1),
     **{
         key: ["x"]
         for key in (
             "validity",
             "knowledge",
             "task_category",
-            "domain",
             "safety",
             "language",
             "majority_answer",

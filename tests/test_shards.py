@@ -21,7 +21,7 @@ from magpie.compute.embedding import Embedder
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import load_model
 from magpie.domains.classifier import LABELS
-from magpie.reporting.facts import line_of
+from magpie.reporting.funnel import line_of
 from magpie.runs.jobs import finished, run_files
 from magpie.runs.shards import Shard, whole_of
 from scripted_server import MODEL, Reply, ScriptedServer, completion

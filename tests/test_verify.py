@@ -274,3 +274,15 @@ code = subprocess.call([sys.executable, *sys.argv[1:]])
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
+
+
+def test_ctrl_c_while_the_workers_start_shows_one_line(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"id": 1, "instruction": "What is 1 + 1?", "response": "\\\\boxed{2}"}\n')
+    words = [sys.executable, str(PROJECT / "exp" / "verify.py"), "--input_file", "in.jsonl"]
+    begun = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    children = psutil.Process(begun.pid).children
+    while len(children()) < 2:  # the fork server and its tracker; it takes seconds to load SymPy
+        time.sleep(0.01)
+    os.killpg(begun.pid, signal.SIGINT)
+    told = begun.communicate(timeout=60)[1]
+    assert begun.returncode == 130 and "Traceback" not in told and "interrupted" in told

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 
 import pytest
 
 from conftest import clean_environment, finished, rows
+from made_models import lessons, make_r1
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import ModelPreset
 from magpie.models.chat_template import ChatTemplate
@@ -120,3 +122,22 @@ def test_magpie_math_wants_a_model(tmp_path):
     done = launch("magpie_math", tmp_path)
     assert done.returncode != 0
     assert "name a model" in done.stderr
+
+
+@pytest.mark.long
+def test_a_limit_to_thinking_saves_tokens_and_every_response_has_an_answer(pytestconfig, tmp_path):
+    """On a model that thinks in 12 sentences more than it needs; the server is not told of limits, so we end its thoughts."""
+    folder = make_r1(pytestconfig.cache.mkdir("tiny_r1"), checks=12)
+    problems = [{"id": problem, "instruction": problem} for problem, _, _ in lessons()]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    stage = (
+        f"{sys.executable} {PROJECT}/exp/gen_res.py --model_path {folder} --input_file p.jsonl --max_tokens 400 --preflight 0"
+    )
+    commands = f"{stage} --output_file free.jsonl && {stage} --output_file limited.jsonl --thinking_budget 24"
+    serve = [sys.executable, PROJECT / "exp" / "serve.py", folder, "--log_dir", "logs", "--tensor_parallel", "1"]
+    serve += ["--engine_flags=--max-model-len 1024 --enforce-eager --no-enable-expert-parallel", "--", "bash", "-c", commands]
+    done = finished([*map(str, serve)], env=clean_environment(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    free, limited = (rows(tmp_path / f"{name}.jsonl") for name in ("free", "limited"))
+    assert len(limited) == len(problems) and all(row["response"] for row in limited)
+    assert sum(row["completion_tokens"] for row in limited) < 0.7 * sum(row["completion_tokens"] for row in free)

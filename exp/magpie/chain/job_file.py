@@ -14,7 +14,7 @@ from magpie.common.files import write_atomically
 from magpie.runs.run_file import ENDING, RunFile, readable_run_files
 
 JOB_FILE = "job.json"
-Status = Literal["waiting", "running", "complete", "skipped", "failed", "stopped"]
+Status = Literal["waiting", "running", "complete", "skipped", "failed", "stopped", "partial: ceiling"]
 
 
 class Output(msgspec.Struct, kw_only=True):
@@ -23,7 +23,7 @@ class Output(msgspec.Struct, kw_only=True):
     output: str
     run_file: str = ""
     rows: int | None = None
-    status: Literal["fresh", "stopped", "complete"] = "complete"
+    status: Literal["fresh", "stopped", "partial: ceiling", "complete"] = "complete"
 
 
 class StageState(msgspec.Struct, kw_only=True):
@@ -55,8 +55,20 @@ class Chain(msgspec.Struct, kw_only=True):
     command: str = ""
     """What resumes it."""
     updated: float = 0.0
+    seconds: float = 0.0
+    """That it has run, in all calls."""
     tokens_per_kept_record: dict[str, float] = {}
     """Of the models, from the first stage to the last file that was made."""
+
+    @property
+    def key(self) -> str:
+        """Under which name it is in the file."""
+        return chain_key(self.kind, int(self.settings.get("round") or 1))
+
+
+def chain_key(kind: str, number: int) -> str:
+    """Return the name of a chain, of a later round with its number."""
+    return kind if number == 1 else f"{kind}_round{number}"
 
 
 class JobFile:
@@ -74,7 +86,7 @@ class JobFile:
     def write(self, chain: Chain) -> None:
         """Write the file with this chain as it is now."""
         chain.updated = time.time()
-        self.chains[chain.kind] = chain
+        self.chains[chain.key] = chain
         write_atomically(self.path, [msgspec.json.format(msgspec.json.encode(self.chains), indent=1)])
 
     def relative(self, path: str) -> str:

@@ -12,6 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from magpie.cli.inputs import FORMS as FORMS
+from magpie.cli.inputs import add_columns as add_columns
+from magpie.cli.inputs import add_input as add_input
+from magpie.cli.inputs import add_partial as add_partial
+from magpie.cli.inputs import add_skip_malformed as add_skip_malformed
+from magpie.cli.inputs import source_of as source_of
 from magpie.cli.parser import Parser as Parser
 from magpie.config.model_presets import WINDOW
 from magpie.runs.shards import Shard
@@ -126,11 +132,31 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
         "started here for this run)",
     )
     group.add_argument(
-        "--max_in_flight", type=positive, default=WINDOW, help=f"maximum requests in flight per server (default {WINDOW})"
+        "--max_in_flight",
+        type=positive,
+        default=WINDOW,
+        help=f"maximum requests in flight per copy of the model (default {WINDOW})",
     )
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")
     add_hosted(parser)
+    add_ceiling(parser)
+
+
+def add_ceiling(parser: Parser) -> None:
+    """Add the ceilings of a run, over all its sessions."""
+    group = parser.add_argument_group(
+        "ceiling", "Where one is reached the run ends with exit code 4 and what is finished; with a higher one it goes on."
+    )
+    group.add_argument(
+        "--max_tokens_total", type=number(int, least=0, most=10**14), help="tokens read and written in all (default: no limit)"
+    )
+    group.add_argument("--max_seconds", type=number(float, least=0.0), help="seconds, those of starts too (default: no limit)")
+    group.add_argument(
+        "--max_cost",
+        type=number(float, least=0.0),
+        help="US dollars by --prompt_price and --completion_price (default: no limit)",
+    )
 
 
 def add_hosted(parser: Parser) -> None:
@@ -190,8 +216,24 @@ def add_run(parser: Parser) -> None:
     switch(group, "--overwrite", "start afresh instead of resuming or refusing")
     switch(group, "--check", "check the arguments and the files, and stop before a model is needed")
     group.add_argument(
-        "--result_file", type=Path, metavar="FILE", help="file for a line of JSON about the output (default: none)"
+        "--result_file",
+        type=result_file,
+        metavar="FILE",
+        help="new file, named like x.result, for a line of JSON about the output (default: none)",
     )
+    group.add_argument(
+        "--events",
+        type=Path,
+        metavar="FILE",
+        help="file that events are added to, a line of JSON each: docs/events.md (default: none)",
+    )
+
+
+def result_file(text: str) -> Path:
+    """Check a name that no input and no output has, and that is not taken."""
+    if Path(text).suffix != ".result" or os.path.lexists(text):
+        raise argparse.ArgumentTypeError("give the name of a new file that ends in .result")
+    return Path(text)
 
 
 def shard(text: str) -> Shard:
@@ -226,18 +268,9 @@ def add_ray(parser: Parser) -> None:
     )
 
 
-def add_input(parser: Parser) -> None:
-    """Add --input_file, and --skip_malformed for its malformed lines."""
-    group = parser.add_argument_group("input")
-    group.add_argument(
-        "--input_file", required=True, type=Path, help="JSON Lines or a JSON array, also .gz or .zst; needs `instruction`"
-    )
-    add_skip_malformed(group)
-
-
-def add_skip_malformed(group: argparse._ActionsContainer) -> None:
-    """Add --skip_malformed."""
-    switch(group, "--skip_malformed", "put malformed lines into the dropped file instead of refusing the input")
+def add_keep_controls(parser: Any) -> None:
+    """Add --keep_controls."""
+    switch(parser, "--keep_controls", "let controls (planted problems) pass, which are refused elsewhere: see measure.py")
 
 
 def add_language(parser: Parser) -> None:

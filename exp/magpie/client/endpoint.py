@@ -45,7 +45,11 @@ class Endpoint:
     _reported_at: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.window = float(self.max_window)
+        self.open(self.max_window)
+
+    def open(self, window: int) -> None:
+        """Let it have so many requests in flight."""
+        self.max_window, self.window = window, float(window)
 
     @property
     def is_ready(self) -> bool:

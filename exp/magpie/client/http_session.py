@@ -20,6 +20,8 @@ from magpie.common.console import MagpieError, printable
 from magpie.common.masking import keep_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import aiohttp
 
 CONNECT_SECONDS = 10.0
@@ -34,6 +36,8 @@ LIST_BYTES = 1 << 24
 ERROR_BYTES = 1 << 16
 """Bytes that are read of a reply that is an error."""
 PORTS = {"http": 80, "https": 443}
+EVENTS, EVENT_FACTOR = "text/event-stream", 4
+"""The type of a streamed reply, and how many times as long it may be: each token may have an event of its own."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class HttpReply:
     status: int
     body: bytes
     retry_after: str | None
+    is_stream: bool = False
+    """Whether the body was a stream of events, and has been read as such."""
 
 
 class HttpSession:
@@ -87,17 +93,33 @@ class HttpSession:
         """Return a page, as a list of models is one."""
         return await self._send("GET", url, None, LIST_BYTES, seconds)
 
-    async def post(self, url: str, body: dict[str, Any], *, limit: int = LIST_BYTES, seconds: float | None = None) -> HttpReply:
-        """Send a JSON body and return the reply.
+    async def post(
+        self,
+        url: str,
+        body: dict[str, Any],
+        *,
+        limit: int = LIST_BYTES,
+        seconds: float | None = None,
+        events: Callable[[bytes], bool] | None = None,
+    ) -> HttpReply:
+        """Send a JSON body and return the reply; one that is a stream is given to `events`, until that has enough.
 
         Raises:
             ServerUnusable: a redirect to another server.
             TransientError: the reply is longer than `limit` bytes, or compressed in a way that is not understood.
             aiohttp.ClientError, TimeoutError, OSError: there is no whole reply.
         """
-        return await self._send("POST", url, body, limit, seconds)
+        return await self._send("POST", url, body, limit, seconds, events)
 
-    async def _send(self, method: str, url: str, body: Any, limit: int, seconds: float | None) -> HttpReply:
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        body: Any,
+        limit: int,
+        seconds: float | None,
+        events: Callable[[bytes], bool] | None = None,
+    ) -> HttpReply:
         import aiohttp
 
         more: dict[str, Any] = {} if body is None else {"json": body}
@@ -106,6 +128,9 @@ class HttpSession:
         for _ in range(MOST_REDIRECTS):
             request = self._http.request(method, url, allow_redirects=False, proxy=proxy_of(url, self._proxy), **more)
             async with request as reply:
+                if events and reply.status == 200 and reply.content_type == EVENTS:
+                    await _read_events(reply, limit, events)
+                    return HttpReply(200, b"", None, is_stream=True)
                 if reply.status not in REDIRECTS:
                     return HttpReply(reply.status, await _read(reply, limit), reply.headers.get("Retry-After"))
                 url = _redirected(reply.status, url, reply.headers.get("Location", ""))
@@ -140,6 +165,21 @@ def _redirected(status: int, url: str, location: str) -> str:
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+
+
+async def _read_events(reply: aiohttp.ClientResponse, limit: int, events: Callable[[bytes], bool]) -> None:
+    """Give a stream to `events`, piece by piece; where that has enough the connection is closed, which ends the request."""
+    if reply.headers.get("Content-Encoding", "identity") != "identity":
+        events(await _read(reply, EVENT_FACTOR * limit))
+        return
+    left = EVENT_FACTOR * limit
+    async for chunk in reply.content.iter_any():
+        left -= len(chunk)
+        if left < 0 or events(chunk):
+            reply.close()
+            break
+    if left < 0:
+        raise TransientError(f"the stream has more than {EVENT_FACTOR * limit:,} bytes, more than its tokens can take")
 
 
 async def _read(reply: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -25,7 +25,7 @@ class EndpointPool:
         model: the name under which they serve the model.
         api: which interface to use; `auto` is decided by the first server.
         outage: seconds without any server after which the run ends.
-        window: requests in flight at most, per server.
+        window: requests in flight at most, per copy of the model.
     """
 
     def __init__(self, connection: Connection, model: str, *, api: Api, outage: float, window: int) -> None:
@@ -127,6 +127,8 @@ class EndpointPool:
         else:
             self.info = info
             self._api = "chat" if info.chat else "completions"
+        if not endpoint.probed:
+            endpoint.open(self._window * info.copies)
         endpoint.probed = True
         endpoint.mark_up()
 
@@ -213,7 +215,7 @@ class EndpointPool:
 
     def _raise_if_gone(self) -> None:
         if why := self._connection.gone():
-            raise MagpieError(f"{why}. To go on, {again()}")
+            raise MagpieError(f"{why}. To resume, {again()}")
 
     @property
     def _members(self) -> list[Endpoint]:
@@ -224,7 +226,7 @@ class EndpointPool:
     @property
     def capacity(self) -> int:
         """Requests that all servers together take at once."""
-        return self._window * max(1, len(self._members))
+        return sum(endpoint.max_window for endpoint in self._members) or self._window
 
     @property
     def in_flight(self) -> int:

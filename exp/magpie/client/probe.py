@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,9 @@ Api = Literal["auto", "completions", "chat"]
 """Which of OpenAI's interfaces to use; `auto`: completions, unless the server has chat completions only."""
 PROBE_TIMEOUT = 30.0
 NO_SUCH_ROUTE = (404, 405, 501)
+ENGINE = re.compile(rb'^vllm:num_requests_running\{[^}]*engine="(\d{1,5})"', re.MULTILINE)
+"""A line of vLLM's metrics that each engine behind the address has."""
+MOST_COPIES = 64
 
 
 class Unreachable(Exception):
@@ -29,6 +33,7 @@ class ServerInfo:
         chat: prompts go to it as messages (chat completions).
         is_vllm: it is vLLM, and takes parameters that only vLLM knows.
         is_llama_cpp: it is llama.cpp's server, which takes other parameters.
+        copies: copies of the model behind the address, each of which takes as many requests as a server of one.
         context: tokens that the model takes, prompt and completion together; None: not known.
     """
 
@@ -36,6 +41,7 @@ class ServerInfo:
     is_vllm: bool = False
     context: int | None = None
     is_llama_cpp: bool = False
+    copies: int = 1
 
 
 class _Meta(msgspec.Struct):
@@ -79,7 +85,16 @@ async def probe(http: HttpSession, url: str, model: str, api: Api) -> ServerInfo
             printable(url),
         )
     context = found.max_model_len or (found.meta.n_ctx if found.meta else None)
-    return ServerInfo(chat, is_vllm and not chat, context, is_llama_cpp)
+    return ServerInfo(chat, is_vllm and not chat, context, is_llama_cpp, await _copies(http, url) if is_vllm else 1)
+
+
+async def _copies(http: HttpSession, url: str) -> int:
+    """Return the number of engines behind a vLLM server's address; 1 where it does not say."""
+    try:
+        _, body = await _get(http, f"{url.removesuffix('/v1')}/metrics")
+    except (MagpieError, Unreachable):
+        return 1
+    return min(len(set(ENGINE.findall(body))) or 1, MOST_COPIES)
 
 
 async def _get(http: HttpSession, url: str) -> tuple[int, bytes]:

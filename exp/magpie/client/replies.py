@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from magpie.common.console import printable
 from magpie.common.masking import masked
+from magpie.text.degeneration import LoopWatch
 from magpie.text.reasoning import CLOSE, OPEN
 
 LONGEST_RETRY_AFTER = 60.0
@@ -16,6 +17,10 @@ SHOWN, READ = 300, 4096
 """Characters of an error's reply that are shown, and those before what is no text in it and our key are taken out."""
 MOST_TOKENS = 10**9
 """More than this is no count of one request's tokens."""
+DATA = b"data:"
+"""How a line begins that holds an event of a stream."""
+UNFINISHED = ("length", "repetition")
+"""A thought that ended for such a reason has not been closed."""
 SERVER_DOWN = (502, 503)
 """From a gateway whose server is down (504: from one that does not wait for a long completion)."""
 SERVER_UNUSABLE = (401, 402, 403, 404)
@@ -33,6 +38,8 @@ class Completion:
     token_ids: list[int] | None
     model: str = ""
     """The model that the server says it is."""
+    saved_tokens: int = 0
+    """Tokens up to the limit that a loop, which was ended, might still have written."""
 
 
 class Refused(Exception):
@@ -68,44 +75,48 @@ class _Usage(msgspec.Struct):
     completion_tokens: int = 0
 
 
-class _Choice(msgspec.Struct):
-    text: str
-    finish_reason: str | None = None
-    token_ids: list[int] | None = None
-
-
-class _Completions(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Usage | None = None
-    model: str | None = None
-
-
 class _Message(msgspec.Struct):
     content: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
 
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The text, and the chain of thought wherever the server puts it."""
+        return self.content or "", self.reasoning or self.reasoning_content or ""
 
-class _ChatChoice(msgspec.Struct):
-    message: _Message
+
+class _Choice(msgspec.Struct):
+    """A response, or a piece of one; of `text` (completions), `message` and `delta` (chat) it has one."""
+
+    text: str | None = None
+    message: _Message | None = None
+    delta: _Message | None = None
     finish_reason: str | None = None
+    token_ids: list[int] | None = None
 
-    def as_text(self) -> _Choice:
-        """Return it as a text, with the chain of thought in its tags wherever the server puts it."""
-        text, reasoning = self.message.content or "", self.message.reasoning or self.message.reasoning_content
-        if reasoning:
-            text = f"{OPEN}\n{reasoning}" + (f"\n{CLOSE}\n\n{text}" if text or self.finish_reason != "length" else "")
-        return _Choice(text, self.finish_reason)
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The text and the chain of thought beside it."""
+        said = self.message or self.delta
+        return said.parts if said else (self.text or "", "")
 
 
-class _ChatCompletions(msgspec.Struct):
-    choices: list[_ChatChoice]
+class _Reply(msgspec.Struct):
+    choices: list[_Choice] = []
     usage: _Usage | None = None
     model: str | None = None
+    error: msgspec.Raw | None = None
 
 
-_decode = msgspec.json.Decoder(_Completions).decode
-_decode_chat = msgspec.json.Decoder(_ChatCompletions).decode
+_decoder = msgspec.json.Decoder(_Reply)
+
+
+def _decode(body: bytes) -> _Reply:
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TransientError(f"malformed reply: {printable(str(error), SHOWN)}") from error
 
 
 def read_reply(status: int, body: bytes, retry_after: str | None, *, chat: bool) -> Completion:
@@ -129,22 +140,79 @@ def read_reply(status: int, body: bytes, retry_after: str | None, *, chat: bool)
 
 
 def _read_completion(body: bytes, *, chat: bool) -> Completion:
-    try:
-        reply = _decode_chat(body) if chat else _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TransientError(f"malformed reply: {printable(str(error), SHOWN)}") from error
-    if not reply.choices:
-        raise TransientError("malformed reply: no choices")
-    first, usage = reply.choices[0], reply.usage or _Usage()
-    choice = first.as_text() if isinstance(first, _ChatChoice) else first
+    reply = _decode(body)
+    first = reply.choices[0] if reply.choices else _Choice()
+    if (first.message if chat else first.text) is None:
+        raise TransientError("malformed reply: no response in it")
+    return _completion(first.parts, first.finish_reason, reply.usage or _Usage(), first.token_ids, reply.model)
+
+
+def _completion(
+    parts: tuple[str, str], finish_reason: str | None, usage: _Usage, token_ids: list[int] | None, model: str | None
+) -> Completion:
+    """Return it as one text, with the chain of thought in its tags."""
+    text, thought = parts
+    if thought:
+        text = f"{OPEN}\n{thought}" + (f"\n{CLOSE}\n\n{text}" if text or finish_reason not in UNFINISHED else "")
     return Completion(
-        masked(choice.text),
-        masked(choice.finish_reason or "unknown"),
+        masked(text),
+        masked(finish_reason or "unknown"),
         _counted(usage.prompt_tokens),
         _counted(usage.completion_tokens),
-        choice.token_ids,
-        reply.model or "",
+        token_ids,
+        model or "",
     )
+
+
+class Stream:
+    """A streamed reply, read while it arrives, so that a loop can be ended."""
+
+    def __init__(self) -> None:
+        self._rest, self._tokens, self._watch = b"", 0, LoopWatch()
+        self._parts: list[tuple[str, str]] = []
+        self._ids: list[int] = []
+        self._usage, self._model, self._finish, self._is_ended = _Usage(), "", "", False
+
+    def feed(self, piece: bytes) -> bool:
+        """Read a piece of the body; return whether the rest is not wanted, since it is a loop.
+
+        Raises:
+            TransientError: it cannot be read.
+        """
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        return any(self._read(line[len(DATA) :].strip()) for line in lines if line.startswith(DATA))
+
+    def _read(self, data: bytes) -> bool:
+        """Read an event; return whether the text has become a loop."""
+        if data == b"[DONE]":
+            return False
+        event = _decode(data)
+        if event.error is not None:
+            raise TransientError(f"the server broke off: {printable(bytes(event.error).decode('utf-8', 'replace'), SHOWN)}")
+        self._usage, self._model = event.usage or self._usage, event.model or self._model
+        for piece in event.choices[:1]:
+            text, thought = piece.parts
+            self._parts.append((text, thought))
+            self._ids += piece.token_ids or ()
+            tokens = len(piece.token_ids or ()) or int(bool(text or thought))  # others than vLLM send one in each event
+            self._tokens += tokens
+            self._finish = piece.finish_reason or self._finish
+            self._is_ended = not self._finish and self._watch.loops(text + thought, tokens)
+        return self._is_ended
+
+    def completion(self, prompt_tokens: int, limit: int) -> Completion:
+        """Return what has been read; the arguments stand in for what the server did not come to say.
+
+        Raises:
+            TransientError: it is not all.
+        """
+        finish = "repetition" if self._is_ended else self._finish
+        if not finish:
+            raise TransientError("malformed reply: the stream ended before the response")
+        text, thought = ("".join(parts) for parts in zip(*self._parts, strict=True))
+        usage = _Usage(self._usage.prompt_tokens or prompt_tokens, self._usage.completion_tokens or self._tokens)
+        found = _completion((text, thought), finish, usage, self._ids or None, self._model)
+        return replace(found, saved_tokens=max(0, limit - found.completion_tokens)) if self._is_ended else found
 
 
 def _counted(tokens: int) -> int:

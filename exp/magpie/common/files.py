@@ -28,8 +28,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(os.open(temporary, NEW_FILE, 0o666), "wb", buffering=1 << 20) as file:
             _lock(file)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            settle(file)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -73,6 +72,12 @@ def _new_name(path: Path) -> Path:
 def _lock(file: BinaryIO) -> None:
     """Show that a temporary file is in use; raise BlockingIOError where another process does."""
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def settle(file: BinaryIO) -> None:
+    """Get what was written onto the disk: here it shows that the disk is full."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync(path: Path) -> None:

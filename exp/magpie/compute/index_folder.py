@@ -11,7 +11,7 @@ import msgspec
 from magpie.common.console import MagpieError, log
 from magpie.common.files import write_atomically
 from magpie.compute.vector_index import VectorIndex
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 
 if TYPE_CHECKING:
     import numpy as np

@@ -57,3 +57,8 @@ def check(content: Any, kind: type[T], path: Path) -> T:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         raise MagpieError(f"{path}: {error}") from error
+
+
+def plain(value: Any) -> Any:
+    """Return a configuration as dictionaries, lists and values."""
+    return msgspec.to_builtins(value)

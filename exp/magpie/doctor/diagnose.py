@@ -14,6 +14,7 @@ from magpie.doctor.finding import Finding, read_text
 from magpie.doctor.installation import (
     SET_GB,
     check_embedded,
+    check_faiss,
     check_set_up,
     installed_versions,
     normalized_name,
@@ -59,6 +60,7 @@ def diagnose(project: Path = PROJECT) -> Iterator[Finding]:
         check_limits,
         lambda: check_set_up(kind, wanted, installed, unwanted, read_text(project / ".venv" / ".magpie-set").partition(" ")[0]),
         lambda: check_embedded(project),
+        lambda: check_faiss(project / ".venv"),
         lambda: check_login(dict(os.environ), Path.home()),
         lambda: check_servers(os.environ.get("MAGPIE_BASE_URL", ""), os.environ.get("MAGPIE_API_KEY", "")),
         lambda: check_models(project / "configs", cache.absolute()),

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib.metadata import distributions
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from magpie.doctor.finding import SET_UP, Finding
 
 SET_GB = {"cpu": 4, "gpu": 12}
 """Disk space that .venv takes; cpu is measured, gpu an estimate."""
+MODEL_GB = 0.27
+CUDA_LIBRARY = re.compile(rb"lib(?:cudart|cublas)\.so\.\d{1,2}")
+"""The libraries of CUDA that FAISS's GPU build is linked to; their number need not be that of the engine's CUDA."""
 
 
 def wanted_versions(lock: str, python: tuple[int, ...]) -> dict[str, str]:
@@ -83,4 +87,20 @@ def check_embedded(project: Path) -> Iterator[Finding]:
     if (project / "models" / "SmolLM2-135M-Instruct" / "config.json").is_file():
         yield Finding("ok", "model", "the embedded model is unpacked")
     else:
-        yield Finding("problem", "model", "the embedded model is not unpacked", SET_UP)
+        yield Finding("problem", "model", f"the embedded model is not unpacked; it takes {MODEL_GB} GB", SET_UP)
+
+
+def check_faiss(venv: Path) -> Iterator[Finding]:
+    """Yield the finding on FAISS's GPU build, if .venv has it: whether the libraries of its CUDA are installed beside it."""
+    for packages in venv.glob("lib/python3*/site-packages"):
+        build = packages / "faiss" / "libfaiss.so"
+        if not build.is_file():
+            continue
+        with build.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            needed = sorted({name.decode() for name in CUDA_LIBRARY.findall(content)})
+        absent = [name for name in needed if not any(packages.glob(f"nvidia/*/lib/{name}"))]
+        if absent:
+            text = f"FAISS's GPU build needs {', '.join(absent)}, which .venv lacks"
+            yield Finding("problem", "FAISS", text, f"rm .venv/.magpie-set && {SET_UP}")
+        elif needed:
+            yield Finding("ok", "FAISS", f"its GPU build finds its own CUDA beside it: {', '.join(needed)}")

@@ -41,7 +41,7 @@ def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
             yield Finding("problem", "models", str(error), "correct the file")
             continue
         size = f"{needed:.0f} GB" if needed and needed >= 1 else "under 1 GB" if needed else "of unknown size"
-        get = "on this disk" if here else f"{preset.weights_gb:.0f} GB to get" if preset.weights_gb else "to get"
+        get = "on this disk" if here else f"{preset.weights_gb:.3g} GB to get" if preset.weights_gb else "to get"
         finding = _fit(preset, machine, f"{path.stem:22} {size:>11}, {get}")
         too_large += finding.state == "note"
         if finding.state == "ok" and not here and preset.weights_gb:
@@ -68,17 +68,18 @@ def _fit(preset: ModelPreset, machine: Machine, text: str) -> Finding:
             return Finding("note", "models", f"{text}; runs without a GPU, but impractically slowly")
         shown = " ".join(flag_list({name: value for name, value in found.flags().items() if name != "quantization"}))
         setting = "" if quantization is None else f"with QUANTIZATION={quantization}: "
-        return Finding("ok", "models", f"{text}; fits: {setting}{shown}{_room(found.requests)}")
+        return Finding("ok", "models", f"{text}; fits: {setting}{shown}{_room(found.requests, found.data_parallel)}")
     return Finding("note", "models", f"{text}; does not fit")
 
 
-def _room(requests: float | None) -> str:
+def _room(requests: float | None, copies: int) -> str:
     """Return for how many requests a model fits, in words; nothing where that is not known."""
     from magpie.serving.parallelism import COMFORTABLE
 
     if requests is None:
         return ""
-    return f", for {int(requests)} requests of full length at once{' (tight)' if requests < COMFORTABLE else ''}"
+    tight = " (tight)" if requests < COMFORTABLE else ""
+    return f", for {int(requests)} requests of full length at once{f' in each of {copies} copies' if copies > 1 else ''}{tight}"
 
 
 def check_room(sizes: dict[str, float], free: float, where: Path) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from magpie.common.console import MagpieError
 from magpie.export import preference_formats, rl_formats, snippets
 from magpie.export.preference_formats import MESSAGES, NEEDS, TURN, Row
 from magpie.export.rl_formats import user
+from magpie.runs.jobs import model_name
 from magpie.text.degeneration import training_defect
 from magpie.text.reasoning import CLOSE, OPEN
 
@@ -216,7 +217,7 @@ def metadata(record: dict[str, Any]) -> Row:
     row["validity"] = record.get("validity") or ("undecided" if record.get("validity_votes") else NOT_JUDGED)
     row["answer"] = record.get("majority_answer")
     row["problem_model"] = (record.get("gen_input_configs") or {}).get("input_generator")
-    row["answer_model"] = (record.get("gen_response_configs") or {}).get("output_generator")
+    row["answer_model"] = model_name(record.get("gen_response_configs") or {}) or None
     return row
 
 

@@ -10,7 +10,7 @@ import xxhash
 
 from magpie.common.console import MagpieError
 from magpie.export.formats import METADATA
-from magpie.records.reading import encode
+from magpie.records.rows import encode
 
 if TYPE_CHECKING:
     import pyarrow as pa

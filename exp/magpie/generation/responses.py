@@ -12,22 +12,27 @@ import msgspec
 
 from magpie.client.chat_prompt import ChatPrompt, Prompt
 from magpie.client.replies import Completion, Refused
-from magpie.common.masking import masked
 from magpie.common.seeds import hashed_seed
 from magpie.config.model_presets import ModelPreset, Sampling
+from magpie.generation.appending import Earlier, earlier_responses, with_more
 from magpie.generation.config import load_response_styles
+from magpie.generation.continuation import ThinkingBudget, continued
 from magpie.generation.preflight import ResponsePreflight
 from magpie.generation.session import Session, Template
-from magpie.generation.waves import Waves
+from magpie.generation.waves import FirstVotes, Waves
+from magpie.models.checkpoint import files_hash
 from magpie.models.reasoning_formats import load_formats
-from magpie.records.reading import Row, read_rows, stem_of
+from magpie.records.reading import read_rows
+from magpie.records.rows import Row
+from magpie.runs.jobs import model_name, single_responses
+from magpie.runs.paths import Paths
 from magpie.runs.run import Run
 from magpie.text.degeneration import ends_in_loop, response_defect
 from magpie.verification.early_stop import ALL
 
 KEYS = (
     *("response", "responses", "reasoning", "finish_reason", "prompt_tokens", "completion_tokens", "gen_response_configs"),
-    *("lost_responses", "votes_asked", "stop_reason"),
+    *("lost_responses", "votes_asked", "stop_reason", "response_models", "asked_by_model"),
 )
 
 
@@ -37,9 +42,11 @@ class ResponseOptions:
 
     input_file: Path
     num_responses: int
+    append: bool
     response_style: str
     system_prompt: str | None
     retry_length: int | None
+    thinking_budget: int | None
     preflight: int
     request_seeds: bool
     template_variables: dict[str, Any]
@@ -80,6 +87,16 @@ def read_response(completion: Completion, template: Template) -> Response:
     return Response(completion, reasoning, solution or "", finish, drop)
 
 
+def as_lists(responses: list[Response]) -> dict[str, list[Any]]:
+    """Return responses as the keys of a record."""
+    return {
+        "responses": [each.solution for each in responses],
+        "reasoning": [each.reasoning for each in responses],
+        "finish_reason": [each.finish_reason for each in responses],
+        "completion_tokens": [each.completion.completion_tokens for each in responses],
+    }
+
+
 class ResponseGenerator:
     """Generates the responses to the rows of the input.
 
@@ -93,7 +110,7 @@ class ResponseGenerator:
     def __init__(self, options: ResponseOptions, preset: ModelPreset, sampling: Sampling, waves: Waves | None = None) -> None:
         self._options, self._sampling, self._waves = options, sampling, waves
         self._style = load_response_styles()[options.response_style]
-        self._configs = {
+        self.configs: dict[str, Any] = {
             "output_generator": preset.model,
             "response_style": options.response_style,
             "system_prompt": options.system_prompt,
@@ -101,17 +118,26 @@ class ResponseGenerator:
             "retry_length": options.retry_length,
             "seed": options.seed,
         }
+        if digest := files_hash(preset):
+            self.configs["model_hash"] = digest
         if variables := {**preset.template_variables, **options.template_variables}:
-            self._configs["template_variables"] = variables
-        self._vote_configs = {key: value for key, value in self._configs.items() if key != "seed"}
+            self.configs["template_variables"] = variables
+        self._budget = ThinkingBudget(options.thinking_budget) if options.thinking_budget else None
+        if options.thinking_budget:
+            self.configs["thinking_budget"] = options.thinking_budget
+        self._vote_configs = {key: value for key, value in self.configs.items() if key != "seed"}
         if waves:
-            self._configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
-        self._preflight = ResponsePreflight(0)
+            self.configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
+        self._preflight, self._first = ResponsePreflight(0), FirstVotes(())
 
     def rows(self, run: Run) -> Iterator[tuple[int, Row]]:
         """Yield the input's rows that are not finished, each with its index."""
         at_once = self._waves.first if self._waves else self._options.num_responses
         asked = (run.rows - run.closed) * at_once - run.partials_there
+        if self._waves:
+            self._waves.load()
+            found = [Paths.beside(made.output) for made in single_responses(self._options.input_file)]
+            self._first = FirstVotes(path for paths in found for path in (paths.output, paths.dropped))
         self._preflight = ResponsePreflight(max(0, min(self._options.preflight, asked)))
         for index, row in enumerate(read_rows(self._options.input_file)):
             if not run.is_closed(index):
@@ -123,29 +149,37 @@ class ResponseGenerator:
         if row.record is None:
             session.drop(index, {"line": row.line, "raw": row.raw}, "malformed", row.problem)
             return
-        record = self._with_id(row)
+        record = row.record
         if not record["instruction"].strip():
             session.drop(index, record, "empty_instruction")
             return
-        user = f"{self._style.before}{record['instruction']}{self._style.after}"
-        prompt = session.template.prompt(user, self._options.system_prompt)
-        room = (session.client.context or 1 << 62) - len(prompt)
+        prompt, room = self.prompt(session, record["instruction"])
         if room < 1:
             session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the model takes {session.client.context}")
             return
         found: dict[int, Response | Refused] = {
             slot: read_response(completion, session.template) for slot, completion in session.partials(index).items()
         }
-        if self._waves and (vote := self._own_vote(record, session.template)):
+        if self._waves and (vote := self._own_vote(self._first.of(record), session.template)):
             found.setdefault(0, vote)
-        reason = await self._ask(session, prompt, room, index, found, self._waves if not has_reference(record) else None)
+        earlier = earlier_responses(record) if self._options.append else None
+        own = earlier.of(model_name(self.configs)) if earlier else 0
+        waves = self._waves if not has_reference(record) else None
+        reason = await self._ask(session, prompt, room, index, found, waves, own)
         responses = {slot: result for slot, result in sorted(found.items()) if isinstance(result, Response)}
         refused = [result for result in found.values() if isinstance(result, Refused)]
-        if responses:
+        if earlier:
+            self._append(session, index, record, earlier, found)
+        elif responses:
             votes = {"votes_asked": len(found), "stop_reason": reason} if self._waves else {}
             self._write(session, index, record, list(responses.values()), lost=len(refused), votes=votes)
         else:
             session.drop(index, record, refused[0].reason, refused[0].detail)
+
+    def prompt(self, session: Session, problem: str) -> tuple[Prompt, int]:
+        """Return the prompt for a problem, and how many tokens a response may have at most."""
+        prompt = session.template.prompt(f"{self._style.before}{problem}{self._style.after}", self._options.system_prompt)
+        return prompt, (session.client.context or 1 << 62) - len(prompt)
 
     async def _ask(
         self,
@@ -155,13 +189,14 @@ class ResponseGenerator:
         index: int,
         found: dict[int, Response | Refused],
         waves: Waves | None,
+        own: int,
     ) -> str:
-        """Ask for the responses that are not in `found`, in waves if need be, and return why there are no more."""
+        """Ask for the responses from the `own`-th that are not in `found`, in waves if need be; return why for no more."""
         asked = max(waves.first, *(slot + 1 for slot in found), 0) if waves else self._options.num_responses
         while True:
-            missing = [slot for slot in range(asked) if slot not in found]
+            missing = [slot for slot in range(own, asked) if slot not in found]
             async with asyncio.TaskGroup() as group:
-                tasks = {slot: group.create_task(self._one(session, prompt, room, index, slot)) for slot in missing}
+                tasks = {slot: group.create_task(self.one(session, prompt, room, index, slot)) for slot in missing}
             found |= {slot: task.result() for slot, task in tasks.items()}
             if waves is None:
                 return ALL
@@ -172,22 +207,19 @@ class ResponseGenerator:
             asked += more
 
     def _own_vote(self, record: dict[str, Any], template: Template) -> Response | None:
-        """Return the record's own response, if it was sampled as a vote is: it is the first one."""
+        """Return the job's response in a record, if it was sampled as a vote is: it is the first one."""
         configs, tokens = record.get("gen_response_configs") or {}, record.get("completion_tokens")
         alike = all(configs.get(key) == value for key, value in self._vote_configs.items())
         solution, finish = record.get("response"), record.get("finish_reason")
+        if alike and (raw := record.get("raw_responses")):  # it was lost, and so is the vote
+            return read_response(Completion(raw[0], "length", 0, 0, token_ids=None), template)
         if not (alike and solution and isinstance(tokens, int) and isinstance(finish, str)):
             return None
         completion = Completion(solution, finish, record.get("prompt_tokens") or 0, tokens, token_ids=None)
         return Response(completion, record.get("reasoning"), solution, finish)
 
-    def _with_id(self, row: Row) -> dict[str, Any]:
-        assert row.record is not None  # noqa: S101
-        if row.record.get("id") is not None:
-            return row.record
-        return {"id": f"{stem_of(self._options.input_file)}-{row.line:06d}"} | row.record
-
-    async def _one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
+    async def one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
+        """Return the response in a slot of a record; one of several is kept in the run at once."""
         number = self._preflight.next_number()
         try:
             response = await self._sample(session, prompt, room, index, slot)
@@ -204,7 +236,10 @@ class ResponseGenerator:
         settings["max_tokens"] = min(settings["max_tokens"], room)
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
-        completion = await session.client.complete(prompt, settings)
+        if self._budget:
+            completion = await self._budget.complete(session, prompt, settings, slot)
+        else:
+            completion = await session.client.complete(prompt, settings, end_loops=True, slot=slot)
         response = read_response(completion, session.template)
         limit = min(self._options.retry_length or 0, room)
         if response.finish_reason != "length" or limit <= settings["max_tokens"]:
@@ -219,22 +254,13 @@ class ResponseGenerator:
     ) -> Completion:
         """Continue a cut response up to `limit` tokens; if the server returns no token ids, generate a longer one afresh."""
         if cut.token_ids is None or isinstance(prompt, ChatPrompt):
-            whole = await session.client.complete(prompt, settings | {"max_tokens": limit})
+            whole = await session.client.complete(prompt, settings | {"max_tokens": limit}, end_loops=True)
             return replace(
                 whole,
                 prompt_tokens=cut.prompt_tokens + whole.prompt_tokens,
                 completion_tokens=cut.completion_tokens + whole.completion_tokens,
             )
-        left = limit - len(cut.token_ids)
-        more = await session.client.complete(prompt + cut.token_ids, settings | {"max_tokens": left})
-        ids = cut.token_ids + (more.token_ids or [])
-        return replace(
-            more,
-            text=masked(session.own_template.decode(ids)),
-            prompt_tokens=cut.prompt_tokens,
-            completion_tokens=cut.completion_tokens + more.completion_tokens,
-            token_ids=ids,
-        )
+        return await continued(session, prompt, cut, settings, limit)
 
     def _write(
         self,
@@ -255,20 +281,28 @@ class ResponseGenerator:
             earlier = {"previous": record["previous"]} if record.get("previous") else {}
             record["previous"] = previous | earlier
         if not good:
-            raw = {"raw_responses": [c.text for c in completions], "gen_response_configs": self._configs}
+            raw = {"raw_responses": [c.text for c in completions], "gen_response_configs": self.configs}
             session.drop(index, record | raw, responses[0].drop_reason, completions=uncounted)
             return
         prompt_tokens = {"prompt_tokens": completions[0].prompt_tokens}
-        lists: dict[str, list[Any]] = {
-            "response": [each.solution for each in good],
-            "reasoning": [each.reasoning for each in good],
-            "finish_reason": [each.finish_reason for each in good],
-            "completion_tokens": [each.completion.completion_tokens for each in good],
-        }
+        lists = as_lists(good)
         if self._options.num_responses == 1:
-            added: dict[str, Any] = {key: values[0] for key, values in lists.items()}
+            added: dict[str, Any] = {key.removesuffix("s") if key == "responses" else key: v[0] for key, v in lists.items()}
         else:
-            added = {"responses": lists.pop("response"), **lists, **votes}
+            added = {**lists, **votes}
             if lost := lost + len(responses) - len(good):
                 added["lost_responses"] = lost
-        session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self._configs}, uncounted)
+        session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self.configs}, uncounted)
+
+    def _append(
+        self, session: Session, index: int, record: dict[str, Any], earlier: Earlier, found: dict[int, Response | Refused]
+    ) -> None:
+        """Write a record with the responses that it had and those that were found."""
+        made = [result for _, result in sorted(found.items()) if isinstance(result, Response)]
+        uncounted = [each.completion for each in made] if self._options.num_responses == 1 else []
+        lists = as_lists([each for each in made if not each.drop_reason])
+        whole = with_more(record, earlier, lists, model_name(self.configs), len(found), self.configs)
+        if whole["responses"]:
+            session.keep(index, whole, uncounted)
+        else:
+            session.drop(index, whole, "no_response", completions=uncounted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -22,6 +23,8 @@ QUANTISED = {"fp8": 0.52, "fp8_per_tensor": 0.52, "fp8_per_channel": 0.52, "fp8_
 """Formats to which the engine quantises bfloat16 weights while it loads them (vLLM 0.32: `fp8` is `fp8_per_tensor`), and their
 size as a share of bfloat16's, with scales and unquantised embeddings (a 30th of 70B). Left out: formats for experts alone, and
 mxfp4, which needs Blackwell. All others need a checkpoint that is quantised already."""
+
+HASHED_PIECE, HASHED_PIECES = 1 << 16, 256
 
 PART = re.compile(r".+-\d+-of-(?P<of>\d+)\.(safetensors|bin)")
 """One of several files of weights: model-00001-of-000163.safetensors."""
@@ -84,6 +87,25 @@ def model_folder(preset: ModelPreset) -> Path | None:
         return Path(snapshot_download(preset.path, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
+
+
+def files_hash(preset: ModelPreset) -> str:
+    """Return a hash of the files of a model that only its folder names, else an empty text: another training has that name too.
+
+    Of a large file the size and pieces all over it count; training changes every one of them.
+    """
+    folder = Path(preset.folder or "")
+    if not preset.folder or preset.model != folder.name:
+        return ""
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(HASHED_PIECE, size // HASHED_PIECES)):
+                file.seek(start)
+                digest.update(file.read(HASHED_PIECE))
+    return digest.hexdigest()
 
 
 def is_complete(preset: ModelPreset) -> bool:

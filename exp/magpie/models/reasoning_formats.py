@@ -14,7 +14,13 @@ from magpie.text.reasoning import NONE, THINK, ReasoningFormat
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    last_thought: str
     formats: dict[str, ReasoningFormat]
+
+
+def load_last_thought() -> str:
+    """Return the words with which a thought ends that is ended at a limit."""
+    return load(config_path("reasoning.yaml"), _File).last_thought
 
 
 @cache

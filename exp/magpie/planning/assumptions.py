@@ -85,7 +85,7 @@ def gpus_of_replica(preset: ModelPreset, gpus: int, nodes: int | None, gpu_memor
     """
     if needed_gb(preset, None) is None:
         return None
-    found = layout(preset, described(gpus, gpu_memory), Wanted(nodes=min(nodes or MOST_NODES, MOST_NODES)))
+    found = layout(preset, described(gpus, gpu_memory), Wanted(nodes=min(nodes or MOST_NODES, MOST_NODES), data_parallel=1))
     return found.gpus if found.nodes == 1 else found.nodes * gpus
 
 
@@ -124,15 +124,16 @@ def measured(folder: Path) -> dict[str, Assumption]:
         [run for run in finished if run.stage == stage] for stage in ("gen_ins.py", "clean_ins.py", "gen_res.py", "filter.py")
     )
     samples = sum(run.counts.read for run in problems)
-    count = sum(run.counts.read * _responses_each(run) for run in responses)
+    whole = [run for run in responses if "stop_when" not in run.arguments]  # how many votes the others asked for is not told
+    count = sum(run.counts.read * _responses_each(run) for run in whole)
     was_cleaned = cleaned or all(run.arguments.get("clean") for run in problems)
     clean_share = _share(problems) * (_share(cleaned) if cleaned else 1.0) if was_cleaned else 0.0
     found = {
         "clean_share": (clean_share, problems + cleaned),
         "problem_tokens": (_tokens_per(samples, problems, "completion"), problems),
         "problem_prompt_tokens": (_tokens_per(samples, problems, "prompt"), problems),
-        "response_tokens": (_tokens_per(count, responses, "completion"), responses),
-        "response_prompt_tokens": (_tokens_per(count, responses, "prompt"), responses),
+        "response_tokens": (_tokens_per(count, whole, "completion"), whole),
+        "response_prompt_tokens": (_tokens_per(count, whole, "prompt"), whole),
         "tokens_per_second": (_tokens_per(sum(run.seconds for run in responses), responses, "completion"), responses),
         "kept_share": (_share(kept), kept),
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from magpie.common.console import MagpieError
+from magpie.verification.early_stop import NEVER, Rule
 
 COPIES = 6
 """Files of all compared responses: their own, tagged, verified, distance, decontaminated, filtered (kept and dropped)."""
@@ -14,17 +15,29 @@ COPIES = 6
 
 @dataclass(frozen=True)
 class Workload:
-    """The data to make, and the machines to make it on: the flags of plan.py, which explains them."""
+    """The data to make, and the machines to make it on: the flags of plan.py, which explains them.
+
+    `first_votes`: 1 if the main job's response is sampled like a vote, and so is its problem's first one.
+    """
 
     problems: int
     num_responses: int = 1
     votes: int = 4
+    stop_when: str = NEVER
+    first_votes: int = 0
     pairs: int = 0
     missions: int = 2
     gpus: int = 8
     nodes: int | None = None
     gpu_price: float | None = None
     hours: float | None = None
+
+    def asked(self, unsettled_share: float) -> float:
+        """Return the votes per problem that will be asked for: the fewest that settle it, and a share of the others."""
+        if self.stop_when == NEVER or not self.votes:
+            return self.votes
+        fewest = Rule(self.stop_when, self.votes).wave(0, 0, 0)
+        return fewest + unsettled_share * (self.votes - fewest)
 
 
 def plan(workload: Workload, figures: Mapping[str, float]) -> dict[str, float]:
@@ -48,7 +61,8 @@ def plan(workload: Workload, figures: Mapping[str, float]) -> dict[str, float]:
     samples = math.ceil(problems / figures["clean_share"])
     tokens = tokens_of(workload, samples, figures)
     hours = tokens["tokens_written"] / figures["tokens_per_second"] / 3600
-    compared = problems * ((workload.votes or workload.num_responses) + workload.pairs)
+    votes = workload.asked(figures["unsettled_share"])
+    compared = problems * ((votes or workload.num_responses) + workload.pairs)
     found = {
         "samples": samples,
         "rows": int(problems * figures["kept_share"]),
@@ -73,7 +87,7 @@ def tokens_of(workload: Workload, samples: int, figures: Mapping[str, float]) ->
     work = {
         "problems": (samples, "problem"),
         "responses": (workload.problems * workload.num_responses, "response"),
-        "votes": (workload.problems * workload.votes, "response"),
+        "votes": (workload.problems * max(0, workload.asked(figures["unsettled_share"]) - workload.first_votes), "response"),
         "pairs": (workload.problems * workload.pairs, "response"),
         "tags": (workload.problems * workload.missions, "tag"),
     }
@@ -96,8 +110,9 @@ def disk_gb(workload: Workload, samples: int, figures: Mapping[str, float]) -> f
         response = figures["response_tokens"] * figures["bytes_per_token"]
         return workload.problems * (figures["problem_bytes"] + responses * response)
 
-    several = max(workload.num_responses, workload.votes, workload.pairs)
+    votes = workload.asked(figures["unsettled_share"])
+    several = max(workload.num_responses, votes, workload.pairs)
     found = 2 * samples * figures["problem_bytes"] + records(workload.num_responses) + figures["kept_share"] * records(1)
-    found += COPIES * records(workload.votes) if workload.votes else (COPIES - 1) * records(workload.num_responses)
+    found += COPIES * records(votes) if votes else (COPIES - 1) * records(workload.num_responses)
     found += 3 * records(workload.pairs) if workload.pairs else 0.0
     return (found + records(several if several == 1 else 2 * several)) / 1e9

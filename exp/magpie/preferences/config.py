@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ class PairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of `configs/pairs`, which explains each setting; a strategy omits those that it does not use."""
 
     longest_ratio: Annotated[float, msgspec.Meta(ge=1)]
+    least_ratio: Annotated[float, msgspec.Meta(ge=1)] = 1.0
     least_votes: Annotated[int, msgspec.Meta(ge=2)] = 3
     least_agreement: Share = 0.0
     least_margin: Share = 0.0
@@ -25,6 +26,16 @@ class PairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rejected_by_vote: Literal["tempting", "least"] = "least"
     rejected_without_answer: bool = False
     longer_wins_limit: Share = 0.6
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The settings for a run file; what settings of before did not have is left out."""
+        found = msgspec.structs.asdict(self)
+        return {key: value for key, value in found.items() if key != "least_ratio" or value != 1.0}
+
+    def rejecting(self, *, without_answer: bool) -> PairSettings:
+        """Return the same, but for whether a response without a final answer may be the rejected one."""
+        return msgspec.structs.replace(self, rejected_without_answer=without_answer)
 
 
 def load_pair_settings(strategy: str, path: Path | None = None) -> PairSettings:

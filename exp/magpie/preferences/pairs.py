@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,46 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from magpie.common.console import MagpieError
+from magpie.preferences.candidates import Candidate, NoPair, candidates_of
 from magpie.preferences.config import PairSettings
-from magpie.text.degeneration import ends_in_loop
-from magpie.text.reasoning import CLOSE, OPEN
 from magpie.verification.votes import leaders, votes_meant
 
-Strategy = Literal["verified", "consensus", "reward"]
-STRATEGIES: tuple[Strategy, ...] = ("verified", "consensus", "reward")
+Strategy = Literal["verified", "consensus", "reward", "strong_weak", "concise"]
+STRATEGIES: tuple[Strategy, ...] = ("verified", "consensus", "reward", "strong_weak", "concise")
 PER_RESPONSE_KEYS = (
     *("response", "responses", "reasoning", "finish_reason", "completion_tokens", "previous", "lost_responses"),
-    *("votes_asked", "stop_reason"),
+    *("votes_asked", "stop_reason", "response_models", "asked_by_model"),
     *("answers", "answer_states", "answer_groups", "is_correct", "answer_judgements", "response_index"),
     *("rewards", "rewards_by_model"),
 )
 """Keys with one entry per response, which a pair does not inherit."""
-UNFINISHED = {"length": "truncated", "repetition": "looping"}
-
-
-class NoPair(Exception):
-    """Raised for a problem without a pair; `reason` becomes the `drop_reason`."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One response. `text`: the complete completion to train on; `excluded`: why it is excluded from both sides, or empty."""
-
-    index: int
-    text: str
-    answer: str | None
-    group: int | None
-    correct: bool | None
-    reward: float | None
-    excluded: str
-    votes: int
-    """Number of responses with the same final answer; 0 if it has none that could be extracted."""
-    tie_break: bytes
-    """Tie-break between equals: a hash of the run's seed, the problem's id and the response's index."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +53,28 @@ class PairMaker:
         wanted: maximum number of pairs per problem.
         seed: of the tie-break.
         reasoning: include the chain of thought before the solution.
+        models: the weak and the strong model, for `strong_weak`.
     """
 
     def __init__(
-        self, strategy: Strategy, settings: PairSettings, *, wanted: int = 1, seed: int = 0, reasoning: bool = True
+        self,
+        strategy: Strategy,
+        settings: PairSettings,
+        *,
+        wanted: int = 1,
+        seed: int = 0,
+        reasoning: bool = True,
+        models: tuple[str, str] = ("", ""),
     ) -> None:
-        self.settings = settings
+        self.settings, (self._weak, self._strong) = settings, models
         self._strategy, self._wanted, self._seed, self._reasoning = strategy, wanted, seed, reasoning
-        self._sides = {"verified": self._by_verification, "consensus": self._by_consensus, "reward": self._by_reward}[strategy]
+        self._sides = {
+            "verified": self._by_verification,
+            "consensus": self._by_consensus,
+            "reward": self._by_reward,
+            "strong_weak": self._by_models,
+            "concise": self._by_length,
+        }[strategy]
 
     def pairs(self, record: dict[str, Any]) -> list[Pair]:
         """Return a record's pairs, the best first.
@@ -97,7 +83,10 @@ class PairMaker:
             NoPair: it has none.
             MagpieError: a stage that this strategy needs was not run.
         """
-        candidates = self._candidates(record)
+        if not record.get("responses"):
+            raise NoPair("no_responses")
+        _require_stages(record, self._strategy)
+        candidates = candidates_of(record, seed=self._seed, reasoning=self._reasoning)
         sides = self._sides(record, candidates)
         valid = list(self._valid_pairs(sides))
         asked = votes_meant(record, len(candidates)) if any(candidate.votes for candidate in candidates) else None
@@ -108,49 +97,50 @@ class PairMaker:
         weight = margin if self._strategy == "consensus" and margin is not None else 1.0
         return Pair(chosen, rejected, why, margin, weight)
 
-    # --- the candidates of a record --------------------------------------------------------------------------------------
-
-    def _candidates(self, record: dict[str, Any]) -> list[Candidate]:
-        responses = record.get("responses")
-        if not responses:
-            raise NoPair("no_responses")
-        _require_stages(record, self._strategy)
-        keys = ("reasoning", "finish_reason", "answers", "answer_groups", "is_correct", "rewards")
-        lists = [_values(record, key, len(responses)) for key in keys]
-        votes = Counter(group for group in lists[3] if group is not None)
-        identity = f"{self._seed}:{record.get('id', record['instruction'])}"
-        out: list[Candidate] = []
-        seen: set[str] = set()
-        for index, (response, thought, finish, answer, group, correct, reward) in enumerate(
-            zip(responses, *lists, strict=True)
-        ):
-            text = f"{OPEN}\n{thought}\n{CLOSE}\n\n{response}" if thought and self._reasoning else response
-            excluded = "repeated" if text in seen else exclusion_reason(response, finish)
-            seen.add(text)
-            tie_break = hashlib.blake2b(f"{identity}:{index}".encode(), digest_size=8).digest()
-            given = votes[group] if group is not None else 0
-            out.append(Candidate(index, text, answer, group, correct, reward, excluded, given, tie_break))
-        return out
-
     # --- the strategies --------------------------------------------------------------------------------------------------
 
     def _by_verification(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
         """Return right and wrong responses: by the reference answer if the record has one, else by majority vote."""
+        right, wrong, why = self._judged(record, candidates)
+        right, wrong = self._usable(right, wrong)
+        how = self.settings.rejected if why == "reference" else self.settings.rejected_by_vote
+        return Sides(self._rank_chosen(right), _ranked(wrong, how), why)
+
+    def _by_models(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
+        """Return the right responses of the strong model and the wrong ones of the weak model."""
+        right, wrong, why = self._judged(record, candidates)
+        right = [candidate for candidate in right if candidate.model == self._strong]
+        wrong = [candidate for candidate in wrong if candidate.model == self._weak]
+        if not right or not wrong:
+            raise NoPair("weak_not_wrong" if right else "strong_not_right")
+        right, wrong = self._usable(right, wrong)
+        return Sides(self._rank_chosen(right), _ranked(wrong, self.settings.rejected), why)
+
+    def _by_length(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
+        """Return the right responses, shortest first, and again longest first."""
+        right, _, why = self._judged(record, candidates, wrong_needed=False)
+        right, _ = self._usable(right, right)
+        shortest = sorted(right, key=lambda c: (len(c.text), c.tie_break))
+        return Sides(shortest, shortest[::-1], why)
+
+    def _judged(
+        self, record: dict[str, Any], candidates: list[Candidate], *, wrong_needed: bool = True
+    ) -> tuple[list[Candidate], list[Candidate], str]:
+        """Return the right and the wrong responses, and whether the reference answer or a clear majority says so."""
         if not record.get("reference_answer"):
-            right, wrong = self._split_by_vote(candidates, votes_meant(record, len(candidates)))
-            return Sides(self._rank_chosen(right), _ranked(wrong, self.settings.rejected_by_vote), "majority")
+            asked = votes_meant(record, len(candidates))
+            return *self._split_by_vote(candidates, asked, wrong_needed=wrong_needed), "majority"
         if all(candidate.correct is None for candidate in candidates):
             raise NoPair("not_compared", "no answer could be compared with the reference answer")
         right = [candidate for candidate in candidates if candidate.correct]
         wrong = [candidate for candidate in candidates if candidate.correct is False]
-        if not right or not wrong:
+        if not right or (wrong_needed and not wrong):
             raise NoPair("none_wrong" if right else "none_right")
-        right, wrong = self._usable(right, wrong)
-        return Sides(self._rank_chosen(right), _ranked(wrong, self.settings.rejected), "reference")
+        return right, wrong, "reference"
 
     def _by_consensus(self, record: dict[str, Any], candidates: list[Candidate]) -> Sides:
         """Return the responses with the most and the least consistent answers."""
-        right, wrong = self._split_by_vote(candidates, votes_meant(record, len(candidates)))
+        right, wrong = self._usable(*self._split_by_vote(candidates, votes_meant(record, len(candidates))))
         in_random_order = sorted(right, key=lambda candidate: candidate.tie_break)
         return Sides(in_random_order, sorted(wrong, key=lambda candidate: (candidate.votes, candidate.tie_break)), "consensus")
 
@@ -162,21 +152,23 @@ class PairMaker:
         good, bad = self._usable(rewarded, rewarded)
         return Sides(_ranked(good, "tempting"), sorted(bad, key=lambda c: (_reward(c), c.tie_break)), "reward")
 
-    def _split_by_vote(self, candidates: list[Candidate], asked: int) -> tuple[list[Candidate], list[Candidate]]:
-        """Return the usable responses of a clear majority, and the other usable ones."""
+    def _split_by_vote(
+        self, candidates: list[Candidate], asked: int, *, wrong_needed: bool = True
+    ) -> tuple[list[Candidate], list[Candidate]]:
+        """Return the responses of a clear majority, and the other ones."""
         settings = self.settings
         cast = sum(candidate.group is not None for candidate in candidates)
         if cast < settings.least_votes:
             raise NoPair("few_votes", f"{cast} answers could be read")
         winner, most, second = leaders(candidate.group for candidate in candidates)
-        if not second and not (settings.rejected_without_answer and cast < len(candidates)):
+        if wrong_needed and not second and not (settings.rejected_without_answer and cast < len(candidates)):
             raise NoPair("all_agree")
         if most / asked < settings.least_agreement:
             raise NoPair("low_agreement", f"{most} of {asked}")
         if winner is None or (most - second) / asked < settings.least_margin:
             raise NoPair("low_margin", f"{most} against {second} of {asked}")
         right = [candidate for candidate in candidates if candidate.group == winner]
-        return self._usable(right, [candidate for candidate in candidates if candidate.group != winner])
+        return right, [candidate for candidate in candidates if candidate.group != winner]
 
     def _usable(self, chosen: list[Candidate], rejected: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
         """Return the usable candidates of both sides."""
@@ -224,6 +216,10 @@ class PairMaker:
 
     def _mismatch(self, chosen: Candidate, rejected: Candidate) -> str:
         """Return why two responses are not a pair, or an empty text."""
+        if self._strategy == "concise":
+            if chosen.model != rejected.model:
+                return "other_model"
+            return "lengths_alike" if len(rejected.text) < self.settings.least_ratio * len(chosen.text) else ""
         if chosen.answer == rejected.answer or (chosen.group is not None and chosen.group == rejected.group):
             return "same_answer"
         lengths = sorted((len(chosen.text), len(rejected.text)))
@@ -249,15 +245,6 @@ def spread(valid: Sequence[tuple[Candidate, Candidate]], wanted: int) -> list[tu
     return out
 
 
-def exclusion_reason(response: str, finish: str | None) -> str:
-    """Return why a response is excluded, or an empty text. Without a finish reason it counts as complete."""
-    if not response.strip():
-        return "empty"
-    if finish not in (None, "stop"):
-        return UNFINISHED.get(finish or "", "unfinished")
-    return "looping" if ends_in_loop(response) else ""
-
-
 def row_of(record: dict[str, Any], pair: Pair, number: int) -> dict[str, Any]:
     """Return the output row of a pair, in TRL's explicit-prompt conversational format; `number` counts from 0."""
     chosen, rejected = pair.chosen, pair.rejected
@@ -277,6 +264,7 @@ def row_of(record: dict[str, Any], pair: Pair, number: int) -> dict[str, Any]:
         "vote_margin": pair.vote_margin,
         "pair_weight": pair.weight,
         "why": pair.why,
+        **({"model_chosen": chosen.model, "model_rejected": rejected.model} if chosen.model or rejected.model else {}),
     }
 
 
@@ -296,16 +284,6 @@ def _require_stages(record: dict[str, Any], strategy: Strategy) -> None:
         )
     if record["answer_groups"] is None:
         raise NoPair("not_verified")
-
-
-def _values(record: dict[str, Any], key: str, count: int) -> list[Any]:
-    """Return a key's values, one per response."""
-    values = record.get(key)
-    if values is None:
-        return [None] * count
-    if not isinstance(values, list) or len(values) != count:
-        raise NoPair("inconsistent_lists", f"`{key}` has not one value for each of the {count} responses")
-    return values
 
 
 def _reward(candidate: Candidate) -> float:

@@ -9,6 +9,10 @@ from typing import BinaryIO
 _PIECE = re.compile(rb'"(?:[^"\\]+|\\.)*+"|[\[\]{},"]', re.DOTALL)
 
 
+class SomethingBehind(ValueError):
+    """The array ends before the stream does."""
+
+
 def elements(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the bytes of each element of the JSON array in a stream.
 
@@ -36,7 +40,7 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
                 depth -= piece != b","
                 if not depth:
                     if buffer[at:].strip() or stream.read(4096).strip():
-                        raise ValueError("something stands behind its end")
+                        raise SomethingBehind("something stands behind its end")
                     return
         at = found.start() if found else len(buffer)
     raise ValueError("it has no end")

@@ -20,6 +20,8 @@ VALID, INVALID = "valid", "invalid"
 SAFETIES = ("safe", "controversial", "unsafe")
 
 
+CONTROL = {"family": str, "difficulty": str, "seed": int, "answer": str}
+"""What `control` has in a planted problem."""
 OLD_VOTE = "answer"
 """What verify.py called `majority_answer` before. Now it is the user's own."""
 REFERENCE_COLUMNS = ("answer", "expected_answer", "ground_truth", "solution", "final_answer")
@@ -30,12 +32,17 @@ class Record(TypedDict, total=False):
     """Every key that a stage writes. Other keys pass through untouched; null always means "not known"."""
 
     id: str | int | None
+    # any stage, of a user's conversation: the turns between the first of the user and the last of the assistant
+    history: list[dict[str, Any]] | None
     # gen_ins.py
     instruction: str
     pre_query_template: str | None
     opening: str | None
     target_domain: str | None
+    control: dict[str, Any] | None
     template_id: str | None
+    concepts: list[str] | None
+    rationale: str | None
     gen_input_configs: dict[str, Any] | None
     created: int | None
     # gen_res.py: one response, or lists as long as `responses`
@@ -49,23 +56,28 @@ class Record(TypedDict, total=False):
     lost_responses: int | None
     votes_asked: int | None
     stop_reason: str | None
+    response_models: list[str] | None
+    asked_by_model: dict[str, int] | None
     previous: dict[str, Any] | None
     # clean_ins.py
     raw_instruction: str | None
     defects: list[str] | None
     answer_type: str | None
+    # evolve_ins.py
+    parent_ids: list[str] | None
+    evolution: dict[str, Any] | None
     # unitag.py
     validity: str | None
     validity_votes: dict[str, list[int]] | None
     validity_reasons: list[str] | None
     input_quality: str | None
     quality_explanation: str | None
-    difficulty: str | None
+    difficulty: str | float | None
     intent: str | None
     knowledge: str | None
     task_category: str | None
     other_task_category: list[str] | None
-    domain: str | None
+    domain: str | list[str] | None
     safety: str | None
     safety_categories: list[str] | None
     instruct_reward: float | None
@@ -86,6 +98,8 @@ class Record(TypedDict, total=False):
     difficulty_measured: str | None
     doubts: dict[str, float | bool | None] | None
     answer_judgements: list[dict[str, Any]] | None
+    model_votes: dict[str, dict[str, Any]] | None
+    models_agree: bool | None
     # check_code.py
     code: str | None
     code_answer: str | None
@@ -128,9 +142,17 @@ class Record(TypedDict, total=False):
     vote_margin: float | None
     pair_weight: float | None
     why: str | None
+    model_chosen: str | None
+    model_rejected: str | None
     # any stage, in its …_dropped file
     drop_reason: str | None
     drop_detail: str | None
+
+
+def is_control(record: dict[str, Any]) -> bool:
+    """Return whether a record is a planted problem (gen_ins.py --planted), and not one that a model made."""
+    control = record.get("control")
+    return isinstance(control, dict) and all(isinstance(control.get(key), kind) for key, kind in CONTROL.items())
 
 
 def read_old_vote(record: dict[str, Any]) -> None:

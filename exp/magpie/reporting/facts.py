@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,35 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common.reservoir import Reservoir
-from magpie.records.reading import known_keys, read_rows
+from magpie.reporting.funnel import EXPECTED, STEPS, Step, is_right, line_of, records_of, steps_of
+from magpie.reporting.rounds import Round, rounds_of
 from magpie.reporting.samples import SHORT_CHARACTERS, Record, Sample, content_of, listed, pair_sample, sample_of
 from magpie.reporting.streaming_stats import Labels, Numbers
 from magpie.runs.jobs import run_files
 from magpie.runs.run_file import RunFile
-from magpie.verification.votes import is_verified
 
-STEPS = {
-    "gen_ins.py": "generated",
-    "concat.py": "merged",
-    "clean_ins.py": "clean",
-    "gen_res.py": "answered",
-    "unitag.py": "tagged",
-    "verify.py": "verified",
-    "check_code.py": "checked by a program",
-    "gen_dis.py": "unique",
-    "decontaminate.py": "decontaminated",
-    "gen_po_rewards.py": "rewarded",
-    "filter.py": "kept",
-}
-"""Stages whose outputs are records → the state of a record after each of them."""
-EXPECTED = ("generated", "clean", "answered", "verified", "unique", "decontaminated", "kept")
 LABELS = ("answer_type", "input_quality", "task_category", "language", "safety")
 HARDNESS = ("difficulty", "difficulty_measured")
 """Difficulty in a model's opinion, and by how often the problem was solved."""
 PROGRAMS = {True: "agrees", False: "differs", None: "no answer to compare"}
 """What a program's answer is beside the votes'."""
+PAIR_CHARACTERS = 28
+"""Of each of two concepts that were combined."""
 MANY_DOUBT = 0.5
-SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 24, 12, 2, 30, 8
+SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, EDGE_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 60, 12, 2, 3, 30, 8
 
 UNSOLVABLE, UNPARSED = "responses that say it cannot be solved", "responses without a final answer"
 SOUNDNESS = ("validity", "failed questions", "majority", UNSOLVABLE, UNPARSED)
@@ -52,6 +41,8 @@ NUMBERS: dict[str, list[float] | list[int] | None] = {
     "solution, characters": _LENGTHS,
     "answer, tokens": _LENGTHS,
     "pass rate": _SHARES,
+    "pass rate of a harder problem": _SHARES,
+    "pass rate of its parents": _SHARES,
     "agreement": _SHARES,
     "answered": _SHARES,
     UNSOLVABLE: _SHARES,
@@ -61,19 +52,6 @@ NUMBERS: dict[str, list[float] | list[int] | None] = {
     "chosen, characters": _LENGTHS,
     "rejected, characters": _LENGTHS,
 }
-_decode = known_keys(("raw", "line"))
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of the funnel: read = count + reasons + marked. Marked records stay in the files, those with a reason do not."""
-
-    name: str
-    run: RunFile
-    read: int
-    count: int
-    reasons: dict[str, int]
-    marked: dict[str, int]
 
 
 @dataclass
@@ -83,6 +61,8 @@ class Facts:
     seed: int
     records: int = 0
     unreadable: int = 0
+    verified: int = 0
+    """Records whose answer is right by the reference answer or, without one, has a clear majority."""
     doubted: int = 0
     """Problems of which half of the responses or more say that they cannot be solved."""
     labels: dict[str, Labels] = field(default_factory=lambda: defaultdict(Labels))
@@ -112,10 +92,11 @@ class Facts:
         for name in LABELS:
             if record.get(name) is not None:
                 self.labels[name].count(record[name])
-        where = self.labels["field"].count(record.get("domain") or record.get("target_domain") or "not known")
+        self._add_origin(record)
+        where = self.labels["field"].count(_label(record.get("domain") or record.get("target_domain") or "not known"))
         for name in HARDNESS:
             if record.get(name) is not None:
-                self.grid[name][where, self.labels[name].count(record[name])] += 1
+                self.grid[name][where, self.labels[name].count(_label(record[name]))] += 1
         if "code_agrees" in record:
             self.grid["code_agrees"][where, PROGRAMS[record["code_agrees"]]] += 1
         self.number("problem, characters", len(record.get("instruction") or ""))
@@ -133,9 +114,24 @@ class Facts:
         if doubts.get("no_majority") is not None:
             self.labels["majority"].count("no majority" if doubts["no_majority"] else "a majority")
         self.doubted += (doubts.get("unsolvable") or 0) >= MANY_DOUBT
+        self.verified += is_right(record)
         self._add_responses(record)
         self.add_rewards(record)
         self.samples.offer(lambda: sample_of(record))
+
+    def _add_origin(self, record: Record) -> None:
+        """Count what a problem was made of: concepts and their pairs, the problem that it was made out of."""
+        concepts = record.get("concepts") or []
+        for concept in concepts:
+            self.labels["concept"].count(concept)
+        for pair in itertools.combinations(sorted(concepts), 2):
+            self.labels["concepts combined"].count(" + ".join(concept[:PAIR_CHARACTERS] for concept in pair))
+        if told := record.get("evolution"):
+            self.labels["made harder by"].count(told.get("way"))
+            self.labels["generation"].count(told.get("generation"))
+            self.number("pass rate of a harder problem", told.get("pass_rate"))
+            for parent in told.get("parents") or ():
+                self.number("pass rate of its parents", parent.get("pass_rate"))
 
     def add_validity(self, record: Record) -> None:
         """Count what a model's votes say of a problem."""
@@ -194,6 +190,40 @@ class Report:
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
+    measured: list[RunFile]
+    """What controls have told."""
+    rounds: list[Round]
+    edge: tuple[list[Sample], list[Sample]]
+    """Kept records with the least agreement, and those with the most that the filter dropped."""
+
+    @property
+    def tiles(self) -> list[tuple[str, str, str]]:
+        """What stands at the top: a name, a figure, and what it is of."""
+        counts = {step.name: step for step in self.steps}
+        found: list[tuple[str, str, str]] = []
+        if self.steps:
+            found.append(("generated", f"{self.steps[0].read:,}", "samples"))
+        if "clean" in counts:
+            clean = counts["clean"].count
+            found.append(("clean", f"{clean:,}", f"{100 * clean / (self.steps[0].read or 1):.0f}% of the samples"))
+        if self.steps:
+            found.append(("in the dataset" if "in the dataset" in counts else "so far", f"{self.steps[-1].count:,}", "records"))
+        of = self.kept or self.facts
+        if of and of.records and any(run.stage == "verify.py" for run in self.line):
+            found.append(("verified", f"{100 * of.verified / of.records:.0f}%", f"{of.verified:,} of {of.records:,} records"))
+        return found
+
+    @property
+    def token_limit(self) -> float | None:
+        """Tokens that a response could have."""
+        limits = [run.arguments.get("max_tokens") for run in self.line if run.stage == "gen_res.py"]
+        return limits[-1] if limits and isinstance(limits[-1], int) else None
+
+    @property
+    def models(self) -> list[tuple[str, str]]:
+        """Who made the problems and the responses, and how they were sampled."""
+        names = {"gen_ins.py": "problems", "gen_res.py": "responses"}
+        return [(names[run.stage], _sampling(run.arguments)) for run in self.line if run.stage in names]
 
     @property
     def tokens_per_kept_record(self) -> dict[str, float]:
@@ -201,53 +231,15 @@ class Report:
         return self.line[-1].tokens_per_kept_record if self.line else {}
 
 
-def line_of(runs: list[RunFile]) -> list[RunFile]:
-    """Return the runs that led to the job's data: to the filtered file, else to the one with the most stages behind it."""
-    done = [run for run in runs if run.status == "complete" and run.stage in STEPS and not run.shard]
-    last = {
-        run.stem for run in done if run.stage == "filter.py" and not any(one.stem.startswith(f"{run.stem}_") for one in done)
-    }
-
-    def behind(end: RunFile) -> list[RunFile]:
-        before = [run for run in done if end.stem == run.stem or end.stem.startswith(f"{run.stem}_")]
-        return sorted(before, key=lambda run: len(run.stem))
-
-    best = max(done, key=lambda run: (run.stem in last, len(behind(run)), run.updated), default=None)
-    return behind(best) if best else []
+def _sampling(arguments: dict[str, Any]) -> str:
+    shown = ("temperature", "top_p", "max_tokens", "num_responses", "seed")
+    values = [f"{name} {arguments[name]}" for name in shown if arguments.get(name) is not None]
+    return ", ".join([str(arguments.get("model_path", "a model that is not named")), *values])
 
 
-def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
-    """Yield a file's records; unreadable rows are counted."""
-    if not path.exists():
-        return
-    for row in read_rows(path, (), _decode):
-        if row.record is not None:
-            yield row.record
-        elif facts:
-            facts.unreadable += 1
-
-
-def step_of(run: RunFile) -> Step:
-    """Return a run's step of the funnel."""
-    counts, marked = run.counts, {}
-    marks: dict[str, tuple[str, Callable[[Record], bool]]] = {
-        "verify.py": ("not verified", _verified),
-        "gen_dis.py": ("duplicate of another", lambda record: record.get("duplicate_of") is None),
-    }
-    if run.stage in marks and run.output.exists():
-        words, good = marks[run.stage]
-        if bad := sum(not good(record) for record in records_of(run.output)):
-            marked = {words: bad}
-    count = counts.written - sum(marked.values())
-    return Step(STEPS[run.stage], run, counts.read, count, counts.dropped, marked)
-
-
-def _verified(record: Record) -> bool:
-    """Return whether a record's answer equals its reference answer or, without one, has a clear majority."""
-    if not record.get("reference_answer"):
-        return is_verified(record)
-    verdicts, chosen = record.get("is_correct") or [], record.get("response_index")
-    return bool(verdicts[chosen]) if chosen is not None and chosen < len(verdicts) else any(verdicts)
+def _label(value: Any) -> str:
+    """Return a label as a text: data sets of others have lists and numbers there."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def read_job(folder: Path, seed: int = 0) -> Report:
@@ -257,10 +249,10 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     before = [run for run in line[:-1] if run.stage != "filter.py"] or line
     source = line[-1] if line and line[-1].stage != "filter.py" else before[-1] if before else None
     kept = line[-1] if line and line[-1].stage == "filter.py" else None
-    complete = [run for run in runs if run.status == "complete"]
-    steps = [step_of(run) for run in line]
-    names = {step.name for step in steps}
-    facts = _counted(source, seed, Facts.add) if source else None
+    complete = [run for run in runs if run.is_made]
+    steps = steps_of(line, complete)
+    names = {STEPS[run.stage] for run in line}
+    facts = _counted(source.output, seed, Facts.add) if source else None
     tagged = next((run for run in reversed(line) if run.stage == "unitag.py"), None)  # what is invalid goes no further
     if facts and (judged := tagged or source):
         for record in records_of(judged.output):
@@ -273,19 +265,38 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         missing=[name for name in EXPECTED if name not in names],
         facts=facts,
         source=source.output.name if source else "",
-        kept=_counted(kept, seed, Facts.add) if kept else None,
+        kept=_counted(kept.output, seed, Facts.add) if kept else None,
         rewards=[
-            (r, _counted(r, seed, Facts.add_rewards)) for r in complete if r.stage == "gen_po_rewards.py" and r not in line
+            (r, _counted(r.output, seed, Facts.add_rewards))
+            for r in complete
+            if r.stage == "gen_po_rewards.py" and r not in line
         ],
-        pairs=[(r, _counted(r, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
+        pairs=[(r, _counted(r.output, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
+        measured=[run for run in complete if run.measured],
+        edge=(_edge(records_of(kept.output), -1), _edge(records_of(kept.dropped), 1)) if kept else ([], []),
+        rounds=rounds_of(folder),
     )
 
 
-def _counted(run: RunFile, seed: int, add: Callable[[Facts, Record], None], samples: int = SAMPLES) -> Facts:
+def _edge(records: Iterator[Record], sign: int) -> list[Sample]:
+    """Return the records with the most agreement (the least, for a sign of -1)."""
+    judged = (record for record in records if isinstance(record.get("agreement"), float | int))
+    best = heapq.nlargest(EDGE_SAMPLES, judged, key=lambda record: sign * record["agreement"])
+    return [sample_of(record) for record in best]
+
+
+def read_file(path: Path, seed: int = 0) -> Report:
+    """Return the content of a report on one file of records."""
+    facts = _counted(path, seed, Facts.add)
+    lists: dict[str, Any] = {name: [] for name in ("runs", "line", "steps", "missing", "rewards", "pairs", "rounds")}
+    return Report(name=path.name, facts=facts, source=path.name, kept=None, dropped={}, edge=([], []), **lists)
+
+
+def _counted(path: Path, seed: int, add: Callable[[Facts, Record], None], samples: int = SAMPLES) -> Facts:
     facts = Facts(seed)
     facts.samples = Reservoir(samples, seed)
-    for record in records_of(run.output, facts):
+    for record in records_of(path, facts):
         add(facts, record)
     return facts
 

@@ -61,6 +61,10 @@ _UNSAFE_IN_MARKDOWN = re.compile(r"[`$#]|(?<!\\)%|\\(unicode|bbox|mmlToken|toggl
 _UNKNOWN_COMMAND = re.compile(r"\\[a-zA-Z]")
 
 
+_FENCED = re.compile(r"^```[\w+-]{0,20}[ \t]*\n(.*?)\n```[ \t]*$", re.DOTALL | re.MULTILINE)
+"""A block of code in Markdown."""
+
+
 class _Refused(Exception):
     """A formula that must not be written into a page."""
 
@@ -75,7 +79,11 @@ class MathText:
         """Numbers of formulas converted, and shown as written."""
 
     def html(self, text: str) -> str:
-        """Return a text as HTML that has nothing but text and MathML in it."""
+        """Return a text as HTML that has nothing but text, MathML and blocks of code in it."""
+        parts = _FENCED.split(text)  # every second one is code
+        return "".join(f"<pre>{html.escape(visible(p))}</pre>" if i % 2 else self._prose(p) for i, p in enumerate(parts))
+
+    def _prose(self, text: str) -> str:
         return "".join(self._formula(*each) if each[1] else html.escape(each[0]) for each in pieces(visible(text)))
 
     def _formula(self, written: str, latex: str, block: bool) -> str:

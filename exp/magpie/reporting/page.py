@@ -1,9 +1,10 @@
-"""A job's report as one page of HTML: no script, no network, no markup of what models wrote."""
+"""A job's report as one page of HTML: no network, no markup of what models wrote, one small script to find records."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,23 +12,24 @@ import jinja2
 from markupsafe import Markup
 
 from magpie.common.progress import duration
+from magpie.controls import telling
 from magpie.records.schema import ANSWER_TYPES, DIFFICULTIES, DOMAIN_TAGS, QUALITIES, SAFETIES
+from magpie.reporting.charts import Row, bar_chart, histogram, reliability
 from magpie.reporting.facts import SOUNDNESS, Report
 from magpie.reporting.math_html import MathText, visible
-from magpie.reporting.streaming_stats import Numbers
 from magpie.runs.run_file import RunFile
 
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE, SCRIPT = Path(__file__).with_name("page.html"), Path(__file__).with_name("page.js")
 MATH_BYTES, MATH_SECONDS = 1_500_000, 20.0
 """Limits of formulas: their share of the page, and of the time to make it; the rest is shown as LaTeX."""
 ORDER = (*DIFFICULTIES, *reversed(QUALITIES), *ANSWER_TYPES, *SAFETIES, *DOMAIN_TAGS)
-MOST_ROWS = 15
-Share = tuple[str, int, float]
-"""A label, its count, and its length as a bar: percent of the longest."""
+MOST_ROWS, TITLE_CHARACTERS = 15, 140
+Cell = tuple[str, int, float]
+"""A column, a count, and how dark it is shown."""
 
 
-def page(report: Report) -> str:
-    """Return the report as HTML."""
+def open_templates() -> tuple[jinja2.Environment, MathText]:
+    """Return the templates with their filters, and what sets formulas within a page's limits."""
     maths = MathText(most_bytes=MATH_BYTES, most_seconds=MATH_SECONDS)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE.parent),
@@ -42,45 +44,75 @@ def page(report: Report) -> str:
         "time": duration,
         "size": size,
         "counted": lambda number, word: f"{size(number)} {word}{'' if number == 1 else 's'}",
-        "bars": bars,
-        "shares": shares,
+        "rows": rows,
+        "without": lambda stem, name: stem.removeprefix(name) if len(stem) > len(name) else stem,
+        "short": lambda text: text if len(text) <= TITLE_CHARACTERS else f"{text[:TITLE_CHARACTERS]} …",
         "grid": grid,
     }
+    return environment, maths
+
+
+def page(report: Report) -> str:
+    """Return the report as HTML."""
+    environment, maths = open_templates()
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
-    values = {"report": report, "made": made, "tokens": tokens_of(report.runs), "maths": maths, "soundness": SOUNDNESS}
+    script = SCRIPT.read_text(encoding="utf-8")
+    values = {
+        "report": report,
+        "made": made,
+        "tokens": tokens_of(report.runs),
+        "maths": maths,
+        "soundness": SOUNDNESS,
+        "told": telling,
+        "reliability": reliability,
+        "bar_chart": bar_chart,
+        "histogram": histogram,
+        "funnel": [(step.name, step.count) for step in report.steps],
+        "contents": contents(report),
+        "script": Markup(script),  # noqa: S704 - our own
+        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+    }
     text = environment.get_template(TEMPLATE.name).render(values)
     return text.encode("utf-8", "replace").decode()
 
 
-def shares(counts: Iterable[tuple[str, int]]) -> list[Share]:
-    """Return counts with their bars' lengths."""
-    counts = list(counts)
-    longest = max((count for _, count in counts), default=0) or 1
-    return [(label, count, round(100 * count / longest, 2)) for label, count in counts]
+def contents(report: Report) -> list[tuple[str, str]]:
+    """Return the page's sections: the id and the title of each."""
+    records = report.facts is not None and report.facts.records > 0
+    sections = [
+        ("way", "from the model to the data", True),
+        ("stage-list", "stages", True),
+        ("records", "the records", records),
+        ("soundness", "validity and doubts", records and report.facts is not None and report.facts.has_soundness),
+        ("pairs", "pairs", bool(report.pairs)),
+        ("controls", "how wrong it is", bool(report.measured)),
+        ("samples", "records to read", records),
+        ("edge", "at the edge of the filter", bool(report.edge[0] or report.edge[1])),
+        ("dropped", "left out", bool(report.dropped)),
+    ]
+    return [(name, title) for name, title, there in sections if there]
 
 
-def bars(counted: Counter[str] | Numbers) -> list[Share]:
-    """Return the bars of labels, in their own order where they have one, else the most frequent first; or those of numbers."""
-    if isinstance(counted, Numbers):
-        return shares(counted.bars())
+def rows(counted: Counter[str]) -> list[Row]:
+    """Return labels with their counts, in their own order where they have one, else the most frequent first."""
     ranked = counted.most_common()
     if set(counted) <= set(ORDER):
         ranked.sort(key=lambda pair: ORDER.index(pair[0]))
     others = sum(count for _, count in ranked[MOST_ROWS:])
-    return shares([*ranked[:MOST_ROWS], *([(f"{len(ranked) - MOST_ROWS} others", others)] if others else [])])
+    return [*ranked[:MOST_ROWS], *([(f"{len(ranked) - MOST_ROWS} others", others)] if others else [])]
 
 
-def grid(counts: Counter[tuple[str, str]]) -> tuple[list[str], list[tuple[str, list[Share]]]]:
+def grid(counts: Counter[tuple[str, str]]) -> tuple[list[str], list[tuple[str, list[Cell]]]]:
     """Return a table of pairs of labels: the columns, and the rows with their cells; how dark a cell is goes by its count."""
     by_row, by_column = Counter[str](), Counter[str]()
     for (row, column), count in counts.items():
         by_row[row] += count
         by_column[column] += count
-    columns = [label for label, _, _ in bars(by_column) if label in by_column]
-    rows = [label for label, _, _ in bars(by_row) if label in by_row]
+    columns = [label for label, _ in rows(by_column) if label in by_column]
+    names = [label for label, _ in rows(by_row) if label in by_row]
     darkest = max(counts.values())
     return columns, [
-        (row, [(column, counts[row, column], round(counts[row, column] / darkest, 2)) for column in columns]) for row in rows
+        (row, [(column, counts[row, column], round(counts[row, column] / darkest, 2)) for column in columns]) for row in names
     ]
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from magpie.records.reading import read_rows
 from magpie.records.schema import DIFFICULTIES, QUALITIES
-from magpie.reporting.facts import Step, line_of, step_of
+from magpie.reporting.funnel import Step, line_of, steps_of
 from magpie.runs.jobs import run_files
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import read_run_file
@@ -93,17 +93,15 @@ def votes(records: Records) -> Figure:
 
 def funnel(job: Path) -> Figure:
     """Plot the problems left after each stage of a job, and why the others are not."""
-    steps = [step_of(run) for run in line_of(run_files(job, skip_broken=True))]
+    runs = run_files(job, skip_broken=True)
+    steps = steps_of(line_of(runs), [run for run in runs if run.status == "complete"])
     figure, (axes,) = _axes(1)
     figure.set_size_inches(11, 0.45 * len(steps) + 1.2)
     names, left = [step.name for step in steps], [step.count for step in steps]
-    axes.barh(names, left, color="tab:green")
-    drawn = axes.barh(names, [sum(step.marked.values()) for step in steps], left=left, color="tab:green", alpha=0.25)
+    drawn = axes.barh(names, left, color="tab:green")
     axes.bar_label(drawn, [_summary(step) for step in steps], padding=4, fontsize=9)
     axes.invert_yaxis()
-    axes.set(
-        title="records left after each stage (pale: only marked)", xlim=(0, 2 * max((step.read for step in steps), default=1))
-    )
+    axes.set(title="records left after each stage", xlim=(0, 2 * max((step.read for step in steps), default=1)))
     return figure
 
 

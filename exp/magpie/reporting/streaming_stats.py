@@ -11,7 +11,7 @@ from typing import Any
 from magpie.common.reservoir import Reservoir
 
 MOST_LABELS, LABEL_CHARACTERS = 200, 60
-NUMBERS_KEPT, LARGEST, DRAWN_BARS = 4000, 1e15, 12
+NUMBERS_KEPT, LARGEST, DRAWN_BARS, HISTOGRAM_BARS = 4000, 1e15, 12, 24
 OTHERS = "(others)"
 
 Bar = tuple[str, int]
@@ -74,6 +74,21 @@ class Numbers:
             edges, counts = self._drawn()
         used = [index for index, count in enumerate(counts) if count]
         return [(f"{edges[i]:,.6g}", counts[i]) for i in range(used[0], used[-1] + 1)] if used else []
+
+    def histogram(self, limit: float | None = None) -> tuple[float, float, list[int]]:
+        """Return bars of equal width over nearly all of the sample: the lowest edge, the width, and the counts.
+
+        Args:
+            limit: where the last bar ends at least.
+        """
+        low, high = min(self.quantile(0.005), 0.0) if limit else self.quantile(0.005), max(self.quantile(0.995), limit or 0.0)
+        step = _round_step((high - low) / HISTOGRAM_BARS)
+        first, last = math.floor(low / step), max(math.ceil(high / step) - 1, math.floor(low / step))
+        counts = [0] * (last - first + 1)
+        for value in self._sample.kept:
+            counts[min(max(math.floor(value / step) - first, 0), len(counts) - 1)] += 1
+        scale = len(self) / len(self._sample.kept)
+        return first * step, step, [round(count * scale) for count in counts]
 
     def _drawn(self) -> tuple[list[float], list[int]]:
         low, high = self.quantile(0.005), self.quantile(0.995)

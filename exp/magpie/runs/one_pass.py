@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from magpie.common.files import replacing, replacing_folder, write_atomically
-from magpie.records.reading import Row, encode
+from magpie.common.files import replacing, replacing_folder, settle, write_atomically
+from magpie.records.rows import Row, encode
 from magpie.runs.part_file import PartFile, dropped_row
 from magpie.runs.run import Run
 from magpie.runs.totals import Totals
@@ -100,6 +100,7 @@ def open_stream(run: Run) -> Iterator[Stream]:
     """Yield the stream of a run in one pass into a file."""
     with _all_or_nothing(run), replacing(run.paths.output) as output, replacing(run.paths.dropped) as dropped:
         yield Stream(output, dropped, run.totals)
+        settle(output)  # before the other one gets its name
 
 
 @contextmanager
@@ -107,6 +108,7 @@ def open_folder_stream(run: Run) -> Iterator[tuple[Path, Stream]]:
     """Yield the folder to fill, and the stream for what is dropped, of a run in one pass into a folder."""
     with _all_or_nothing(run), replacing(run.paths.dropped) as dropped, replacing_folder(run.paths.output) as folder:
         yield folder, Stream(None, dropped, run.totals)
+        settle(dropped)  # before the folder gets its name
 
 
 @contextmanager

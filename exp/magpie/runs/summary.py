@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,7 +64,8 @@ def show_examples(path: Path) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+    width = min(shutil.get_terminal_size().columns, 200)  # COLUMNS may say anything
+    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, width=width)
     with path.open("rb") as lines:
         for line in itertools.islice(lines, EXAMPLES):
             record = msgspec.json.decode(line)

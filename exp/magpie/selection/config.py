@@ -10,11 +10,20 @@ import msgspec
 
 from magpie.common.console import MagpieError
 from magpie.config.load import config_path, load
+from magpie.verification.models import RATES
 
 Operator = (
     Literal["eq", "ne", "in", "not_in", "at_least", "at_most", "above", "below"]
     | Literal["exists", "contains", "not_contains", "ends_with", "not_ends_with"]
 )
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a record must be like for a rule to be asked of it."""
+
+    field: str
+    op: Operator
+    value: Any
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,6 +34,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `missing`: the action for a record without the field (or with null, unless `value` names null); `mark` keeps it and names
     the field in its `not_judged`. `made_by`: the stage that adds the field, named in the error for a missing one. `unless`: a
     key, or keys with values ([]: any but null); a record that has one of them is not asked, and lacking the field is marked.
+    `when`: a condition; a record that is known not to meet it is not asked.
     `enabled`: false for a rule that is there for those who ask for it (filter.py --enable).
     """
 
@@ -36,6 +46,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     made_by: str = ""
     unless: str | dict[str, list[Any]] = ""
     enabled: bool = True
+    when: Condition | None = None
 
     @property
     def exceptions(self) -> dict[str, list[Any]]:
@@ -51,6 +62,12 @@ class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[Rule]
 
     @property
+    def arguments(self) -> list[dict[str, Any]]:
+        """The rules for a run file; what rules of before did not have is left out."""
+        rules = (msgspec.to_builtins(rule) for rule in self.rules)
+        return [{key: value for key, value in rule.items() if key != "when" or value} for rule in rules]
+
+    @property
     def needs_votes(self) -> bool:
         """Whether it drops a record that nothing but its own response speaks for."""
         return any(rule.field == "agreement" and rule.missing == "drop" for rule in self.rules)
@@ -59,7 +76,7 @@ class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def reads_rates(self) -> bool:
         """Whether it needs to know how often a problem is solved, more exactly than that it is."""
         fields = {rule.field.partition("|")[0] for rule in self.rules if (rule.op, rule.value) != ("above", 0)}
-        return bool(fields & {"pass_rate", "pass_rate_interval", "difficulty_measured"})
+        return bool(fields & {"pass_rate", "pass_rate_interval", "difficulty_measured", *RATES})
 
 
 def load_filter(name: str, enable: Collection[str] = ()) -> FilterPreset:

@@ -10,7 +10,7 @@ import msgspec
 
 from magpie.common.console import MagpieError
 from magpie.records.schema import OLD_VOTE
-from magpie.selection.config import FilterPreset, Rule
+from magpie.selection.config import Condition, FilterPreset, Rule
 
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "at_least": operator.ge,
@@ -19,8 +19,8 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "below": operator.lt,
 }
 Read = Callable[[dict[str, Any]], Any]
-Check = tuple[Rule, str, Read | None, Callable[[Any], bool], bool]
-"""A rule, its field, the field's reader (None: a plain key), the test, and True if the test takes null."""
+Check = tuple[Rule, str, Read | None, Callable[[Any], bool], bool, Callable[[dict[str, Any]], bool] | None]
+"""A rule, its field, the field's reader (None: a plain key), the test, True if it takes null, and when it is not asked."""
 
 
 class Filter:
@@ -38,7 +38,9 @@ class Filter:
         self._marking = [
             (rule, field_reader(rule.field)) for rule in preset.rules if rule.missing == "mark" or isinstance(rule.unless, dict)
         ]
-        self.keys = tuple(key for rule in preset.rules for key in (key_of(rule.field), *rule.exceptions))
+        conditions = [rule.when.field for rule in preset.rules if rule.when]
+        fields = [*conditions, *(field for rule in preset.rules for field in (rule.field, *rule.exceptions))]
+        self.keys = tuple(key_of(field) for field in fields)
         """The keys of a record that the rules read."""
 
     def _check(self, rule: Rule, number: int) -> Check:
@@ -46,7 +48,8 @@ class Filter:
             raise MagpieError(self._renamed(rule))
         try:
             read = field_reader(rule.field)
-            return rule, rule.field, None if key_of(rule.field) == rule.field else read, _test(rule), _names_null(rule)
+            plain, not_asked = key_of(rule.field) == rule.field, _not_met(rule.when) if rule.when else None
+            return rule, rule.field, None if plain else read, _test(rule), _names_null(rule), not_asked
         except ValueError as error:
             raise MagpieError(f"{self._name}, rule {number} ({rule.field} {rule.op}): {error}") from error
 
@@ -56,10 +59,12 @@ class Filter:
         Raises:
             MagpieError: a field is missing or has a type that the operator does not take.
         """
-        for rule, key, read, holds, takes_null in self._checks:
+        for rule, key, read, holds, takes_null, not_asked in self._checks:
             if rule.unless and _is_excepted(record, rule.exceptions):
                 continue
             try:
+                if not_asked and not_asked(record):
+                    continue
                 value = read(record) if read else record.get(key, msgspec.UNSET)
                 if value is msgspec.UNSET or (value is None and not takes_null):
                     if value is msgspec.UNSET and key == OLD_VOTE and "majority_answer" in record:
@@ -140,6 +145,18 @@ def field_reader(field: str) -> Read:
         return len(value) if form == "length" else sum(entry is not None for entry in value)
 
     return formed if form else base
+
+
+def _not_met(when: Condition) -> Callable[[dict[str, Any]], bool]:
+    """Return a test for records that are known not to meet a condition."""
+    rule = Rule(field=when.field, op=when.op, value=when.value, reason="when", missing="drop")
+    read, holds = field_reader(when.field), _test(rule)
+
+    def not_met(record: dict[str, Any]) -> bool:
+        value = read(record)
+        return value is not None and value is not msgspec.UNSET and not holds(value)
+
+    return not_met
 
 
 def _test(rule: Rule) -> Callable[[Any], bool]:

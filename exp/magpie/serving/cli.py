@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, printable
@@ -32,7 +33,9 @@ def add_layout(parser: flags.Parser) -> None:
         "--pipeline_parallel", type=flags.positive, help="stages to split the layers into (default: the nodes that it needs)"
     )
     group.add_argument(
-        "--data_parallel", type=flags.positive, default=1, help="copies behind one address, for throughput (default 1)"
+        "--data_parallel",
+        type=flags.positive,
+        help="copies behind one address (default: as many as the node's GPUs take, for a model without experts)",
     )
     flags.switch(
         group,
@@ -73,8 +76,9 @@ def quantization(text: str) -> str:
 
 
 def wanted_of(args: argparse.Namespace) -> Wanted:
-    """Return the layout that the command line asks for."""
-    return flags.options_from(args, Wanted)
+    """Return the layout that the command line asks for: of each replica, if there are several."""
+    wanted = flags.options_from(args, Wanted)
+    return replace(wanted, data_parallel=wanted.data_parallel or 1) if args.replicas > 1 else wanted
 
 
 def machine_of(args: argparse.Namespace) -> Machine:
@@ -106,7 +110,8 @@ def layout_of(preset: ModelPreset, args: argparse.Namespace) -> Layout:
             *(preset.model, found.nodes, args.nodes),
         )
     if found.requests is not None:
-        log.info("the KV cache has room for about %d requests of full length at once", found.requests)
+        where = f" in each of {found.data_parallel} copies" if found.data_parallel > 1 else ""
+        log.info("the KV cache has room for about %d requests of full length at once%s", found.requests, where)
     if not args.dry_run:
         _check_node(args, found)
     return found

@@ -35,7 +35,7 @@ class Wanted:
 
     tensor_parallel: int | None = None
     pipeline_parallel: int | None = None
-    data_parallel: int = 1
+    data_parallel: int | None = None
     expert_parallel: bool | None = None
     nodes: int = 1
     backend: str | None = None
@@ -149,14 +149,26 @@ def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) 
             raised = {"gpu-memory-utilization": share} if share != SHARE else {}
             made = replace(candidate, settings=settings | raised, requests=requests)
             if requests is None or requests >= COMFORTABLE:
-                return made
+                return replace(made, data_parallel=_copies(preset, made, len(machine.gpus), wanted))
             found.append((requests, made))
     most, roomiest = max(found, key=lambda each: each[0], default=(0.0, None))
     if roomiest and most >= 1:
-        return roomiest
+        return replace(roomiest, data_parallel=_copies(preset, roomiest, len(machine.gpus), wanted))
     if most:
         raise MagpieError(_no_cache_room(preset, machine, wanted, int(most * (memory.context or 0))))
     raise MagpieError(_does_not_fit(preset, machine, wanted, needed))
+
+
+def _copies(preset: ModelPreset, found: Layout, gpus: int, wanted: Wanted) -> int:
+    """Return the copies of a model that the GPUs of its node take: each answers on its own, and no GPU is idle.
+
+    Copies of a mixture share its experts and wait for one another: they are for those who ask for them. An unknown model may be
+    one.
+    """
+    chosen = wanted.data_parallel or wanted.tensor_parallel or wanted.pipeline_parallel or wanted.backend
+    if chosen or found.nodes > 1 or found.requests is None or architecture(preset).experts:
+        return found.data_parallel
+    return gpus // found.gpus
 
 
 def described(gpus: int, memory_gib: float) -> Machine:
@@ -191,18 +203,19 @@ def _candidates(preset: ModelPreset, gpus: int, wanted: Wanted) -> Iterator[Layo
     shape = architecture(preset)
     given = wanted.tensor_parallel or preset.server.flags.get("tensor-parallel-size")
     sizes = [int(given)] if given else [size for size in range(1, gpus + 1) if shape.heads % size == 0]
-    fixed = wanted.pipeline_parallel or wanted.tensor_parallel or wanted.data_parallel > 1
+    copies = wanted.data_parallel or 1
+    fixed = wanted.pipeline_parallel or wanted.tensor_parallel or copies > 1
     for nodes in [wanted.nodes] if fixed else range(1, wanted.nodes + 1):
         for size in sizes:
-            stages = wanted.pipeline_parallel or (1 if wanted.data_parallel > 1 or size > gpus else nodes)
-            world = size * stages * wanted.data_parallel
-            if world % nodes or world // nodes > gpus or (wanted.data_parallel > 1 and wanted.data_parallel % nodes):
+            stages = wanted.pipeline_parallel or (1 if copies > 1 or size > gpus else nodes)
+            world = size * stages * copies
+            if world % nodes or world // nodes > gpus or (copies > 1 and copies % nodes):
                 continue
-            spread = shape.experts > 0 and size * wanted.data_parallel > 1
+            spread = shape.experts > 0 and size * copies > 1
             yield Layout(
                 tensor_parallel=size,
                 pipeline_parallel=stages,
-                data_parallel=wanted.data_parallel,
+                data_parallel=copies,
                 expert_parallel=spread if wanted.expert_parallel is None else wanted.expert_parallel,
                 nodes=nodes,
                 backend=wanted.backend,
@@ -219,7 +232,7 @@ def _without_gpus(
     return Layout(
         tensor_parallel=wanted.tensor_parallel or 1,
         pipeline_parallel=wanted.pipeline_parallel or 1,
-        data_parallel=wanted.data_parallel,
+        data_parallel=wanted.data_parallel or 1,
         expert_parallel=bool(wanted.expert_parallel),
         nodes=wanted.nodes,
         backend=wanted.backend,
@@ -271,7 +284,7 @@ def _does_not_fit(preset: ModelPreset, machine: Machine, wanted: Wanted, needed:
         for name, value in (
             ("--tensor_parallel", wanted.tensor_parallel),
             ("--pipeline_parallel", wanted.pipeline_parallel),
-            ("--data_parallel", wanted.data_parallel if wanted.data_parallel > 1 else None),
+            ("--data_parallel", wanted.data_parallel if (wanted.data_parallel or 1) > 1 else None),
         )
         if value
     )

@@ -5,24 +5,19 @@ Their texts stay in memory and are never written. A row is identified by the ben
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from magpie.common.console import MagpieError, log
-from magpie.records.reading import fingerprint, open_input, read_rows, stem_of
+from magpie.records.reading import fingerprint, read_rows, stem_of
+from magpie.records.tables import JSON, PACKED, TABLES, load_hub
 from magpie.similarity.config import BenchmarkEntry, BenchmarkList
 
-PARQUET, CSV = ".parquet", (".csv", ".tsv")
-FILES = (PARQUET, *CSV, ".jsonl", ".json", ".gz", ".zst")
+FILES = (*TABLES, *JSON, *PACKED)
 ID_COLUMNS = ("id", "unique_id")
-BATCH = 1024
-"""Rows of a Parquet file that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -101,45 +96,16 @@ def _canonical_name(name: str) -> str:
 
 
 def _from_file(path: Path, columns: list[str], canaries: list[str]) -> Benchmark:
-    if path.suffix == PARQUET:
-        rows = _parquet_rows(path)
-    elif path.suffix in CSV:
-        rows = _csv_rows(path)
-    else:
-        rows = _json_rows(path)
-    name = stem_of(path.with_suffix("") if path.suffix in (PARQUET, *CSV) else path)
-    texts, ids, marked = _texts(rows, str(path), columns, canaries)
+    name = stem_of(path)
+    texts, ids, marked = _texts(_file_rows(path), str(path), columns, canaries)
     return Benchmark(name, path.name, fingerprint(path), texts, ids, marked, path)
 
 
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _file_rows(path: Path) -> Iterator[dict[str, Any]]:
     for row in read_rows(path, None):
         if row.record is None:
-            raise MagpieError(f"{path}, line {row.line}: {row.problem}. Mend the benchmark")
+            raise MagpieError(f"{path}, line {row.line}: {row.problem}. Fix the benchmark")
         yield row.record
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(sys.maxsize)
-    with open_input(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-        try:
-            yield from csv.DictReader(text, dialect="excel-tab" if path.suffix == ".tsv" else "excel")
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise MagpieError(f"{path}: not a CSV file in UTF-8 ({error}). Mend the benchmark") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    with open_input(path) as raw:
-        try:
-            file = parquet.ParquetFile(raw)
-            names = [one.name for one in file.schema_arrow if not pyarrow.types.is_nested(one.type)]  # images are structs
-            for batch in file.iter_batches(BATCH, columns=names):
-                yield from batch.to_pylist()
-        except pyarrow.ArrowInvalid as error:
-            raise MagpieError(f"{path}: not a Parquet file ({error}). Mend the benchmark") from error
 
 
 # --- the hub -------------------------------------------------------------------------------------------------------
@@ -149,7 +115,7 @@ def _from_hub(name: str, entry: BenchmarkEntry, canaries: list[str]) -> Benchmar
     log.info("reading %s (%s) from the hub", name, entry.repo)
     revision = entry.revision or _newest(entry.repo)
     configs: list[str | None] = [*entry.configs] or [None]
-    rows = (row for config in configs for row in _hub_rows(name, entry, config, revision))
+    rows = (row for config in configs for row in _hub_rows(entry, config, revision))
     source = f"{entry.repo} ({entry.split})"
     texts, ids, marked = _texts(rows, source, entry.columns, canaries)
     return Benchmark(name, source, revision, texts, ids, entry.private or marked)
@@ -166,28 +132,9 @@ def _newest(repo: str) -> str | None:
         return None
 
 
-def _hub_rows(name: str, entry: BenchmarkEntry, config: str | None, revision: str | None) -> Iterator[dict[str, Any]]:
-    import datasets
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    help_offline = "Check the network, or get the file elsewhere and name it: --benchmarks FILE"
-    try:
-        rows = datasets.load_dataset(entry.repo, config, split=entry.split, revision=revision)
-    except (GatedRepoError, datasets.exceptions.DatasetNotFoundError) as error:
-        gated = entry.gated or isinstance(error, GatedRepoError) or "gated" in str(error)
-        what = (
-            f"access to {entry.repo} is granted by hand: ask for it on https://huggingface.co/datasets/{entry.repo}, then "
-            "`.venv/bin/hf auth login`, or set HF_TOKEN"
-            if gated
-            else f"the hub has no data set {entry.repo} that you may read. Check the name, or set HF_TOKEN"
-        )
-        raise MagpieError(f"--benchmarks {name}: {what}") from error
-    except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
-        raise MagpieError(f"--benchmarks {name}: the hub cannot be reached ({error}). {help_offline}") from error
-    except (ValueError, datasets.exceptions.DatasetsError) as error:  # no such split or configuration
-        raise MagpieError(
-            f"--benchmarks {name}: {' '.join(str(error).split())[:300]}. Give it an entry in configs/benchmarks.yaml"
-        ) from error
+def _hub_rows(entry: BenchmarkEntry, config: str | None, revision: str | None) -> Iterator[dict[str, Any]]:
+    repo = f"{entry.repo}:{config}" if config else entry.repo
+    rows = load_hub(repo, entry.split, "--benchmarks", revision=revision, gated=entry.gated)
     _problem_column(f"{entry.repo} ({entry.split})", entry.columns, rows.column_names)
     yield from rows.select_columns(
         [column for column in rows.column_names if column in (*entry.columns, *ID_COLUMNS, "canary")]

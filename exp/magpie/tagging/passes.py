@@ -18,11 +18,12 @@ from magpie.common.console import MagpieError, log
 from magpie.common.progress import StageBar
 from magpie.config.model_presets import ModelPreset
 from magpie.generation.session import ModelOptions, open_template, with_server
-from magpie.records.reading import InputSummary, Row, read_rows
+from magpie.records.reading import InputSummary, read_rows
+from magpie.records.rows import Row
 from magpie.runs.paths import Paths
 from magpie.runs.run import Run
 from magpie.runs.run_file import find_run_file
-from magpie.runs.stage import StageOptions, begins, malformed
+from magpie.runs.stage import StageOptions, begins, malformed, named_columns
 from magpie.runs.summary import show_summary
 from magpie.tagging.missions import MISSIONS, VALIDITY, with_tags
 from magpie.tagging.taggers import Item, LocalTagger, ServerTagger, tag_empty, tag_here
@@ -72,6 +73,8 @@ def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
     if not {"tag_mission", "done_before"} <= run.arguments.keys():
         return Earlier(None)
     finished = run.status == "complete"
+    if run.partial and not finished and not run.arguments["done_before"]:
+        return Earlier(None)  # it is what the run that goes on has left at its ceiling
     done = run.arguments["done_before"] | (run.arguments["tag_mission"] if finished else {})
     tokens = dict(run.tokens_in_all) if finished else run.earlier_tokens
     return Earlier(done, finished, run.counts.written, tokens, finished and paths.part.exists())
@@ -104,6 +107,7 @@ class TagRun:
             "done_before": {name: tagger for name, tagger in done.items() if name not in self._missions},
             "retag": retag,
         }
+        arguments |= named_columns(options.input_file)
         if each.preset and each.model.template_variables:
             arguments["template_variables"] = each.model.template_variables
         if VALIDITY in self._missions:
@@ -113,6 +117,7 @@ class TagRun:
         self.run = Run(
             STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=sources, shard=options.shard
         )
+        self.run.adds_to_output = self._earlier.done is not None
         self.run.notes["earlier_tokens"] = self._earlier.tokens
 
     def work(self) -> None:

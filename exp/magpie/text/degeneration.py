@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection
 
 from magpie.text.language import looks_english
@@ -15,6 +15,10 @@ LOOP_SIGN = 30
 """The last 30 characters of a loop also occur one unit earlier; where they do not, there is no loop."""
 LOOP_SHARE, LOOP_WORDS = 0.6, 3
 """Also a loop: one sentence of at least 3 words, said at least 6 times, makes up at least 60% of what is examined."""
+RUNNING_TOKENS, RUNNING_REPEATS, RUNNING_SHARE = 300, 3, 0.9
+"""A text that is still being written is a loop if its last 300 tokens are one unit at least 3 times, or 90% one sentence."""
+LOOK_AGAIN = 50
+"""Tokens after which it is examined again."""
 _SENTENCE_END = re.compile(r"\s(?:(?<=[.!?]\s)\s*|(?<=\n)\n*)")
 """Blanks after a full stop, or ends of lines. It begins with a class of characters, which Python finds sooner."""
 _COUNTER = re.compile(r"[-*#>\s]{0,8}(?:\(?\d{1,4}[.)]\s*)?")
@@ -45,11 +49,44 @@ def ends_in_loop(text: str, *, cut: bool = False) -> bool:
     return _periodic(tail) or _says_one_sentence(tail) or (cut and _periodic(re.sub(r"\d+", "0", tail)))
 
 
-def _says_one_sentence(text: str) -> bool:
+class LoopWatch:
+    """Tells whether a text that is being written, piece by piece, has become a loop from which nothing leads out."""
+
+    def __init__(self) -> None:
+        self._tail, self._tokens, self._characters, self._seen = "", 0, 0, 0
+        self._marks = deque([(0, 0)])  # tokens and characters before each of the last pieces
+
+    def loops(self, piece: str, tokens: int) -> bool:
+        """Add a piece of so many tokens; return whether the text is a loop now."""
+        self._tail = (self._tail + piece)[-LOOP_WINDOW:]
+        self._tokens += tokens
+        self._characters += len(piece)
+        self._marks.append((self._tokens, self._characters))
+        while self._tokens - self._marks[1][0] >= RUNNING_TOKENS:
+            self._marks.popleft()
+        before, characters = self._marks[0]
+        if self._tokens - self._seen < LOOK_AGAIN or self._tokens - before < RUNNING_TOKENS:
+            return False
+        self._seen = self._tokens
+        return _repeats(self._tail, min(self._characters - characters, len(self._tail)))
+
+
+def _repeats(text: str, least: int) -> bool:
+    """Return whether the last `least` characters, or more if the unit is long, are one unit again and again."""
+    sign, at = text[-LOOP_SIGN:], len(text) - LOOP_SIGN
+    while (at := text.rfind(sign, 0, at + LOOP_SIGN - 1)) >= 0:
+        period = len(text) - LOOP_SIGN - at
+        length = max(least, RUNNING_REPEATS * period)
+        if length <= len(text) and text[-length:-period] == text[-length + period :]:
+            return True
+    return _says_one_sentence(text[-least:], RUNNING_SHARE)
+
+
+def _says_one_sentence(text: str, share: float = LOOP_SHARE) -> bool:
     sentences = [sentence[counter.end() :] for sentence in _SENTENCE_END.split(text) if (counter := _COUNTER.match(sentence))]
     said = Counter(sentence for sentence in sentences if len(sentence.split()) >= LOOP_WORDS)
     return any(
-        times >= LOOP_REPEATS and times * len(sentence) >= LOOP_SHARE * sum(map(len, sentences))
+        times >= LOOP_REPEATS and times * len(sentence) >= share * sum(map(len, sentences))
         for sentence, times in said.most_common(1)
     )
 

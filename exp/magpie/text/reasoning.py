@@ -23,6 +23,7 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wraps: tuple[str, ...] = ()
     header: str = ""
     empty: str = ""
+    ends_with: str = ""
     turn_on: dict[str, Any] = {}
     turn_off: dict[str, Any] = {}
 
@@ -30,6 +31,11 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def marks(self) -> tuple[str, ...]:
         """Everything that belongs to the format and neither to a thought nor to a solution."""
         return tuple(mark for mark in (self.open, self.close, *self.own_turns, *self.wraps) if mark)
+
+    @property
+    def ending(self) -> str:
+        """What is put behind a thought to end it."""
+        return self.ends_with or f"\n{self.close}\n\n"
 
     def split(self, text: str, *, opened: bool = False) -> tuple[str | None, str | None]:
         """Split a model's text into its chain of thought and its solution, whichever mark around the thought is missing.
@@ -69,6 +75,19 @@ THINK = ReasoningFormat(open=OPEN, close=CLOSE)
 """`<think>…</think>`."""
 NONE = ReasoningFormat(open="", close="")
 """No chain of thought."""
+
+
+def split_written(text: str, other: ReasoningFormat) -> tuple[str | None, str]:
+    """Split a text of a data set into its chain of thought and its solution; a text without a whole thought stays as it is.
+
+    What export.py wrote comes out letter for letter. `other`: a further format that is looked for.
+    """
+    head, gap, rest = text.removeprefix(f"{OPEN}\n").partition(f"\n{CLOSE}\n\n")
+    if gap and text.startswith(f"{OPEN}\n"):
+        return head, rest
+    form = other if text.lstrip().startswith(other.open) else THINK
+    thought, solution = form.split(text) if form.close in text else (None, None)
+    return (thought, solution) if thought and solution else (None, text)
 
 
 @cache

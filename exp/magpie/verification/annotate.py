@@ -9,15 +9,17 @@ from magpie.common.console import MagpieError
 from magpie.verification.doubts import doubts_of
 from magpie.verification.early_stop import rule_of
 from magpie.verification.extract import final_answer
+from magpie.verification.models import model_votes
 from magpie.verification.pool import Job, Judgement
-from magpie.verification.votes import asked_for, choose, difficulty, vote
+from magpie.verification.votes import FEWEST_ANSWERS, asked_for, choose, difficulty, vote
 
-LISTS = ("responses", "reasoning", "finish_reason", "completion_tokens")
+LISTS = ("responses", "reasoning", "finish_reason", "completion_tokens", "response_models")
 """What gen_res.py writes as lists where there are several responses."""
 REFERENCE = "reference_answer"
 OWN_KEYS = (
     *("answers", "majority_answer", "answer_states", "answer_groups", "agreement", "answered", "pass_rate"),
     *("pass_rate_interval", "is_correct", "difficulty_measured", "doubts", "answer_judgements", "response_index"),
+    *("model_votes", "models_agree"),
 )
 """What verify.py writes; `answer_groups` marks a record that it has seen."""
 
@@ -39,7 +41,7 @@ def with_reference(record: dict[str, Any], key: str) -> dict[str, Any]:
     reference = "" if value is None else _stated(str(value).strip())
     if reference == (record.get(REFERENCE) or ""):
         return record
-    record = _put_aside(record, [REFERENCE])
+    record = put_aside(record, [REFERENCE])
     return record | {REFERENCE: reference} if reference else record
 
 
@@ -69,7 +71,7 @@ def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
     if "answer_groups" in record:
         record = {key: value for key, value in record.items() if key not in OWN_KEYS}
     else:
-        record = _put_aside(record, OWN_KEYS)
+        record = put_aside(record, OWN_KEYS)
     return record | {
         "answers": judgement.answers,
         "majority_answer": result.majority_answer,
@@ -80,8 +82,9 @@ def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
         "pass_rate": result.pass_rate,
         "pass_rate_interval": result.interval,
         "is_correct": judgement.correct,
-        "difficulty_measured": difficulty(result.pass_rate),
+        "difficulty_measured": difficulty(result.pass_rate if asked >= FEWEST_ANSWERS else None),
         "doubts": doubts_of(record, judgement, result, asked),
+        **model_votes(record, judgement, result.winner),
     }
 
 
@@ -105,10 +108,12 @@ def with_response(record: dict[str, Any], *, keep_unverified: bool) -> tuple[dic
     lists = {key: record[key] for key in LISTS if isinstance(record.get(key), list) and len(record[key]) == len(responses)}
     chosen = {key: value[index] for key, value in lists.items()}
     chosen["response"] = chosen.pop("responses")
-    return _put_aside(record, LISTS) | chosen | {"response_index": index}, ""
+    if "response_models" in chosen:
+        chosen["response_models"] = [chosen["response_models"]]
+    return put_aside(record, LISTS) | chosen | {"response_index": index}, ""
 
 
-def _put_aside(record: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
+def put_aside(record: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
     """Return a record with what it has under some keys moved into `previous`; what was there before is in that one's own."""
     previous = {key: record[key] for key in keys if record.get(key) is not None}
     kept = {key: value for key, value in record.items() if key not in keys}

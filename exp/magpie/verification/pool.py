@@ -16,6 +16,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from magpie.verification import equality
@@ -223,6 +224,22 @@ def _judge_chunk(jobs: list[Job]) -> list[Judgement]:
     return [judge(job) for job in jobs]
 
 
+def _start_fork_server(context: Any) -> None:
+    """Start the process that workers are forked from; Ctrl-C, which all of the terminal's processes get, is for us alone.
+
+    Return when it has loaded what they need: a worker that starts when we are gone would complain.
+    """
+    resource_tracker.ensure_running()  # else it is started below, and unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()  # which inherits what is blocked, as do the workers
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    first = context.Process(target=int)
+    first.start()
+    first.join()
+
+
 # --- around the workers --------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +262,8 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
 
         context = multiprocessing.get_context(self._start_method)
         context.set_forkserver_preload(["math_verify", "latex2sympy2_extended", "magpie.verification.pool"])
+        if self._start_method == "forkserver":
+            _start_fork_server(context)
         self._pool = ProcessPool(
             max_workers=self.limits.workers,
             max_tasks=CHUNKS_A_LIFE,
@@ -258,6 +277,11 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
         assert self._pool is not None  # noqa: S101
         self._pool.stop()
         self._pool.join()
+
+    def load(self) -> None:
+        """Have the workers load what they need, without waiting for them."""
+        for _ in range(self.limits.workers):
+            self._send([Job(["\\boxed{1}"])])
 
     def judge_all(self, jobs: Iterable[tuple[K, Job]]) -> Iterator[tuple[K, Judgement]]:
         """Yield every job's key with its judgement, in order; only a window of jobs is in memory."""

@@ -18,7 +18,7 @@ from magpie.verification.groups import spelling
 from magpie.verification.pool import Judgement
 
 FEWEST_ANSWERS, FEWEST_TO_VERIFY, LEAST_AGREEMENT = 2, 3, 0.5
-"""One answer agrees with nothing, one response has no rate; "verified" are three answers, and half of all asked for agree."""
+"""One answer agrees with nothing; "verified" are three answers, and half of all asked for agree."""
 CONFIDENCE = 0.95
 
 
@@ -78,7 +78,7 @@ def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None,
     if rule and asked < rule.votes:  # stopped early: a rate of right ones cannot be told from these
         return Vote(winner, answer, agreement, answered, None, None)
     right, unknown = _right(judgement) if has_reference else (None if winner is None else most, 0)
-    if right is None or asked < FEWEST_ANSWERS:
+    if right is None:
         return Vote(winner, answer, agreement, answered, None, None)
     interval = [wilson(right, asked)[0], wilson(right + unknown, asked)[1]]
     return Vote(winner, answer, agreement, answered, right / asked, interval)

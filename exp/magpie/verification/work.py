@@ -11,6 +11,7 @@ from magpie.records.schema import REFERENCE_COLUMNS
 from magpie.runs.run import Run
 from magpie.runs.stage import open_rows
 from magpie.verification.annotate import REFERENCE, job_of, verified, with_reference, with_response
+from magpie.verification.models import PassRates
 from magpie.verification.pool import Job, Judgement, Verifier
 
 Item = tuple[int, dict[str, Any], Judgement]
@@ -33,6 +34,7 @@ class Verification:
         self.states: Counter[str] = Counter()
         self.references = 0
         """Records with a reference answer."""
+        self.rates = PassRates()
         self._unread: Counter[str] = Counter()
 
     def items(self, verifier: Verifier) -> Iterator[Item]:
@@ -68,4 +70,5 @@ class Verification:
     def finished(self, record: dict[str, Any], judgement: Judgement) -> tuple[dict[str, Any], str]:
         """Return the record to write, and why it is dropped (empty: it is kept)."""
         record = verified(record, judgement)
+        self.rates.add(record)
         return with_response(record, keep_unverified=self._keep_unverified) if self._choose else (record, "")

@@ -1,0 +1,203 @@
+"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and data sets in a folder or on the hub."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from magpie.common.console import MagpieError
+
+if TYPE_CHECKING:
+    import datasets
+
+BATCH = 512
+"""Rows that are Python objects at a time."""
+CSV_BLOCK = 16 << 20
+"""Bytes of a CSV file that are read at a time; no row may be longer."""
+TABLES = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".csv": "csv", ".tsv": "tsv"}
+JSON = (".jsonl", ".json", ".ndjson")
+PACKED = (".gz", ".zst")
+MAGIC = {b"PAR1": "parquet", b"ARROW1": "arrow"}
+FOREIGN = {
+    b"PK\x03\x04": "an Excel file or a zip archive: save the table as CSV or Parquet",
+    b"\xd0\xcf\x11\xe0": "an old Excel file: save the table as CSV",
+    b"SQLite format 3": "an SQLite data base: export the table as CSV",
+    b"\x80\x04\x95": "a Python pickle, which is never loaded: save it as JSON Lines or Parquet",
+    b"BZh": "compressed with bzip2: unpack it, or use gzip or zstd",
+    b"\xfd7zXZ": "compressed with xz: unpack it, or use gzip or zstd",
+}
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+
+
+class BadRow(Exception):
+    """A row that has no record; says why."""
+
+
+def form_of(path: Path, head: bytes) -> str:
+    """Return the form of a file by its name, else by its first bytes: parquet, arrow, csv, tsv or json.
+
+    Raises:
+        MagpieError: it is of another program, and cannot be read.
+    """
+    for magic, what in FOREIGN.items():
+        if head.startswith(magic):
+            raise MagpieError(f"{path}: {what}")
+    found = next((form for magic, form in MAGIC.items() if head.startswith(magic)), "")
+    suffix = (path.with_suffix("") if path.suffix in PACKED else path).suffix.lower()
+    form = found or TABLES.get(suffix, "")
+    if form or suffix in JSON:
+        return form or "json"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    line = text.partition(b"\n")[0]
+    if not text or text[:1] in b"{[" or not (b"\t" in line or b"," in line):
+        return "json"
+    return "tsv" if b"\t" in line else "csv"
+
+
+def table_rows(path: Path, form: str, stream: BinaryIO) -> Iterator[dict[str, Any] | BadRow]:
+    """Yield the rows of a table, each a mapping of its columns.
+
+    Raises:
+        MagpieError: it is broken, or of another form than its name says.
+    """
+    import pyarrow
+
+    try:
+        if form == "parquet":
+            yield from _parquet(path)
+        elif form == "arrow":
+            yield from _arrow(path)
+        else:
+            yield from _csv(stream, "\t" if form == "tsv" else ",")
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split())[:300]
+        remedy = "Make the file again"
+        if "straddling" in why or "block size" in why:
+            why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Fix it, or save it as Parquet"
+        raise MagpieError(
+            f"{path}: no readable {form.upper() if 'sv' in form else form.title()} file ({why}). {remedy}"
+        ) from error
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        for batch in file.iter_batches(BATCH, use_threads=False):
+            yield from batch.to_pylist()
+
+
+def _arrow(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as mapped:
+        if mapped.read(6) == b"ARROW1":
+            file = pyarrow.ipc.open_file(mapped)
+            batches = (file.get_batch(number) for number in range(file.num_record_batches))
+        else:
+            mapped.seek(0)
+            batches = iter(pyarrow.ipc.open_stream(mapped))
+        for batch in batches:
+            for start in range(0, batch.num_rows, BATCH):
+                yield from batch.slice(start, BATCH).to_pylist()
+
+
+def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
+    """Yield the rows of a CSV file with every value as the text that stands there."""
+    import pyarrow
+    from pyarrow import csv
+
+    bad: dict[int, BadRow] = {}
+
+    def refuse(row: csv.InvalidRow) -> str:
+        bad[row.number - 1] = BadRow(f"{row.actual_columns} columns instead of {row.expected_columns}: {row.text[:200]}")
+        return "skip"
+
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=refuse)
+    convert = csv.ConvertOptions(default_column_type=pyarrow.string(), strings_can_be_null=False)
+    reader = csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert)
+    if len(set(reader.schema.names)) < len(reader.schema.names):
+        raise pyarrow.ArrowInvalid("two columns have one name")
+    number = 1
+    for batch in reader:
+        for start in range(0, batch.num_rows, BATCH):
+            for row in batch.slice(start, BATCH).to_pylist():
+                while number in bad:
+                    yield bad.pop(number)
+                    number += 1
+                yield row
+                number += 1
+    yield from bad.values()
+
+
+# --- data sets ---------------------------------------------------------------------------------------------------------
+
+
+def files_of(folder: Path, split: str | None) -> list[Path]:
+    """Return the files of a split of a data set in a folder: as `datasets` saves it, or Parquet, CSV, JSON Lines files.
+
+    Raises:
+        MagpieError: there are none, or several splits and none of them is named.
+    """
+    splits: dict[str, list[Path]] = {}
+    saved = [state.parent for state in (folder / "state.json", *sorted(folder.glob("*/state.json"))) if state.exists()]
+    for one in saved:
+        splits["train" if one == folder else one.name] = sorted(one.glob("*.arrow"))
+    if not saved:
+        for path in sorted((*folder.glob("*"), *folder.glob("data/*"))):
+            if path.is_file() and _is_data(path):
+                splits.setdefault(_SHARD.sub("", path.name.partition(".")[0]), []).append(path)
+    if not splits:
+        raise MagpieError(f"{folder}: this is a folder without a data set. Name a file inside it")
+    if split is None and len(splits) > 1:
+        raise MagpieError(
+            f"{folder}: this is a folder with several files or splits ({', '.join(splits)[:200]}). Name one: --split"
+        )
+    chosen = next(iter(splits)) if split is None else split
+    if chosen not in splits:
+        raise MagpieError(f"{folder}: no split '{chosen}' in it; it has {', '.join(splits)[:200]}. Check --split")
+    return splits[chosen]
+
+
+def _is_data(path: Path) -> bool:
+    inner = path.with_suffix("") if path.suffix in PACKED else path
+    return inner.suffix in (*TABLES, *JSON) and not path.name.endswith((".run.json", "dataset_info.json", "job.json"))
+
+
+def load_hub(name: str, split: str | None, flag: str, *, revision: str | None = None, gated: bool = False) -> datasets.Dataset:
+    """Return a split of a data set of the hub, which is on the disk then; `name` may end in `:config`.
+
+    Raises:
+        MagpieError: there is none, it may not be read, or the hub cannot be reached; begins with `flag`.
+    """
+    import datasets
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what is wrong is said below
+    repo, _, config = name.partition(":")
+    try:
+        found = datasets.load_dataset(repo, config or None, split=split, revision=revision)
+    except (GatedRepoError, datasets.exceptions.DatasetNotFoundError) as error:
+        if gated or isinstance(error, GatedRepoError) or "gated" in str(error):
+            what = (
+                f"access to {repo} is granted by hand: ask for it on https://huggingface.co/datasets/{repo}, then "
+                "`.venv/bin/hf auth login`, or set HF_TOKEN"
+            )
+        else:
+            what = f"the hub has no data set {repo} that you may read. Check the name, or set HF_TOKEN"
+        raise MagpieError(f"{flag} {name}: {what}") from error
+    except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
+        raise MagpieError(
+            f"{flag} {name}: no such file, and the hub cannot be reached ({' '.join(str(error).split())[:200]}). Check the network, or get the "
+            f"file elsewhere and name it: {flag} FILE"
+        ) from error
+    except (ValueError, datasets.exceptions.DatasetsError) as error:  # no such split or configuration
+        raise MagpieError(f"{flag} {name}: {' '.join(str(error).split())[:300]}") from error
+    if isinstance(found, datasets.DatasetDict):
+        if len(found) > 1:
+            raise MagpieError(f"{flag} {name}: several splits ({', '.join(found)}). Name one with --split")
+        found = next(iter(found.values()))
+    return found
