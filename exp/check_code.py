@@ -20,11 +20,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.code_check.checker import CodeChecker, require_votes, trial
 from magpie.common.console import log, run_program
+from magpie.config.load import plain
 from magpie.config.model_presets import load_model
 from magpie.generation.session import ModelOptions, SamplingOptions, generate
 from magpie.records.reading import read_rows
@@ -67,7 +66,7 @@ def main() -> None:
     args = parse_args()
     preset = load_model(args.model_path)
     sampling = flags.options_from(args, SamplingOptions).over(preset.answers if args.num_programs == 1 else preset.samples)
-    arguments = {"model_path": preset.model, **msgspec.structs.asdict(sampling)}
+    arguments = {"model_path": preset.model, **plain(sampling)}
     arguments |= {name: getattr(args, name) for name in ("num_programs", "time_limit", "memory_limit", "seed", "tokenizer")}
     if args.template_variables:
         arguments["template_variables"] = args.template_variables

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from magpie.cli import flags
 from magpie.common.console import log, run_program
 from magpie.common.files import write_atomically
 from magpie.common.progress import StageBar
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
+from magpie.config.load import plain
 from magpie.records.reading import read_rows
-from magpie.records.rows import encode
 from magpie.runs.run import Run
 from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
@@ -89,7 +88,7 @@ def main() -> None:
     if args.input_file.exists() or not args.check:
         next(read_rows(args.input_file, None), None)  # a wrong path fails before the hub is asked
     benchmarks = load_benchmarks(args.benchmarks, known, args.problem_column)
-    methods = {"embedding_model": args.embedding_model, **msgspec.to_builtins(rules)}
+    methods = {"embedding_model": args.embedding_model, **plain(rules)}
     arguments = {"benchmarks": {one.name: one.fingerprint for one in benchmarks}, **methods}
     files = {f"benchmarks {one.name}": one.path for one in benchmarks if one.path}
     run = open_run("decontaminate.py", options, SUFFIX, arguments, inputs=files)
@@ -102,8 +101,8 @@ def main() -> None:
     embedder = Embedder(args.embedding_model, cache=args.embedding_cache or output.with_name("embeddings.sqlite"))
     with run.session(overwrite=args.overwrite):
         work(run, args.input_file, Detector(benchmarks, rules, embedder.encode))
-        run.notes["certificate"] = certificate(benchmarks, run.dropped(), methods)
-        write_atomically(certificate_file, [msgspec.json.format(encode(run.notes["certificate"]), indent=1)])
+        run.notes["certificate"] = certificate(benchmarks, run.so_far(kept=False), methods)
+        write_atomically(certificate_file, [json.dumps(run.notes["certificate"], indent=1, ensure_ascii=False).encode()])
         run.finish()
     for entry in run.notes["certificate"]["benchmarks"]:
         log.info("%s: %d problems, %d hits on %d of them", *(entry[key] for key in ("benchmark", "rows", "hits", "rows_hit")))

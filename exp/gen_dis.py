@@ -50,6 +50,7 @@ def parse_args() -> argparse.Namespace:
         "--index", type=Path, help="folder of the records kept in earlier runs; those kept now are added (default: none)"
     )
     flags.add_skip_malformed(group)
+    flags.add_partial(group)
     parser.add_argument("--output_file", type=Path, help="of a single input (default: the input's stem with _distance)")
     parser.add_argument(
         "--embedding_model",
@@ -85,7 +86,7 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
     }
     if args.drop:  # files that were made before there was this flag go on
         arguments["drop"] = True
-    switches = {name: getattr(args, name) for name in ("skip_malformed", "overwrite", "check")}
+    switches = {name: getattr(args, name) for name in ("skip_malformed", "partial", "overwrite", "check")}
     found = []
     for path in files:
         own = StageOptions(input_file=path, output_file=args.output_file, shard=None, **switches)

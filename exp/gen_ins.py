@@ -5,8 +5,8 @@
 Ends with exactly --total_prompts problems that passed cleaning: a sample that is empty, cut off at --max_tokens, refused by the
 server or dropped by cleaning (as clean_ins.py does it) is replaced and counted. Writes `id`, `instruction` (the problem alone),
 `raw_instruction` (what the model wrote), `opening`, `defects`, `answer_type`, `pre_query_template`, `target_domain`,
-`template_id`, `gen_input_configs` and `created`. With --no-clean samples are written as they are. Rerun the same command to
-resume.
+`concepts` and `rationale` (with --concepts), `template_id`, `gen_input_configs` and `created`. With --no-clean samples are
+written as they are. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import log, run_program, say_next
-from magpie.config.load import PROJECT
+from magpie.config.load import PROJECT, plain
 from magpie.config.model_presets import load_model
+from magpie.controls.gym import LEVELS, load_families
 from magpie.generation.preflight import by_reason
 from magpie.generation.problems import ProblemGenerator, ProblemOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, generate
@@ -42,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     flags.add_sampling(parser, "problems")
     flags.add_run(parser)
     args = parser.parse_args()
-    if args.task_templates and not args.domain:
+    if (args.task_templates or args.concepts > 1) and not args.domain:
         args.domain = list(DOMAINS)
     if len(set(args.domain)) != len(args.domain):
         parser.error("--domain names one domain twice")
@@ -66,6 +65,20 @@ def add_steering(parser: flags.Parser) -> None:
     )
     flags.switch(
         group, "--task_templates", "steer with the domains' task templates too, with all domains if no --domain is given"
+    )
+    group.add_argument(
+        "--concepts",
+        type=int,
+        choices=(1, 2, 3),
+        default=1,
+        help="topics per problem: of a domain, or of it and its neighbours (configs/prompts/steering.yaml); above 1 they are "
+        "recorded and come equally often, of all domains if no --domain is given (default 1)",
+    )
+    flags.switch(
+        group,
+        "--rationale",
+        "with --concepts above 1, ask the model first how the topics go together (default: what `judges` of its preset says)",
+        default=None,
     )
     flags.switch(
         group,
@@ -99,15 +112,32 @@ def add_samples(parser: flags.Parser) -> None:
         "clean every sample as clean_ins.py does, and go on until --total_prompts of them passed, within --max_attempts",
         default=True,
     )
+    group.add_argument(
+        "--planted",
+        type=flags.not_negative,
+        default=0,
+        metavar="N",
+        help="controls: N further problems with known answers, which measure.py takes out again (default 0)",
+    )
+    families = sorted(load_families())
+    group.add_argument(
+        "--planted_families",
+        nargs="+",
+        choices=families,
+        default=[],
+        metavar="FAMILY",
+        help="of configs/controls.yaml (default: all, with fewer than 400 controls those whose answers are numbers)",
+    )
+    group.add_argument("--planted_levels", nargs="+", choices=LEVELS, default=LEVELS, help="their difficulties (default: all)")
     flags.add_language(parser)
     flags.switch(group, "--request_seeds", "send a seed with every request; slows vLLM's sampler")
 
 
 def tell(run: Run, *, cleaned: bool) -> None:
     """Say what the samples are worth, and what comes next."""
-    dropped = run.totals.dropped
-    samples = run.rows + dropped.total()
-    share = f"{run.rows} of {samples} samples ({100 * run.rows // samples}%)"
+    dropped, written = run.totals.dropped, run.totals.written
+    samples = written + dropped.total()
+    share = f"{written} of {samples} samples ({100 * written // samples}%)"
     if cleaned:
         log.info("%s passed cleaning%s", share, f" ({by_reason(dropped)})" if dropped else "")
         say_next("gen_res.py --model_path MODEL --input_file %s", run.paths.output)
@@ -120,6 +150,7 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     preset = load_model(args.model_path)
+    args.rationale = args.concepts > 1 and (preset.judges if args.rationale is None else args.rationale)
     for name in ("openings", "ban_markdown"):
         if getattr(args, name) is None:
             setattr(args, name, getattr(preset, name))
@@ -131,7 +162,7 @@ def main() -> None:
     arguments = {
         "model_path": preset.model,
         "total_prompts": args.total_prompts,
-        **msgspec.structs.asdict(sampling),
+        **plain(sampling),
         **{
             name: getattr(args, name)
             for name in (
@@ -150,11 +181,15 @@ def main() -> None:
             )
         },
     }
+    if args.planted:
+        arguments |= {name: getattr(args, name) for name in ("planted", "planted_families", "planted_levels")}
+    if args.concepts > 1:  # runs that were begun before there was this flag go on
+        arguments |= {"concepts": args.concepts, "rationale": args.rationale}
     if args.template_variables:
         arguments["template_variables"] = args.template_variables
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, RunOptions)
     ours = args.shard.path(output) if args.shard else output
-    run = Run("gen_ins.py", ours, rows=args.total_prompts, arguments=arguments, shard=args.shard)
+    run = Run("gen_ins.py", ours, rows=args.total_prompts + args.planted, arguments=arguments, shard=args.shard)
     if generate(run, preset, model, options, generator.rows(run), generator.work, try_template=generator.try_template):
         tell(run, cleaned=args.clean)
 

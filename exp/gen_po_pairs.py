@@ -21,15 +21,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import log, run_program, say_next
 from magpie.preferences.config import PairSettings, load_pair_settings
 from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
 from magpie.preferences.statistics import Statistics
 from magpie.runs.one_pass import Stream
-from magpie.runs.stage import StageOptions, require_input, stream
+from magpie.runs.stage import StageOptions, refuse_control, require_input, stream
 from magpie.verification.models import records_with_votes, weak_and_strong
 
 
@@ -57,6 +55,7 @@ def parse_args() -> argparse.Namespace:
         "let a response without a final answer be the rejected one (default: as the settings say, which is off)",
         default=None,
     )
+    flags.add_keep_controls(group)
     flags.switch(group, "--reasoning", "put the chain of thought before the solution", default=True)
     group.add_argument("--seed", type=int, default=0, help="breaks ties between responses that are equally good (default 0)")
     flags.add_run(parser)
@@ -68,7 +67,7 @@ def settings_of(strategy: str, file: Path | None, *, rejected_without_answer: bo
     settings = load_pair_settings(strategy, file)
     if rejected_without_answer is None:
         return settings
-    return msgspec.structs.replace(settings, rejected_without_answer=rejected_without_answer)
+    return settings.rejecting(without_answer=rejected_without_answer)
 
 
 def two_models(args: argparse.Namespace) -> tuple[str, str]:
@@ -92,6 +91,7 @@ def main() -> None:
     )
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
+        refuse_control(record, keep=args.keep_controls)
         try:
             pairs = maker.pairs(record)
         except NoPair as refusal:

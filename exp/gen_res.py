@@ -21,10 +21,9 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program, say_next
+from magpie.config.load import plain
 from magpie.config.model_presets import Sampling, load_model
 from magpie.generation.config import load_response_styles
 from magpie.generation.continuation import ThinkingBudget
@@ -97,7 +96,7 @@ def parse_args() -> argparse.Namespace:
 def run_arguments(args: argparse.Namespace, model: str, sampling: Sampling) -> dict[str, Any]:
     """Return what decides the output's content."""
     names = ("num_responses", "response_style", "system_prompt", "retry_length", "request_seeds", "seed", "tokenizer")
-    arguments = {"model_path": model, **msgspec.structs.asdict(sampling), **{name: getattr(args, name) for name in names}}
+    arguments = {"model_path": model, **plain(sampling), **{name: getattr(args, name) for name in names}}
     if args.stop_when != NEVER:  # files that were begun before there was this flag go on
         arguments["stop_when"] = args.stop_when
     if args.thinking_budget:

@@ -16,10 +16,9 @@ import json
 import sys
 from pathlib import Path
 
-import msgspec
-
 from magpie.cli import flags
 from magpie.common.console import run_program
+from magpie.config.load import plain
 from magpie.config.model_presets import load_model
 from magpie.planning.assumptions import Assumption, figures_of, gpus_of_replica, load_planning, model_of
 from magpie.planning.formulas import Workload, plan
@@ -107,7 +106,7 @@ def main() -> None:
     model, found, figures = planned(args)
     if args.json:
         content = {"model": model, "plan": found, "figures": figures}
-        sys.stdout.write(json.dumps(msgspec.to_builtins(content), indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(plain(content), indent=1, ensure_ascii=False) + "\n")
         return
     units = load_planning().units
     used = [f"{name:<24}{amount(each.value):>8} {units[name]} ({each.source})\n" for name, each in figures.items()]

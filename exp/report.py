@@ -3,11 +3,12 @@
     python exp/report.py data/job
     python exp/report.py data/job --watch
     python exp/report.py mine.parquet
+    python exp/report.py data/job/job_ins_clean.jsonl --browse
 
-JOB is a job's folder, or its name under data/. Writes JOB/report.html, which needs no network and no script: kept and dropped
-problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of records, of
-pairs and of dropped records, with their mathematics. It only reads the job's files. Of a FILE of any form that a stage reads:
-FILE_report.html beside it, without what only a job has.
+JOB is a job's folder, or its name under data/. Writes JOB/report.html, a self-contained page that works offline: kept and
+dropped problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of
+records, of pairs and of dropped records, with their mathematics. It only reads the job's files. Of a FILE of any form that a
+stage reads: FILE_report.html beside it, without what only a job has.
 
 --watch prints instead what a job is doing, from its files alone, every few seconds until it is done or you press Ctrl-C.
 """
@@ -35,6 +36,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of the records shown (default 0)")
     parser.add_argument("--watch", action="store_true", help="show a running job's state instead of writing a page")
     seconds = flags.number(float, least=0.2, most=3600.0)
+    parser.add_argument(
+        "--browse", action="store_true", help="serve all records of a file, with a search, on this machine alone until Ctrl-C"
+    )
+    port = flags.number(int, least=0, most=65535)
+    parser.add_argument("--port", type=port, default=0, help="port for --browse (default: one that is free)")
     parser.add_argument("--every", type=seconds, default=5.0, help="seconds between two updates with --watch (default 5)")
     return parser.parse_args()
 
@@ -45,6 +51,13 @@ def main() -> None:
     is_file = args.job.is_file() or bool(args.columns)
     source = flags.source_of(args, args.job) if is_file else None
     folder = args.job if source else folder_of(args.job)
+    if args.browse:
+        if not source:
+            raise MagpieError(f"--browse {args.job}: name a file of records, like data/JOB/JOB_ins_clean.jsonl")
+        from magpie.reporting.browse import browse
+
+        browse(source, args.port)
+        return
     if args.watch and not source:
         from magpie.reporting.watch import watch
 

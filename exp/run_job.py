@@ -4,10 +4,10 @@
     python exp/run_job.py sft -- JOB --votes 8
     python exp/run_job.py --job data/JOB/job.json
 
-The chains are in configs/jobs: `main`, `sft`, `align`. What stands behind `--` are the job's settings (`main -- --help` lists
-them), which may also be environment variables; launchers (scripts/*.sh) call this program. Every stage is the program that a
-user would start. All stages check their settings before a model is loaded; a server is started for those that need one, unless
-MAGPIE_BASE_URL names one, and stopped after the last of them. JOB/job.json has the settings and how far each stage is
+The chains are in configs/jobs: `main`, `sft`, `align`, `hle`. What stands behind `--` are the job's settings (`main -- --help`
+lists them), which may also be environment variables; launchers (scripts/*.sh) call this program. Every stage is the program
+that a user would start. All stages check their settings before a model is loaded; a server is started for those that need one,
+unless MAGPIE_BASE_URL names one, and stopped after the last of them. JOB/job.json has the settings and how far each stage is
 (report.py --watch shows it), and is what --job takes. A stage that fails ends the job with its exit code; run again, the job
 goes on.
 """
@@ -15,6 +15,7 @@ goes on.
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -22,10 +23,12 @@ from pathlib import Path
 from magpie.chain.command_line import derived, new_name, resume_command, settings_of
 from magpie.chain.config import Job, load_job
 from magpie.chain.job_file import JOB_FILE, Chain, JobFile, StageState, chain_key
+from magpie.chain.preview import preview_of, take_over
 from magpie.chain.reuse import arranged
 from magpie.chain.runner import Runner
 from magpie.cli import flags
-from magpie.common.console import MagpieError, run_program
+from magpie.common import events
+from magpie.common.console import MagpieError, log, run_program
 from magpie.config.load import CONFIGS
 from magpie.records.reading import stem_of
 from magpie.runs.jobs import (
@@ -121,6 +124,7 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
         report=report,
         serve=job.serve,
         stages=[StageState(stage=stage) for stage in job.stages],
+        seconds=earlier.seconds if earlier else 0.0,
         command=resume_command(job, _called(args), args.arguments, always),
     )
     return file, chain
@@ -137,6 +141,9 @@ def _progress(kind: str, folder: Path, inputs: dict[str, Path], settings: dict[s
         return not (done["has_clean"] and done["has_unique"]) and responses_began(
             problems, int(settings["num_responses"])
         ), done
+    if "votes" not in settings:  # harder problems: there was no order before
+        inputs["base"] = problems
+        return False, done
     votes = int(settings["votes"])
     inputs["base"] = problems if votes > 1 else inputs["responses"]
     begun = responses_began(problems, votes) if votes > 1 else was_read(inputs["responses"], "unitag.py")
@@ -163,15 +170,44 @@ def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, 
     return model, {"problems": problems, "responses": responses}, folder / JOB_FILE, ""
 
 
+def begin_events(chain: Chain) -> None:
+    """Write the events of the job and of its stages, if that is asked for."""
+    events.begin(Path(name) if (name := chain.settings.get("events")) else None, "run_job")
+
+
 def main() -> int:
     """Run the job."""
     args = parse_args()
     if args.job:
-        return Runner(*saved(args.job, args.kind)).run()
+        file, chain = saved(args.job, args.kind)
+        take_over(file.folder)
+        begin_events(chain)
+        return Runner(file, chain).run()
     job = load_job(args.kind)
     places = [] if args.positional else job.positional
     usage = "the order of the arguments: " + " ".join(f"[{name.upper()}]" for name in places)
-    return Runner(*asked_for(args, job)).run(usage if len(places) > 1 else "")
+    usage = usage if len(places) > 1 else ""
+    file, chain = asked_for(args, job)
+    take_over(file.folder)
+    begin_events(chain)
+    if count := chain.settings.get("preview"):
+        return preview(file, chain, int(count), usage)
+    return Runner(file, chain).run(usage)
+
+
+def preview(file: JobFile, chain: Chain, count: int, usage: str) -> int:
+    """Run the chain on a few problems, show them, and predict what all of them take."""
+    from magpie.planning.prediction import predict
+    from magpie.planning.preview import show
+
+    inside, small = preview_of(file, chain, count)
+    if code := Runner(inside, small, records=True).run(usage):
+        return code
+    page = show(inside.folder, small, predict(inside.folder, small, int(chain.settings["total"])))
+    log.info("the preview as a page: %s", page.resolve())
+    log.info("For all %s problems, these among them: the same command without --preview", chain.settings["total"])
+    log.info("  %s", re.sub(r" --preview(=| )?(\d+\b)?", "", chain.command))
+    return 0
 
 
 if __name__ == "__main__":

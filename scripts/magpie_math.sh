@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job on any instruct model: Llama 3, or another of the hub or of this machine. Problems, cleaned, each once, valid where
 # the model may judge (--judge, --no-judge; default: its preset), responses, an SFT file; with --all on to a data set.
-#   bash scripts/magpie_math.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all]
+#   bash scripts/magpie_math.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all] [--preview]
 # A model must be named. Defaults: 1000 problems that passed cleaning, the model's own sampling presets (configs/models).
 # Settings: configs/jobs/main.yaml.
 '''':; [ -n "${BASH_VERSION:-}" ] || { echo "error: this is for bash: bash $0" >&2; exit 2; } # for sh; and python reads a string

@@ -269,7 +269,7 @@ def test_a_file_with_a_canary_in_it_is_private_whatever_it_is_called(tmp_path):
         ("b.jsonl", b'{"task":"1 + 1?"}\n', None, ("`problem`", "`question`", "task", "--problem_column")),
         ("b.jsonl", b'{"problem":"1 + 1?"}\n', "text", ("`text`", "problem", "--problem_column")),
         ("b.csv", b"task,answer\n1+1,2\n", None, ("b.csv", "`problem`", "task, answer")),
-        ("b.jsonl", b'{"problem":"1 + 1?"}\n{"problem":\n', None, ("b.jsonl, line 2", "Mend")),
+        ("b.jsonl", b'{"problem":"1 + 1?"}\n{"problem":\n', None, ("b.jsonl, line 2", "Fix")),
         ("b.jsonl", b'"problem"\n', None, ("b.jsonl, line 1", "object")),
         ("b.csv", b"problem\n\xff\xfe\n", None, ("b.csv", "UTF-8")),
         ("b.parquet", b"PAR1 no", None, ("b.parquet", "Parquet")),
@@ -367,8 +367,8 @@ def test_a_hub_set_without_the_column_is_refused_with_those_that_it_has(hub):
         load_benchmarks(["gsm8k"], KNOWN)
 
 
-NEWEST = {"aime26", "hmmt25", "minervamath", "hleverified"}
-"""Read at their newest commit, which the certificate names: a commit of theirs was not to be had."""
+NEWEST = {"minervamath"}
+"""Read at its newest commit, which the certificate names: a commit of it was not to be had."""
 
 
 def test_every_known_benchmark_is_pinned_or_read_at_its_newest_commit():

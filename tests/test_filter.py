@@ -367,8 +367,13 @@ def test_a_dropped_row_keeps_every_key_and_a_reason_that_was_there_is_replaced(t
     done = program("filter", "--config", rules, "--input_file", tmp_path / "x.jsonl")
     assert done.returncode == 0, done.stderr
     first, second = rows(tmp_path / "x_filtered_dropped.jsonl")
-    assert first == records[0] | {"drop_reason": "not_mine", "drop_detail": "mine is 2; the rule: eq 1"}
-    assert second == {"instruction": "c", "drop_reason": "no_mine", "drop_detail": "mine is missing; the rule: eq 1"}
+    assert first == records[0] | {"id": "x-000001", "drop_reason": "not_mine", "drop_detail": "mine is 2; the rule: eq 1"}
+    assert second == {
+        "instruction": "c",
+        "id": "x-000003",
+        "drop_reason": "no_mine",
+        "drop_detail": "mine is missing; the rule: eq 1",
+    }
     assert b'"drop_reason"' in (tmp_path / "x_filtered_dropped.jsonl").read_bytes().splitlines()[0]
     assert rows(tmp_path / "x_filtered.jsonl") == [records[1]]
 

@@ -62,6 +62,17 @@ def test_the_errors_of_the_troubleshooting_page_are_really_printed():
     assert [phrase for phrase in said if phrase not in text] == []
 
 
+def test_the_japanese_troubleshooting_page_has_the_same_errors_and_sections():
+    pages = [(PROJECT / "docs" / name).read_text(encoding="utf-8") for name in ("troubleshooting.md", "troubleshooting.ja.md")]
+    cells = [
+        [re.findall(r"`([^`]+)`", line.split(" | ")[0]) for line in page.splitlines() if line.startswith("| `")]
+        for page in pages
+    ]
+    assert [one[0] for one in cells[0]] == [one[0] for one in cells[1]]
+    assert len(re.findall("^#+ ", pages[0], re.MULTILINE)) == len(re.findall("^#+ ", pages[1], re.MULTILINE))
+    assert len(re.findall("^- ", pages[0], re.MULTILINE)) == len(re.findall("^- ", pages[1], re.MULTILINE))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_to_files_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))

@@ -110,6 +110,6 @@ def test_an_interrupted_stage_says_how_to_go_on(how, tmp_path, slow_server):
     process.send_signal(how)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "run the same command again" in errors
+    assert "rerun the same command" in errors
     assert json.loads(output.with_suffix(".run.json").read_text())["status"] == "stopped"
     assert not output.exists()

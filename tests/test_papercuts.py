@@ -109,3 +109,30 @@ def test_a_hub_that_is_not_there() -> None:
     assert "cannot be reached" in run.stderr
     assert "Retry" not in run.stderr
     assert "no/such is not on this machine" in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "exp").glob("*.py")))
+def test_outside_of_the_set_up(name: str) -> None:
+    """A Python without the packages is told in one line; the doctor works there."""
+    run = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", START.format(program=PROJECT / "exp" / f"{name}.py")],
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+    )
+    if name == "doctor":
+        assert run.returncode == 0 and "usage: doctor.py" in run.stdout
+    else:
+        assert run.returncode == 1
+        assert run.stderr.strip().endswith("First: source .venv/bin/activate")
+        assert len(run.stderr.splitlines()) == 1
+
+
+START = """
+import runpy, sys
+from pathlib import Path
+program = Path("{program}")
+sys.argv = [str(program), "--help"]
+sys.path.insert(0, str(program.parent))
+runpy.run_path(str(program), run_name="__main__")
+"""

@@ -18,7 +18,16 @@ from magpie.chain.config import load_job
 from magpie.chain.reuse import NAMES
 from magpie.config.load import PROJECT
 
-FOLLOWS = {"problem_missions", "response_missions", "has_clean", "has_unique", "has_validity", *NAMES}
+FOLLOWS = {
+    "problem_missions",
+    "response_missions",
+    "has_clean",
+    "has_unique",
+    "has_validity",
+    "has_controls",
+    "planted",
+    *NAMES,
+}
 RUN_JOB = [sys.executable, str(PROJECT / "exp" / "run_job.py")]
 STAGES = ["samples", "problems", "unique", "tagged", "responses", "voted", "verified", "filtered", "data_set"]
 
@@ -182,6 +191,15 @@ def test_whether_a_model_is_asked_is_said_or_up_to_its_preset(
         asked = {stage.name: stage.asks_model(settings) for stage in job.stages if stage.program in ("verify", "gen_res")}
         assert asked.get("verified", judges == "true") is (judges == "true") and not asked.get("read"), asked
         assert all(asked[name] for name in ("voted", "responses") if name in asked)
+
+
+def test_votes_are_sampled_as_the_preset_says_but_go_on_as_they_were_begun() -> None:
+    job = load_job("sft")
+    settings = settings_of(job, "sft", ["job"], defaults={}, launcher="sft") | {"model": "smollm2"}
+    assert settings["vote_flags"] == "" and "vote_flags" not in derived(job, settings)
+    begun = settings | {"vote_flags": "--temperature 0.7", "stop_when": "settled"}
+    assert derived(job, settings, earlier=begun)["vote_flags"] == "--temperature 0.7"
+    assert "vote_flags" not in derived(job, settings | {"vote_flags": "--top_p 1"}, earlier=begun)
 
 
 @pytest.mark.parametrize("kind", ["main", "sft", "align"])

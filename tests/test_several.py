@@ -188,15 +188,20 @@ def output_of(tmp_path: Path, kind: str, stage: str) -> list[dict[str, Any]]:
     return rows(tmp_path / "job" / state["outputs"][0]["output"]) if state["status"] == "complete" else []
 
 
-def test_align_takes_the_votes_that_are_there_and_rounds_are_kept_apart(tmp_path: Path) -> None:
+def main_job(tmp_path: Path, server: Model) -> None:
+    """Make a job with a single response to each problem, on a server that also has a model called `trained`."""
+    server.models = Reply(body={"object": "list", "data": [{"id": EMBEDDED}, {"id": "trained"}]})
     source = problems(tmp_path / "job" / "job_ins.jsonl")
+    clean, unique = (source.with_name(f"job_ins_clean{more}.jsonl") for more in ("", "_distance"))
+    assert program("clean_ins", "--input_file", source).returncode == 0
+    assert program("gen_dis", "--input_file", clean, "--drop", "--cache", tmp_path / "c.sqlite").returncode == 0
+    model = ["--model_path", "smollm2", "--base_url", server.url, "--preflight", 0]
+    assert program("gen_res", "--input_file", unique, *model).returncode == 0
+
+
+def test_align_takes_the_votes_that_are_there_and_rounds_are_kept_apart(tmp_path: Path) -> None:
     with Model(EMBEDDED, 2) as server:
-        server.models = Reply(body={"object": "list", "data": [{"id": EMBEDDED}, {"id": "trained"}]})
-        clean, unique = (source.with_name(f"job_ins_clean{more}.jsonl") for more in ("", "_distance"))
-        assert program("clean_ins", "--input_file", source).returncode == 0
-        assert program("gen_dis", "--input_file", clean, "--drop", "--cache", tmp_path / "c.sqlite").returncode == 0
-        model = ["--model_path", "smollm2", "--base_url", server.url, "--preflight", 0]
-        assert program("gen_res", "--input_file", unique, *model).returncode == 0
+        main_job(tmp_path, server)
         calls = [len(server.history)]
 
         def asked(kind: str, *arguments: object, **more: str) -> int:
@@ -262,10 +267,10 @@ def test_responses_serve_where_model_and_sampling_are_what_is_asked_for(tmp_path
     others: list[dict[str, str]] = [
         {"temperature": "0.8"},
         {"res_flags": "--top_p 1"},
-        {"model": "r1"},
+        {"model": "deepseek-r1"},
         {"template_variables": "a=1"},
     ]
-    assert [found(**other) for other in others] == [({"own": "_align"}, "x.jsonl")] * 3
+    assert [found(**other) for other in others] == [({"own": "_align"}, "x.jsonl")] * 4
     file.chains["align"] = chain_of("align", "complete", **asked)  # begun before there were such names
     assert found() == (dict.fromkeys(there | {"append": ""}, ""), "x.jsonl")
 

@@ -110,6 +110,22 @@ def test_without_a_field_the_control_task_speaks_and_without_one_the_template() 
     assert steerer(task=None).draw(0, 0, None) == Steer()
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_concepts_are_of_the_domain_and_its_neighbours_and_come_equally_often(number: int) -> None:
+    known = {name: load_domain(name) for name in DOMAINS}
+    one = Steerer(load_steering(), task="math", domains=known, use_templates=False, seed=1, concepts=number)
+    drawn = [(DOMAINS[row % 6], one.draw(row, attempt, DOMAINS[row % 6])) for row in range(1200) for attempt in (0, 1)]
+    firsts = Counter(steer.concepts[0] for _, steer in drawn[::2])
+    assert firsts.keys() == {topic for domain in known.values() for topic in domain.topics}
+    assert max(firsts.values()) - min(firsts.values()) <= 1
+    for domain, steer in drawn:
+        near = {domain, *load_steering().concepts.neighbours[domain]}
+        assert len(set(steer.concepts)) == number and steer.concepts[0] in known[domain].topics
+        assert all(any(topic in known[name].topics for name in near) for topic in steer.concepts)
+        assert all(topic in (steer.system or "") for topic in steer.concepts)
+    assert all(one.concepts == other.concepts for (_, one), (_, other) in zip(drawn[::2], drawn[1::2], strict=True))
+
+
 def test_openings_are_drawn_by_row_with_their_weights_and_change_nothing_else() -> None:
     openings = Openings(math={"Solve": 3.0, "How many": 1.0}, domains={"algebra": {"Factor the": 1.0}})
     plain, opened = steerer(seed=5), steerer(seed=5, openings=openings)
@@ -159,7 +175,7 @@ def test_formulas_in_a_system_prompt_are_no_placeholders() -> None:
         system_prompts=[r"Problems on {topic}, with answers like \frac{1}{2} in the set {a, b}."],
         task_templates=[TaskTemplate("t", r"Simplify \sqrt{x}.")],
     )
-    steering = Steering(control_tasks={}, with_template=r"The kind, with \boxed{}: {task}")
+    steering = Steering({}, r"The kind, with \boxed{}: {task}", load_steering().concepts)
     one = Steerer(steering, task=None, domains={"algebra": field}, use_templates=True, seed=0)
     assert one.draw(0, 0, "algebra").system == (
         r"Problems on the ring {0}, with answers like \frac{1}{2} in the set {a, b}. "

@@ -50,10 +50,26 @@ def test_every_answer_of_a_record_counts_at_once(tmp_path: Path) -> None:
             run.keep_partial(0, place, {"text": "x"}, prompt_tokens=1, completion_tokens=40)
         time.sleep(0.1)
         [_, line], _ = state.look()
-        assert "0 of 10 records, 3 of 40 answers (7%)" in line and "tokens/s" in line and "? left" not in line, line
+        assert "0 of 10 records, 3 of 40 answers (7%)" in line and "tokens/s" in line and "ETA unknown" not in line, line
         run.keep_partial(0, 3, {"text": "x"}, prompt_tokens=1, completion_tokens=40)
         run.keep(0, {"id": 0, "responses": ["x"] * 4})
         assert "1 of 10 records, 4 of 40 answers (10%)" in state.look()[0][1]
+
+
+def test_settled_votes_tokens_per_kept_record_and_what_the_ceiling_leaves_are_told(tmp_path: Path) -> None:
+    run = Run("gen_res.py", tmp_path / "a_ins_4res.jsonl", rows=4, arguments={"num_responses": 4})
+    run.notes["ceiling"] = {"tokens": 1000.0, "dollars": 1.0, "prompt_price": 1000.0, "completion_price": 2000.0}
+    with run.session():
+        for index, reason in enumerate(["settled", "all", 5]):
+            record = {"id": index, "stop_reason": reason, "instruction": 'say "stop_reason":"settled"'}
+            run.keep(index, record, prompt_tokens=20, completion_tokens=40)
+        [line], _ = Watch(tmp_path).look()
+        words = ["1 settled", "60 tokens per kept record so far", "the ceiling leaves 820 tokens, 0.70 dollars"]
+        assert all(word in line for word in words), line
+        assert run.totals.words({"prompt": 30}, run.notes["ceiling"], 0.0) == [words[0], words[1].replace("60", "70"), words[2]]
+        run.finish(partial=True)
+    [line], over = Watch(tmp_path).look()
+    assert over and "partial: ceiling" in line, line
 
 
 def test_a_part_that_is_made_anew_is_read_anew(tmp_path: Path) -> None:

@@ -12,8 +12,12 @@ import pytest
 from conftest import program, rows
 from magpie import reward
 from magpie.config.load import PROJECT
+from magpie.config.model_presets import load_model
 from magpie.export.preference_formats import kto
+from magpie.models.checkpoint import files_hash
 from magpie.records.rows import encode
+from magpie.reporting.rounds import rounds_of
+from test_several import EMBEDDED, Model, launched, main_job
 
 MODEL = PROJECT / "models" / "SmolLM2-135M-Instruct"
 pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason="bash scripts/setup.sh makes the embedded model")
@@ -138,6 +142,32 @@ def test_trl_takes_two_steps_on_the_pairs(pairs: Path, models: tuple[Any, Any], 
 def test_trl_takes_two_steps_on_the_unpaired_rows(pairs: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
     source = write(tmp_path / "kto.jsonl", [row for record in rows(pairs) for row in kto(record)])
     check_losses(check_two_steps("KTO", source, tmp_path, models[0], batch=2, ref_model=models[1]))
+
+
+@pytest.mark.long
+def test_two_rounds_of_dpo_on_what_the_round_before_has_trained(tmp_path: Path) -> None:
+    """Each takes two steps on the pairs that align.sh made; a scripted server responds in the model's place."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, start = AutoTokenizer.from_pretrained(str(MODEL)), MODEL
+    digests = []
+    with Model(EMBEDDED, 2) as server:
+        main_job(tmp_path, server)
+        for number in (1, 2):
+            more = ["--round", 2, "--model", start] if number == 2 else []
+            done = launched("align", server, tmp_path, "--num_responses", 4, "--pairs_per_problem", 4, *more)
+            assert done.returncode == 0, done.stderr
+            pattern = "*round2*_pairs_dpo.jsonl" if number == 2 else "*4res_verified_pairs_dpo.jsonl"
+            [source] = (tmp_path / "job").glob(pattern)
+            model = AutoModelForCausalLM.from_pretrained(str(start), dtype="float32")
+            check_losses(check_two_steps("DPO", source, tmp_path, model, processing_class=tokenizer))
+            start = tmp_path / str(number) / "trained"
+            model.save_pretrained(start)
+            tokenizer.save_pretrained(start)
+            digests.append(files_hash(load_model(str(start))))
+    assert len(set(digests)) == 2 and "" not in digests
+    first, second = rounds_of(tmp_path / "job")
+    assert (first.model, second.model) == (EMBEDDED, f"trained@{digests[0]}") and second.common == 3
 
 
 @pytest.mark.long

@@ -8,10 +8,11 @@ import shlex
 import time
 from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 from magpie.chain.config import Job, Setting
 from magpie.chain.reuse import NAMES
-from magpie.cli.flags import Parser
+from magpie.cli.flags import Parser, number
 from magpie.common.console import MagpieError
 from magpie.config.model_presets import load_model
 from magpie.selection.config import load_filter
@@ -20,6 +21,8 @@ from magpie.verification.early_stop import NEVER, SETTLED
 ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
 """Variables beside the settings' own that the command to resume a job repeats, where they are set."""
 
+LEAST_WITH_CONTROLS, SHARE_PLANTED, LEAST_PLANTED = 200, 0.05, 20
+"""Problems of a job that gets controls by itself, their share, and how many there are at least."""
 REWARD = "reward"
 """The mission that needs a response."""
 
@@ -81,7 +84,7 @@ def derived(
         earlier: the settings with which the job was begun.
     """
     preset, rules = load_model(settings["model"]), settings.get("filter", "")
-    found = dict.fromkeys(("has_clean", "has_unique", "has_validity", *NAMES), "") | dict(done or {})
+    found = dict.fromkeys(("has_clean", "has_unique", "has_validity", "has_controls", *NAMES), "") | dict(done or {})
     found |= {
         name: str(getattr(preset, setting.preset)).lower()
         for name, setting in job.settings.items()
@@ -94,9 +97,19 @@ def derived(
     if "stop_when" in job.settings and not settings["stop_when"]:
         begun_before = earlier is not None and "stop_when" not in earlier  # there was this setting: its votes go on
         found["stop_when"] = NEVER if begun_before or load_filter(rules).reads_rates else SETTLED
+    if "planted" in job.settings:
+        begun_before = earlier is not None and "planted" not in earlier  # it has none, and goes on without
+        found["planted"] = settings["planted"] or ("0" if begun_before else str(planted_of(settings["total"])))
+        found["has_controls"] = "" if found["planted"] == "0" else "true"
     if not settings.get("vote_flags", "-") and earlier and earlier.get("vote_flags"):  # once they had a default
         found["vote_flags"] = earlier["vote_flags"]
     return found | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
+
+
+def planted_of(total: str) -> int:
+    """Return how many controls a job of so many problems has where nobody says it."""
+    wanted = int(total) if total.isdecimal() else 0
+    return max(LEAST_PLANTED, round(SHARE_PLANTED * wanted)) if wanted >= LEAST_WITH_CONTROLS else 0
 
 
 def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: list[str]) -> dict[str, str]:
@@ -110,7 +123,8 @@ def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: li
         if name not in places and setting.switch:
             parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=shown)
         elif name not in places and name not in job.positional:
-            parser.add_argument(f"--{name}", metavar=name.upper(), help=shown)
+            bare: dict[str, Any] = {"nargs": "?", "const": setting.bare} if setting.bare else {}
+            parser.add_argument(f"--{name}", metavar=name.upper(), help=shown, **bare)
     found = vars(parser.parse_intermixed_args(arguments))
     return {
         name: str(value).lower() if isinstance(value, bool) else value for name, value in found.items() if value is not None
@@ -124,6 +138,11 @@ def _switch(value: str) -> str:
 def _check(name: str, setting: Setting, value: str, shown: str) -> None:
     if setting.least is not None and value and not (value.isdecimal() and int(value) >= setting.least):
         raise MagpieError(f"{shown} {value}: it must be a whole number from {setting.least}")
+    if setting.number and value:
+        try:
+            number(float, least=0.0)(value)
+        except argparse.ArgumentTypeError as error:
+            raise MagpieError(f"{shown}: {error}") from error
     if setting.choices and value not in setting.choices:
         raise MagpieError(f"{shown} {value}: it must be one of {', '.join(setting.choices)}")
     for flag, why in setting.refused.items():

@@ -25,6 +25,10 @@ class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preset: Literal["", "judges"] = ""
     """The key of the model's preset that decides where nobody has set it."""
     least: int | None = None
+    bare: str = ""
+    """What `--name` alone stands for."""
+    number: bool = False
+    """It is a number from 0."""
     choices: list[str] = []
     needs: dict[str, str] = {}
     """A value → the setting that must be there with it."""

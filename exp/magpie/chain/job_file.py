@@ -14,7 +14,7 @@ from magpie.common.files import write_atomically
 from magpie.runs.run_file import ENDING, RunFile, readable_run_files
 
 JOB_FILE = "job.json"
-Status = Literal["waiting", "running", "complete", "skipped", "failed", "stopped"]
+Status = Literal["waiting", "running", "complete", "skipped", "failed", "stopped", "partial: ceiling"]
 
 
 class Output(msgspec.Struct, kw_only=True):
@@ -23,7 +23,7 @@ class Output(msgspec.Struct, kw_only=True):
     output: str
     run_file: str = ""
     rows: int | None = None
-    status: Literal["fresh", "stopped", "complete"] = "complete"
+    status: Literal["fresh", "stopped", "partial: ceiling", "complete"] = "complete"
 
 
 class StageState(msgspec.Struct, kw_only=True):
@@ -55,6 +55,8 @@ class Chain(msgspec.Struct, kw_only=True):
     command: str = ""
     """What resumes it."""
     updated: float = 0.0
+    seconds: float = 0.0
+    """That it has run, in all calls."""
     tokens_per_kept_record: dict[str, float] = {}
     """Of the models, from the first stage to the last file that was made."""
 

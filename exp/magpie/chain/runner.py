@@ -17,15 +17,17 @@ from typing import IO, Any
 
 import msgspec
 
+from magpie.chain.budget import Budget
 from magpie.chain.config import Flags
 from magpie.chain.job_file import Chain, JobFile, Output, StageState
+from magpie.chain.preview import SPEED
 from magpie.client.address_files import read_addresses
-from magpie.common.console import EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
-from magpie.config.load import PROJECT
-from magpie.runs.run_file import find_run_file
+from magpie.client.recordings import RECORD
+from magpie.common.console import EXIT_CEILING, EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
+from magpie.config.load import PROGRAMS
+from magpie.runs.run_file import PARTIAL
 from magpie.serving.run_command import end_tree
 
-PROGRAMS = PROJECT / "exp"
 ORPHAN_SECONDS = 60.0
 """How long the processes of a chain that was killed may take to end."""
 STOP_SECONDS = 60.0
@@ -46,12 +48,15 @@ class Runner:
     Args:
         file: the job's file; its folder need not be there yet.
         chain: what to run.
+        records: it is a preview, whose completions are kept.
     """
 
-    def __init__(self, file: JobFile, chain: Chain) -> None:
+    def __init__(self, file: JobFile, chain: Chain, *, records: bool = False) -> None:
+        self._records = records
         self._file, self._chain = file, chain
         self._lock: IO[bytes] | None = None
         self._log = file.folder / "job.log"
+        self._budget = Budget(file, chain)
 
     def run(self, usage: str = "") -> int:
         """Check every stage, then run what is not complete; return the exit code.
@@ -82,10 +87,16 @@ class Runner:
         log.info("%s. To resume after an interruption:", chain.intro.format_map(self._values()))
         log.info("  %s", chain.command)
         chain.status, chain.message = "running", ""
-        self._file.write(chain)
+        self._write()
         try:
             self._stages()
             self._report()
+            if any(state.status == PARTIAL for state in chain.stages):
+                chain.status, chain.message = PARTIAL, f"{PARTIAL}. What is finished is on disk"
+                log.warning(
+                    "%s. To go on, raise the ceiling, or take what is there with --partial: %s", chain.message, chain.command
+                )
+                return EXIT_CEILING
         except StageFailed as failed:
             chain.status, chain.message = "stopped" if failed.code == EXIT_INTERRUPTED else "failed", str(failed)
             log.error("%s. To resume: %s", failed, chain.command)
@@ -106,7 +117,11 @@ class Runner:
         finally:
             for state in chain.stages:
                 state.status = chain.status if state.status == "running" else state.status
-            self._file.write(chain)
+            self._write()
+
+    def _write(self) -> None:
+        self._budget.note_seconds()
+        self._file.write(self._chain)
 
     # --- what is filled into a stage's flags ----------------------------------------------------------------------------
 
@@ -130,7 +145,8 @@ class Runner:
         for each in stage.for_each.format_map(values).split() if stage.for_each else [""]:
             words = _words(stage.flags, values | {"each": each})
             given = [f"--input_file={values['input']}"] if stage.input else []
-            yield [stage.program, *given, *words, *_split(stage.more.format_map(values), stage.name)]
+            limits = self._budget.flags(state) if stage.asks_model(self._chain.settings) else []
+            yield [stage.program, *given, *words, *_split(stage.more.format_map(values), stage.name), *limits]
 
     # --- the stages --------------------------------------------------------------------------------------------------------
 
@@ -141,7 +157,7 @@ class Runner:
             state.outputs, state.status = [], "waiting"
             if state.stage.is_meant(self._chain.settings):
                 calls = [[*command, "--check"] for command in self._commands(state)]
-                state.outputs = [one for call in calls for one in self._call(call, environment)]
+                state.outputs = [one for call in calls for one in self._call(call, environment)[0]]
                 if state.outputs and all(output.status == "complete" for output in state.outputs):
                     state.status = "complete"
             else:
@@ -155,9 +171,10 @@ class Runner:
                 if number > last:
                     stack.close()  # a reward model gets the memory for itself
                     environment = None
-                elif environment is None and self._needs_server(state):
+                elif environment is None and self._needs_server(state) and not self._budget.is_used_up:
                     environment = stack.enter_context(self._server())
-                self._stage(state, environment or {})
+                if not self._stage(state, environment or {}):
+                    return
                 if state.stage.if_empty and state.status == "complete" and not sum(one.rows or 0 for one in state.outputs):
                     made = self._path(state).removesuffix(".jsonl")
                     self._chain.message = state.stage.if_empty.format_map(self._values() | {"output_stem": made})
@@ -167,50 +184,57 @@ class Runner:
         asks = state.stage.asks_model(self._chain.settings)
         return asks and state.status == "waiting" and not os.environ.get("MAGPIE_BASE_URL")
 
-    def _stage(self, state: StageState, environment: dict[str, str]) -> None:
+    def _stage(self, state: StageState, environment: dict[str, str]) -> bool:
+        """Run a stage, unless it is complete or not meant; return whether the chain goes on behind it."""
         if state.status == "skipped" and state.stage.if_skipped and self._values().keys() & set(state.stage.input):
             log.info("%s", state.stage.if_skipped)
         if state.status == "complete":
             log.info("%s is complete already", self._path(state))
             self._count_tokens(state)
         if state.status != "waiting":
-            return
+            return True
         commands, started = list(self._commands(state)), time.monotonic()
+        if self._records and state.stage.name != SPEED:
+            environment = environment | {RECORD: str(self._file.folder.resolve() / "completions" / f"{state.stage.name}.jsonl")}
+        goes_on = ["--partial"] if state.stage.input and self._takes_partial else []
         state.status = "running"
-        self._file.write(self._chain)
+        self._write()
         try:
-            state.outputs = [one for command in commands for one in self._call(command, os.environ | environment)]
+            calls = [self._call([*command, *goes_on], os.environ | environment) for command in commands]
         except StageFailed as failed:
             state.exit_code = failed.code
             raise
         finally:
             state.seconds = round(time.monotonic() - started, 1)
-        state.status, state.exit_code = "complete", 0
+        state.outputs, state.exit_code = [one for outputs, _ in calls for one in outputs], max(code for _, code in calls)
+        state.status = PARTIAL if state.exit_code == EXIT_CEILING else "complete"
         self._count_tokens(state)
-        self._file.write(self._chain)
+        self._write()
+        there = any(output.status == PARTIAL for output in state.outputs)
+        return state.status == "complete" or (self._takes_partial and there)
+
+    @property
+    def _takes_partial(self) -> bool:
+        return self._chain.settings.get("partial") == "true"
 
     def _count_tokens(self, state: StageState) -> None:
         """Take over what the stage's run file says of the tokens per kept record."""
-        run = (
-            find_run_file(self._file.absolute(state.outputs[0].run_file))
-            if state.outputs and state.outputs[0].run_file
-            else None
-        )
-        if run and run.tokens_per_kept_record:
-            self._chain.tokens_per_kept_record = run.tokens_per_kept_record
+        for run in self._budget.runs(state)[:1]:
+            self._chain.tokens_per_kept_record = run.tokens_per_kept_record or self._chain.tokens_per_kept_record
 
-    def _call(self, command: list[str], environment: dict[str, str]) -> list[Output]:
-        """Run a stage program to its end and return what it reports of its outputs."""
+    def _call(self, command: list[str], environment: dict[str, str]) -> tuple[list[Output], int]:
+        """Run a stage program to its end and return what it reports of its outputs, and its exit code (0, or a ceiling's)."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
             result = Path(folder) / "stage.result"
             program, *arguments = command
-            if code := self._wait(self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment)):
+            code = self._wait(self._start([f"{program}.py", *arguments, f"--result_file={result}"], environment))
+            if code not in (0, EXIT_CEILING):
                 raise StageFailed(program, code)
             lines = result.read_bytes().splitlines() if result.exists() else []
         outputs = [msgspec.json.decode(line, type=Output) for line in lines]
         for output in outputs:
             output.output, output.run_file = self._file.relative(output.output), self._file.relative(output.run_file)
-        return outputs
+        return outputs, code
 
     def _report(self) -> None:
         words = [f"--output_file={self._file.absolute(self._chain.report)}"] if self._chain.report else []

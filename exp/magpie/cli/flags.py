@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from magpie.cli.inputs import FORMS as FORMS
 from magpie.cli.inputs import add_columns as add_columns
 from magpie.cli.inputs import add_input as add_input
+from magpie.cli.inputs import add_partial as add_partial
 from magpie.cli.inputs import add_skip_malformed as add_skip_malformed
 from magpie.cli.inputs import source_of as source_of
 from magpie.cli.parser import Parser as Parser
@@ -139,6 +140,23 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")
     add_hosted(parser)
+    add_ceiling(parser)
+
+
+def add_ceiling(parser: Parser) -> None:
+    """Add the ceilings of a run, over all its sessions."""
+    group = parser.add_argument_group(
+        "ceiling", "Where one is reached the run ends with exit code 4 and what is finished; with a higher one it goes on."
+    )
+    group.add_argument(
+        "--max_tokens_total", type=number(int, least=0, most=10**14), help="tokens read and written in all (default: no limit)"
+    )
+    group.add_argument("--max_seconds", type=number(float, least=0.0), help="seconds, those of starts too (default: no limit)")
+    group.add_argument(
+        "--max_cost",
+        type=number(float, least=0.0),
+        help="US dollars by --prompt_price and --completion_price (default: no limit)",
+    )
 
 
 def add_hosted(parser: Parser) -> None:
@@ -203,6 +221,12 @@ def add_run(parser: Parser) -> None:
         metavar="FILE",
         help="new file, named like x.result, for a line of JSON about the output (default: none)",
     )
+    group.add_argument(
+        "--events",
+        type=Path,
+        metavar="FILE",
+        help="file that events are added to, a line of JSON each: docs/events.md (default: none)",
+    )
 
 
 def result_file(text: str) -> Path:
@@ -242,6 +266,11 @@ def add_ray(parser: Parser) -> None:
         help="use a Ray cluster: the one at HOST:6379, or `auto` for the one on this machine; without an address, a new one "
         "of this machine alone; --ray '' uses none (default: RAY_ADDRESS, else no cluster)",
     )
+
+
+def add_keep_controls(parser: Any) -> None:
+    """Add --keep_controls."""
+    switch(parser, "--keep_controls", "let controls (planted problems) pass, which are refused elsewhere: see measure.py")
 
 
 def add_language(parser: Parser) -> None:

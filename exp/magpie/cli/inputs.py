@@ -52,6 +52,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--input_file", required=True, type=Path, help=FORMS)
     add_columns(group)
     add_skip_malformed(group)
+    add_partial(group)
 
 
 def add_columns(group: argparse._ActionsContainer) -> None:
@@ -75,4 +76,14 @@ def add_skip_malformed(group: argparse._ActionsContainer) -> None:
         action=argparse.BooleanOptionalAction,
         default=False,
         help="put malformed lines into the dropped file instead of refusing the input (default off)",
+    )
+
+
+def add_partial(group: argparse._ActionsContainer) -> None:
+    """Add --partial."""
+    group.add_argument(
+        "--partial",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="take an input whose run has stopped at its ceiling; what is made of it is called partial too (default off)",
     )

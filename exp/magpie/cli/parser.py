@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from magpie.cli.inputs import take_sources
-from magpie.common import outcome
+from magpie.common import events, outcome
 from magpie.common.console import MagpieError, printable
 
 ELSEWHERE = {
@@ -40,6 +40,8 @@ class Parser(argparse.ArgumentParser):
         self._look_at(given[0] if given and given[0] is not None else sys.argv[1:])
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
+        if not getattr(args, "check", True):
+            events.begin(args.events, self.prog.removesuffix(".py"))
         take_sources(args)
         return args
 
@@ -52,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         """Refuse what argparse would misread or report late, and take values in other spelling."""
         for word in words:
             if not _is_text(word):
-                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or mend the value")
+                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or fix the value")
             if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
                 raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
         known = [flag for flag in self._option_string_actions if flag.startswith("--")]

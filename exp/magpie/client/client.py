@@ -16,14 +16,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from magpie.client import pool
 from magpie.client.address_files import Connection
+from magpie.client.ceiling import Ceiling
 from magpie.client.chat_prompt import ChatPrompt, Prompt
+from magpie.client.dialects import OPTIONAL, optional, translate_for_llama_cpp
 from magpie.client.endpoint import Endpoint
 from magpie.client.http_session import HttpReply, HttpSession, one_line, reply_limit
 from magpie.client.pool import EndpointPool
 from magpie.client.probe import Api
 from magpie.client.rate_limit import RateLimits
+from magpie.client.recordings import Recordings
 from magpie.client.replies import (
     SERVER_DOWN,
     Completion,
@@ -34,6 +36,7 @@ from magpie.client.replies import (
     TransientError,
     read_reply,
 )
+from magpie.client.workers import work_on_all
 from magpie.common.console import MagpieError, again, log, printable
 from magpie.common.progress import Load
 from magpie.text.degeneration import LOOK_AGAIN, RUNNING_TOKENS
@@ -48,8 +51,6 @@ NO_SERVER_SECONDS = 1.0
 """The pause of a request that found no server."""
 MOST_NAMES = 20
 """Names of other models that are told apart."""
-OPTIONAL = {"response_format": "JSON schemas", "stream": "requests for streams"}
-"""Fields that can be done without, with those whose names begin like them."""
 MAX_REFUSED_IN_A_ROW = 20
 """So many permanent errors without a success between them mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
@@ -98,6 +99,7 @@ class Client:
         api: which of OpenAI's interfaces to use.
         limits: requests and tokens per minute.
         proxy: see `proxies.py`.
+        ceiling: what all requests together may take.
     """
 
     def __init__(
@@ -111,7 +113,9 @@ class Client:
         api: Api = "auto",
         limits: RateLimits | None = None,
         proxy: str | None = None,
+        ceiling: Ceiling | None = None,
     ) -> None:
+        self.ceiling, self._recordings = ceiling or Ceiling(), Recordings()
         self.pool = EndpointPool(connection, model, api=api, outage=outage, window=max_in_flight)
         self.model = model
         self._api_key, self._timeout, self._proxy = connection.api_key, timeout, proxy
@@ -159,13 +163,17 @@ class Client:
 
     # --- one request ---------------------------------------------------------------------------------------------
 
-    async def complete(self, prompt: Prompt, sampling: dict[str, Any], *, end_loops: bool = False) -> Completion:
+    async def complete(
+        self, prompt: Prompt, sampling: dict[str, Any], *, end_loops: bool = False, slot: object = ""
+    ) -> Completion:
         """Return a completion of token ids, or of messages. `sampling` is sent as it is.
 
         With `end_loops` it is streamed, and ended (`repetition`) where it has become a loop; where there is time for one.
+        `slot` tells requests apart that are the same, where a record needs several or all have one prompt.
 
         Raises:
             Refused: a permanent error.
+            CeilingReached: the run may take nothing more.
             MagpieError: the run cannot continue.
         """
         content = {"messages": prompt.messages} if isinstance(prompt, ChatPrompt) else {"prompt": prompt}
@@ -173,7 +181,7 @@ class Client:
         if self.is_vllm:
             body["return_token_ids"] = True
         if self.pool.info.is_llama_cpp:
-            _translate_for_llama_cpp(body)
+            translate_for_llama_cpp(body)
         if end_loops and body["max_tokens"] > RUNNING_TOKENS:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
             if self.is_vllm:
@@ -181,16 +189,16 @@ class Client:
                 body["stream_options"]["continuous_usage_stats"] = True
         body = {name: value for name, value in body.items() if not name.startswith(tuple(self._not_taken))}
         try:
-            completion = await self._send_with_retries(body, len(prompt), sampling.get("max_tokens", 0))
+            completion = await self._send_within_ceiling(body, str(slot), len(prompt))
         except Refused as error:
-            refused = _optional(body, error)
+            refused = optional(body, error)
             if refused is None:
                 self._count_refused(error)
                 raise
             if refused not in self._not_taken:
                 log.warning("the server takes no %s (%s): continuing without", OPTIONAL[refused], error.detail)
             self._not_taken.add(refused)
-            return await self.complete(prompt, sampling, end_loops=end_loops)
+            return await self.complete(prompt, sampling, end_loops=end_loops, slot=slot)
         self._refused_in_a_row = 0
         self._succeeded += 1
         self._note_model(completion.model)
@@ -205,6 +213,16 @@ class Client:
                 log.warning("asked for %s, the server answers as %s", printable(self.model), shown)
             if len(self.other_models) < MOST_NAMES or shown in self.other_models:
                 self.other_models[shown] += 1
+
+    async def _send_within_ceiling(self, body: dict[str, Any], slot: str, prompt_tokens: int) -> Completion:
+        max_tokens = body.get("max_tokens", 0)
+        async with self.ceiling.request(prompt_tokens, max_tokens) as count:
+            completion = self._recordings.take(body, slot)
+            if completion is None:
+                completion = await self._send_with_retries(body, prompt_tokens, max_tokens)
+                self._recordings.add(body, slot, completion)
+            count(completion.prompt_tokens, completion.completion_tokens)
+        return completion
 
     async def _send_with_retries(self, body: dict[str, Any], prompt_tokens: int, max_tokens: int) -> Completion:
         """Send a request as often as it takes; every attempt counts against the rate limits."""
@@ -299,46 +317,12 @@ class Client:
     async def for_each(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
         """Run `work` on every item, as many at once as the servers take; items are drawn only when there is room.
 
+        At the ceiling what is in flight ends, and the other items are left; where the time is up it is cut.
+
         Raises:
             Whatever `work` raises first; the others are cancelled.
         """
-        source = iter(items)
-        workers: set[asyncio.Task[None]] = set()
-
-        async def worker() -> None:
-            for item in source:
-                await work(item)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    for _ in range(self.pool.capacity - len(workers)):  # more when a server has been added
-                        workers.add(group.create_task(worker()))
-                    finished, workers = await asyncio.wait(
-                        workers, timeout=pool.POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    if finished:  # nothing is left to draw, or one has failed
-                        break
-        except BaseExceptionGroup as group_error:
-            raise _first_leaf(group_error) from None
-
-
-def _translate_for_llama_cpp(body: dict[str, Any]) -> None:
-    """Say what llama.cpp's server says differently.
-
-    Its samplers are on where a request does not say otherwise (top_k 40, min_p 0.05), and completions take a JSON schema under
-    another key; under `response_format` they ignore it.
-    """
-    body.setdefault("top_k", 0)
-    body.setdefault("min_p", 0.0)
-    if "prompt" in body and (form := body.pop("response_format", None)):
-        body["json_schema"] = form["json_schema"]["schema"]
-
-
-def _optional(body: dict[str, Any], error: Refused) -> str | None:
-    """Return the field of a request that the server refuses, if it can be done without."""
-    is_about = error.detail if error.reason == "request_refused" else ""
-    return next((name for name in OPTIONAL if name in body and name in is_about), None)
+        await work_on_all(items, work, self.pool, self.ceiling)
 
 
 def _pause(attempts: int, error: TransientError) -> float:
@@ -346,9 +330,3 @@ def _pause(attempts: int, error: TransientError) -> float:
     if isinstance(error, RateLimited) and error.seconds is not None:
         return error.seconds
     return random.uniform(0, min(LONGEST_PAUSE, 0.5 * 2 ** (attempts - 1)))
-
-
-def _first_leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -215,7 +215,7 @@ class EndpointPool:
 
     def _raise_if_gone(self) -> None:
         if why := self._connection.gone():
-            raise MagpieError(f"{why}. To go on, {again()}")
+            raise MagpieError(f"{why}. To resume, {again()}")
 
     @property
     def _members(self) -> list[Endpoint]:

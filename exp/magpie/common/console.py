@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from magpie.common import outcome
+from magpie.common import events, outcome
 from magpie.common.masking import masked
 
 log = logging.getLogger("magpie")
@@ -26,22 +26,27 @@ PARENT = "MAGPIE_PARENT"
 PR_SET_PDEATHSIG = 1
 _resumes: list[bool] = []
 EXIT_ERROR = 2
+EXIT_CEILING = 4
 EXIT_INTERRUPTED = 130
 
 
 def again() -> str:
     """Return how to resume after this program has stopped."""
-    how = ": it goes on where it stopped" if _resumes else ""
-    return f"run the same command again{' without --overwrite' if _resumes and '--overwrite' in sys.argv else ''}{how}"
+    how = ": it resumes where it stopped" if _resumes else ""
+    return f"rerun the same command{' without --overwrite' if _resumes and '--overwrite' in sys.argv else ''}{how}"
 
 
 def resumes() -> None:
-    """Note that this program goes on where it stopped when it is run again."""
+    """Note that this program resumes where it stopped when it is rerun."""
     _resumes.append(True)
 
 
 class MagpieError(Exception):
     """An error that the user can fix: what happened, where, and what to do about it."""
+
+
+class CeilingReached(Exception):
+    """The run has taken all that it may (`client/ceiling.py`); the message names the limit. What is done is kept."""
 
 
 class NothingToDo(Exception):
@@ -104,7 +109,7 @@ def end_with_parent() -> None:
 
 
 def run_program(program: str, main: Callable[[], int | None]) -> None:
-    """Run a program's `main` and exit: 0, 2 with one line for a `MagpieError`, 130 when interrupted.
+    """Run a program's `main` and exit: 0, 2 with one line for a `MagpieError`, 4 at a ceiling, 130 when interrupted.
 
     Any other exception is a defect of ours and keeps its traceback (in the log too), with exit code 1.
     """
@@ -122,11 +127,15 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
             log.info("%s", why)
         outcome.write()
         code = 0
+    except CeilingReached as why:
+        log.warning("partial: ceiling (%s). What is finished is on disk. To go on, raise it and %s", why, again())
+        outcome.write()
+        code = EXIT_CEILING
     except MagpieError as error:
         log.error("error: %s", error)
         code = EXIT_ERROR
     except KeyboardInterrupt as why:
-        log.error("interrupted (%s). To go on, %s", why, again())
+        log.error("interrupted (%s). To resume, %s", why, again())
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
         code = EXIT_INTERRUPTED  # the reader of our output is gone (`… | head`)
@@ -136,6 +145,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
     except Exception:
         log.exception("error: this is a defect of %s; please report it with the lines below", program)
         code = 1
+    events.end(code)
     logging.shutdown()
     sys.exit(code)
 

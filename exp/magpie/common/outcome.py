@@ -29,10 +29,10 @@ def note(output: Path, run_file: Path, status: str, rows: int | None = None) -> 
         _outputs[str(output)] = {"output": str(output), "run_file": str(run_file), "status": status, "rows": rows}
 
 
-def note_finished(output: Path, run_file: Path, rows: int) -> None:
-    """Note that an output has been made."""
+def note_made(output: Path, run_file: Path, status: str, rows: int) -> None:
+    """Note that an output has been made, whole or in part."""
     _outputs.pop(str(output), None)
-    note(output, run_file, "complete", rows)
+    note(output, run_file, status, rows)
 
 
 def write() -> None:

@@ -38,6 +38,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
         each: answers per record; more than one are counted one by one.
         answers: how many are there of records that are not done.
         load: returns what the servers are doing; None: the stage uses no server.
+        more: returns further words for a plain line.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
         each: int = 1,
         answers: int = 0,
         load: Callable[[], Load] | None = None,
+        more: Callable[[], list[str]] = list,
     ) -> None:
         from tqdm import tqdm
 
@@ -64,7 +66,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             dynamic_ncols=True,
             smoothing=0.05,
         )
-        self._load, self._dropped = load, 0
+        self._load, self._more, self._dropped = load, more, 0
         self._told = False  # how many were dropped is not known before the first record, in a stage that goes on
         self._started = self._shown = time.monotonic()
         self._lock, self._over = threading.Lock(), threading.Event()
@@ -104,7 +106,9 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             self._bar.set_postfix_str(", ".join(parts), refresh=False)
             self._bar.update(self._answered - self._bar.n)
         else:
-            log.info("%s", ", ".join([self._records(), *parts, f"{duration(seconds)} gone", *self._left(seconds)]))
+            log.info(
+                "%s", ", ".join([self._records(), *parts, f"elapsed {duration(seconds)}", *self._left(seconds), *self._more()])
+            )
 
     def _records(self) -> str:
         if self._total is None:
@@ -131,7 +135,7 @@ def so_far(done: int, total: int, answered: int, each: int) -> str:
 
 def time_left(done: int, rest: int, seconds: float) -> str:
     """Return how long `rest` takes at the rate at which `done` took `seconds`."""
-    return f"{duration(seconds / done * rest) if done else '?'} left"
+    return f"ETA {duration(seconds / done * rest) if done else 'unknown'}"
 
 
 def duration(seconds: float) -> str:

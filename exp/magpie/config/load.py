@@ -10,8 +10,12 @@ import yaml
 
 from magpie.common.console import MagpieError
 
-PROJECT = Path(__file__).resolve().parents[3]
-CONFIGS = PROJECT / "configs"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_IS_CLONE = (_PACKAGE.parents[1] / "configs").is_dir()
+PROJECT = _PACKAGE.parents[1] if _IS_CLONE else Path.cwd()
+"""The clone; for an installed package the current folder, where data/ and models/ are then."""
+CONFIGS = (_PACKAGE.parents[1] if _IS_CLONE else _PACKAGE) / "configs"
+PROGRAMS = _PACKAGE.parent if _IS_CLONE else _PACKAGE / "programs"
 T = TypeVar("T")
 
 
@@ -53,3 +57,8 @@ def check(content: Any, kind: type[T], path: Path) -> T:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         raise MagpieError(f"{path}: {error}") from error
+
+
+def plain(value: Any) -> Any:
+    """Return a configuration as dictionaries, lists and values."""
+    return msgspec.to_builtins(value)

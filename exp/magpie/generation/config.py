@@ -27,11 +27,32 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task_templates: list[TaskTemplate]
 
 
+class Concepts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How several topics are combined: the words between them, weights of the same and of other domains, the rationale."""
+
+    joined: str
+    own: float
+    neighbours: dict[str, dict[str, float]]
+    rationale: str
+    with_rationale: str
+
+    def __post_init__(self) -> None:
+        """Refuse weights that cannot be drawn by."""
+        for domain, weights in self.neighbours.items():
+            if {domain, *weights} - set(DOMAINS) or not all(0 < weight < math.inf for weight in (self.own, *weights.values())):
+                raise ValueError(f"`neighbours` of {domain}: domains ({', '.join(DOMAINS)}) and weights above 0 are expected")
+
+    def weights(self, domain: str) -> dict[str, float]:
+        """Return how often a further topic comes from which domain."""
+        return {domain: self.own} | self.neighbours.get(domain, {})
+
+
 class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/prompts/steering.yaml`: system prompts by control task, and the sentence that holds a task template."""
+    """`configs/prompts/steering.yaml`: system prompts by control task, what holds a task template, how topics are combined."""
 
     control_tasks: dict[str, list[str]]
     with_template: str
+    concepts: Concepts
 
 
 class Openings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

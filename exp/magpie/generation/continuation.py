@@ -59,12 +59,12 @@ class ThinkingBudget:
                 "Leave it out, and set what the service has for this with --template_variables (reasoning_effort=low)"
             )
 
-    async def complete(self, session: Session, prompt: Prompt, settings: dict[str, Any]) -> Completion:
+    async def complete(self, session: Session, prompt: Prompt, settings: dict[str, Any], slot: int) -> Completion:
         """Return a response whose chain of thought has no more tokens than the limit."""
         assert isinstance(prompt, list)  # noqa: S101 - see `check`
         obeys, own, form = await self._is_obeyed(session, prompt, settings), session.own_template, session.template.reasoning
         limit = {FIELD: self._tokens} if obeys else {"max_tokens": min(self._tokens, settings["max_tokens"])}
-        first = await session.client.complete(prompt, settings | limit, end_loops=True)
+        first = await session.client.complete(prompt, settings | limit, end_loops=True, slot=slot)
         ids = own.encode(first.text) if first.token_ids is None else first.token_ids
         thought, solution = form.split(first.text, opened=own.forced_think)
         if obeys and len(own.encode(thought or "")) > self._tokens + TRIAL_TOKENS:

@@ -87,6 +87,16 @@ def read_response(completion: Completion, template: Template) -> Response:
     return Response(completion, reasoning, solution or "", finish, drop)
 
 
+def as_lists(responses: list[Response]) -> dict[str, list[Any]]:
+    """Return responses as the keys of a record."""
+    return {
+        "responses": [each.solution for each in responses],
+        "reasoning": [each.reasoning for each in responses],
+        "finish_reason": [each.finish_reason for each in responses],
+        "completion_tokens": [each.completion.completion_tokens for each in responses],
+    }
+
+
 class ResponseGenerator:
     """Generates the responses to the rows of the input.
 
@@ -100,7 +110,7 @@ class ResponseGenerator:
     def __init__(self, options: ResponseOptions, preset: ModelPreset, sampling: Sampling, waves: Waves | None = None) -> None:
         self._options, self._sampling, self._waves = options, sampling, waves
         self._style = load_response_styles()[options.response_style]
-        self._configs = {
+        self.configs: dict[str, Any] = {
             "output_generator": preset.model,
             "response_style": options.response_style,
             "system_prompt": options.system_prompt,
@@ -109,15 +119,15 @@ class ResponseGenerator:
             "seed": options.seed,
         }
         if digest := files_hash(preset):
-            self._configs["model_hash"] = digest
+            self.configs["model_hash"] = digest
         if variables := {**preset.template_variables, **options.template_variables}:
-            self._configs["template_variables"] = variables
+            self.configs["template_variables"] = variables
         self._budget = ThinkingBudget(options.thinking_budget) if options.thinking_budget else None
         if options.thinking_budget:
-            self._configs["thinking_budget"] = options.thinking_budget
-        self._vote_configs = {key: value for key, value in self._configs.items() if key != "seed"}
+            self.configs["thinking_budget"] = options.thinking_budget
+        self._vote_configs = {key: value for key, value in self.configs.items() if key != "seed"}
         if waves:
-            self._configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
+            self.configs |= {"num_responses": waves.rule.votes, "stop_when": waves.rule.name}
         self._preflight, self._first = ResponsePreflight(0), FirstVotes(())
 
     def rows(self, run: Run) -> Iterator[tuple[int, Row]]:
@@ -125,6 +135,7 @@ class ResponseGenerator:
         at_once = self._waves.first if self._waves else self._options.num_responses
         asked = (run.rows - run.closed) * at_once - run.partials_there
         if self._waves:
+            self._waves.load()
             found = [Paths.beside(made.output) for made in single_responses(self._options.input_file)]
             self._first = FirstVotes(path for paths in found for path in (paths.output, paths.dropped))
         self._preflight = ResponsePreflight(max(0, min(self._options.preflight, asked)))
@@ -142,9 +153,7 @@ class ResponseGenerator:
         if not record["instruction"].strip():
             session.drop(index, record, "empty_instruction")
             return
-        user = f"{self._style.before}{record['instruction']}{self._style.after}"
-        prompt = session.template.prompt(user, self._options.system_prompt)
-        room = (session.client.context or 1 << 62) - len(prompt)
+        prompt, room = self.prompt(session, record["instruction"])
         if room < 1:
             session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the model takes {session.client.context}")
             return
@@ -154,7 +163,7 @@ class ResponseGenerator:
         if self._waves and (vote := self._own_vote(self._first.of(record), session.template)):
             found.setdefault(0, vote)
         earlier = earlier_responses(record) if self._options.append else None
-        own = earlier.of(model_name(self._configs)) if earlier else 0
+        own = earlier.of(model_name(self.configs)) if earlier else 0
         waves = self._waves if not has_reference(record) else None
         reason = await self._ask(session, prompt, room, index, found, waves, own)
         responses = {slot: result for slot, result in sorted(found.items()) if isinstance(result, Response)}
@@ -166,6 +175,11 @@ class ResponseGenerator:
             self._write(session, index, record, list(responses.values()), lost=len(refused), votes=votes)
         else:
             session.drop(index, record, refused[0].reason, refused[0].detail)
+
+    def prompt(self, session: Session, problem: str) -> tuple[Prompt, int]:
+        """Return the prompt for a problem, and how many tokens a response may have at most."""
+        prompt = session.template.prompt(f"{self._style.before}{problem}{self._style.after}", self._options.system_prompt)
+        return prompt, (session.client.context or 1 << 62) - len(prompt)
 
     async def _ask(
         self,
@@ -182,7 +196,7 @@ class ResponseGenerator:
         while True:
             missing = [slot for slot in range(own, asked) if slot not in found]
             async with asyncio.TaskGroup() as group:
-                tasks = {slot: group.create_task(self._one(session, prompt, room, index, slot)) for slot in missing}
+                tasks = {slot: group.create_task(self.one(session, prompt, room, index, slot)) for slot in missing}
             found |= {slot: task.result() for slot, task in tasks.items()}
             if waves is None:
                 return ALL
@@ -204,7 +218,8 @@ class ResponseGenerator:
         completion = Completion(solution, finish, record.get("prompt_tokens") or 0, tokens, token_ids=None)
         return Response(completion, record.get("reasoning"), solution, finish)
 
-    async def _one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
+    async def one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
+        """Return the response in a slot of a record; one of several is kept in the run at once."""
         number = self._preflight.next_number()
         try:
             response = await self._sample(session, prompt, room, index, slot)
@@ -222,9 +237,9 @@ class ResponseGenerator:
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, index, slot)}
         if self._budget:
-            completion = await self._budget.complete(session, prompt, settings)
+            completion = await self._budget.complete(session, prompt, settings, slot)
         else:
-            completion = await session.client.complete(prompt, settings, end_loops=True)
+            completion = await session.client.complete(prompt, settings, end_loops=True, slot=slot)
         response = read_response(completion, session.template)
         limit = min(self._options.retry_length or 0, room)
         if response.finish_reason != "length" or limit <= settings["max_tokens"]:
@@ -266,18 +281,18 @@ class ResponseGenerator:
             earlier = {"previous": record["previous"]} if record.get("previous") else {}
             record["previous"] = previous | earlier
         if not good:
-            raw = {"raw_responses": [c.text for c in completions], "gen_response_configs": self._configs}
+            raw = {"raw_responses": [c.text for c in completions], "gen_response_configs": self.configs}
             session.drop(index, record | raw, responses[0].drop_reason, completions=uncounted)
             return
         prompt_tokens = {"prompt_tokens": completions[0].prompt_tokens}
-        lists = _lists(good)
+        lists = as_lists(good)
         if self._options.num_responses == 1:
             added: dict[str, Any] = {key.removesuffix("s") if key == "responses" else key: v[0] for key, v in lists.items()}
         else:
             added = {**lists, **votes}
             if lost := lost + len(responses) - len(good):
                 added["lost_responses"] = lost
-        session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self._configs}, uncounted)
+        session.keep(index, record | added | prompt_tokens | {"gen_response_configs": self.configs}, uncounted)
 
     def _append(
         self, session: Session, index: int, record: dict[str, Any], earlier: Earlier, found: dict[int, Response | Refused]
@@ -285,18 +300,9 @@ class ResponseGenerator:
         """Write a record with the responses that it had and those that were found."""
         made = [result for _, result in sorted(found.items()) if isinstance(result, Response)]
         uncounted = [each.completion for each in made] if self._options.num_responses == 1 else []
-        lists = _lists([each for each in made if not each.drop_reason])
-        whole = with_more(record, earlier, lists, model_name(self._configs), len(found), self._configs)
+        lists = as_lists([each for each in made if not each.drop_reason])
+        whole = with_more(record, earlier, lists, model_name(self.configs), len(found), self.configs)
         if whole["responses"]:
             session.keep(index, whole, uncounted)
         else:
             session.drop(index, whole, "no_response", completions=uncounted)
-
-
-def _lists(responses: list[Response]) -> dict[str, list[Any]]:
-    return {
-        "responses": [each.solution for each in responses],
-        "reasoning": [each.reasoning for each in responses],
-        "finish_reason": [each.finish_reason for each in responses],
-        "completion_tokens": [each.completion.completion_tokens for each in responses],
-    }

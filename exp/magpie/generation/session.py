@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from magpie.client.address_files import parse_addresses
+from magpie.client.ceiling import Ceiling, Limits, recorded
 from magpie.client.chat_prompt import HostedTemplate, Prompt
 from magpie.client.client import Client
 from magpie.client.rate_limit import Prices, RateLimits
 from magpie.client.replies import Completion
-from magpie.common.console import MagpieError, again, log
+from magpie.common.console import CeilingReached, MagpieError, again, log
 from magpie.common.progress import StageBar
 from magpie.config.model_presets import ModelPreset, Sampling
 from magpie.models.chat_template import ChatTemplate
@@ -50,6 +51,9 @@ class ModelOptions:
     proxy: str | None
     prompt_price: float | None
     completion_price: float | None
+    max_tokens_total: int | None
+    max_seconds: float | None
+    max_cost: float | None
     template_variables: dict[str, Any]
     seed: int
 
@@ -59,6 +63,16 @@ class ModelOptions:
         if self.prompt_price is None and self.completion_price is None:
             return None
         return Prices(self.prompt_price or 0.0, self.completion_price or 0.0)
+
+    def __post_init__(self) -> None:
+        """Refuse a limit of cost without a price."""
+        if self.max_cost is not None and not self.prices:
+            raise MagpieError("--max_cost needs the prices of the tokens: --prompt_price and --completion_price")
+
+    @property
+    def limits(self) -> Limits:
+        """What the run may take."""
+        return Limits(self.max_tokens_total, self.max_seconds, self.max_cost, self.prices)
 
     @property
     def client_settings(self) -> dict[str, Any]:
@@ -137,6 +151,7 @@ class Session:
         self._tick(int(not replaced), completions)
 
     def _tick(self, closed: int, completions: list[Completion]) -> None:
+        recorded()
         for each in completions:
             if each.saved_tokens:
                 self.count("loops_ended", 1)
@@ -275,27 +290,38 @@ def with_server(
             known = template
             if client.chat and not isinstance(template, HostedTemplate):  # it applies its own template
                 try_template(known := hosted_template(preset, model))
+            run.notes["ceiling"] = model.limits.named
             run.notes["window"] = client.pool.capacity  # maximum requests in flight, for --watch
             with run.session(overwrite=options.overwrite):
                 with _bar(run, client, responses) as bar:
                     session = Session(run, client, known, bar, model.prices)
-                    await _work_on_all(run, client, items, functools.partial(work, session))
+                    ceiling.begin(*run.taken)
+                    why = await _work_on_all(run, client, items, functools.partial(work, session))
                 if client.other_models:
                     run.totals.statistics["answered_by_other_models"] = dict(client.other_models)
-                run.finish()
+                run.finish(partial=bool(why))
             for share in client.pool.shares():
                 log.info("%s", share)
+            if why:
+                show_summary(run.stage, run.paths, run.totals)
+                raise CeilingReached(why)
+
+    ceiling = Ceiling(model.limits)
+    ceiling.begin(*run.taken)
+    ceiling.require_room()
 
     # two shards' own servers must not write the same samples
     replica = options.shard.number if options.shard else 0
     logs = run.paths.output.parent / "logs"
     with connect(preset, model.base_url, log_dir=logs, seed=model.seed, replica=replica) as connection:
-        client = Client(connection, model.served_model or preset.model, **model.client_settings)
+        client = Client(connection, model.served_model or preset.model, ceiling=ceiling, **model.client_settings)
         asyncio.run(work_on_all(client))
 
 
-async def _work_on_all(run: Run, client: Client, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Work on every item. Where the server has refused all there was, its rows are not done: they are asked for again.
+async def _work_on_all(run: Run, client: Client, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> str:
+    """Work on every item, and return the ceiling that kept some from being done.
+
+    Where the server has refused all there was, its rows are not done: they are asked for again.
 
     Raises:
         MagpieError: see `Client`; or all requests were refused.
@@ -308,8 +334,16 @@ async def _work_on_all(run: Run, client: Client, items: Iterable[T], work: Calla
         if client.all_refused and not run.totals.completion_tokens:
             run.forget()
         raise
+    except CeilingReached:  # the time is up
+        pass
+    return client.ceiling.reached if run.closed < run.rows else ""
 
 
 def _bar(run: Run, client: Client, responses: int) -> StageBar:
-    name = run.stage.removesuffix(".py")
-    return StageBar(name, run.rows, run.closed, each=responses, answers=run.partials_there, load=client.load)
+    before, ceiling = run.spent_before(), run.notes["ceiling"]
+    name, there = run.stage.removesuffix(".py"), run.partials_there
+
+    def words() -> list[str]:
+        return run.totals.words(before, ceiling, run.taken[2])
+
+    return StageBar(name, run.rows, run.closed, each=responses, answers=there, load=client.load, more=words)

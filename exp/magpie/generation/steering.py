@@ -7,20 +7,22 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from magpie.generation.config import Domain, Openings, Steering
+from magpie.generation.config import Domain, Openings, Steering, load_domain
+from magpie.records.schema import DOMAINS
 
 
 @dataclass(frozen=True)
 class Steer:
     """Steering of one sample: the system prompt (None: the template's own), the requested domain, the task template.
 
-    `opening`: the words that the user's turn begins with; the model continues them.
+    `opening`: the words that the user's turn begins with; the model continues them. `concepts`: topics that are combined.
     """
 
     system: str | None = None
     domain: str | None = None
     template_id: str | None = None
     opening: str = ""
+    concepts: tuple[str, ...] = ()
 
 
 def balanced(weights: dict[str, float], total: int) -> Iterator[str]:
@@ -46,6 +48,7 @@ class Steerer:
         use_templates: draw a task template too.
         seed: the run's seed.
         openings: words to open problems with, if they are to be opened.
+        concepts: topics per problem.
     """
 
     def __init__(
@@ -57,7 +60,10 @@ class Steerer:
         use_templates: bool,
         seed: int,
         openings: Openings | None = None,
+        concepts: int = 1,
     ) -> None:
+        self._concepts = concepts
+        self._known = {name: domains.get(name) or load_domain(name) for name in DOMAINS} if concepts > 1 else domains
         self._prompts, self._task, self._domains = prompts, task, domains
         self._use_templates, self._seed, self._openings = use_templates, seed, openings
 
@@ -78,9 +84,24 @@ class Steerer:
             system = draw.choice(self._prompts.control_tasks[self._task]) if self._task else None
             return Steer(system)
         chosen = self._domains[domain]
-        system = draw.choice(chosen.system_prompts).replace("{topic}", draw.choice(chosen.topics))
+        concepts = self._topics(row, domain) if self._concepts > 1 else ()
+        topic = self._prompts.concepts.joined.join(concepts) or draw.choice(chosen.topics)
+        system = draw.choice(chosen.system_prompts).replace("{topic}", topic)
         if not self._use_templates:
-            return Steer(system, domain)
+            return Steer(system, domain, concepts=concepts)
         template = draw.choice(chosen.task_templates)
         kind = self._prompts.with_template.replace("{task}", template.text)
-        return Steer(f"{system} {kind}", domain, template.id)
+        return Steer(f"{system} {kind}", domain, template.id, concepts=concepts)
+
+    def _topics(self, row: int, domain: str) -> tuple[str, ...]:
+        """Draw by row alone, so that concepts stay balanced in what is kept: a topic comes again when all have come."""
+        draw = random.Random(f"{self._seed}/{row}/concepts")
+        turn, place = divmod(row // max(1, len(self._domains)), len(self._domains[domain].topics))
+        topics = list(self._domains[domain].topics)
+        random.Random(f"{self._seed}/{domain}/{turn}").shuffle(topics)
+        found = [topics[place]]
+        weights = {name: weight for name, weight in self._prompts.concepts.weights(domain).items() if name in self._known}
+        while len(found) < self._concepts:
+            other = draw.choices([*weights], [*weights.values()])[0]
+            found += [one for one in [draw.choice(self._known[other].topics)] if one not in found]
+        return tuple(found)

@@ -33,6 +33,10 @@ class PairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         found = msgspec.structs.asdict(self)
         return {key: value for key, value in found.items() if key != "least_ratio" or value != 1.0}
 
+    def rejecting(self, *, without_answer: bool) -> PairSettings:
+        """Return the same, but for whether a response without a final answer may be the rejected one."""
+        return msgspec.structs.replace(self, rejected_without_answer=without_answer)
+
 
 def load_pair_settings(strategy: str, path: Path | None = None) -> PairSettings:
     """Return the settings of a pair strategy, or of a file instead."""

@@ -84,10 +84,11 @@ def _shaped(row: Row, shape: Shape, required: Keys) -> Row:
         return row
     try:
         record = shape.record(row.record, row.line)
-        problem = fault_of(record, required, typed=False)
-    except ValueError as error:
-        record, problem = row.record, str(error)
-    return Row(row.line, None if problem else record, problem, row.data if problem else encode(record))
+        if not (problem := fault_of(record, required, typed=bool(shape.columns))):
+            return Row(row.line, record, "", encode(record))
+    except (TypeError, ValueError) as error:
+        problem = str(error)
+    return Row(row.line, None, problem, row.data or repr(row.record).encode())
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def checked_rows(
             malformed += 1
             if not skip_malformed:
                 raise MagpieError(
-                    f"{path}, line {row.line}: {row.problem}. Mend the line, or use --skip_malformed to put such lines "
+                    f"{path}, line {row.line}: {row.problem}. Fix the line, or pass --skip_malformed to put such lines "
                     "into the dropped file"
                 )
         elif row.record.get("id") is not None:

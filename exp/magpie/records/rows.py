@@ -137,7 +137,7 @@ def _array_rows(stream: BinaryIO, required: Keys, known: Decode | None, path: Pa
         if inside and isinstance(error, SomethingBehind):
             return
         raise MagpieError(
-            f"{path}: the JSON array is broken after element {number} ({error}). Mend it, or convert it to JSON Lines"
+            f"{path}: the JSON array is broken after element {number} ({error}). Fix it, or convert it to JSON Lines"
         ) from error
 
 
@@ -190,7 +190,7 @@ def _table_rows(path: Path, form: str, stream: BinaryIO, required: Keys) -> Iter
         if form in ("csv", "tsv"):
             _read_cells(value)
         try:
-            data = encode(value)
+            data = b"" if required is None else encode(value)  # else what becomes of it is encoded
             problem = fault_of(value, required, typed=False)
         except (TypeError, ValueError) as error:  # a type that JSON has not, half a surrogate pair
             yield Row(number, None, f"no JSON can hold it ({error})")

@@ -20,6 +20,8 @@ VALID, INVALID = "valid", "invalid"
 SAFETIES = ("safe", "controversial", "unsafe")
 
 
+CONTROL = {"family": str, "difficulty": str, "seed": int, "answer": str}
+"""What `control` has in a planted problem."""
 OLD_VOTE = "answer"
 """What verify.py called `majority_answer` before. Now it is the user's own."""
 REFERENCE_COLUMNS = ("answer", "expected_answer", "ground_truth", "solution", "final_answer")
@@ -37,7 +39,10 @@ class Record(TypedDict, total=False):
     pre_query_template: str | None
     opening: str | None
     target_domain: str | None
+    control: dict[str, Any] | None
     template_id: str | None
+    concepts: list[str] | None
+    rationale: str | None
     gen_input_configs: dict[str, Any] | None
     created: int | None
     # gen_res.py: one response, or lists as long as `responses`
@@ -58,6 +63,9 @@ class Record(TypedDict, total=False):
     raw_instruction: str | None
     defects: list[str] | None
     answer_type: str | None
+    # evolve_ins.py
+    parent_ids: list[str] | None
+    evolution: dict[str, Any] | None
     # unitag.py
     validity: str | None
     validity_votes: dict[str, list[int]] | None
@@ -139,6 +147,12 @@ class Record(TypedDict, total=False):
     # any stage, in its …_dropped file
     drop_reason: str | None
     drop_detail: str | None
+
+
+def is_control(record: dict[str, Any]) -> bool:
+    """Return whether a record is a planted problem (gen_ins.py --planted), and not one that a model made."""
+    control = record.get("control")
+    return isinstance(control, dict) and all(isinstance(control.get(key), kind) for key, kind in CONTROL.items())
 
 
 def read_old_vote(record: dict[str, Any]) -> None:

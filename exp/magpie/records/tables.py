@@ -76,7 +76,7 @@ def table_rows(path: Path, form: str, stream: BinaryIO) -> Iterator[dict[str, An
         why = " ".join(str(error).split())[:300]
         remedy = "Make the file again"
         if "straddling" in why or "block size" in why:
-            why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Mend it, or save it as Parquet"
+            why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Fix it, or save it as Parquet"
         raise MagpieError(
             f"{path}: no readable {form.upper() if 'sv' in form else form.title()} file ({why}). {remedy}"
         ) from error
@@ -191,8 +191,8 @@ def load_hub(name: str, split: str | None, flag: str, *, revision: str | None = 
         raise MagpieError(f"{flag} {name}: {what}") from error
     except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MagpieError(
-            f"{flag} {name}: the hub cannot be reached ({' '.join(str(error).split())[:200]}). Check the network, or get the "
-            f"file elsewhere and name it: {flag} FILE"
+            f"{flag} {name}: no such file, and the hub cannot be reached ({' '.join(str(error).split())[:200]}). Check the "
+            f"network, or get the file elsewhere and name it: {flag} FILE"
         ) from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:  # no such split or configuration
         raise MagpieError(f"{flag} {name}: {' '.join(str(error).split())[:300]}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ HARDNESS = ("difficulty", "difficulty_measured")
 """Difficulty in a model's opinion, and by how often the problem was solved."""
 PROGRAMS = {True: "agrees", False: "differs", None: "no answer to compare"}
 """What a program's answer is beside the votes'."""
+PAIR_CHARACTERS = 28
+"""Of each of two concepts that were combined."""
 MANY_DOUBT = 0.5
 SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, EDGE_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 60, 12, 2, 3, 30, 8
 
@@ -38,6 +41,8 @@ NUMBERS: dict[str, list[float] | list[int] | None] = {
     "solution, characters": _LENGTHS,
     "answer, tokens": _LENGTHS,
     "pass rate": _SHARES,
+    "pass rate of a harder problem": _SHARES,
+    "pass rate of its parents": _SHARES,
     "agreement": _SHARES,
     "answered": _SHARES,
     UNSOLVABLE: _SHARES,
@@ -87,6 +92,7 @@ class Facts:
         for name in LABELS:
             if record.get(name) is not None:
                 self.labels[name].count(record[name])
+        self._add_origin(record)
         where = self.labels["field"].count(_label(record.get("domain") or record.get("target_domain") or "not known"))
         for name in HARDNESS:
             if record.get(name) is not None:
@@ -112,6 +118,20 @@ class Facts:
         self._add_responses(record)
         self.add_rewards(record)
         self.samples.offer(lambda: sample_of(record))
+
+    def _add_origin(self, record: Record) -> None:
+        """Count what a problem was made of: concepts and their pairs, the problem that it was made out of."""
+        concepts = record.get("concepts") or []
+        for concept in concepts:
+            self.labels["concept"].count(concept)
+        for pair in itertools.combinations(sorted(concepts), 2):
+            self.labels["concepts combined"].count(" + ".join(concept[:PAIR_CHARACTERS] for concept in pair))
+        if told := record.get("evolution"):
+            self.labels["made harder by"].count(told.get("way"))
+            self.labels["generation"].count(told.get("generation"))
+            self.number("pass rate of a harder problem", told.get("pass_rate"))
+            for parent in told.get("parents") or ():
+                self.number("pass rate of its parents", parent.get("pass_rate"))
 
     def add_validity(self, record: Record) -> None:
         """Count what a model's votes say of a problem."""
@@ -170,6 +190,8 @@ class Report:
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
+    measured: list[RunFile]
+    """What controls have told."""
     rounds: list[Round]
     edge: tuple[list[Sample], list[Sample]]
     """Kept records with the least agreement, and those with the most that the filter dropped."""
@@ -227,7 +249,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     before = [run for run in line[:-1] if run.stage != "filter.py"] or line
     source = line[-1] if line and line[-1].stage != "filter.py" else before[-1] if before else None
     kept = line[-1] if line and line[-1].stage == "filter.py" else None
-    complete = [run for run in runs if run.status == "complete"]
+    complete = [run for run in runs if run.is_made]
     steps = steps_of(line, complete)
     names = {STEPS[run.stage] for run in line}
     facts = _counted(source.output, seed, Facts.add) if source else None
@@ -251,6 +273,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         ],
         pairs=[(r, _counted(r.output, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
+        measured=[run for run in complete if run.measured],
         edge=(_edge(records_of(kept.output), -1), _edge(records_of(kept.dropped), 1)) if kept else ([], []),
         rounds=rounds_of(folder),
     )

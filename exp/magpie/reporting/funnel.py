@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from magpie.records.reading import fingerprint, read_rows
 from magpie.records.rows import known_keys
+from magpie.records.schema import is_control
 from magpie.records.source import Source
 from magpie.reporting.samples import Record
 from magpie.runs.run_file import RunFile
@@ -21,6 +22,7 @@ STEPS = {
     "gen_ins.py": "generated",
     "concat.py": "merged",
     "clean_ins.py": "clean",
+    "evolve_ins.py": "harder",
     "gen_res.py": "answered",
     "unitag.py": "tagged",
     "verify.py": "verified",
@@ -51,7 +53,7 @@ class Step:
 
 def line_of(runs: list[RunFile]) -> list[RunFile]:
     """Return the runs that led to the job's data: to the filtered file, else to the one with the most stages behind it."""
-    done = [run for run in runs if run.status == "complete" and run.stage in STEPS and not run.shard]
+    done = [run for run in runs if run.is_made and run.stage in STEPS and not run.shard]
     last = {
         run.stem for run in done if run.stage == "filter.py" and not any(one.stem.startswith(f"{run.stem}_") for one in done)
     }
@@ -65,12 +67,13 @@ def line_of(runs: list[RunFile]) -> list[RunFile]:
 
 
 def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
-    """Yield a file's records; unreadable rows are counted."""
+    """Yield a file's records but for controls; unreadable rows are counted."""
     if not path.exists() and not isinstance(path, Source):
         return
     for row in read_rows(path, (), _decode):
         if row.record is not None:
-            yield row.record
+            if not is_control(row.record):
+                yield row.record
         elif facts:
             facts.unreadable += 1
 

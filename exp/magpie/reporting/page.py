@@ -12,8 +12,9 @@ import jinja2
 from markupsafe import Markup
 
 from magpie.common.progress import duration
+from magpie.controls import telling
 from magpie.records.schema import ANSWER_TYPES, DIFFICULTIES, DOMAIN_TAGS, QUALITIES, SAFETIES
-from magpie.reporting.charts import Row, bar_chart, histogram
+from magpie.reporting.charts import Row, bar_chart, histogram, reliability
 from magpie.reporting.facts import SOUNDNESS, Report
 from magpie.reporting.math_html import MathText, visible
 from magpie.runs.run_file import RunFile
@@ -27,8 +28,8 @@ Cell = tuple[str, int, float]
 """A column, a count, and how dark it is shown."""
 
 
-def page(report: Report) -> str:
-    """Return the report as HTML."""
+def open_templates() -> tuple[jinja2.Environment, MathText]:
+    """Return the templates with their filters, and what sets formulas within a page's limits."""
     maths = MathText(most_bytes=MATH_BYTES, most_seconds=MATH_SECONDS)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE.parent),
@@ -48,6 +49,12 @@ def page(report: Report) -> str:
         "short": lambda text: text if len(text) <= TITLE_CHARACTERS else f"{text[:TITLE_CHARACTERS]} …",
         "grid": grid,
     }
+    return environment, maths
+
+
+def page(report: Report) -> str:
+    """Return the report as HTML."""
+    environment, maths = open_templates()
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
     script = SCRIPT.read_text(encoding="utf-8")
     values = {
@@ -56,6 +63,8 @@ def page(report: Report) -> str:
         "tokens": tokens_of(report.runs),
         "maths": maths,
         "soundness": SOUNDNESS,
+        "told": telling,
+        "reliability": reliability,
         "bar_chart": bar_chart,
         "histogram": histogram,
         "funnel": [(step.name, step.count) for step in report.steps],
@@ -76,6 +85,7 @@ def contents(report: Report) -> list[tuple[str, str]]:
         ("records", "the records", records),
         ("soundness", "validity and doubts", records and report.facts is not None and report.facts.has_soundness),
         ("pairs", "pairs", bool(report.pairs)),
+        ("controls", "how wrong it is", bool(report.measured)),
         ("samples", "records to read", records),
         ("edge", "at the edge of the filter", bool(report.edge[0] or report.edge[1])),
         ("dropped", "left out", bool(report.dropped)),

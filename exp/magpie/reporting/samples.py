@@ -9,7 +9,18 @@ from typing import Any
 TEXT_CHARACTERS, SHORT_CHARACTERS, VOTE_CHARACTERS, MOST_VOTES = 4000, 400, 600, 8
 """Characters shown of a text, of a small one (a final answer, a label), and of a response that voted; votes shown."""
 SHOWN_LABELS = (
-    *("majority_answer", "reference_answer", "answer_chosen", "answer_rejected", "agreement", "answered", "pass_rate"),
+    *(
+        "validity",
+        "answers",
+        "majority_answer",
+        "reference_answer",
+        "answer_chosen",
+        "answer_rejected",
+        "agreement",
+        "answered",
+        "pass_rate",
+    ),
+    *("parent_ids", "concepts", "rationale"),
     *("vote_margin", "why", "score_chosen", "score_rejected", "domain", "target_domain"),
     *("difficulty", "difficulty_measured", "input_quality", "code_answer", "code_state"),
     *("language", "safety", "answer_type", "finish_reason", "min_neighbor_distance", "duplicate_of", "drop_reason"),
@@ -30,11 +41,20 @@ class Sample:
     chips: list[tuple[str, str, str]] = field(default_factory=list)
     """Labels that are coloured: what they are, the value, and `good`, `bad` or nothing."""
 
+    @property
+    def beside(self) -> bool:
+        """Whether it is a pair, whose sides are shown beside each other."""
+        return any(name == "chosen" for name, _, _ in self.texts)
+
 
 def sample_of(record: Record, *, short: bool = False) -> Sample:
     """Return a record as it is shown; `short` gives less of it, and no responses."""
     texts = [("problem", record.get("instruction") or record.get("raw") or content_of(record.get("prompt")))]
     if not short:
+        for parent in (record.get("evolution") or {}).get("parents") or ():
+            texts += [
+                (f"made out of {_short(parent.get('id'))}, pass rate {parent.get('pass_rate')}", parent.get("instruction"))
+            ]
         texts += [("chain of thought", _first(record.get("reasoning")))]
         texts += [_solution(record)]
     return _sample(record, texts, TEXT_CHARACTERS // 2 if short else TEXT_CHARACTERS, [] if short else _votes(record))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from magpie.chain.job_file import JOB_FILE, Chain, read_chains
 from magpie.common.console import MagpieError, printable
 from magpie.common.progress import duration, last_line, so_far, time_left
 from magpie.runs.jobs import run_files
-from magpie.runs.part_file import PartLine, State, whole_lines
-from magpie.runs.run_file import RunFile
+from magpie.runs.part_file import PartLine, State, is_settled, whole_lines
+from magpie.runs.run_file import PARTIAL, RunFile
 from magpie.runs.shards import Shard
+from magpie.runs.totals import Totals
 
 
 @dataclass
@@ -25,6 +27,8 @@ class Part:
     dropped: int = 0
     replaced: int = 0
     tokens: int = 0
+    prompt_tokens: int = 0
+    settled: int = 0
     responses: dict[int, int] = field(default_factory=dict)
     """Index → finished responses, of the records that have only some of them."""
 
@@ -41,10 +45,12 @@ class Part:
 
     def _count(self, line: PartLine) -> None:
         self.tokens += line.completion_tokens
+        self.prompt_tokens += line.prompt_tokens
         if line.state is State.PARTIAL:
             self.responses[line.index] = self.responses.get(line.index, 0) + 1
             return
-        self.kept += line.state is State.KEPT
+        if line.state is State.KEPT:
+            self.kept, self.settled = self.kept + 1, self.settled + is_settled(line.record)
         self.dropped += line.state is not State.KEPT
         if line.state is State.REPLACED:
             self.replaced += 1
@@ -96,6 +102,11 @@ class Watch:
         state = [_of(part, _total(run, runs), seconds, run), f"{part.dropped:,} dropped"]
         if part.tokens and seconds:
             state.append(f"{part.tokens / seconds:,.0f} tokens/s")
+        totals = Totals(
+            written=part.kept, settled=part.settled, prompt_tokens=part.prompt_tokens, completion_tokens=part.tokens
+        )
+        state += totals.words(_before(run, runs), run.ceiling, seconds + run.start_seconds)
+        state += [run.status] if run.status == PARTIAL else []
         state.append(f"{duration(seconds)} gone" if held(path) else f"not running here, last written {duration(since)} ago")
         return printable(f"{name}: {', '.join(state)}")
 
@@ -124,11 +135,17 @@ def _of(part: Part, total: int | None, seconds: float, run: RunFile) -> str:
     return f"{so_far(part.done, total, answered, each)}, {time_left(answered, rest, seconds)}"
 
 
+def _before(run: RunFile, runs: list[RunFile]) -> Counter[str]:
+    """Return the tokens that led to a run's input."""
+    before = [one for one in runs if one.is_made and run.stem.startswith(f"{one.stem}_")]
+    return Counter(max(before, key=lambda one: len(one.stem)).spent if before else {}) + Counter(run.earlier_tokens)
+
+
 def _total(run: RunFile, runs: list[RunFile]) -> int | None:
     """Return the number of records of a stage: as many as it was asked for, or as its input's stage wrote."""
     total = run.arguments.get("total_prompts")
     if total is None:
-        before = [one for one in runs if one.status == "complete" and run.stem.startswith(f"{one.stem}_")]
+        before = [one for one in runs if one.is_made and run.stem.startswith(f"{one.stem}_")]
         total = max(before, key=lambda one: len(one.stem)).counts.written if before else None
     return len(Shard.parse(run.shard).rows(int(total))) if total and run.shard else total
 

@@ -57,7 +57,7 @@ def finished(folder: Path) -> dict[Path, RunFile]:
     found = {
         run.output: run
         for run in run_files(folder)
-        if run.status == "complete" and run.stage != "export.py" and not run.shard and run.output.exists()
+        if run.is_made and run.stage != "export.py" and not run.shard and run.output.exists()
     }
     if not found:
         raise MagpieError(f"{folder}: this folder is not a job: no finished stage (.jsonl with its .run.json) is in it")
@@ -109,7 +109,7 @@ def main_files(folder: Path) -> tuple[str, Path, Path]:
 
 def lineage(path: Path) -> list[RunFile]:
     """Return the finished runs in a file's folder that led to it, the last one first, by the fingerprints of their inputs."""
-    runs = [run for run in readable_run_files(sorted(path.parent.glob(f"*{ENDING}"))) if run.status == "complete"]
+    runs = [run for run in readable_run_files(sorted(path.parent.glob(f"*{ENDING}"))) if run.is_made]
     runs = [run for run in runs if run.output.exists()]
     found: list[RunFile] = []
     run = next((run for run in runs if run.output.resolve() == path.resolve()), None)
@@ -125,7 +125,7 @@ def single_responses(problems: Path) -> list[RunFile]:
     """Return the finished runs of a job that made one response to each of these problems, or of those that they came from."""
     runs = readable_run_files(sorted(problems.parent.glob(f"*{ENDING}")))
     made = [run for run in runs if run.stage == "gen_res.py" and run.status == "complete"]
-    single = [run for run in made if run.arguments.get("num_responses") == 1]
+    single = [run for run in made if run.arguments.get("num_responses") == 1 and not run.arguments.get("append")]
     behind = {fingerprint(problems)} | {run.inputs.get("input_file", "") for run in lineage(problems)} if single else set()
     return [run for run in single if run.inputs.get("input_file") in behind]
 
@@ -153,6 +153,7 @@ def done_before(path: Path) -> dict[str, str]:
         "has_clean": has("clean_ins.py"),
         "has_unique": has("gen_dis.py", "drop"),
         "has_validity": has("unitag.py", "validity"),
+        "has_controls": has("gen_ins.py", "planted"),
     }
     return {name: "true" if is_so else "" for name, is_so in found.items()}
 

@@ -44,6 +44,18 @@ class PartLine(msgspec.Struct, array_like=True):
     checksum: str | None = None
 
 
+class _Reason(msgspec.Struct):
+    stop_reason: Any = None
+
+
+_decode_reason = msgspec.json.Decoder(_Reason).decode
+
+
+def is_settled(record: msgspec.Raw) -> bool:
+    """Return whether a record's votes were decided before all were asked for."""
+    return b'"stop_reason"' in bytes(record) and _decode_reason(record).stop_reason in ("settled", "posterior")
+
+
 _decode_line = msgspec.json.Decoder(PartLine).decode
 
 

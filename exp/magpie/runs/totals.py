@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ class Totals:
     dropped: Counter[str] = field(default_factory=Counter)
     """Dropped records by reason."""
     written: int = 0
+    settled: int = 0
+    """Those whose votes were decided before all were asked for."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
@@ -30,6 +33,25 @@ class Totals:
     def tokens_per_kept_record(self) -> dict[str, float]:
         """Those tokens for each record that was written."""
         return per_kept_record(self.spent, self.written)
+
+    def words(self, before: Mapping[str, int], ceiling: Mapping[str, float], seconds: float) -> list[str]:
+        """Return how many votes are settled, the tokens per kept record so far, and what the ceiling leaves.
+
+        Args:
+            before: tokens that led to the run's input.
+            ceiling: the run's limits (`RunFile.ceiling`).
+            seconds: that the run has taken.
+        """
+        tokens, limits = self.prompt_tokens + self.completion_tokens, dict(ceiling)
+        words = [f"{self.settled:,} settled"] if self.settled else []
+        if tokens and self.written:
+            words.append(f"{(tokens + sum(before.values())) / self.written:,.0f} tokens per kept record so far")
+        spent = self.prompt_tokens * limits.pop("prompt_price", 0.0) + self.completion_tokens * limits.pop(
+            "completion_price", 0.0
+        )
+        taken = {"tokens": tokens, "seconds": seconds, "dollars": spent / 1e6}
+        left = [f"{max(0.0, limit - taken[name]):,.{2 * (name == 'dollars')}f} {name}" for name, limit in limits.items()]
+        return words + ([f"the ceiling leaves {', '.join(left)}"] if left else [])
 
     @property
     def tokens_per_second(self) -> float:

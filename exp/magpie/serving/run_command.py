@@ -61,7 +61,7 @@ def run_command(command: list[str], server: Serving) -> int:
     try:
         while child.poll() is None:
             if server.failed.wait(0.2):
-                raise MagpieError(f"{server.failure}\nTo go on, {again()}")
+                raise MagpieError(f"{server.failure}\nTo resume, {again()}")
     finally:
         end_tree(child)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode

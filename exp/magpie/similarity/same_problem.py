@@ -69,7 +69,7 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
             return False, score, "nearly the same text"
         if _opposed(words, other_words):
             return False, score, "another question"
-        if _same_formulas(a, b):
+        if same_formulas(a, b):
             return _paraphrase(a, b, cosine, score, answered=answers is True)
     return _by_value(a, b, silent, cosine, score)
 
@@ -114,7 +114,7 @@ def _by_value(
 # --- other words ------------------------------------------------------------------------------------------------------
 
 
-def _same_formulas(a: NormalizedProblem, b: NormalizedProblem) -> bool:
+def same_formulas(a: NormalizedProblem, b: NormalizedProblem) -> bool:
     """Return True if two texts have the same formulas, perhaps with other variables in the same order."""
     if _telling(a.formulas) == _telling(b.formulas):
         return _one_contains_other(a.lone_variables, b.lone_variables)

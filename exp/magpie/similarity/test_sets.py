@@ -104,7 +104,7 @@ def _from_file(path: Path, columns: list[str], canaries: list[str]) -> Benchmark
 def _file_rows(path: Path) -> Iterator[dict[str, Any]]:
     for row in read_rows(path, None):
         if row.record is None:
-            raise MagpieError(f"{path}, line {row.line}: {row.problem}. Mend the benchmark")
+            raise MagpieError(f"{path}, line {row.line}: {row.problem}. Fix the benchmark")
         yield row.record
 
 

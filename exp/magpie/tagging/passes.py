@@ -73,6 +73,8 @@ def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
     if not {"tag_mission", "done_before"} <= run.arguments.keys():
         return Earlier(None)
     finished = run.status == "complete"
+    if run.partial and not finished and not run.arguments["done_before"]:
+        return Earlier(None)  # it is what the run that goes on has left at its ceiling
     done = run.arguments["done_before"] | (run.arguments["tag_mission"] if finished else {})
     tokens = dict(run.tokens_in_all) if finished else run.earlier_tokens
     return Earlier(done, finished, run.counts.written, tokens, finished and paths.part.exists())
@@ -115,6 +117,7 @@ class TagRun:
         self.run = Run(
             STAGE, output, rows=summary.rows, arguments=arguments, inputs=inputs, input_files=sources, shard=options.shard
         )
+        self.run.adds_to_output = self._earlier.done is not None
         self.run.notes["earlier_tokens"] = self._earlier.tokens
 
     def work(self) -> None:
