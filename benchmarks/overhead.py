@@ -83,7 +83,7 @@ class Pipeline:
         self._folder, self._server = folder, psutil.Process().children(recursive=True)
         self._command = [sys.executable, str(PROJECT / "exp" / "gen_res.py"), "--model_path", model]
         self._command += ["--input_file", str(folder / "in.jsonl"), "--max_tokens", str(max_tokens)]
-        self._command += ["--temperature", str(TEMPERATURE), "--top_p", str(TOP_P)]
+        self._command += ["--preflight", "0", "--temperature", str(TEMPERATURE), "--top_p", str(TOP_P)]
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
         self._environment |= server.environment
         self._start = self._run("--check")[1]

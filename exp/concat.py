@@ -26,7 +26,7 @@ from magpie.runs.merging import Source, join, labelled, refuse_shared_ids
 from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Run
 from magpie.runs.shards import join_shards, shard_set
-from magpie.runs.stage import begins, malformed, named_columns, refuse_partial
+from magpie.runs.stage import begins, malformed, named_columns, refuse_control, refuse_partial
 from magpie.runs.summary import show_summary
 
 
@@ -40,6 +40,7 @@ def parse_args() -> argparse.Namespace:
     flags.add_columns(parser)
     parser.add_argument("--stage", help="which file of a job's folder: the end of its name, like ins_res (default: the last)")
     parser.add_argument("--ids", choices=["prefix", "keep"], default="prefix", help="(default prefix: SOURCE/ID)")
+    flags.add_keep_controls(parser)
     flags.add_skip_malformed(parser)
     flags.add_partial(parser)
     flags.add_run(parser)
@@ -51,14 +52,15 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def copy(source: Source, out: Stream, bar: StageBar, *, skip_malformed: bool, prefix: bool) -> None:
+def copy(source: Source, out: Stream, bar: StageBar, args: argparse.Namespace) -> None:
     """Write a source's records."""
-    for row in checked_rows(source.path, skip_malformed=skip_malformed):
+    for row in checked_rows(source.path, skip_malformed=args.skip_malformed):
         if row.record is None:
             record, reason, detail = malformed(row)
             out.drop({"source": source.name} | record, reason, detail)
         else:
-            out.keep(join(row.record, source.name, row.line, prefix=prefix))
+            refuse_control(row.record, keep=args.keep_controls)
+            out.keep(join(row.record, source.name, row.line, prefix=args.ids == "prefix"))
         bar.update(closed=1, dropped=out.dropped)
 
 
@@ -103,7 +105,7 @@ def merge(args: argparse.Namespace) -> None:
         refuse_shared_ids(sources, skip_malformed=args.skip_malformed)
     with open_stream(run) as out, StageBar("concat", None, 0) as bar:
         for source in sources:
-            copy(source, out, bar, skip_malformed=args.skip_malformed, prefix=args.ids == "prefix")
+            copy(source, out, bar, args)
     show_summary(run.stage, run.paths, run.totals)
 
 

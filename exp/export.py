@@ -31,7 +31,7 @@ from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream, open_folder_stream
 from magpie.runs.run import Run
 from magpie.runs.run_file import is_partial
-from magpie.runs.stage import StageOptions, begins, one_pass, stream, stream_run
+from magpie.runs.stage import StageOptions, begins, one_pass, refuse_control, stream, stream_run
 from magpie.runs.summary import show_summary
 
 DECISIVE = ("format", "reasoning", "keep_unfinished")
@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--format", choices=list(FORMATS), default="sharegpt", help="(default sharegpt)")
     flags.switch(parser, "--reasoning", "put the chain of thought before the solution", default=True)
     flags.switch(parser, "--keep_unfinished", "keep responses that were cut or ended in a loop")
+    flags.add_keep_controls(parser)
     group = parser.add_argument_group("data-set folder")
     group.add_argument("--output_folder", type=Path, help="write a data set into this folder instead of one file")
     group.add_argument("--file_type", choices=FILE_TYPES, default="parquet", help="(default parquet)")
@@ -66,6 +67,8 @@ def parse_args() -> argparse.Namespace:
     )
     flags.add_run(parser)
     args = parser.parse_args()
+    if args.keep_controls and args.push_to_hub:
+        parser.error("--keep_controls and --push_to_hub exclude each other")
     if args.output_folder is None:
         for name in ("file_type", "test_share", "for_model", "license", "title", "push_to_hub", "private"):
             if getattr(args, name) != parser.get_default(name):
@@ -75,18 +78,24 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def kept_controls(args: argparse.Namespace) -> dict[str, bool]:
+    """Return the flag where it is given: exports that were made before there was one stay as they are."""
+    return {"keep_controls": True} if args.keep_controls else {}
+
+
 def to_file(args: argparse.Namespace, options: Options) -> None:
     """Write one JSON Lines file."""
     chosen = FORMATS[args.format]
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
+        refuse_control(record, keep=args.keep_controls)
         if reason := chosen.refusal(record, options):
             out.drop_unchanged(reason)
         else:
             row = chosen.row(record, options)
             out.keep_several(row) if isinstance(row, list) else out.keep(row)
 
-    arguments = {name: getattr(args, name) for name in DECISIVE}
+    arguments = {name: getattr(args, name) for name in DECISIVE} | kept_controls(args)
     known = known_keys(tuple(chosen.columns))
     stage = flags.options_from(args, StageOptions)
     stream("export.py", stage, f"_{args.format}", arguments, work, required=chosen.needs, known=known)
@@ -97,7 +106,7 @@ def open_folder(args: argparse.Namespace) -> Run:
     folder: Path = args.output_folder
     if not folder.name:
         raise MagpieError(f"--output_folder {folder}: name a folder of its own, like data/job/job_sft")
-    arguments = {name: getattr(args, name) for name in DECISIVE_OF_FOLDERS}
+    arguments = {name: getattr(args, name) for name in DECISIVE_OF_FOLDERS} | kept_controls(args)
     run = stream_run("export.py", flags.options_from(args, StageOptions), "", arguments, folder=folder)
     if folder.exists() and (not run.paths.run.exists() or args.input_file.resolve().is_relative_to(folder.resolve())):
         raise MagpieError(f"--output_folder {folder} is there, and was not made by export.py. Choose another")
@@ -112,6 +121,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
         with TableWriter(folder, columns, args.file_type) as table:
 
             def work(out: Stream, index: int, record: dict[str, Any]) -> None:
+                refuse_control(record, keep=args.keep_controls)
                 if reason := chosen.refusal(record, options):
                     out.drop_unchanged(reason)
                     return

@@ -23,7 +23,7 @@ from magpie.common.console import log, run_program
 from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream
 from magpie.runs.stage import StageOptions, begins, stream_rows, stream_run
-from magpie.selection.config import FilterPreset, load_filter
+from magpie.selection.config import FilterPreset, Rule, load_filter
 from magpie.selection.rules import Filter, field_reader, key_of
 from magpie.selection.sampling import Selection
 from magpie.selection.where import Where
@@ -49,6 +49,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by themselves: program_disagrees"
+    )
+    parser.add_argument(
+        "--target_precision",
+        type=flags.number(float, above=0.0, most=1.0),
+        metavar="SHARE",
+        help="the least agreement, beside the rules, from which on at least this share of the controls' labels is right "
+        "(one-sided, 95%%); an error where no agreement is supported",
     )
     for which in ("weak", "strong"):
         parser.add_argument(
@@ -113,6 +120,8 @@ class Work:
         named = {"weak_model": args.weak_model, "strong_model": args.strong_model}
         self.arguments = {"rules": preset.arguments, **self._choice, **{key: name for key, name in named.items() if name}}
         self.models: tuple[str, str] | tuple[()] = ()
+        if args.target_precision is not None:
+            self.arguments["target_precision"] = args.target_precision
         if args.where:  # files that were made before there was this flag stay
             self.arguments["where"] = args.where
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
@@ -121,7 +130,7 @@ class Work:
     def __call__(self, out: Stream, index: int, record: dict[str, Any]) -> None:
         """Do it."""
         record = record | rates_of(record, *self.models) if self.models else record
-        reason, detail = next(filter(any, (each.drop_reason(record) for each in self._rulers)), ("", ""))
+        reason, detail = self._drop_reason(record)
         if reason:
             out.drop_unchanged(reason, detail)
             return
@@ -132,6 +141,23 @@ class Work:
         else:
             self._selection = self._selection or self._stack.enter_context(Selection(self._folder, **self._choice))
             self._selection.add(out, record)
+
+    def _drop_reason(self, record: dict[str, Any]) -> tuple[str, str]:
+        return next(filter(any, (each.drop_reason(record) for each in self._rulers)), ("", ""))
+
+    def add_least_agreement(self, args: argparse.Namespace) -> dict[str, Any]:
+        """Add the rule of the least agreement that the controls which pass the others support, and return what it is."""
+        from magpie.controls.measures import least_agreement_of
+
+        def passes(record: dict[str, Any]) -> bool:
+            return not self._drop_reason(record | rates_of(record, *self.models) if self.models else record)[0]
+
+        found = least_agreement_of(args.input_file, passes, args.target_precision)
+        least, count, right = found["agreement"], found["controls"], found["right"]
+        log.info("from an agreement of %g on %d of %d controls have a right label", least, right, count)
+        rule = Rule("agreement", "at_least", "below_target_precision", "drop", least, made_by="verify.py")
+        self._rulers.append(Filter(FilterPreset([rule]), "--target_precision"))
+        return {"least_agreement": least, "controls": count, "right_controls": right}
 
     def at_end(self, out: Stream) -> None:
         """Write the selection, and say where something looks wrong."""
@@ -154,6 +180,8 @@ def main() -> None:
             run.presets = frozenset({"rules"})
         if begins(run, overwrite=options.overwrite, check=options.check):
             work.models = two_models(args, work.keys)
+            if args.target_precision is not None:
+                run.totals.statistics.update(work.add_least_agreement(args))
             stream_rows(run, options, work, known=known_keys((*work.keys, "model_votes")), at_end=work.at_end)
 
 

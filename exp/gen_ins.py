@@ -19,6 +19,7 @@ from magpie.cli import flags
 from magpie.common.console import log, run_program, say_next
 from magpie.config.load import PROJECT, plain
 from magpie.config.model_presets import load_model
+from magpie.controls.gym import LEVELS, load_families
 from magpie.generation.preflight import by_reason
 from magpie.generation.problems import ProblemGenerator, ProblemOptions
 from magpie.generation.session import ModelOptions, SamplingOptions, generate
@@ -111,15 +112,32 @@ def add_samples(parser: flags.Parser) -> None:
         "clean every sample as clean_ins.py does, and go on until --total_prompts of them passed, within --max_attempts",
         default=True,
     )
+    group.add_argument(
+        "--planted",
+        type=flags.not_negative,
+        default=0,
+        metavar="N",
+        help="controls: N further problems with known answers, which measure.py takes out again (default 0)",
+    )
+    families = sorted(load_families())
+    group.add_argument(
+        "--planted_families",
+        nargs="+",
+        choices=families,
+        default=[],
+        metavar="FAMILY",
+        help="of configs/controls.yaml (default: all, with fewer than 400 controls those whose answers are numbers)",
+    )
+    group.add_argument("--planted_levels", nargs="+", choices=LEVELS, default=LEVELS, help="their difficulties (default: all)")
     flags.add_language(parser)
     flags.switch(group, "--request_seeds", "send a seed with every request; slows vLLM's sampler")
 
 
 def tell(run: Run, *, cleaned: bool) -> None:
     """Say what the samples are worth, and what comes next."""
-    dropped = run.totals.dropped
-    samples = run.rows + dropped.total()
-    share = f"{run.rows} of {samples} samples ({100 * run.rows // samples}%)"
+    dropped, written = run.totals.dropped, run.totals.written
+    samples = written + dropped.total()
+    share = f"{written} of {samples} samples ({100 * written // samples}%)"
     if cleaned:
         log.info("%s passed cleaning%s", share, f" ({by_reason(dropped)})" if dropped else "")
         say_next("gen_res.py --model_path MODEL --input_file %s", run.paths.output)
@@ -163,13 +181,15 @@ def main() -> None:
             )
         },
     }
+    if args.planted:
+        arguments |= {name: getattr(args, name) for name in ("planted", "planted_families", "planted_levels")}
     if args.concepts > 1:  # runs that were begun before there was this flag go on
         arguments |= {"concepts": args.concepts, "rationale": args.rationale}
     if args.template_variables:
         arguments["template_variables"] = args.template_variables
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, RunOptions)
     ours = args.shard.path(output) if args.shard else output
-    run = Run("gen_ins.py", ours, rows=args.total_prompts, arguments=arguments, shard=args.shard)
+    run = Run("gen_ins.py", ours, rows=args.total_prompts + args.planted, arguments=arguments, shard=args.shard)
     if generate(run, preset, model, options, generator.rows(run), generator.work, try_template=generator.try_template):
         tell(run, cleaned=args.clean)
 

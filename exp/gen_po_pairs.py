@@ -27,7 +27,7 @@ from magpie.preferences.config import PairSettings, load_pair_settings
 from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
 from magpie.preferences.statistics import Statistics
 from magpie.runs.one_pass import Stream
-from magpie.runs.stage import StageOptions, require_input, stream
+from magpie.runs.stage import StageOptions, refuse_control, require_input, stream
 from magpie.verification.models import records_with_votes, weak_and_strong
 
 
@@ -55,6 +55,7 @@ def parse_args() -> argparse.Namespace:
         "let a response without a final answer be the rejected one (default: as the settings say, which is off)",
         default=None,
     )
+    flags.add_keep_controls(group)
     flags.switch(group, "--reasoning", "put the chain of thought before the solution", default=True)
     group.add_argument("--seed", type=int, default=0, help="breaks ties between responses that are equally good (default 0)")
     flags.add_run(parser)
@@ -90,6 +91,7 @@ def main() -> None:
     )
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
+        refuse_control(record, keep=args.keep_controls)
         try:
             pairs = maker.pairs(record)
         except NoPair as refusal:

@@ -202,12 +202,13 @@ def test_the_run_ends_once_the_band_is_full(tmp_path: Path) -> None:
 
 def test_killed_at_any_moment_every_child_is_there_once(tmp_path: Path) -> None:
     rows = list(range(10, 26))
-    rates = dict.fromkeys(rows, 1.0) | {n + 100: 0.8 for n in rows} | {n + 200: 0.2 for n in rows}
+    rates = dict.fromkeys(rows, 1.0) | {n + 100: 0.65 for n in rows} | {n + 200: 0.2 for n in rows}
     children = {n: board(n + 100, "tromino") for n in rows} | {n + 100: board(n + 200, "tetromino") for n in rows}
     source, output = tmp_path / "p.jsonl", tmp_path / "p_evolved.jsonl"
     source.write_text("".join(json.dumps({"id": f"p{n}", "instruction": board(n)}) + "\n" for n in rows))
     model, draw = Model(rates, children), random.Random(3)
     call = [sys.executable, str(PROJECT / "exp/evolve_ins.py"), *command(source), "--ways", "invert", "--max_in_flight", "8"]
+    call += ["--band", "0.05", "0.5"]
     with ScriptedServer(by=model) as server:
         environment = {"MAGPIE_BASE_URL": server.url}
         assert kill.kill_stage(call, output, 3, environment, step=60, pause=lambda: draw.uniform(0, 0.2)) == 3

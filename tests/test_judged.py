@@ -88,7 +88,7 @@ def test_no_response_is_asked_for_to_what_the_judge_calls_invalid_or_to_a_copy(t
     assert run.spent == times(calls) and run.tokens == times(4)
     assert run.tokens_per_kept_record == {kind: round(count / 4, 1) for kind, count in times(calls).items()}
     assert state(tmp_path)["tokens_per_kept_record"] == run.tokens_per_kept_record
-    assert done_before(responses) == {"has_clean": "true", "has_unique": "true", "has_validity": "true"}
+    assert done_before(responses) == {"has_clean": "true", "has_unique": "true", "has_validity": "true", "has_controls": ""}
 
 
 # --- tokens ------------------------------------------------------------------------------------------------------------
@@ -204,10 +204,12 @@ def test_copies_are_dropped_with_their_reason_and_the_kept_one_stays_once_in_wha
 
 def test_what_a_file_has_behind_it_is_told_by_runs_whatever_the_files_are_called(tmp_path: Path) -> None:
     path = written(tmp_path / "x.jsonl", TEXTS)
-    assert done_before(path) == {"has_clean": "", "has_unique": "", "has_validity": ""} and lineage(path) == []
+    assert (
+        done_before(path) == {"has_clean": "", "has_unique": "", "has_validity": "", "has_controls": ""} and lineage(path) == []
+    )
     clean, unique, judged = (tmp_path / name for name in ("one.jsonl", "two.jsonl", "three.jsonl"))
     program("clean_ins", "--input_file", path, "--output_file", clean)
-    assert done_before(clean) == {"has_clean": "true", "has_unique": "", "has_validity": ""}
+    assert done_before(clean) == {"has_clean": "true", "has_unique": "", "has_validity": "", "has_controls": ""}
     marked = tmp_path / "marked.jsonl"
     program("gen_dis", "--input_file", clean, "--output_file", marked, "--cache", tmp_path / "c.sqlite")
     assert done_before(marked)["has_unique"] == ""  # copies are marked in it, not dropped
@@ -217,10 +219,15 @@ def test_what_a_file_has_behind_it_is_told_by_runs_whatever_the_files_are_called
             flags = ["--output_file", judged, "--base_url", server.url, *FLAGS, "--votes", "1"]
             done = program("unitag", "--input_file", unique, "--tag_mission", mission, *flags)
             assert done.returncode == 0, done.stderr
-    assert done_before(judged) == {"has_clean": "true", "has_unique": "true", "has_validity": "true"}
+    assert done_before(judged) == {"has_clean": "true", "has_unique": "true", "has_validity": "true", "has_controls": ""}
     assert [run.stage for run in lineage(judged)] == ["unitag.py", "gen_dis.py", "clean_ins.py"]
     unique.write_text(unique.read_text() + json.dumps({"id": 99, "instruction": "Find $y$."}) + "\n")
-    assert done_before(judged) == {"has_clean": "", "has_unique": "", "has_validity": "true"}  # no longer made of it
+    assert done_before(judged) == {
+        "has_clean": "",
+        "has_unique": "",
+        "has_validity": "true",
+        "has_controls": "",
+    }  # no longer made of it
 
 
 @pytest.mark.parametrize(

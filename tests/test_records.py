@@ -118,6 +118,7 @@ WRONG_TYPES: dict[str, Any] = {
     "pre_query_template": 1,
     "opening": 1,
     "target_domain": ["algebra"],
+    "control": "gcd",
     "template_id": 3,
     "concepts": "x",
     "rationale": 3,

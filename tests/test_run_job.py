@@ -18,7 +18,16 @@ from magpie.chain.config import load_job
 from magpie.chain.reuse import NAMES
 from magpie.config.load import PROJECT
 
-FOLLOWS = {"problem_missions", "response_missions", "has_clean", "has_unique", "has_validity", *NAMES}
+FOLLOWS = {
+    "problem_missions",
+    "response_missions",
+    "has_clean",
+    "has_unique",
+    "has_validity",
+    "has_controls",
+    "planted",
+    *NAMES,
+}
 RUN_JOB = [sys.executable, str(PROJECT / "exp" / "run_job.py")]
 STAGES = ["samples", "problems", "unique", "tagged", "responses", "voted", "verified", "filtered", "data_set"]
 

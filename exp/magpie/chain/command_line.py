@@ -21,6 +21,8 @@ from magpie.verification.early_stop import NEVER, SETTLED
 ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
 """Variables beside the settings' own that the command to resume a job repeats, where they are set."""
 
+LEAST_WITH_CONTROLS, SHARE_PLANTED, LEAST_PLANTED = 200, 0.05, 20
+"""Problems of a job that gets controls by itself, their share, and how many there are at least."""
 REWARD = "reward"
 """The mission that needs a response."""
 
@@ -82,7 +84,7 @@ def derived(
         earlier: the settings with which the job was begun.
     """
     preset, rules = load_model(settings["model"]), settings.get("filter", "")
-    found = dict.fromkeys(("has_clean", "has_unique", "has_validity", *NAMES), "") | dict(done or {})
+    found = dict.fromkeys(("has_clean", "has_unique", "has_validity", "has_controls", *NAMES), "") | dict(done or {})
     found |= {
         name: str(getattr(preset, setting.preset)).lower()
         for name, setting in job.settings.items()
@@ -95,9 +97,19 @@ def derived(
     if "stop_when" in job.settings and not settings["stop_when"]:
         begun_before = earlier is not None and "stop_when" not in earlier  # there was this setting: its votes go on
         found["stop_when"] = NEVER if begun_before or load_filter(rules).reads_rates else SETTLED
+    if "planted" in job.settings:
+        begun_before = earlier is not None and "planted" not in earlier  # it has none, and goes on without
+        found["planted"] = settings["planted"] or ("0" if begun_before else str(planted_of(settings["total"])))
+        found["has_controls"] = "" if found["planted"] == "0" else "true"
     if not settings.get("vote_flags", "-") and earlier and earlier.get("vote_flags"):  # once they had a default
         found["vote_flags"] = earlier["vote_flags"]
     return found | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
+
+
+def planted_of(total: str) -> int:
+    """Return how many controls a job of so many problems has where nobody says it."""
+    wanted = int(total) if total.isdecimal() else 0
+    return max(LEAST_PLANTED, round(SHARE_PLANTED * wanted)) if wanted >= LEAST_WITH_CONTROLS else 0
 
 
 def _parsed(job: Job, kind: str, places: list[str], launcher: str, arguments: list[str]) -> dict[str, str]:

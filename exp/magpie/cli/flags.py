@@ -268,6 +268,11 @@ def add_ray(parser: Parser) -> None:
     )
 
 
+def add_keep_controls(parser: Any) -> None:
+    """Add --keep_controls."""
+    switch(parser, "--keep_controls", "let controls (planted problems) pass, which are refused elsewhere: see measure.py")
+
+
 def add_language(parser: Parser) -> None:
     """Add --language, that of problems."""
     parser.add_argument(

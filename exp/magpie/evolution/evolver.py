@@ -13,7 +13,7 @@ from typing import Any
 from magpie.cleaning.clean import as_record
 from magpie.client.replies import Completion, Refused
 from magpie.evolution.config import load_ways
-from magpie.evolution.gates import gated
+from magpie.evolution.gates import gated, is_reworded
 from magpie.generation.responses import Response, ResponseGenerator, as_lists, read_response
 from magpie.generation.session import Session
 from magpie.records.reading import read_rows, stem_of
@@ -24,7 +24,7 @@ from magpie.tagging.validity import ValidityJudge
 from magpie.verification.harder import ERROR, GO_ON, HARDER, LEVELS, UNSOLVED, Votes, compared, votes_of
 from magpie.verification.pool import Job, Verifier
 
-STILL_EASY, TOO_LONG, BAND_FULL = "still_easy", "prompt_too_long", "band_full"
+STILL_EASY, TOO_LONG, BAND_FULL, DUPLICATE = "still_easy", "prompt_too_long", "band_full", "duplicate"
 MOST = max(LEVELS)
 SLOTS = 4 * MOST
 """Numbers of a round's replies in the run's log: the child, its votes, those of its second parent, the judge's verdict."""
@@ -224,6 +224,7 @@ class Lineage:
         self._evolver, self._session, self._index, self._root = evolver, session, index, record
         self._parent = evolver.problem(session, index, 1, str(record["id"]), record["instruction"])
         self._ancestors: list[dict[str, Any]] = []
+        self._tried: list[str] = [record["instruction"]]
         self.is_hopeless = False
         """Nobody solves the parent, so nothing can be measured to be harder."""
 
@@ -243,6 +244,9 @@ class Lineage:
             return child | {"instruction": reply.solution}, reply.drop_reason or f"rewriting_{reply.finish_reason}"
         cleaned, reason = gated(reply.solution, [parent.text for parent in parents], evolver.language)
         child = as_record(child | {"instruction": reply.solution}, cleaned)
+        if not reason and any(is_reworded(cleaned.text, tried) for tried in self._tried):
+            reason = DUPLICATE
+        self._tried.append(cleaned.text)
         if reason:
             return child, reason
         child |= await evolver.validity(session, index, first + SLOTS - 1, cleaned.text)

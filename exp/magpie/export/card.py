@@ -16,11 +16,11 @@ import msgspec
 
 from magpie.common.console import log, printable
 from magpie.common.masking import masked
+from magpie.controls import telling
 from magpie.export import evidence
 from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.writer import card_features
-from magpie.records.reading import stem_of
-from magpie.runs.run_file import ENDING, Counts, RunFile, readable_run_files, spent_until
+from magpie.runs.run_file import Counts, RunFile, files_until, runs_until, spent_until
 
 LABELS = (
     "domain",
@@ -41,6 +41,7 @@ INTRODUCTION = (
     "Mathematics problems that language models wrote by themselves, with answers: the "
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
+CURVE = "reliability.png"
 PARTIAL_DATA = (
     "**Partial**: a run that led to these rows has stopped at its ceiling (of tokens, time or cost), so rows are missing."
 )
@@ -113,16 +114,10 @@ def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
 
     They are the run files beside it whose output's stem begins the file's own: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
     """
-    stem = stem_of(source)
-    runs = readable_run_files(_beside(source, stem, ENDING))
-    certificates = [_certificate(path) for path in _beside(source, stem, ".certificate.json")]
+    runs = runs_until(source)
+    certificates = [_certificate(path) for path in files_until(source, ".certificate.json")]
     certificates = [certificate for certificate in certificates if certificate.get("benchmarks")]
     return [run for run in runs if run.is_made], certificates[-1] if certificates else None
-
-
-def _beside(source: Path, stem: str, ending: str) -> list[Path]:
-    found = [path for path in source.parent.glob(f"*{ending}") if f"{stem}_".startswith(f"{path.name.removesuffix(ending)}_")]
-    return sorted(found, key=lambda path: len(path.name))
 
 
 def _certificate(path: Path) -> dict[str, Any]:
@@ -165,6 +160,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
         _validity(facts),
         *(_section(f"By {name}", [name, "rows"], _rows(counter)) for name in COUNTED if (counter := facts.counted(name))),
         _agreement(facts),
+        _measured(folder, runs),
         _contamination(certificate),
         _templates(facts),
         _columns(card),
@@ -288,6 +284,19 @@ def _agreement(facts: Facts) -> str:
         f"{facts.agreements:,} rows have one; {100 * facts.mean_agreement:.0f}% of the votes agree on average; one without "
         "an answer agrees with none."
     )
+
+
+def _measured(folder: Path, runs: list[RunFile]) -> str:
+    measured = next((run.measured for run in reversed(runs) if run.measured), None)
+    if not measured:
+        return "## How wrong it is\n\nNot measured: no controls were planted (gen_ins.py --planted)."
+    picture = ""
+    if measured.get("curve"):
+        telling.save_curve(measured["curve"], folder / CURVE)
+        picture = f"\n\n![Share of right labels by agreement]({CURVE})"
+    shown = [f"### {title}\n\n{_table(head, rows)}" for title, head, rows in telling.tables(measured)]
+    text = f"{telling.sentence(measured)}\n\n{telling.ABOUT}{picture}"
+    return "\n\n".join(["## How wrong it is", text, *shown])
 
 
 def _contamination(certificate: dict[str, Any] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ class ProblemOptions:
     language: str
     request_seeds: bool
     seed: int
+    planted: int
+    planted_families: list[str]
+    planted_levels: list[str]
 
 
 class ProblemGenerator:
@@ -72,6 +76,7 @@ class ProblemGenerator:
             openings=load_openings() if options.openings else None,
             concepts=options.concepts,
         )
+        self._controls: dict[int, dict[str, Any]] = {}
         self._attempts = 0
         self._most_attempts = options.max_attempts or 0
         self._preflight = Preflight(0, clean=options.clean, language=options.language)
@@ -81,16 +86,29 @@ class ProblemGenerator:
 
     def rows(self, run: Run) -> Iterator[tuple[int, str | None]]:
         """Yield the rows that are not finished, each with its domain."""
-        self._preflight.wanted = min(self._options.preflight, run.rows - run.closed)
+        self._controls = self._planted(run)
+        missing = sum(row not in self._controls and not run.is_closed(row) for row in run.indices)
+        self._preflight.wanted = min(self._options.preflight, missing)
         self._most_attempts = self._options.max_attempts or max(200, 10 * run.rows)
         weights = dict(
             zip(self._options.domain, self._options.domain_weights or [1.0] * len(self._options.domain), strict=True)
         )
         domains = balanced(weights, self._options.total_prompts) if weights else iter([None] * 0)
-        for row in range(self._options.total_prompts):
-            domain = next(domains, None)
+        for row in range(self._options.total_prompts + self._options.planted):
+            domain = None if row in self._controls else next(domains, None)
             if not run.is_closed(row):
                 yield row, domain
+
+    def _planted(self, run: Run) -> dict[int, dict[str, Any]]:
+        """Return the rows that are controls, spread at random over the run's."""
+        options, count = self._options, self._options.planted
+        if not count:
+            return {}
+        from magpie.controls.planting import planted
+
+        rows = random.Random(hashed_seed(options.seed, "rows of controls"))
+        made = planted(count, options.seed, options.planted_families, options.planted_levels)
+        return dict(zip(rows.sample(range(options.total_prompts + count), count), made, strict=True))
 
     def try_template(self, template: Template) -> None:
         """Render a steered prefix."""
@@ -103,6 +121,9 @@ class ProblemGenerator:
             MagpieError: the run has taken its maximum of samples.
         """
         row, domain = item
+        if row in self._controls:
+            self._plant(session, row)
+            return
         attempt = 0
         while not session.run.is_closed(row):
             self._attempts += 1
@@ -110,6 +131,24 @@ class ProblemGenerator:
                 raise MagpieError(self._too_few(session.run))
             await self._attempt(session, row, attempt, domain)
             attempt += 1
+
+    def _plant(self, session: Session, row: int) -> None:
+        """Finish a row with its control; only `control` tells it from the others."""
+        control = self._controls[row]
+        steer = self._steerer.draw(
+            row, 0, control["domain"] if control["domain"] in self._domains else next(iter(self._domains), None)
+        )
+        steer = dataclasses.replace(steer, opening="")
+        record = self._record(row, session.own_template.frame(steer.system).pre_query, steer)
+        record |= {"instruction": control["instruction"], "control": control["control"]}
+        reason = ""
+        if self._options.clean:
+            cleaned = clean(control["instruction"], language=self._options.language)
+            record, reason = as_record(record, cleaned), cleaned.drop_reason
+        if reason:
+            session.drop(row, record, reason)
+        else:
+            session.keep(row, record, [])
 
     def _too_few(self, run: Run) -> str:
         totals = run.totals

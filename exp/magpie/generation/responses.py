@@ -135,6 +135,7 @@ class ResponseGenerator:
         at_once = self._waves.first if self._waves else self._options.num_responses
         asked = (run.rows - run.closed) * at_once - run.partials_there
         if self._waves:
+            self._waves.load()
             found = [Paths.beside(made.output) for made in single_responses(self._options.input_file)]
             self._first = FirstVotes(path for paths in found for path in (paths.output, paths.dropped))
         self._preflight = ResponsePreflight(max(0, min(self._options.preflight, asked)))

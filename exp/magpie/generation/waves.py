@@ -52,6 +52,10 @@ class Waves:
         self.first = rule.wave(0, 0, 0)
         """Votes of the first wave."""
 
+    def load(self) -> None:
+        """Start the workers, which take seconds to load, while the first responses are written."""
+        self._verifier.load()
+
     async def next(self, solutions: list[str], asked: int) -> tuple[int, str]:
         """Return how many further votes to ask for, or 0 and why none.
 

@@ -84,10 +84,11 @@ def _shaped(row: Row, shape: Shape, required: Keys) -> Row:
         return row
     try:
         record = shape.record(row.record, row.line)
-        problem = fault_of(record, required, typed=False)
-    except ValueError as error:
-        record, problem = row.record, str(error)
-    return Row(row.line, None if problem else record, problem, row.data if problem else encode(record))
+        if not (problem := fault_of(record, required, typed=bool(shape.columns))):
+            return Row(row.line, record, "", encode(record))
+    except (TypeError, ValueError) as error:
+        problem = str(error)
+    return Row(row.line, None, problem, row.data or repr(row.record).encode())
 
 
 @dataclass(frozen=True)

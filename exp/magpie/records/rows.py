@@ -190,7 +190,7 @@ def _table_rows(path: Path, form: str, stream: BinaryIO, required: Keys) -> Iter
         if form in ("csv", "tsv"):
             _read_cells(value)
         try:
-            data = encode(value)
+            data = b"" if required is None else encode(value)  # else what becomes of it is encoded
             problem = fault_of(value, required, typed=False)
         except (TypeError, ValueError) as error:  # a type that JSON has not, half a surrogate pair
             yield Row(number, None, f"no JSON can hold it ({error})")

@@ -20,6 +20,8 @@ VALID, INVALID = "valid", "invalid"
 SAFETIES = ("safe", "controversial", "unsafe")
 
 
+CONTROL = {"family": str, "difficulty": str, "seed": int, "answer": str}
+"""What `control` has in a planted problem."""
 OLD_VOTE = "answer"
 """What verify.py called `majority_answer` before. Now it is the user's own."""
 REFERENCE_COLUMNS = ("answer", "expected_answer", "ground_truth", "solution", "final_answer")
@@ -37,6 +39,7 @@ class Record(TypedDict, total=False):
     pre_query_template: str | None
     opening: str | None
     target_domain: str | None
+    control: dict[str, Any] | None
     template_id: str | None
     concepts: list[str] | None
     rationale: str | None
@@ -144,6 +147,12 @@ class Record(TypedDict, total=False):
     # any stage, in its …_dropped file
     drop_reason: str | None
     drop_detail: str | None
+
+
+def is_control(record: dict[str, Any]) -> bool:
+    """Return whether a record is a planted problem (gen_ins.py --planted), and not one that a model made."""
+    control = record.get("control")
+    return isinstance(control, dict) and all(isinstance(control.get(key), kind) for key, kind in CONTROL.items())
 
 
 def read_old_vote(record: dict[str, Any]) -> None:

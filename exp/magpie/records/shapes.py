@@ -6,8 +6,9 @@ the record's, goes into `previous`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -41,6 +42,8 @@ OPEN_THOUGHTS = ReasoningFormat(
     open="<|begin_of_thought|>", close="<|end_of_thought|>", wraps=("<|begin_of_solution|>", "<|end_of_solution|>")
 )
 VOTE = "majority"
+Reader = Callable[[str, str, Any], dict[str, Any]]
+"""Of a key, the column's name for messages, and its value: the keys that it fills in."""
 
 
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +75,13 @@ class Shape:
     replaces_ids: bool
     stem: str
 
+    @cached_property
+    def _readers(self) -> list[tuple[Reader, str, str, list[str], bool]]:
+        listed = [(key, column if isinstance(column, list) else [column]) for key, column in self.columns.items()]
+        return [
+            (_READERS.get(key, _plain), key, _named(names), names, isinstance(self.columns[key], list)) for key, names in listed
+        ]
+
     def told(self) -> str:
         """Return in words what is read as what."""
         words = [f"{_named(column)} as `{key}`" for key, column in self.columns.items()]
@@ -85,12 +95,9 @@ class Shape:
             ValueError: a column has nothing that its key could hold; says what.
         """
         found: dict[str, Any] = {}
-        for key, column in self.columns.items():
-            names = column if isinstance(column, list) else [column]
+        for read, key, named, names, several in self._readers:
             values = [value for name in names if (value := self._value(row, name)) is not None]
-            found |= _READERS.get(key, _plain)(
-                key, _named(column), values if isinstance(column, list) else next(iter(values), None)
-            )
+            found |= read(key, named, values if several else values[0] if values else None)
         if self.vote and dig(row, self.vote) == VOTE and "reference_answer" in found:
             found["majority_answer"] = found.pop("reference_answer")
         found |= {name: None for name, texts in self.empty.items() if name in Record.__annotations__ and row.get(name) in texts}
@@ -282,7 +289,7 @@ def _identity(key: str, name: str, value: Any) -> dict[str, Any]:
     return {key: value}
 
 
-_READERS: dict[str, Callable[[str, str, Any], dict[str, Any]]] = {
+_READERS: dict[str, Reader] = {
     "instruction": _problem,
     "response": _response,
     "responses": _responses,
@@ -300,28 +307,22 @@ def _filled(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fitting(record: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without values that a key of ours cannot have: those go into `previous`."""
-    for key in _unfit(record):
-        if key in found or key == "previous":
-            break
-        aside = {key: record[key]}
-        record = {name: value for name, value in record.items() if name != key}
-        record |= _previous(record, aside)
-    return record
+    """Return a record without values that a key of ours cannot have: those go into `previous`.
 
-
-def _unfit(record: dict[str, Any]) -> Iterator[str]:
+    Raises:
+        ValueError: it is a value that was filled in.
+    """
     while True:
         try:
             msgspec.convert(record, Record)
         except msgspec.ValidationError as error:
             key = str(error).partition("`$.")[2].partition("`")[0].partition(".")[0].partition("[")[0]
-            if key not in record:
-                return
-            yield key
-            record = {name: value for name, value in record.items() if name != key}
+            if key in found or key == "previous" or key not in record:
+                raise ValueError(str(error).replace("$.", "")) from error
+            aside = {key: record.pop(key)}
+            record |= _previous(record, aside)
         else:
-            return
+            return record
 
 
 def _previous(record: dict[str, Any], aside: dict[str, Any]) -> dict[str, Any]:

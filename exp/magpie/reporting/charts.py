@@ -11,10 +11,11 @@ import re
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from magpie.controls.telling import draw_curve, percent
 from magpie.reporting.math_html import visible
 from magpie.reporting.streaming_stats import Numbers
 
@@ -71,6 +72,19 @@ def histogram(title: str, numbers: Numbers, limit: float | None = None) -> Marku
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     words = ", ".join(f"{name} {value:,.4g}" for name, value in marks.items())
     return _image(figure, f"{title}, {len(numbers):,} values: {words}, from {numbers.least:,.4g} to {numbers.most:,.4g}")
+
+
+def reliability(curve: list[dict[str, Any]]) -> Markup:
+    """Return the share of right labels of controls by agreement."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    draw_curve(axes, curve, BAR, DIM)
+    axes.tick_params(colors=DIM, labelsize=7)
+    words = ", ".join(f"{row['agreement']:.4g}: {percent(row['share'])}" for row in curve)
+    return _image(figure, f"Share of right labels by agreement: {words}")
 
 
 def _axes(height: float, below: float = 0.0) -> tuple[Figure, Axes]:

@@ -190,6 +190,8 @@ class Report:
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
+    measured: list[RunFile]
+    """What controls have told."""
     rounds: list[Round]
     edge: tuple[list[Sample], list[Sample]]
     """Kept records with the least agreement, and those with the most that the filter dropped."""
@@ -271,6 +273,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
         ],
         pairs=[(r, _counted(r.output, seed, Facts.add_pair, PAIR_SAMPLES)) for r in complete if r.stage == "gen_po_pairs.py"],
         dropped=_dropped(complete, seed),
+        measured=[run for run in complete if run.measured],
         edge=(_edge(records_of(kept.output), -1), _edge(records_of(kept.dropped), 1)) if kept else ([], []),
         rounds=rounds_of(folder),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from magpie.records.reading import fingerprint, read_rows
 from magpie.records.rows import known_keys
+from magpie.records.schema import is_control
 from magpie.records.source import Source
 from magpie.reporting.samples import Record
 from magpie.runs.run_file import RunFile
@@ -66,12 +67,13 @@ def line_of(runs: list[RunFile]) -> list[RunFile]:
 
 
 def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
-    """Yield a file's records; unreadable rows are counted."""
+    """Yield a file's records but for controls; unreadable rows are counted."""
     if not path.exists() and not isinstance(path, Source):
         return
     for row in read_rows(path, (), _decode):
         if row.record is not None:
-            yield row.record
+            if not is_control(row.record):
+                yield row.record
         elif facts:
             facts.unreadable += 1
 

@@ -12,8 +12,9 @@ import jinja2
 from markupsafe import Markup
 
 from magpie.common.progress import duration
+from magpie.controls import telling
 from magpie.records.schema import ANSWER_TYPES, DIFFICULTIES, DOMAIN_TAGS, QUALITIES, SAFETIES
-from magpie.reporting.charts import Row, bar_chart, histogram
+from magpie.reporting.charts import Row, bar_chart, histogram, reliability
 from magpie.reporting.facts import SOUNDNESS, Report
 from magpie.reporting.math_html import MathText, visible
 from magpie.runs.run_file import RunFile
@@ -62,6 +63,8 @@ def page(report: Report) -> str:
         "tokens": tokens_of(report.runs),
         "maths": maths,
         "soundness": SOUNDNESS,
+        "told": telling,
+        "reliability": reliability,
         "bar_chart": bar_chart,
         "histogram": histogram,
         "funnel": [(step.name, step.count) for step in report.steps],
@@ -82,6 +85,7 @@ def contents(report: Report) -> list[tuple[str, str]]:
         ("records", "the records", records),
         ("soundness", "validity and doubts", records and report.facts is not None and report.facts.has_soundness),
         ("pairs", "pairs", bool(report.pairs)),
+        ("controls", "how wrong it is", bool(report.measured)),
         ("samples", "records to read", records),
         ("edge", "at the edge of the filter", bool(report.edge[0] or report.edge[1])),
         ("dropped", "left out", bool(report.dropped)),

@@ -153,6 +153,7 @@ def done_before(path: Path) -> dict[str, str]:
         "has_clean": has("clean_ins.py"),
         "has_unique": has("gen_dis.py", "drop"),
         "has_validity": has("unitag.py", "validity"),
+        "has_controls": has("gen_ins.py", "planted"),
     }
     return {name: "true" if is_so else "" for name, is_so in found.items()}
 

@@ -38,6 +38,7 @@ ONLY_WHERE_SET = (
     "window",
     "certificate",
     "shards",
+    "measured",
 )
 """Keys that are not written while they are empty."""
 
@@ -102,6 +103,8 @@ class RunFile(msgspec.Struct):
     """Requests in flight at most."""
     certificate: dict[str, Any] = {}
     """What decontaminate.py compared with, and what it found."""
+    measured: dict[str, Any] = {}
+    """What measure.py found of the controls."""
     shards: list[str] = []
     """When each shard was last written, if the output was put together from shards."""
     path: str = ""
@@ -195,16 +198,25 @@ def write_run_file(path: Path, run: RunFile) -> None:
     write_atomically(path, [msgspec.json.format(encode(content), indent=1)])
 
 
+def runs_until(path: Path) -> list[RunFile]:
+    """Return the runs whose output's name begins a file's, its own among them, the earliest first."""
+    return list(readable_run_files(files_until(path, ENDING)))
+
+
+def files_until(path: Path, ending: str) -> list[Path]:
+    """Return the files of such names with an ending: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl."""
+    stem = stem_of(path)
+    found = [one for one in path.parent.glob(f"*{ending}") if f"{stem}_".startswith(f"{one.name.removesuffix(ending)}_")]
+    return sorted(found, key=lambda one: len(one.name))
+
+
 def spent_until(path: Path) -> dict[str, int]:
     """Return the tokens that models read and wrote for a file: those of its run, and of all that led to its input.
 
     A run file of before does not say the second; then the runs count whose output's name begins the file's.
     """
-    stem = stem_of(path)
-    beside = sorted(path.parent.glob(f"*{ENDING}"), key=lambda one: len(one.name))
-    runs = readable_run_files(one for one in beside if f"{stem}_".startswith(f"{one.name.removesuffix(ENDING)}_"))
     total: Counter[str] = Counter()
-    for run in runs:
+    for run in runs_until(path):
         total = Counter(run.spent) if run.spent else total + run.tokens_in_all
     return dict(total)
 

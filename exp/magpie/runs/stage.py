@@ -12,6 +12,7 @@ from magpie.common.console import MagpieError, NothingToDo, log
 from magpie.common.progress import StageBar
 from magpie.records.reading import check_input, checked_rows, fingerprint, read_rows, stem_of
 from magpie.records.rows import Decode, Row
+from magpie.records.schema import is_control
 from magpie.runs.earlier import Progress
 from magpie.runs.one_pass import Stream, open_stream
 from magpie.runs.run import Run
@@ -126,6 +127,15 @@ def open_rows(run: Run, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             run.drop(index, *malformed(row))
         else:
             yield index, row.record
+
+
+def refuse_control(record: dict[str, Any], *, keep: bool) -> None:
+    """Raise a MagpieError for a planted problem, unless they are to be kept."""
+    if is_control(record) and not keep:
+        raise MagpieError(
+            f"the record {record.get('id')!r} is a control, a planted problem, which must not get into data. Take them out "
+            "with measure.py, and use its …_measured.jsonl (--keep_controls lets them pass)"
+        )
 
 
 def malformed(row: Row) -> tuple[dict[str, Any], str, str]:

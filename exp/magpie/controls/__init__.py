@@ -1,0 +1,1 @@
+"""Planted problems whose answer is known, and what they tell of the others."""
