@@ -327,7 +327,7 @@ def test_a_server_gone_for_longer_than_the_outage_ends_the_run() -> None:
 
     with ScriptedServer() as server:
         started = time.monotonic()
-        with pytest.raises(MagpieError, match="same command again"):
+        with pytest.raises(MagpieError, match="rerun the same command"):
             asyncio.run(work(server))
         assert 0.5 < time.monotonic() - started < 60
 

@@ -24,11 +24,10 @@ from magpie.chain.preview import SPEED
 from magpie.client.address_files import read_addresses
 from magpie.client.recordings import RECORD
 from magpie.common.console import EXIT_CEILING, EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
-from magpie.config.load import PROJECT
+from magpie.config.load import PROGRAMS
 from magpie.runs.run_file import PARTIAL
 from magpie.serving.run_command import end_tree
 
-PROGRAMS = PROJECT / "exp"
 ORPHAN_SECONDS = 60.0
 """How long the processes of a chain that was killed may take to end."""
 STOP_SECONDS = 60.0

@@ -10,8 +10,12 @@ import yaml
 
 from magpie.common.console import MagpieError
 
-PROJECT = Path(__file__).resolve().parents[3]
-CONFIGS = PROJECT / "configs"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_IS_CLONE = (_PACKAGE.parents[1] / "configs").is_dir()
+PROJECT = _PACKAGE.parents[1] if _IS_CLONE else Path.cwd()
+"""The clone; for an installed package the current folder, where data/ and models/ are then."""
+CONFIGS = (_PACKAGE.parents[1] if _IS_CLONE else _PACKAGE) / "configs"
+PROGRAMS = _PACKAGE.parent if _IS_CLONE else _PACKAGE / "programs"
 T = TypeVar("T")
 
 

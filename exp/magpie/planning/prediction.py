@@ -55,8 +55,8 @@ def share(right: int, of: int) -> Range:
     centre = (middle + square / 2) / (1 + square)
     half = Z * math.sqrt(middle * (1 - middle) / of + square / of / 4) / (1 + square)
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    if low * 3 < high:
-        low, high = middle / math.sqrt(3), min(1.0, middle * math.sqrt(3))
+    if right and low * 3 < high:  # around the interval's own centre: of simulated shares it holds more than around the raw one
+        low, high = min(middle, centre / math.sqrt(3)), min(1.0, centre * math.sqrt(3))
     return Range(low, middle, high)
 
 

@@ -191,8 +191,8 @@ def load_hub(name: str, split: str | None, flag: str, *, revision: str | None = 
         raise MagpieError(f"{flag} {name}: {what}") from error
     except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MagpieError(
-            f"{flag} {name}: no such file, and the hub cannot be reached ({' '.join(str(error).split())[:200]}). Check the network, or get the "
-            f"file elsewhere and name it: {flag} FILE"
+            f"{flag} {name}: no such file, and the hub cannot be reached ({' '.join(str(error).split())[:200]}). Check the "
+            f"network, or get the file elsewhere and name it: {flag} FILE"
         ) from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:  # no such split or configuration
         raise MagpieError(f"{flag} {name}: {' '.join(str(error).split())[:300]}") from error
