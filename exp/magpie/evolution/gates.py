@@ -16,7 +16,7 @@ _SOLVES = re.compile(
     r"|\b(?:thus|so|hence|then|therefore),? (?:we|one) (?:gets?|obtains?|finds?|concludes?|sees?)\b",
     re.IGNORECASE,
 )
-LEAST_SHARED, FEWEST_NEW = 0.8, 3
+LEAST_SHARED, FEWEST_NEW = 0.8, 2
 """A child with its parent's numbers and formulas is another problem only if it has most of the parent's words and adds to
 them: the least share of them, and the fewest new ones."""
 
@@ -51,4 +51,4 @@ def is_reworded(child: str, parent: str) -> bool:
 def _adds(child: NormalizedProblem, parent: NormalizedProblem) -> bool:
     shared = len(child.words.keys() & parent.words.keys())
     new = len(child.words.keys() - parent.words.keys())
-    return new >= FEWEST_NEW and shared >= LEAST_SHARED * len(parent.words)
+    return new >= FEWEST_NEW and 0 < LEAST_SHARED * len(parent.words) <= shared
