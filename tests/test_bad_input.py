@@ -235,8 +235,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "clean_ins": (MISSING, "no such file"),
     "concat": (("--inputs", "in.jsonl", "torn.jsonl", "--output_file", "out.jsonl"), "torn.jsonl, line 2"),
     "decontaminate": ((*MISSING, "--benchmarks", "in.jsonl"), "no such file"),
+    "evolve_ins": (("--model_path", "smollm2", *MISSING), "no such file"),
     "export": (("--input_file", "in.jsonl", "--output_file", "mine.jsonl"), "--overwrite"),
     "filter": (("--input_file", "in.jsonl", "--config", "not.yaml"), "YAML"),
+    "measure": (MISSING, "no such file"),
     "gen_dis": (MISSING, "no such file"),
     "gen_ins": (("--model_path", "nosuch", "--total_prompts", "5"), "smollm2"),
     "gen_po_pairs": (MISSING, "no such file"),
@@ -347,7 +349,7 @@ def test_a_key_refused_in_the_middle_of_a_run_says_how_to_go_on(folder: Path) ->
         done = real("gen_res", *arguments, cwd=folder, base_url=server.url, MAGPIE_API_KEY="key")
     errors = [line for line in done.stderr.splitlines() if ": error: " in line]
     assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
-    assert len(errors) == 1 and "MAGPIE_API_KEY" in errors[0] and "again" in errors[0]
+    assert len(errors) == 1 and "MAGPIE_API_KEY" in errors[0] and "rerun" in errors[0]
     check_no_output(folder)
     assert (folder / "out.part").read_bytes().count(b"\n") == 1
 

@@ -237,7 +237,7 @@ def test_a_finished_job_goes_on_to_harder_problems_and_a_data_set(tmp_path: Path
     assert len(kept) == 4 and all(row["parent_ids"] == [row["id"].removesuffix("-e1")] for row in kept)
     assert len(list((tmp_path / "job").glob("*_evolved_distance_verified_filtered_hle.jsonl"))) == 1
     page = (tmp_path / "job" / "report.html").read_text()
-    assert "made harder by" in page and "pass rate of its parents" in page
+    assert "made harder by" in page
 
 
 def test_concepts_and_a_rationale_are_asked_for_first_and_recorded(tmp_path: Path) -> None:

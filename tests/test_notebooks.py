@@ -101,8 +101,9 @@ def test_the_demonstration_makes_both_data_sets_and_a_report(
     notebook = execute(DEMO)
     assert pictures(notebook) == 9 and not [output for output in outputs(notebook) if output.output_type == "error"]
     job, stem, voted = tmp_path / "demo", "demo_ins_clean_distance", "_decontaminated_tagged_3res_verified"
-    for ending in ("_res", "_3res", f"{voted}_filtered_sft", "_3res_verified_pairs"):
-        found = counts(job / f"{stem}{ending}.jsonl")
+    [pairs] = job.glob(f"{stem}*_3res*_pairs.jsonl")
+    for file in (job / f"{stem}_res.jsonl", job / f"{stem}{voted}_filtered_sft.jsonl", pairs):
+        found = counts(file)
         assert found["read"] == found["written"] + sum(found["dropped"].values())
     assert len(rows(tmp_path / "demo_test" / "test_ins.jsonl")) == 2
     kept = rows(job / f"{stem}{voted}_filtered_sft.jsonl")

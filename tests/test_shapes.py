@@ -215,7 +215,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "a header alone": ("x.csv", b"problem,answer\n", "the file is empty"),
     "a short row": ("x.csv", b"problem,answer\na,b\nc\n", "line 2: 1 columns instead of 2"),
     "one name twice": ("x.csv", b"problem,problem\na,b\n", "two columns have one name"),
-    "CSV in Latin-1": ("x.csv", "problem\nä\n".encode("latin-1"), "UTF8"),
+    "CSV in Latin-1": ("x.csv", "problem\nä\n".encode("latin-1"), "UTF-8"),
     "CSV without a problem": ("x.csv", b"a,b\n1,2\n", "the key `instruction` is missing"),
     "an empty problem": ("x.csv", b"problem,b\nx,1\n,2\n", "line 2: `problem` has no text"),
     "no Parquet": ("x.parquet", b"PAR1 and then nothing", "no readable Parquet file"),

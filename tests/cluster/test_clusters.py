@@ -133,7 +133,7 @@ def test_stopped_gone_on_with_and_a_worker_killed_the_duplicates_are_those_of_on
     out, said = first.communicate(timeout=200)
     assert first.returncode == 130, said
     assert [line.split(":")[0] for line in said.splitlines()] == ["gen_dis"] * len(said.splitlines())
-    assert "goes on where it stopped" in said
+    assert "resumes where it stopped" in said
     assert 0 < cached(cache) <= 2 * CHUNK  # a part of each worker
 
     second = start("gen_dis", "--input_file", source, RAY_ADDRESS=machines.address, GO=str(go))

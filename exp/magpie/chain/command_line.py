@@ -101,8 +101,11 @@ def derived(
         begun_before = earlier is not None and "planted" not in earlier  # it has none, and goes on without
         found["planted"] = settings["planted"] or ("0" if begun_before else str(planted_of(settings["total"])))
         found["has_controls"] = "" if found["planted"] == "0" else "true"
-    if not settings.get("vote_flags", "-") and earlier and earlier.get("vote_flags"):  # once they had a default
-        found["vote_flags"] = earlier["vote_flags"]
+    votes_had = (earlier or {}).get("vote_flags") or (
+        job.settings["vote_flags"].default if "vote_flags" in job.settings else ""
+    )
+    if votes_had and not settings.get("vote_flags"):  # once they had a default
+        found["vote_flags"] = votes_had
     return found | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
 
 

@@ -25,6 +25,8 @@ def arranged(kind: str, file: JobFile, inputs: dict[str, Path], settings: dict[s
     Raises:
         MagpieError: a round of preference training has none before it that is finished.
     """
+    if kind not in OTHERS:
+        return {}
     if (number := int(settings.get("round") or 1)) > 1:
         return _later_round(number, file, inputs, settings)
     earlier = file.chains.get(kind)

@@ -139,7 +139,7 @@ def shape_of(
         if column and column not in row and dig(row, column) is None:
             raise MagpieError(f"--columns {key}={column}: no column `{column}`; there are {', '.join(row)[:300]}")
     native = isinstance(row.get("instruction"), str) and not ("output" in row and "response" not in row)
-    matching = [one for one in known() if hub_id in one.sets or (one.has and all(name in row for name in one.has))]
+    matching = [one for one in known() if _is_of(row, one, hub_id, native=native)]
     if native and not given and not matching and _is_id(row.get("id")):
         return None
     columns: dict[str, str | list[str]] = dict(given)
@@ -165,6 +165,12 @@ def shape_of(
         columns, empty, vote, steps, makes_ids=repeats or not named_id, replaces_ids=repeats or given.get("id") == "", stem=stem
     )
     return shape if shape.columns or shape.makes_ids else None
+
+
+def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
+    if native and one.columns.get("instruction") not in (None, "instruction"):
+        return False  # what such a set has elsewhere is there already, and the rest is the user's own
+    return hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
 
 
 def turns_of(value: Any) -> list[dict[str, str]]:

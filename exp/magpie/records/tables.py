@@ -73,7 +73,7 @@ def table_rows(path: Path, form: str, stream: BinaryIO) -> Iterator[dict[str, An
         else:
             yield from _csv(stream, "\t" if form == "tsv" else ",")
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        why = " ".join(str(error).split())[:300]
+        why = " ".join(str(error).split())[:300].replace("UTF8", "UTF-8")
         remedy = "Make the file again"
         if "straddling" in why or "block size" in why:
             why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Fix it, or save it as Parquet"
@@ -167,8 +167,14 @@ def _is_data(path: Path) -> bool:
     return inner.suffix in (*TABLES, *JSON) and not path.name.endswith((".run.json", "dataset_info.json", "job.json"))
 
 
-def load_hub(name: str, split: str | None, flag: str, *, revision: str | None = None, gated: bool = False) -> datasets.Dataset:
+def load_hub(
+    name: str, split: str | None, flag: str, *, revision: str | None = None, gated: bool = False, shown: str = "", see: str = ""
+) -> datasets.Dataset:
     """Return a split of a data set of the hub, which is on the disk then; `name` may end in `:config`.
+
+    Args:
+        shown: the name that the user gave (default: `name`).
+        see: where a wrong split would be corrected.
 
     Raises:
         MagpieError: there is none, it may not be read, or the hub cannot be reached; begins with `flag`.
@@ -178,6 +184,7 @@ def load_hub(name: str, split: str | None, flag: str, *, revision: str | None = 
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what is wrong is said below
     repo, _, config = name.partition(":")
+    name = shown or name
     try:
         found = datasets.load_dataset(repo, config or None, split=split, revision=revision)
     except (GatedRepoError, datasets.exceptions.DatasetNotFoundError) as error:
@@ -195,7 +202,7 @@ def load_hub(name: str, split: str | None, flag: str, *, revision: str | None = 
             f"network, or get the file elsewhere and name it: {flag} FILE"
         ) from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:  # no such split or configuration
-        raise MagpieError(f"{flag} {name}: {' '.join(str(error).split())[:300]}") from error
+        raise MagpieError(f"{flag} {name}: {' '.join(str(error).split())[:300]}{see}") from error
     if isinstance(found, datasets.DatasetDict):
         if len(found) > 1:
             raise MagpieError(f"{flag} {name}: several splits ({', '.join(found)}). Name one with --split")

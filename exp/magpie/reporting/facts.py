@@ -289,7 +289,9 @@ def _edge(records: Iterator[Record], sign: int) -> list[Sample]:
 def read_file(path: Path, seed: int = 0) -> Report:
     """Return the content of a report on one file of records."""
     facts = _counted(path, seed, Facts.add)
-    lists: dict[str, Any] = {name: [] for name in ("runs", "line", "steps", "missing", "rewards", "pairs", "rounds")}
+    lists: dict[str, Any] = {
+        name: [] for name in ("runs", "line", "steps", "missing", "rewards", "pairs", "rounds", "measured")
+    }
     return Report(name=path.name, facts=facts, source=path.name, kept=None, dropped={}, edge=([], []), **lists)
 
 

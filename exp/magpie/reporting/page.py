@@ -63,6 +63,7 @@ def page(report: Report) -> str:
         "tokens": tokens_of(report.runs),
         "maths": maths,
         "soundness": SOUNDNESS,
+        "lineage": ("made harder by",),
         "told": telling,
         "reliability": reliability,
         "bar_chart": bar_chart,

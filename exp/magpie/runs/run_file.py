@@ -185,7 +185,7 @@ def readable_run_files(paths: Iterable[Path]) -> Iterator[RunFile]:
 
 def is_partial(path: Path) -> bool:
     """Return whether a file lacks rows for a ceiling, as its run file says."""
-    return any(run.partial for run in readable_run_files([path.with_name(f"{stem_of(path)}{ENDING}")]))
+    return path.name != "" and any(run.partial for run in readable_run_files([path.with_name(f"{stem_of(path)}{ENDING}")]))
 
 
 def write_run_file(path: Path, run: RunFile) -> None:

@@ -115,7 +115,7 @@ def _from_hub(name: str, entry: BenchmarkEntry, canaries: list[str]) -> Benchmar
     log.info("reading %s (%s) from the hub", name, entry.repo)
     revision = entry.revision or _newest(entry.repo)
     configs: list[str | None] = [*entry.configs] or [None]
-    rows = (row for config in configs for row in _hub_rows(entry, config, revision))
+    rows = (row for config in configs for row in _hub_rows(name, entry, config, revision))
     source = f"{entry.repo} ({entry.split})"
     texts, ids, marked = _texts(rows, source, entry.columns, canaries)
     return Benchmark(name, source, revision, texts, ids, entry.private or marked)
@@ -132,9 +132,15 @@ def _newest(repo: str) -> str | None:
         return None
 
 
-def _hub_rows(entry: BenchmarkEntry, config: str | None, revision: str | None) -> Iterator[dict[str, Any]]:
+def _hub_rows(name: str, entry: BenchmarkEntry, config: str | None, revision: str | None) -> Iterator[dict[str, Any]]:
     repo = f"{entry.repo}:{config}" if config else entry.repo
-    rows = load_hub(repo, entry.split, "--benchmarks", revision=revision, gated=entry.gated)
+    rows = load_hub(
+        *(repo, entry.split, "--benchmarks"),
+        revision=revision,
+        gated=entry.gated,
+        shown=f"{name} ({repo})",
+        see=". See configs/benchmarks.yaml",
+    )
     _problem_column(f"{entry.repo} ({entry.split})", entry.columns, rows.column_names)
     yield from rows.select_columns(
         [column for column in rows.column_names if column in (*entry.columns, *ID_COLUMNS, "canary")]
