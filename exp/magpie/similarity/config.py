@@ -58,6 +58,7 @@ class SimilarityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     moving: list[str]
     symbol_names: dict[str, str]
     opposites: list[list[str]]
+    restrictions: list[list[str]]
     numbers: NumberWords
 
 

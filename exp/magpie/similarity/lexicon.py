@@ -31,6 +31,7 @@ class Lexicon:
     presenting: frozenset[str]
     moving: frozenset[str]
     opposites: tuple[frozenset[str], ...]
+    restrictions: tuple[frozenset[str], ...]
     config: SimilarityConfig
 
 
@@ -47,6 +48,9 @@ def lexicon() -> Lexicon:
     def stems(words: list[str]) -> frozenset[str]:
         return frozenset(synonyms.get(word) or stem(word) for word in words)
 
+    def asked(words: list[str]) -> frozenset[str]:
+        return frozenset(word if word in config.unstemmed else stem(word) for word in words)
+
     characters = {ord(c): to for to, these in config.unicode.items() for c in these}
     return Lexicon(
         commands={command: to for to, these in config.latex.items() for command in these},
@@ -54,19 +58,20 @@ def lexicon() -> Lexicon:
         functions=frozenset(config.functions),
         names=frozenset(config.functions) | frozenset(config.symbols),
         neutral=neutral,
-        asking=frozenset(map(stem, config.instructions)) - frozenset(map(stem, config.telling)),
+        asking=asked(config.instructions) - frozenset(map(stem, config.telling)),
         telling=frozenset(config.telling),
         unstemmed=frozenset(config.unstemmed),
         synonyms=synonyms,
         formats=re.compile(rf"\b(?:(?:{formats})(?=[.?!\n]|$)|{rounding})"),
         introductions=re.compile(rf"[\s*#>_]*(?:{'|'.join(config.introductions)})[\s*_]*[.:!,;]?"),
-        meta=frozenset(map(stem, [*config.meta, *config.talk, *neutral])),
+        meta=asked([*config.meta, *config.talk, *neutral]),
         talk=frozenset(map(stem, config.talk)),
         phrases=re.compile(rf"\b(?:{'|'.join(map(re.escape, config.phrases))})\b"),
         labels=stems(config.labels),
         presenting=stems(config.presenting),
         moving=stems(config.moving),
         opposites=tuple(map(stems, config.opposites)),
+        restrictions=tuple(map(stems, config.restrictions)),
         config=config,
     )
 

@@ -216,5 +216,7 @@ def _overlap(a: Counter[str], b: Counter[str]) -> float:
 
 
 def _opposed(a: Counter[str], b: Counter[str]) -> bool:
-    """Return True if each text has a word of a group of opposites that the other has not."""
-    return any(a.keys() & group - b.keys() and b.keys() & group - a.keys() for group in lexicon().opposites)
+    """Return True if each has a word of a group of opposites that the other lacks, or one alone restricts what is meant."""
+    if any(a.keys() & group - b.keys() and b.keys() & group - a.keys() for group in lexicon().opposites):
+        return True
+    return any(a.keys().isdisjoint(group) != b.keys().isdisjoint(group) for group in lexicon().restrictions)
