@@ -14,6 +14,7 @@ import multiprocessing
 import resource
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
@@ -294,10 +295,17 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
             yield from self._result(*under_way.popleft())
 
     def _send(self, jobs: list[Job]) -> Any:
-        assert self._pool is not None  # noqa: S101
         answers = sum(len(job.responses) for job in jobs)
-        limit = SLACK + 4 * answers * (self.limits.seconds + GRACE)
-        return self._pool.schedule(_judge_chunk, args=[jobs], timeout=limit)
+        return self._schedule(_judge_chunk, jobs, SLACK + 4 * answers * (self.limits.seconds + GRACE))
+
+    def _schedule(self, work: Callable[..., Any], argument: Any, limit: float) -> Any:
+        for _ in range(2):
+            assert self._pool is not None  # noqa: S101
+            with contextlib.suppress(RuntimeError):
+                return self._pool.schedule(work, args=[argument], timeout=limit)
+            self.__exit__()  # a worker was killed before it had begun: pebble gives such a pool up
+            self.__enter__()
+        raise RuntimeError("workers die before they have begun")
 
     def _result(self, chunk: list[tuple[K, Job]], future: Any) -> Iterator[tuple[K, Judgement]]:
         judgements = self._had(future)
@@ -315,18 +323,17 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
 
         try:
             return future.result()
-        except (ProcessExpired, FutureTimeout, MemoryError):
+        except (ProcessExpired, FutureTimeout, MemoryError, BrokenExecutor, CancelledError):
             self.killed += 1
             return None
 
     def _judge_carefully(self, job: Job) -> Judgement:
         """Judge a job that kills its worker: find which answers do, and leave them out."""
-        assert self._pool is not None  # noqa: S101
         answers = {answer for text in job.responses if (answer := final_answer(text))} | (
             {job.reference} if job.reference else set()
         )
         limit = SLACK + 2 * (self.limits.seconds + GRACE)
-        probes = {answer: self._pool.schedule(is_hanging, args=[answer], timeout=limit) for answer in answers}
+        probes = {answer: self._schedule(is_hanging, answer, limit) for answer in answers}
         deadly = frozenset(answer for answer, probe in probes.items() if self._had(probe) in (True, None))
         for left_out in (deadly, frozenset(answers)):
             reference = job.reference if job.reference not in left_out else None
