@@ -27,7 +27,7 @@ from magpie.selection.config import FilterPreset, Rule, load_filter
 from magpie.selection.rules import Filter, field_reader, key_of
 from magpie.selection.sampling import Selection
 from magpie.selection.where import Where
-from magpie.verification.models import RATES, rates_of, records_with_votes, weak_and_strong
+from magpie.verification.models import RATES, rates_of, two_models
 
 CHOICE = ("balance", "by", "top", "ascending", "shuffle", "seed")
 
@@ -57,13 +57,7 @@ def parse_args() -> argparse.Namespace:
         help="the least agreement, beside the rules, from which on at least this share of the controls' labels is right "
         "(one-sided, 95%%); an error where no agreement is supported",
     )
-    for which in ("weak", "strong"):
-        parser.add_argument(
-            f"--{which}_model",
-            metavar="NAME",
-            default="",
-            help=f"the {which} one of several models, for rules on their pass rates (default: measured on this file)",
-        )
+    flags.add_two_models(parser, "one of several models, for rules on their pass rates (default: measured on this file)")
     group = parser.add_argument_group("selection from what passes")
     group.add_argument(
         "--balance",
@@ -94,15 +88,6 @@ def field(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
-
-
-def two_models(args: argparse.Namespace, keys: tuple[str, ...]) -> tuple[str, str] | tuple[()]:
-    """Return the weak and the strong model of the input, and say which they are; neither where no key is about them."""
-    if not set(RATES).intersection(keys):
-        return ()
-    weak, strong = weak_and_strong(records_with_votes(args.input_file), args.weak_model, args.strong_model)
-    log.info("weak: %s; strong: %s", weak, strong)
-    return weak, strong
 
 
 class Work:
@@ -179,7 +164,8 @@ def main() -> None:
         if run.paths.output.stem.endswith(f"_filtered_{args.config}"):  # named after a preset of ours, as chains do it
             run.presets = frozenset({"rules"})
         if begins(run, overwrite=options.overwrite, check=options.check):
-            work.models = two_models(args, work.keys)
+            if set(RATES).intersection(work.keys):
+                work.models = two_models(args.input_file, args.weak_model, args.strong_model)
             if args.target_precision is not None:
                 run.totals.statistics.update(work.add_least_agreement(args))
             stream_rows(run, options, work, known=known_keys((*work.keys, "model_votes")), at_end=work.at_end)

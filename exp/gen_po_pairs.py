@@ -28,7 +28,7 @@ from magpie.preferences.pairs import STRATEGIES, NoPair, PairMaker, row_of
 from magpie.preferences.statistics import Statistics
 from magpie.runs.one_pass import Stream
 from magpie.runs.stage import StageOptions, refuse_control, require_input, stream
-from magpie.verification.models import records_with_votes, weak_and_strong
+from magpie.verification.models import two_models
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,13 +40,7 @@ def parse_args() -> argparse.Namespace:
     group.add_argument(
         "--strategy", choices=STRATEGIES, default="verified", help="what makes a response chosen or rejected (default verified)"
     )
-    for which in ("weak", "strong"):
-        group.add_argument(
-            f"--{which}_model",
-            metavar="NAME",
-            default="",
-            help=f"the {which} one, for strong_weak (default: measured by pass rates on this file)",
-        )
+    flags.add_two_models(group, "one, for strong_weak (default: measured by pass rates on this file)")
     group.add_argument("--settings", type=Path, help="a YAML file in place of configs/pairs/STRATEGY.yaml")
     group.add_argument("--pairs_per_problem", type=flags.positive, default=1, help="maximum pairs per problem (default 1)")
     flags.switch(
@@ -70,13 +64,6 @@ def settings_of(strategy: str, file: Path | None, *, rejected_without_answer: bo
     return settings.rejecting(without_answer=rejected_without_answer)
 
 
-def two_models(args: argparse.Namespace) -> tuple[str, str]:
-    """Return the weak and the strong model of the input, and say which they are."""
-    weak, strong = weak_and_strong(records_with_votes(args.input_file), args.weak_model, args.strong_model)
-    log.info("weak: %s; strong: %s", weak, strong)
-    return weak, strong
-
-
 def main() -> None:
     """Run the stage."""
     args = parse_args()
@@ -85,7 +72,7 @@ def main() -> None:
     arguments = {name: getattr(args, name) for name in ("strategy", "pairs_per_problem", "reasoning", "seed")}
     arguments |= {name: value for name in ("weak_model", "strong_model") if (value := getattr(args, name))}
     require_input(options, "_pairs")
-    models = two_models(args) if args.strategy == "strong_weak" else ("", "")
+    models = two_models(args.input_file, args.weak_model, args.strong_model) if args.strategy == "strong_weak" else ("", "")
     maker = PairMaker(
         args.strategy, settings, wanted=args.pairs_per_problem, seed=args.seed, reasoning=args.reasoning, models=models
     )

@@ -273,6 +273,12 @@ def add_keep_controls(parser: Any) -> None:
     switch(parser, "--keep_controls", "let controls (planted problems) pass, which are refused elsewhere: see measure.py")
 
 
+def add_two_models(group: argparse._ActionsContainer, about: str) -> None:
+    """Add --weak_model and --strong_model; `about` goes on after "the weak"."""
+    for which in ("weak", "strong"):
+        group.add_argument(f"--{which}_model", metavar="NAME", default="", help=f"the {which} {about}")
+
+
 def add_language(parser: Parser) -> None:
     """Add --language, that of problems."""
     parser.add_argument(

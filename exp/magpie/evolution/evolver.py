@@ -16,10 +16,10 @@ from magpie.evolution.config import load_ways
 from magpie.evolution.gates import gated, is_reworded
 from magpie.generation.responses import Response, ResponseGenerator, as_lists, read_response
 from magpie.generation.session import Session
-from magpie.records.reading import read_rows, stem_of
+from magpie.records.reading import identified, read_rows
 from magpie.records.schema import INVALID
 from magpie.runs.run import Run
-from magpie.runs.stage import INSTRUCTION, malformed
+from magpie.runs.stage import INSTRUCTION, open_lines
 from magpie.tagging.validity import ValidityJudge
 from magpie.verification.harder import ERROR, GO_ON, HARDER, LEVELS, UNSOLVED, Votes, compared, votes_of
 from magpie.verification.pool import Job, Verifier
@@ -99,14 +99,8 @@ class Evolver:
         keys = ("instruction", "id", *CARRIED)
         pool = (row.record for row in read_rows(path, INSTRUCTION) if row.record)
         self._partners = [{key: record.get(key) for key in keys} for record, _ in zip(pool, range(PARTNERS), strict=False)]
-        for index, row in enumerate(read_rows(path, INSTRUCTION)):
-            if run.is_closed(index):
-                continue
-            if row.record is None:
-                run.drop(index, *malformed(row))
-            else:
-                known = row.record.get("id") is not None
-                yield index, row.record if known else row.record | {"id": f"{stem_of(path)}-{row.line:06d}"}
+        for index, row in open_lines(run, path):
+            yield index, identified(row, path)
 
     async def work(self, session: Session, item: tuple[int, dict[str, Any]]) -> None:
         """Follow one lineage to a child of the wanted pass rate, or through all rounds."""

@@ -22,7 +22,7 @@ from magpie.generation.session import Session, Template
 from magpie.generation.waves import FirstVotes, Waves
 from magpie.models.checkpoint import files_hash
 from magpie.models.reasoning_formats import load_formats
-from magpie.records.reading import read_rows, stem_of
+from magpie.records.reading import identified, read_rows
 from magpie.records.rows import Row
 from magpie.runs.jobs import model_name, single_responses
 from magpie.runs.paths import Paths
@@ -149,7 +149,7 @@ class ResponseGenerator:
         if row.record is None:
             session.drop(index, {"line": row.line, "raw": row.raw}, "malformed", row.problem)
             return
-        record = row.record if row.record.get("id") is not None else self._with_id(row.line, row.record)
+        record = identified(row, self._options.input_file)
         if not record["instruction"].strip():
             session.drop(index, record, "empty_instruction")
             return
@@ -217,9 +217,6 @@ class ResponseGenerator:
             return None
         completion = Completion(solution, finish, record.get("prompt_tokens") or 0, tokens, token_ids=None)
         return Response(completion, record.get("reasoning"), solution, finish)
-
-    def _with_id(self, line: int, record: dict[str, Any]) -> dict[str, Any]:
-        return {"id": f"{stem_of(self._options.input_file)}-{line:06d}"} | record
 
     async def one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
         """Return the response in a slot of a record; one of several is kept in the run at once."""

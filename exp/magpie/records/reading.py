@@ -182,6 +182,15 @@ def _refuse_repeated_ids(path: Path, identities: array[int], required: Keys) -> 
     )
 
 
+def identified(row: Row, path: Path) -> dict[str, Any]:
+    """Return a row's record with an id: its own, else one made of the file's name and the line."""
+    record = row.record or {}
+    if record.get("id") is not None:
+        return record
+    made = {"id": f"{stem_of(path)}-{row.line:06d}"}
+    return made | record | made
+
+
 def stem_of(path: Path) -> str:
     """Return a data file's name without its endings: `X_ins.jsonl.gz` and `X_ins.parquet` → `X_ins`."""
     name = path.name

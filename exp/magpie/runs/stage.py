@@ -120,13 +120,18 @@ def open_run(
 
 def open_rows(run: Run, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the records that the run has not finished, each with its index; malformed rows are dropped on the way."""
+    return ((index, row.record) for index, row in open_lines(run, path) if row.record is not None)
+
+
+def open_lines(run: Run, path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the same as rows, which have the number of their line."""
     for index, row in enumerate(read_rows(path, INSTRUCTION)):
         if run.is_closed(index):
             continue
         if row.record is None:
             run.drop(index, *malformed(row))
         else:
-            yield index, row.record
+            yield index, row
 
 
 def refuse_control(record: dict[str, Any], *, keep: bool) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, log
 from magpie.records.reading import read_rows
 from magpie.records.rows import known_keys
 from magpie.verification.pool import Judgement
@@ -85,6 +85,13 @@ class PassRates:
 def records_with_votes(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the readable records of a file with what its models vote for, and little else."""
     return (row.record for row in read_rows(path, (), known_keys(("model_votes",))) if row.record is not None)
+
+
+def two_models(path: Path, weak: str = "", strong: str = "") -> tuple[str, str]:
+    """Return a file's weak and strong model (`weak_and_strong`), and say which they are."""
+    found = weak_and_strong(records_with_votes(path), weak, strong)
+    log.info("weak: %s; strong: %s", *found)
+    return found
 
 
 def weak_and_strong(records: Iterable[dict[str, Any]], weak: str = "", strong: str = "") -> tuple[str, str]:

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from magpie.verification import equality
 from magpie.verification.equality import Verdict
 from magpie.verification.extract import TAIL, final_answer, stated
+from magpie.verification.fork_server import start_fork_server
 from magpie.verification.groups import grouped
 from magpie.verification.guards import danger
 
@@ -225,22 +225,6 @@ def _judge_chunk(jobs: list[Job]) -> list[Judgement]:
     return [judge(job) for job in jobs]
 
 
-def _start_fork_server(context: Any) -> None:
-    """Start the process that workers are forked from; Ctrl-C, which all of the terminal's processes get, is for us alone.
-
-    Return when it has loaded what they need: a worker that starts when we are gone would complain.
-    """
-    resource_tracker.ensure_running()  # else it is started below, and unblocks the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()  # which inherits what is blocked, as do the workers
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    first = context.Process(target=int)
-    first.start()
-    first.join()
-
-
 # --- around the workers --------------------------------------------------------------------------------------------------
 
 
@@ -264,7 +248,7 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
         context = multiprocessing.get_context(self._start_method)
         context.set_forkserver_preload(["math_verify", "latex2sympy2_extended", "magpie.verification.pool"])
         if self._start_method == "forkserver":
-            _start_fork_server(context)
+            start_fork_server(context)
         self._pool = ProcessPool(
             max_workers=self.limits.workers,
             max_tasks=CHUNKS_A_LIFE,
