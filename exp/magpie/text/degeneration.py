@@ -36,10 +36,9 @@ TEMPLATE_TOKEN = re.compile(
 """A token of a chat template in a response: surer signs than those of a sample (`<|x|>` is also an expectation)."""
 OTHER_THOUGHT_MARKS = ("[THINK]", "[/THINK]", "[BEGIN FINAL RESPONSE]")
 """Marks of a thought that are neither `<think>` nor look like a token."""
-UNKNOWN_THOUGHT = re.compile(
-    r"(?:\A|</think>)\s*(?:<(?:thinking|thoughts?|reasoning|scratchpad|[a-z]{1,20}:think)>|◁think▷|<\|open\|>think)", re.IGNORECASE
-)
-"""A thought in tags that no format of configs/reasoning.yaml has, where a solution begins."""
+_TAG = r"(?:thinking|thoughts?|reasoning|scratchpad|[a-z]{1,20}:think)>"
+UNKNOWN_THOUGHT = re.compile(rf"(?:\A|</think>)\s*<{_TAG}|</{_TAG}|◁/think▷", re.IGNORECASE)
+"""A thought in tags that no format of configs/reasoning.yaml has: it opens where a solution begins, or ends anywhere."""
 STRIPPED_CHANNELS = re.compile(r"analysis\S.{0,100000}assistantfinal", re.DOTALL)
 """gpt-oss' channels where the server left the special tokens out."""
 
@@ -125,7 +124,7 @@ def response_defect(reasoning: str | None, solution: str, added_tokens: Collecti
         marks: what stands around a chain of thought in any format.
     """
     marks = [mark for mark in marks if mark]
-    if any(mark in solution for mark in marks) or STRIPPED_CHANNELS.match(solution) or UNKNOWN_THOUGHT.match(solution):
+    if any(mark in solution for mark in marks) or STRIPPED_CHANNELS.match(solution) or UNKNOWN_THOUGHT.search(solution):
         return "thought in the solution"
     if any(mark in (reasoning or "") for mark in marks):
         return "second thought"
