@@ -125,6 +125,7 @@ def main() -> None:
     if not begins(run, overwrite=args.overwrite, check=args.check):
         return
     served = [model.is_served for model in models]
+    run.made_with = loaded_here(name for name, is_served in zip(args.reward_model, served, strict=True) if not is_served)
     if args.ray and any(served) and not all(served):
         raise MagpieError("on a Ray cluster the reward models are folders and hub ids, or all are URLs. Leave out one kind")
     unscored = 0
