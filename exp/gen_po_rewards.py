@@ -22,6 +22,7 @@ from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
 from magpie.common.progress import StageBar
 from magpie.compute.executors import MODEL_CORES, Executor, executor_at
+from magpie.models.checkpoint import loaded_here
 from magpie.rewards.base import REDUCTIONS, Conversation
 from magpie.rewards.model import RewardModel, Scored, chosen_rewards, conversation, scores_of
 from magpie.runs.run import Run

@@ -1,6 +1,6 @@
 """croissant.json: what a data-set folder has, for programs (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html).
 
-By the rules of the hub, which writes the same for every data set (`croissant_utils.py` of huggingface/dataset-viewer), but of this
+By the rules of the hub, which writes one for every data set (`croissant_utils.py` of huggingface/dataset-viewer), but of this
 folder's files, so that it can be read where it lies.
 """
 
@@ -19,9 +19,21 @@ TYPES = {"string": "sc:Text", "double": "cr:Float64", "int64": "cr:Int64", "bool
 ENCODINGS = {"parquet": "application/x-parquet", "jsonl": "application/jsonlines"}
 FILES, ROWS, SPLITS = "files", "default", "default_splits"
 _CR = (
-    "arrayShape citeAs column examples extract field fileObject fileProperty fileSet format includes isArray isLiveDataset jsonPath "
-    "key md5 parentField path recordSet references regex repeated replace samplingRate separator source subField transform"
-).split()
+    *(
+        "arrayShape",
+        "citeAs",
+        "column",
+        "extract",
+        "field",
+        "fileProperty",
+        "fileSet",
+        "includes",
+        "isArray",
+        "jsonPath",
+        "key",
+    ),
+    *("recordSet", "references", "regex", "source", "subField", "transform"),
+)
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",

@@ -100,7 +100,7 @@ def files_hash(preset: ModelPreset) -> str:
 
 
 def revision(preset: ModelPreset) -> str | None:
-    """Return the hub's commit of a model's files, or a hash of files that are not in the hub's cache; None: they are not here."""
+    """Return the hub's commit of a model's files, or a hash of files that are elsewhere; None: they are not here."""
     folder = model_folder(preset)
     if folder is None:
         return None
