@@ -77,7 +77,7 @@ def write_croissant(
         "source": {
             "fileSet": {"@id": FILES},
             "extract": {"fileProperty": "fullpath"},
-            "transform": {"regex": rf"data/({'|'.join(map(re.escape, splits))})\.{file_type}$"},
+            "transform": {"regex": rf"(?:.*/)?({'|'.join(map(re.escape, splits))})(?:\.{file_type})?$"},
         },
         "references": {"field": {"@id": split["@id"]}},
     }

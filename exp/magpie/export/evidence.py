@@ -109,10 +109,12 @@ def made_rows(runs: list[RunFile]) -> list[tuple[str, str, str, str]]:
     here = RunFile(stage="export.py", versions=versions(), provenance=[provenance()])
     stages: dict[tuple[str, str, str], list[str]] = {}
     for run in (*runs, here):
+        without = "not known" if run.window or not run.provenance else "–"  # a window: a model was asked
         for entry in run.provenance or [Provenance()]:
-            gpus = ", ".join(f"{count} x {name}" for name, count in Counter(entry.gpus).items()) if entry.gpus else "none"
+            gpus = ", ".join(f"{count} x {name}" for name, count in Counter(entry.gpus).items())
             driver = f", driver {entry.driver}" if entry.driver else ""
-            key = (_commit(run, entry), entry.engine.version if entry.engine else "none", gpus + driver)
+            engine = entry.engine.version if entry.engine else without
+            key = (_commit(run, entry), engine, gpus + driver or (without if not entry.engine else "–"))
             stages.setdefault(key, []).append(run.stage)
     return [(", ".join(dict.fromkeys(names)), *key) for key, names in stages.items()]
 
