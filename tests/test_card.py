@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from conftest import rows
+from conftest import finished, rows
 from magpie.export.formats import FORMATS, METADATA, PROBLEMS, shown_columns
 from magpie.export.writer import BATCH, TableWriter
 from test_export import export, job
@@ -136,3 +137,53 @@ def test_hostile_names_and_sources_stay_text(job: Path) -> None:
     raw = re.sub(r"```.*?```", "", body, flags=re.DOTALL)
     assert not re.search(r"https?://(?!arxiv\.org/abs/2406\.08464\))|www\.|<|\$|!\[|@", raw)
     assert "\x1b" not in card and "\u202e" not in card
+
+
+# --- metadata for programs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file_type", ["parquet", "jsonl"])
+def test_the_metadata_has_the_folders_files_columns_and_splits(job: Path, file_type: str) -> None:
+    flags = ("--format", "messages", "--file_type", file_type, "--test_share", 0.25, "--license", "mit", "--title", HOSTILE[1])
+    folder = export(job, *flags)
+    told = json.loads((folder / "croissant.json").read_text())
+    assert (
+        told["name"] == HOSTILE[1] and told["license"] == "https://opensource.org/license/mit" and "@inproc" in told["citeAs"]
+    )
+    [files] = told["distribution"]
+    assert sorted(folder.glob(files["includes"])) == sorted((folder / "data").iterdir())
+    splits, fields = told["recordSet"]
+    assert sorted(one["default_splits/split_name"] for one in splits["data"]) == ["test", "train"]
+    header = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+    columns = [feature["name"] for feature in header["dataset_info"]["features"]]
+    assert [field["@id"] for field in fields["field"]] == ["default/split", *(f"default/{name}" for name in columns)]
+    assert columns == ["messages", "id", "agreement", "domain", "validity", "answer_model"]
+    regex = fields["field"][0]["source"]["transform"]["regex"]
+    assert [re.match(regex, name)[1] for name in (f"data/train.{file_type}", "test")] == ["train", "test"]
+
+
+READ = """
+import json, sys, mlcroissant
+data = mlcroissant.Dataset(jsonld=sys.argv[1])
+issues = data.metadata.ctx.issues
+plain = lambda value: value.decode() if isinstance(value, bytes) else value
+found = [{name: plain(value) for name, value in row.items() if "messages" not in name} for row in data.records("default")]
+print(json.dumps([sorted(issues.errors), sorted(issues.warnings), found]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("file_type", ["parquet", "jsonl"])
+def test_mlcroissant_finds_no_fault_and_reads_the_rows(job: Path, tmp_path: Path, file_type: str) -> None:
+    """In an environment of its own, from the package index: ten packages for one test are no part of the set-up."""
+    python = tmp_path / "env" / "bin" / "python"
+    uv = str(Path(sys.executable).with_name("uv"))
+    for words in (["venv", tmp_path / "env"], ["pip", "install", "--python", python, "mlcroissant==1.1.1", "pyarrow"]):
+        done = finished([uv, "--quiet", *map(str, words)])
+        assert done.returncode == 0, done.stderr
+    folder = export(job, "--format", "messages", "--file_type", file_type, "--test_share", 0.25)
+    done = finished([str(python), "-c", READ, str(folder / "croissant.json")])
+    assert done.returncode == 0, done.stderr
+    errors, warnings, found = json.loads(done.stdout)
+    assert not errors and all("is recommended" in warning for warning in warnings) and "not standard" not in done.stderr
+    assert {row["default/split"] for row in found} == {"train", "test"} and len({row["default/id"] for row in found}) == 39

@@ -19,20 +19,21 @@ TYPES = {"string": "sc:Text", "double": "cr:Float64", "int64": "cr:Int64", "bool
 ENCODINGS = {"parquet": "application/x-parquet", "jsonl": "application/jsonlines"}
 FILES, ROWS, SPLITS = "files", "default", "default_splits"
 _CR = (
+    *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileObject", "fileProperty"),
     *(
-        "arrayShape",
-        "citeAs",
-        "column",
-        "extract",
-        "field",
-        "fileProperty",
         "fileSet",
+        "format",
         "includes",
         "isArray",
+        "isLiveDataset",
         "jsonPath",
         "key",
+        "md5",
+        "parentField",
+        "path",
+        "recordSet",
     ),
-    *("recordSet", "references", "regex", "source", "subField", "transform"),
+    *("references", "regex", "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform"),
 )
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -40,7 +41,11 @@ CONTEXT: dict[str, Any] = {
     "cr": "http://mlcommons.org/croissant/",
     "dct": "http://purl.org/dc/terms/",
     "sc": "https://schema.org/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "conformsTo": "dct:conformsTo",
+    "name": {"@container": "@language"},
+    "description": {"@container": "@language"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     **{name: f"cr:{name}" for name in _CR},
