@@ -1,4 +1,4 @@
-"""Keep the records that a data set should have.
+"""Keep the records that a dataset should have.
 
     python exp/filter.py --config configs/filters/sft.yaml --input_file data/job/job_ins_res_verified.jsonl
     python exp/filter.py --where 'pass_rate < 0.7' --input_file mine.parquet

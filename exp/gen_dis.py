@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     )
     flags.add_columns(group)
     group.add_argument(
-        "--against", type=Path, nargs="+", default=[], help="earlier data sets: all their records are kept, none is written"
+        "--against", type=Path, nargs="+", default=[], help="earlier datasets: all their records are kept, none is written"
     )
     group.add_argument(
         "--index", type=Path, help="folder of the records kept in earlier runs; those kept now are added (default: none)"
