@@ -8,7 +8,7 @@ with the controls (`drop_reason`: control). `measured` in the run file has the s
 Wilson's interval at 95%, and the same re-weighted by the measured difficulty of the other records. From the job's files beside
 the input: the share of right labels by agreement; pass rate and measured difficulty beside the share of right responses; what
 each stage dropped of the controls; our verdicts beside those of reasoning-gym's scorers. Of pairs: in how many the chosen
-response is right and the rejected one wrong. The data card and the report show it; filter.py --target_precision goes by it.
+response is right and the rejected one wrong. The dataset card and the report show it; filter.py --target_precision goes by it.
 """
 
 from __future__ import annotations
