@@ -7,7 +7,7 @@
 
 JOB is a job's folder, or its name under data/. Writes JOB/report.html, a self-contained page that works offline: kept and
 dropped problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of
-records, of pairs and of dropped records, with their mathematics. It only reads the job's files. Of a FILE of any form that a
+records, pairs and dropped records, with rendered mathematics. It only reads the job's files. For a FILE in any format that a
 stage reads: FILE_report.html beside it, without what only a job has.
 
 --watch prints instead what a job is doing, from its files alone, every few seconds until it is done or you press Ctrl-C.
@@ -37,10 +37,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--watch", action="store_true", help="show a running job's state instead of writing a page")
     seconds = flags.number(float, least=0.2, most=3600.0)
     parser.add_argument(
-        "--browse", action="store_true", help="serve all records of a file, with a search, on this machine alone until Ctrl-C"
+        "--browse", action="store_true", help="serve all records of a file, searchable, on this machine only, until Ctrl-C"
     )
     port = flags.number(int, least=0, most=65535)
-    parser.add_argument("--port", type=port, default=0, help="port for --browse (default: one that is free)")
+    parser.add_argument("--port", type=port, default=0, help="port for --browse (default: any free one)")
     parser.add_argument("--every", type=seconds, default=5.0, help="seconds between two updates with --watch (default 5)")
     return parser.parse_args()
 

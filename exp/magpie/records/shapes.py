@@ -47,7 +47,7 @@ Reader = Callable[[str, str, Any], dict[str, Any]]
 
 
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of configs/columns: data sets whose columns are known.
+    """A file of configs/columns: datasets whose columns are known.
 
     `sets`: their ids on the hub; `has`: columns that tell them; `columns`: key of a record → column (a dotted path; empty:
     none), or several; `empty`: column → texts that mean that there is nothing; `vote`: the column that says `majority` where

@@ -1,4 +1,4 @@
-"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and data sets in a folder or on the hub."""
+"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and datasets in a folder or on the hub."""
 
 from __future__ import annotations
 
@@ -133,11 +133,11 @@ def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
     yield from bad.values()
 
 
-# --- data sets ---------------------------------------------------------------------------------------------------------
+# --- datasets ---------------------------------------------------------------------------------------------------------
 
 
 def files_of(folder: Path, split: str | None) -> list[Path]:
-    """Return the files of a split of a data set in a folder: as `datasets` saves it, or Parquet, CSV, JSON Lines files.
+    """Return the files of a split of a dataset in a folder: as `datasets` saves it, or Parquet, CSV, JSON Lines files.
 
     Raises:
         MagpieError: there are none, or several splits and none of them is named.
@@ -151,7 +151,7 @@ def files_of(folder: Path, split: str | None) -> list[Path]:
             if path.is_file() and _is_data(path):
                 splits.setdefault(_SHARD.sub("", path.name.partition(".")[0]), []).append(path)
     if not splits:
-        raise MagpieError(f"{folder}: this is a folder without a data set. Name a file inside it")
+        raise MagpieError(f"{folder}: this is a folder without a dataset. Name a file inside it")
     if split is None and len(splits) > 1:
         raise MagpieError(
             f"{folder}: this is a folder with several files or splits ({', '.join(splits)[:200]}). Name one: --split"
@@ -170,7 +170,7 @@ def _is_data(path: Path) -> bool:
 def load_hub(
     name: str, split: str | None, flag: str, *, revision: str | None = None, gated: bool = False, shown: str = "", see: str = ""
 ) -> datasets.Dataset:
-    """Return a split of a data set of the hub, which is on the disk then; `name` may end in `:config`.
+    """Return a split of a dataset of the hub, which is on the disk then; `name` may end in `:config`.
 
     Args:
         shown: the name that the user gave (default: `name`).
@@ -194,7 +194,7 @@ def load_hub(
                 "`.venv/bin/hf auth login`, or set HF_TOKEN"
             )
         else:
-            what = f"the hub has no data set {repo} that you may read. Check the name, or set HF_TOKEN"
+            what = f"the hub has no dataset {repo} that you may read. Check the name, or set HF_TOKEN"
         raise MagpieError(f"{flag} {name}: {what}") from error
     except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MagpieError(
