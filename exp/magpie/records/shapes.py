@@ -49,12 +49,14 @@ Reader = Callable[[str, str, Any], dict[str, Any]]
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of configs/columns: datasets whose columns are known.
 
-    `sets`: their ids on the hub; `has`: columns that tell them; `columns`: key of a record → column (a dotted path; empty:
-    none), or several; `empty`: column → texts that mean that there is nothing; `vote`: the column that says `majority` where
-    the right answer is only a vote; `steps`: the column that has a response in pieces; `ids_repeat`: several rows have one id.
+    `sets`: their ids on the hub; `has`: columns that tell them; `says`: column → texts, one of which tells them; `columns`: key
+    of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean that there is nothing;
+    `vote`: the column that says `majority` where the right answer is only a vote; `steps`: the column that has a response in
+    pieces; `ids_repeat`: several rows have one id.
     """
 
     has: list[str] = []
+    says: dict[str, list[str]] = {}
     columns: dict[str, str | list[str]] = {}
     sets: list[str] = []
     empty: dict[str, list[str]] = {}
@@ -170,7 +172,8 @@ def shape_of(
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
     if native and one.columns.get("instruction") not in (None, "instruction"):
         return False  # what such a set has elsewhere is there already, and the rest is the user's own
-    return hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
+    says = not native and any(row.get(name) in texts for name, texts in one.says.items())
+    return says or hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
 
 
 def turns_of(value: Any) -> list[dict[str, str]]:

@@ -164,7 +164,8 @@ def files_of(folder: Path, split: str | None) -> list[Path]:
 
 def _is_data(path: Path) -> bool:
     inner = path.with_suffix("") if path.suffix in PACKED else path
-    return inner.suffix in (*TABLES, *JSON) and not path.name.endswith((".run.json", "dataset_info.json", "job.json"))
+    beside = (".run.json", "dataset_info.json", "job.json", "croissant.json")
+    return inner.suffix in (*TABLES, *JSON) and not path.name.endswith(beside)
 
 
 def load_hub(
