@@ -158,7 +158,9 @@ def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
 # --- datasets ---------------------------------------------------------------------------------------------------------
 
 
-B    splits: dict[str, list[Path]] = {}
+def splits_of(folder: Path) -> dict[str, list[Path]]:
+    """Return the splits of a dataset in a folder: as `datasets` saves it, or Parquet, CSV, JSON Lines files."""
+    splits: dict[str, list[Path]] = {}
     saved = [state.parent for state in (folder / "state.json", *sorted(folder.glob("*/state.json"))) if state.exists()]
     for one in saved:
         splits["train" if one == folder else one.name] = sorted(one.glob("*.arrow"))
