@@ -13,8 +13,7 @@ import yaml
 from conftest import finished, program, rows
 from magpie.export.formats import FORMATS, METADATA, PROBLEMS, shown_columns
 from magpie.export.writer import BATCH, TableWriter
-from magpie.records.reading import read_rows
-from magpie.records.source import Source
+from own_data import records
 from test_export import RECORD, export, job
 
 __all__ = ["job"]  # a fixture
@@ -93,11 +92,11 @@ def test_a_vote_is_read_back_as_a_vote_where_no_model_is_named(tmp_path: Path, f
     source.write_text(json.dumps(RECORD | {"majority_answer": "2"}) + "\n")
     flags = ("--format", "messages", "--output_folder", tmp_path / "out", "--file_type", file_type)
     assert program("export", "--input_file", source, *flags).returncode == 0
-    [record] = (row.record for row in read_rows(Source(tmp_path / "out")))
-    assert record and record["majority_answer"] == "2" and "reference_answer" not in record and not record["validity"]
+    [record] = records(tmp_path / "out")
+    assert record["majority_answer"] == "2" and "reference_answer" not in record and not record["validity"]
     native = tmp_path / "tagged.jsonl"  # a record of ours with a label is no export
-    native.write_text(json.dumps(RECORD | {"validity": "valid", "answer": "user's own"}) + "\n")
-    assert "majority_answer" not in next(iter(read_rows(native))).record
+    native.write_text(json.dumps(RECORD | {"validity": "valid", "answer": "a user's own"}) + "\n")
+    assert "majority_answer" not in records(native)[0]
 
 
 # --- hostile names -----------------------------------------------------------------------------------------------------
