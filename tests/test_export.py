@@ -1,4 +1,4 @@
-"""Exported data sets: every format's rows, the folder that others load, its card, and the way to the hub."""
+"""Exported datasets: every format's rows, the folder that others load, its card, and the way to the hub."""
 
 from __future__ import annotations
 

@@ -225,6 +225,9 @@ def shown_columns(chosen: Format) -> Columns:
 def metadata(record: dict[str, Any]) -> Row:
     """Return the values of METADATA."""
     row = dict(zip(METADATA, map(record.get, METADATA), strict=True))
+    for name in ("domain", "difficulty"):  # a user's may be lists and numbers
+        if (value := row[name]) is not None and not isinstance(value, str):
+            row[name] = "; ".join(value) if isinstance(value, list) else str(value)
     row["validity"] = record.get("validity") or ("undecided" if record.get("validity_votes") else NOT_JUDGED)
     row["answer"] = record.get("majority_answer")
     row["problem_model"] = (record.get("gen_input_configs") or {}).get("input_generator")

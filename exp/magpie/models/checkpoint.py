@@ -47,7 +47,7 @@ def require_model(preset: ModelPreset) -> None:
         hf_hub_download(preset.path, "config.json")
     except GatedRepoError as error:
         raise MagpieError(
-            f"{preset.path} is gated on the hub. Accept its licence on its page there, then log in: .venv/bin/hf auth login "
+            f"{preset.path} is gated on the hub. Accept its license on its page there, then log in: .venv/bin/hf auth login "
             "(or set HF_TOKEN)"
         ) from error
     except RepositoryNotFoundError as error:
