@@ -28,6 +28,8 @@ RESPONSES = (
     "conversations",
     "conversation",
 )
+SEVERAL = ("generations", "completions")
+"""Columns that are taken for `responses`, where they hold lists of texts."""
 REFERENCES = ("answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
 IDS = ("conversation_id", "uuid", "unique_id", "problem_id", "question_id")
 GENERIC: dict[str, tuple[str, ...]] = {
@@ -145,6 +147,8 @@ def shape_of(
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
         columns = one.columns | columns
+    if not native and not {"response", "responses"} & (columns.keys() | row.keys()):
+        columns |= {"responses": name for name in reversed(SEVERAL) if _are_texts(row.get(name))}
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
             continue
@@ -209,6 +213,10 @@ def _is_id(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
 def _may_be(key: str, value: Any) -> bool:
