@@ -17,10 +17,12 @@ from conftest import clean_environment, without_override
 from magpie.config.load import PROJECT
 
 PYTHON = """#!/usr/bin/env bash
-# in the place of Python, the user's and .venv's; TOO_OLD: the version check says no; UV_SAYS: why pip has no uv; NO_ENSUREPIP: as
-# Debian and Colab have it
+# in the place of Python, the user's and .venv's; TOO_OLD: the version check says no; UV_SAYS: why pip has no uv
+# NO_ENSUREPIP: as Debian and Colab have it
 case "$*" in
-  "-m venv --clear .venv") [[ -z ${NO_ENSUREPIP:-} ]] || exit 1; echo cleared >>"$TOLD"; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  "-m venv --clear .venv")
+    [[ -z ${NO_ENSUREPIP:-} ]] || exit 1
+    echo cleared >>"$TOLD"; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
   "-m venv --clear --without-pip .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
   "-m pip --python .venv/bin/python install --quiet pip") echo "pip put into .venv" >>"$TOLD" ;;
   *"pip install"*locks/uv.txt) [[ -z ${UV_SAYS:-} ]] || { echo "$UV_SAYS" >&2; exit 1; }; cp bin/uv .venv/bin/uv ;;
