@@ -147,8 +147,7 @@ def shape_of(
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
         columns = one.columns | columns
-    if not native and not {"response", "responses"} & (columns.keys() | row.keys()):
-        columns |= {"responses": name for name in reversed(SEVERAL) if _are_texts(row.get(name))}
+    columns |= _several(row, columns, native=native)
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
             continue
@@ -169,6 +168,13 @@ def shape_of(
         columns, empty, vote, steps, makes_ids=repeats or not named_id, replaces_ids=repeats or given.get("id") == "", stem=stem
     )
     return shape if shape.columns or shape.makes_ids else None
+
+
+def _several(row: dict[str, Any], columns: Mapping[str, Any], *, native: bool) -> dict[str, str]:
+    """Return the column that is read as `responses`, where nothing else is a response already."""
+    if native or {"response", "responses"} & {*columns, *row}:
+        return {}
+    return next(({"responses": name} for name in SEVERAL if _are_texts(row.get(name))), {})
 
 
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
