@@ -30,6 +30,8 @@ RESPONSES = (
     "conversations",
     "conversation",
 )
+SEVERAL = ("generations", "completions")
+"""Columns that are taken for `responses`, where they hold lists of texts."""
 REFERENCES = ("reference_answer", "answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
 IDS = ("id", "conversation_id", "uuid", "unique_id", "problem_id", "question_id")
 GENERIC: dict[str, tuple[str, ...]] = {
@@ -149,6 +151,7 @@ def shape_of(
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
         columns = one.columns | columns
+    columns |= _several(row, columns, native=native)
     written = {name.strip().casefold(): name for name in row} | {name: name for name in row}
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
@@ -171,6 +174,13 @@ def shape_of(
         columns, empty, vote, steps, makes_ids=repeats or not named_id, replaces_ids=repeats or given.get("id") == "", stem=stem
     )
     return shape if shape.columns or shape.makes_ids else None
+
+
+def _several(row: dict[str, Any], columns: Mapping[str, Any], *, native: bool) -> dict[str, str]:
+    """Return the column that is read as `responses`, where nothing else is a response already."""
+    if native or {"response", "responses"} & {*columns, *row}:
+        return {}
+    return next(({"responses": name} for name in SEVERAL if _are_texts(row.get(name))), {})
 
 
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
@@ -216,6 +226,10 @@ def _is_id(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
 def _may_be(key: str, value: Any) -> bool:
