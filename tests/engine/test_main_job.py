@@ -1,4 +1,4 @@
-"""The launcher as a user runs it, whole, with the real engine: one server from the first problem to the data set."""
+"""The launcher as a user runs it, whole, with the real engine: one server from the first problem to the dataset."""
 
 from __future__ import annotations
 

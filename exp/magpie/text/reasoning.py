@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 OPEN, CLOSE = "<think>", "</think>"
-"""The tags in data sets, and in what the client makes of a chain of thought that a server gives in a field of its own."""
+"""The tags in datasets, and in what the client makes of a chain of thought that a server gives in a field of its own."""
 
 
 class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,7 +81,7 @@ NONE = ReasoningFormat(open="", close="")
 
 
 def split_written(text: str, other: ReasoningFormat) -> tuple[str | None, str]:
-    """Split a text of a data set into its chain of thought and its solution; a text without a whole thought stays as it is.
+    """Split a text of a dataset into its chain of thought and its solution; a text without a whole thought stays as it is.
 
     What export.py wrote comes out letter for letter. `other`: a further format that is looked for.
     """
