@@ -128,7 +128,11 @@ class Work:
             self._selection.add(out, record)
 
     def _drop_reason(self, record: dict[str, Any]) -> tuple[str, str]:
-        return next(filter(any, (each.drop_reason(record) for each in self._rulers)), ("", ""))
+        for ruler in self._rulers:
+            reason, detail = ruler.drop_reason(record)
+            if reason:
+                return reason, detail
+        return "", ""
 
     def add_least_agreement(self, args: argparse.Namespace) -> dict[str, Any]:
         """Add the rule of the least agreement that the controls which pass the others support, and return what it is."""

@@ -123,6 +123,7 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
         serve=job.serve,
         stages=[StageState(stage=stage) for stage in job.stages],
         seconds=earlier.seconds if earlier else 0.0,
+        provenance=earlier.provenance if earlier else [],
         command=resume_command(job, _called(args), args.arguments, always),
     )
     return file, chain

@@ -26,7 +26,7 @@ from magpie.serving.cli import add_layout, layout_of, machine_of, printed, wante
 from magpie.serving.parallelism import Layout, layout
 from magpie.serving.replicas import Replicas, new_key
 from magpie.serving.run_command import serve
-from magpie.serving.server import Server, announced
+from magpie.serving.server import TOLD, Server, announced
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,19 +79,19 @@ def add_replicas(parser: flags.Parser) -> None:
 
 def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
     """Run the command with several servers on a Ray cluster, or serve until Ctrl-C."""
-    log_dir = args.log_dir or PROJECT / "data" / "serve_logs" / preset.name
+    log_dir = (args.log_dir or PROJECT / "data" / "serve_logs" / preset.name).resolve()
     key, wanted = new_key(), wanted_of(args)
     settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout, "api_key": key}
 
     def make(number: int, host: str, found: Layout | None) -> Server:
         found = found or layout(preset, this_machine(), wanted)
         own = {"layout_flags": found.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
-        return Server(preset, log_dir=log_dir.resolve(), **own, **settings)
+        return Server(preset, log_dir=log_dir, **own, **settings)
 
     def decide(machine: Machine) -> Layout:
         return layout(preset, machine, wanted)
 
-    cluster = {"choose_layout": decide, "ray": args.ray, "max_restarts": args.max_restarts}
+    cluster = {"choose_layout": decide, "ray": args.ray, "max_restarts": args.max_restarts, "told": log_dir / TOLD.format(0)}
     with Replicas(
         args.replicas, make, list_file=args.url_file or log_dir / f"servers-{os.getpid()}.txt", api_key=key, **cluster
     ) as servers:

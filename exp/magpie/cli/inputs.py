@@ -36,6 +36,8 @@ class ColumnNames(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
         """Read the pairs."""
         pairs = [pair.partition("=") for pair in values]
+        if twice := [key for number, (key, _, _) in enumerate(pairs) if any(key == other[0] for other in pairs[:number])]:
+            raise argparse.ArgumentError(self, f"`{twice[0]}` is named twice")
         for key, equals, _ in pairs:
             if not equals:
                 raise argparse.ArgumentError(self, f"{key!r} is not KEY=COLUMN, like instruction=problem")

@@ -23,6 +23,9 @@ from magpie.records.shapes import Shape, shape_of
 from magpie.records.source import Source
 from magpie.records.tables import JSON, PACKED, TABLES, files_of, load_hub
 
+LOOKED_AT = 100
+"""Rows at the beginning that tell what the columns of a file are."""
+
 
 def _all_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]:
     """Yield the rows of a file, of all files of a dataset, or of a hub's dataset, as they stand."""
@@ -32,12 +35,16 @@ def _all_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]
             problem = fault_of(value, required, typed=False)
             yield Row(number, None if problem else value, problem, encode(value))
         return
+    first, *others = _parts(path)
+    if not others:
+        yield from file_rows(first, required, known)
+        return
     before = 0
-    for file in _parts(path):
+    for file in (first, *others):
         number = 0
         for row in file_rows(file, required, known):
             number = row.line
-            yield msgspec.structs.replace(row, line=before + number) if before else row
+            yield msgspec.structs.replace(row, line=before + number)
         before += number
 
 
@@ -53,7 +60,7 @@ def read_rows(path: Path, required: Keys = ("instruction",), known: Decode | Non
     Raises:
         MagpieError: the file cannot be read at all (missing, a folder, broken compression, a broken array or table).
     """
-    shape = _shape(path) if isinstance(path, Source) and required is not None else None
+    shape = _shape(path, required) if isinstance(path, Source) and required is not None else None
     if shape is None:
         yield from _all_rows(path, required, known)
         return
@@ -61,17 +68,33 @@ def read_rows(path: Path, required: Keys = ("instruction",), known: Decode | Non
         yield _shaped(row, shape, required)
 
 
-def _shape(path: Source) -> Shape | None:
-    good = (row.record for row in islice(_all_rows(path, None, None), 20) if isinstance(row.record, dict))
-    first = next(good, None)
-    if first is None:
+def _shape(path: Source, required: tuple[str, ...]) -> Shape | None:
+    first: dict[str, Any] = {}
+    good = [row.record for row in islice(_all_rows(path, None, None), LOOKED_AT) if isinstance(row.record, dict)]
+    for record in good:  # a column may begin with nulls
+        first |= {name: value for name, value in record.items() if first.get(name) is None}
+    if not good:
         return None
     stem = stem_of(Path(path.hub_id.partition(":")[0] or path))
     hub = path.hub_id.partition(":")[0]
     shape = shape_of(first, path.columns, path.known, hub_id=hub, stem=stem)
+    if "instruction" in required and "instruction" not in first and not (shape and "instruction" in shape.columns):
+        found = ", ".join(f"{name} ({type(value).__name__})" for name, value in first.items())
+        raise MagpieError(
+            f"{path}: the key `instruction` is missing, and no column can be read as it: {found[:300]}. "
+            f"{_remedy(good)}: --columns instruction=COLUMN"
+        )
     if shape and shape.told():
         _say(f"{path}: {shape.told()}" + ("" if path.columns or not shape.columns else ". --columns changes that"))
     return shape
+
+
+def _remedy(rows: list[dict[str, Any]]) -> str:
+    """Return what to do; the rows may stand inside the only object of a file."""
+    for name, value in rows[0].items() if len(rows) == 1 else ():
+        if isinstance(value, list) and value and isinstance(value[0], dict) and not {"role", "from"} & value[0].keys():
+            return f"Take the rows out of the object (jq -c '.{name}[]'), or name it"
+    return "Name it"
 
 
 @cache

@@ -6,6 +6,7 @@ the record's, goes into `previous`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,9 @@ from magpie.common.console import MagpieError
 from magpie.records.schema import Record
 from magpie.text.reasoning import ReasoningFormat, split_written
 
-PROBLEMS = ("problem", "question", "query", "prompt", "messages", "conversations", "conversation", "chosen")
+PROBLEMS = ("instruction", "problem", "question", "query", "prompt", "messages", "conversations", "conversation", "chosen")
 RESPONSES = (
+    "response",
     "solution",
     "generated_solution",
     "output",
@@ -30,20 +32,20 @@ RESPONSES = (
 )
 SEVERAL = ("generations", "completions")
 """Columns that are taken for `responses`, where they hold lists of texts."""
-REFERENCES = ("answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
-IDS = ("conversation_id", "uuid", "unique_id", "problem_id", "question_id")
+REFERENCES = ("reference_answer", "answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
+IDS = ("id", "conversation_id", "uuid", "unique_id", "problem_id", "question_id")
 GENERIC: dict[str, tuple[str, ...]] = {
     "instruction": PROBLEMS,
     "response": RESPONSES,
     "reference_answer": REFERENCES,
     "id": IDS,
 }
-"""Key → the columns that are taken for it, the first one that the file has."""
+"""Key → the columns that are taken for it, in capitals too: the first one that the file has."""
 USERS, ASSISTANTS = ("user", "human"), ("assistant", "gpt", "model", "chatgpt", "bot")
 OPEN_THOUGHTS = ReasoningFormat(
     open="<|begin_of_thought|>", close="<|end_of_thought|>", wraps=("<|begin_of_solution|>", "<|end_of_solution|>")
 )
-VOTE = "majority"
+_TURNS = re.compile(r'\s*\[\s*\{\s*"(?:role|from|content|value)"')
 Reader = Callable[[str, str, Any], dict[str, Any]]
 """Of a key, the column's name for messages, and its value: the keys that it fills in."""
 
@@ -51,16 +53,18 @@ Reader = Callable[[str, str, Any], dict[str, Any]]
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of configs/columns: datasets whose columns are known.
 
-    `sets`: their ids on the hub; `has`: columns that tell them; `columns`: key of a record → column (a dotted path; empty:
-    none), or several; `empty`: column → texts that mean that there is nothing; `vote`: the column that says `majority` where
-    the right answer is only a vote; `steps`: the column that has a response in pieces; `ids_repeat`: several rows have one id.
+    `sets`: their ids on the hub; `has`: columns that tell them; `says`: column → texts, one of which tells them; `columns`: key
+    of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean that there is nothing;
+    `vote`: column → what it says where the right answer is only a vote; `steps`: the column that has a response in pieces;
+    `ids_repeat`: several rows have one id.
     """
 
     has: list[str] = []
+    says: dict[str, list[str]] = {}
     columns: dict[str, str | list[str]] = {}
     sets: list[str] = []
     empty: dict[str, list[str]] = {}
-    vote: str = ""
+    vote: dict[str, list[str]] = {}
     steps: str = ""
     ids_repeat: bool = False
 
@@ -71,7 +75,7 @@ class Shape:
 
     columns: Mapping[str, str | list[str]]
     empty: Mapping[str, Sequence[str]]
-    vote: str
+    vote: Mapping[str, Sequence[str]]
     steps: str
     makes_ids: bool
     replaces_ids: bool
@@ -100,10 +104,10 @@ class Shape:
         for read, key, named, names, several in self._readers:
             values = [value for name in names if (value := self._value(row, name)) is not None]
             found |= read(key, named, values if several else values[0] if values else None)
-        if self.vote and dig(row, self.vote) == VOTE and "reference_answer" in found:
+        if "reference_answer" in found and any(dig(row, name) in texts for name, texts in self.vote.items()):
             found["majority_answer"] = found.pop("reference_answer")
         found |= {name: None for name, texts in self.empty.items() if name in Record.__annotations__ and row.get(name) in texts}
-        if self.makes_ids and (self.replaces_ids or not _is_id(row.get("id"))):
+        if self.replaces_ids or not _is_id(found.get("id", row.get("id"))):
             found["id"] = f"{self.stem}-{number:06d}"
             if (own := found.get("original_id") or row.get("id")) is not None and isinstance(own, str | int):
                 found["original_id"] = own
@@ -132,7 +136,7 @@ def dig(row: Mapping[str, Any], path: str) -> Any:
 def shape_of(
     row: dict[str, Any], given: Mapping[str, str], known: Callable[[], Sequence[KnownSet]], *, hub_id: str, stem: str
 ) -> Shape | None:
-    """Return how rows like this first one become records, or None where they are records as they stand.
+    """Return how rows with columns like these become records, or None where they are records as they stand.
 
     Raises:
         MagpieError: --columns names a column that is not there.
@@ -147,10 +151,13 @@ def shape_of(
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
         columns = one.columns | columns
-    columns |= _several(row, columns, native=native)
+    written = {name.strip().casefold(): name for name in row} | {name: name for name in row}
+    if not native and not {"response", "responses"} & {*columns, *written}:
+        columns |= _several(row, written)
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
             continue
+        names = tuple(written.get(name, name) for name in names)
         taken = key in columns or (key in row and _is_id(row[key]) if key == "id" else _is_text(row.get(key)))
         if not taken and (name := next((name for name in names if _may_be(key, dig(row, name))), "")):
             columns[key] = name
@@ -162,7 +169,7 @@ def shape_of(
         columns["original_id"] = columns.pop("id")
     columns = {key: column for key, column in columns.items() if column}
     empty = {name: texts for one in matching for name, texts in one.empty.items()}
-    vote = next((one.vote for one in matching if one.vote), "")
+    vote = next((one.vote for one in matching if one.vote), {})
     steps = next((one.steps for one in matching if one.steps), "")
     shape = Shape(
         columns, empty, vote, steps, makes_ids=repeats or not named_id, replaces_ids=repeats or given.get("id") == "", stem=stem
@@ -170,17 +177,17 @@ def shape_of(
     return shape if shape.columns or shape.makes_ids else None
 
 
-def _several(row: dict[str, Any], columns: Mapping[str, Any], *, native: bool) -> dict[str, str]:
-    """Return the column that is read as `responses`, where nothing else is a response already."""
-    if native or {"response", "responses"} & {*columns, *row}:
-        return {}
-    return next(({"responses": name} for name in SEVERAL if _are_texts(row.get(name))), {})
+def _several(row: dict[str, Any], written: Mapping[str, str]) -> dict[str, str]:
+    """Return the column that is read as `responses`, if there is one."""
+    found = (written[name] for name in SEVERAL if name in written)
+    return next(({"responses": name} for name in found if _are_texts(row[name])), {})
 
 
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
     if native and one.columns.get("instruction") not in (None, "instruction"):
         return False  # what such a set has elsewhere is there already, and the rest is the user's own
-    return hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
+    says = not native and any(row.get(name) in texts for name, texts in one.says.items())
+    return says or hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
 
 
 def turns_of(value: Any) -> list[dict[str, str]]:
@@ -251,10 +258,12 @@ def _problem(key: str, name: str, value: Any) -> dict[str, Any]:
     if not turns:
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name} has no text, and it is read as `instruction`")
+        if _TURNS.match(value):
+            raise ValueError(f"{name} is a conversation in broken JSON")
         return {key: value}
     first = next((place for place, turn in enumerate(turns) if turn["role"] in USERS), None)
-    if first is None:
-        raise ValueError(f"{name} has no turn of a user")
+    if first is None or not turns[first]["content"].strip():
+        raise ValueError(f"{name} has no turn of a user" + ("" if first is None else " with text"))
     between = [turn for turn in turns[first + 1 :] if turn["role"] != "system"]
     if between and between[-1]["role"] in ASSISTANTS:
         between.pop()
