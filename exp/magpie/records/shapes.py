@@ -152,8 +152,7 @@ def shape_of(
     for one in matching:
         columns = one.columns | columns
     written = {name.strip().casefold(): name for name in row} | {name: name for name in row}
-    if not native and not {"response", "responses"} & {*columns, *written}:
-        columns |= _several(row, written)
+    columns |= {} if native else _several(row, written, columns)
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
             continue
@@ -177,10 +176,11 @@ def shape_of(
     return shape if shape.columns or shape.makes_ids else None
 
 
-def _several(row: dict[str, Any], written: Mapping[str, str]) -> dict[str, str]:
-    """Return the column that is read as `responses`, if there is one."""
-    found = (written[name] for name in SEVERAL if name in written)
-    return next(({"responses": name} for name in found if _are_texts(row[name])), {})
+def _several(row: dict[str, Any], written: Mapping[str, str], columns: Mapping[str, Any]) -> dict[str, str]:
+    """Return the column that is read as `responses`, where nothing else is a response already."""
+    found = [written[name] for name in SEVERAL if name in written and _are_texts(row[written[name]])]
+    taken = {"response", "responses"} & {*columns, *written}
+    return {"responses": found[0]} if found and not taken else {}
 
 
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
