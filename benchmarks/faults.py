@@ -55,7 +55,7 @@ OWN_CALLS = {
 }
 ROWS = 40
 OTHER_ROWS = {"verify": 400, "check_code": 12}
-SECONDS = 120
+SECONDS = 1200
 NOTHING: dict[str, Any] = {"written": 0, "dropped": {}}
 COMPARED = ("out.jsonl", "out_dropped.jsonl")
 
