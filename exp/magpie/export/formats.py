@@ -37,7 +37,10 @@ METADATA: Columns = {
     "problem_model": "string",
     "answer_model": "string",
 }
-"""Columns of every format behind its own, in the order in which the hub shows them; null where no stage set them."""
+"""Columns of every format beside its own; null where no stage set them, left out where that is so in all rows."""
+PROBLEMS = ("instruction", "question", "prompt", "messages", "conversations")
+ANSWERS = ("ground_truth", "answer", "pass_rate")
+"""What the hub shows first, in this order: the first of PROBLEMS that a format has, then these."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,14 @@ FORMATS = {
     ),
 }
 """Every format by its name. A further one needs its row and refusal functions above, and its entry here."""
+
+
+def shown_columns(chosen: Format) -> Columns:
+    """Return a format's columns with METADATA behind, in the order in which the hub shows them: first the problem."""
+    columns = METADATA | chosen.columns
+    problem = next(name for name in PROBLEMS if name in columns)
+    first = (problem, *(name for name in ANSWERS if name in columns))
+    return {name: columns[name] for name in dict.fromkeys((*first, *chosen.columns, *METADATA))}
 
 
 def metadata(record: dict[str, Any]) -> Row:

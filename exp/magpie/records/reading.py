@@ -1,7 +1,7 @@
 """Reading and validating files of records.
 
 What the stages write is JSON Lines. What a user names (`Source`) may be of any form (rows.py, tables.py), may have other
-columns than a record (shapes.py), and may be a data set in a folder or on the hub.
+columns than a record (shapes.py), and may be a dataset in a folder or on the hub.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOKED_AT = 100
 
 
 def _all_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]:
-    """Yield the rows of a file, of all files of a data set, or of a hub's data set, as they stand."""
+    """Yield the rows of a file, of all files of a dataset, or of a hub's dataset, as they stand."""
     if isinstance(path, Source) and path.hub_id:
         found = load_hub(path.hub_id, path.split, "--input_file")
         for number, value in enumerate(found, 1):
@@ -164,7 +164,7 @@ def checked_rows(
 
 
 def fingerprint(path: Path) -> str:
-    """Return a hash of a file's bytes, of those of all files of a data set, or of what the hub says of one."""
+    """Return a hash of a file's bytes, of those of all files of a dataset, or of what the hub says of one."""
     digest = xxhash.xxh3_128()
     if isinstance(path, Source) and path.hub_id:
         found = load_hub(path.hub_id, path.split, "--input_file")

@@ -1,6 +1,6 @@
 """The rows of one file, of whatever form: decoded, checked, each with its number.
 
-JSON Lines, UTF-8, one object a line; a JSON array (the older data sets), also inside an object (`{"data": […]}`); tables
+JSON Lines, UTF-8, one object a line; a JSON array (the older datasets), also inside an object (`{"data": […]}`); tables
 (tables.py); UTF-16; compressed with gzip or zstd. Everything is read as a stream: memory does not grow with the file.
 """
 

@@ -30,6 +30,8 @@ RESPONSES = (
     "conversations",
     "conversation",
 )
+SEVERAL = ("generations", "completions")
+"""Columns that are taken for `responses`, where they hold lists of texts."""
 REFERENCES = ("reference_answer", "answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
 IDS = ("id", "conversation_id", "uuid", "unique_id", "problem_id", "question_id")
 GENERIC: dict[str, tuple[str, ...]] = {
@@ -49,14 +51,16 @@ Reader = Callable[[str, str, Any], dict[str, Any]]
 
 
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of configs/columns: data sets whose columns are known.
+    """A file of configs/columns: datasets whose columns are known.
 
-    `sets`: their ids on the hub; `has`: columns that tell them; `columns`: key of a record → column (a dotted path; empty:
-    none), or several; `empty`: column → texts that mean that there is nothing; `vote`: column → what it says where the right
-    answer is only a vote; `steps`: the column that has a response in pieces; `ids_repeat`: several rows have one id.
+    `sets`: their ids on the hub; `has`: columns that tell them; `says`: column → texts, one of which tells them; `columns`: key
+    of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean that there is nothing;
+    `vote`: column → what it says where the right answer is only a vote; `steps`: the column that has a response in pieces;
+    `ids_repeat`: several rows have one id.
     """
 
     has: list[str] = []
+    says: dict[str, list[str]] = {}
     columns: dict[str, str | list[str]] = {}
     sets: list[str] = []
     empty: dict[str, list[str]] = {}
@@ -147,6 +151,7 @@ def shape_of(
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
         columns = one.columns | columns
+    columns |= _several(row, columns, native=native)
     written = {name.strip().casefold(): name for name in row} | {name: name for name in row}
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
@@ -171,10 +176,18 @@ def shape_of(
     return shape if shape.columns or shape.makes_ids else None
 
 
+def _several(row: dict[str, Any], columns: Mapping[str, Any], *, native: bool) -> dict[str, str]:
+    """Return the column that is read as `responses`, where nothing else is a response already."""
+    if native or {"response", "responses"} & {*columns, *row}:
+        return {}
+    return next(({"responses": name} for name in SEVERAL if _are_texts(row.get(name))), {})
+
+
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
     if native and one.columns.get("instruction") not in (None, "instruction"):
         return False  # what such a set has elsewhere is there already, and the rest is the user's own
-    return hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
+    says = not native and any(row.get(name) in texts for name, texts in one.says.items())
+    return says or hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
 
 
 def turns_of(value: Any) -> list[dict[str, str]]:
@@ -213,6 +226,10 @@ def _is_id(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
 def _may_be(key: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and data sets in a folder or on the hub."""
+"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and datasets in a folder or on the hub."""
 
 from __future__ import annotations
 
@@ -155,11 +155,11 @@ def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
     yield from bad.values()
 
 
-# --- data sets ---------------------------------------------------------------------------------------------------------
+# --- datasets ---------------------------------------------------------------------------------------------------------
 
 
 def splits_of(folder: Path) -> dict[str, list[Path]]:
-    """Return the splits of a data set in a folder: as `datasets` saves it, or Parquet, CSV, JSON Lines files."""
+    """Return the splits of a dataset in a folder: as `datasets` saves it, or Parquet, CSV, JSON Lines files."""
     splits: dict[str, list[Path]] = {}
     saved = [state.parent for state in (folder / "state.json", *sorted(folder.glob("*/state.json"))) if state.exists()]
     for one in saved:
@@ -172,14 +172,14 @@ def splits_of(folder: Path) -> dict[str, list[Path]]:
 
 
 def files_of(folder: Path, split: str | None) -> list[Path]:
-    """Return the files of a split of a data set in a folder.
+    """Return the files of a split of a dataset in a folder.
 
     Raises:
         MagpieError: there are none, or several splits and none of them is named.
     """
     splits = splits_of(folder)
     if not splits:
-        raise MagpieError(f"{folder}: this is a folder without a data set. Name a file inside it")
+        raise MagpieError(f"{folder}: this is a folder without a dataset. Name a file inside it")
     if split is None and len(splits) > 1:
         raise MagpieError(
             f"{folder}: this is a folder with several files or splits ({', '.join(splits)[:200]}). Name one: --split"
@@ -192,13 +192,14 @@ def files_of(folder: Path, split: str | None) -> list[Path]:
 
 def _is_data(path: Path) -> bool:
     inner = path.with_suffix("") if path.suffix in PACKED else path
-    return inner.suffix in (*TABLES, *JSON) and not path.name.endswith((".run.json", "dataset_info.json", "job.json"))
+    beside = (".run.json", "dataset_info.json", "job.json", "croissant.json")
+    return inner.suffix in (*TABLES, *JSON) and not path.name.endswith(beside)
 
 
 def load_hub(
     name: str, split: str | None, flag: str, *, revision: str | None = None, gated: bool = False, shown: str = "", see: str = ""
 ) -> datasets.Dataset:
-    """Return a split of a data set of the hub, which is on the disk then; `name` may end in `:config`.
+    """Return a split of a dataset of the hub, which is on the disk then; `name` may end in `:config`.
 
     Args:
         shown: the name that the user gave (default: `name`).
@@ -222,7 +223,7 @@ def load_hub(
                 "`.venv/bin/hf auth login`, or set HF_TOKEN"
             )
         else:
-            what = f"the hub has no data set {repo} that you may read. Check the name, or set HF_TOKEN"
+            what = f"the hub has no dataset {repo} that you may read. Check the name, or set HF_TOKEN"
         raise MagpieError(f"{flag} {name}: {what}") from error
     except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MagpieError(

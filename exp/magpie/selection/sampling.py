@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from magpie.common.console import MagpieError, log
+from magpie.records.schema import is_control
 from magpie.runs.one_pass import Stream
 from magpie.selection.rules import field_reader, is_number, short_json
 
@@ -32,7 +33,7 @@ class Selection:
         folder: of the temporary file, which is unlinked.
         balance: the field whose values are balanced, if any.
         by: the number to rank by, highest first unless `ascending`; at random (`seed`) if there is none.
-        top: maximum number of chosen records.
+        top: maximum number of chosen records, controls aside.
         shuffle: write the chosen ones in a random order.
     """
 
@@ -42,6 +43,7 @@ class Selection:
         self._balance, self._by, self._top, self._ascending = balance, by, top, ascending
         self._shuffle, self._seed = shuffle, seed
         self._groups, self._scores, self._ends = array("i"), array("d"), array("q", [0])
+        self._real = array("b")
         self._labels: dict[Any, int] = {}
         self._read_group = field_reader(balance) if balance else None
         self._read_score = field_reader(by) if by else None
@@ -79,6 +81,7 @@ class Selection:
         line = out.unchanged()
         self._spool.write(line)
         self._groups.append(group)
+        self._real.append(not is_control(record))
         self._scores.append(score if self._ascending else -score)
         self._ends.append(self._ends[-1] + len(line))
 
@@ -97,11 +100,11 @@ class Selection:
         """Write the chosen records, and drop the others."""
         import numpy as np
 
-        groups, ends = np.asarray(self._groups), np.asarray(self._ends)
+        groups, ends, real = np.asarray(self._groups), np.asarray(self._ends), np.asarray(self._real, dtype=bool)
         scores = np.asarray(self._scores) if self._by else None
         if not len(groups):
             return
-        chosen = choose(groups, scores, balance=self._balance is not None, top=self._top, seed=self._seed)
+        chosen = choose(groups, scores, real, balance=self._balance is not None, top=self._top, seed=self._seed)
         order = np.arange(len(groups))
         if self._shuffle:
             order = np.random.default_rng([self._seed, 1]).permutation(len(groups))
@@ -118,31 +121,32 @@ class Selection:
             log.info("%s: %s", self._balance, ", ".join(f"{label} {counts[i]:,}" for label, i in self._labels.items()))
 
 
-def choose(groups: np.ndarray, scores: np.ndarray | None, *, balance: bool, top: int | None, seed: int) -> np.ndarray:
+def choose(
+    groups: np.ndarray, scores: np.ndarray | None, real: np.ndarray, *, balance: bool, top: int | None, seed: int
+) -> np.ndarray:
     """Return a boolean mask of the chosen records.
 
     Args:
         groups: the balanced value of each record, as an index.
         scores: lowest first, ties by position; None: at random.
+        real: whether a record counts. A control does not: it is chosen if it ranks before the last real one of its group
+            that is, so that it has passed the same choice.
         balance: take the same number from each group: the size of the smallest, or an even share of `top`.
-        top: maximum number of chosen records.
+        top: maximum number of chosen records that count.
         seed: of the random order.
     """
     import numpy as np
 
-    total = len(groups)
-    rank = np.random.default_rng([seed, 0]).permutation(total) if scores is None else np.argsort(scores, kind="stable")
+    rank = np.random.default_rng([seed, 0]).permutation(len(groups)) if scores is None else np.argsort(scores, kind="stable")
     if not balance:
-        chosen = np.zeros(total, dtype=bool)
-        chosen[rank[:top]] = True
-        return chosen
-    sizes = np.bincount(groups)
-    quotas = np.full(len(sizes), sizes.min()) if top is None else shares(sizes, top)
+        groups = np.zeros_like(groups)
+    sizes = np.bincount(groups[real], minlength=groups.max() + 1)
+    quotas = np.full(len(sizes), sizes[sizes > 0].min(initial=len(groups))) if top is None else shares(sizes, top)
     by_group = rank[np.argsort(groups[rank], kind="stable")]
-    starts = np.cumsum(sizes) - sizes
-    rank_in_group = np.empty(total, dtype=np.int64)
-    rank_in_group[by_group] = np.arange(total) - np.repeat(starts, sizes)
-    return rank_in_group < quotas[groups]
+    counted = np.cumsum(real[by_group]) - real[by_group]  # real ones before each
+    before = np.empty(len(groups), dtype=np.int64)
+    before[by_group] = counted - (np.cumsum(sizes) - sizes)[groups[by_group]]
+    return (before < quotas[groups]) | (~real & (quotas >= sizes)[groups])
 
 
 def shares(sizes: np.ndarray, total: int) -> np.ndarray:
