@@ -1,4 +1,4 @@
-"""Harder problems, and a weak and a strong model, on real engines: a tiny R1 that was taught to rewrite, and the embedded model."""
+"""Harder problems, and a weak and a strong model, on real engines: a tiny R1 that rewrites, and the embedded model."""
 
 from __future__ import annotations
 
@@ -91,14 +91,18 @@ def test_a_weak_and_a_strong_model_differ_and_pairs_come_of_both(
     verified = rows(tmp_path / "p_16res_16more_verified.jsonl")
     assert [row["id"] for row in verified] == [row["id"] for row in problems]
     for row, old in zip(verified, rows(first), strict=True):
-        assert list(row["asked_by_model"].values()) == [16, 16] and row["responses"][: len(old["responses"])] == old["responses"]
+        assert (
+            list(row["asked_by_model"].values()) == [16, 16] and row["responses"][: len(old["responses"])] == old["responses"]
+        )
     rates = [[votes["pass_rate"] for votes in row["model_votes"].values()] for row in verified]
     assert sum(strong for _, strong in rates) > sum(weak for weak, _ in rates) + 2
     assert program("filter", "--input_file", tmp_path / "p_16res_16more_verified.jsonl", "--config", "hle_gap").returncode == 0
     kept = {row["id"] for row in rows(tmp_path / "p_16res_16more_verified_filtered.jsonl")}
     told = zip(verified, rates, strict=True)
     assert kept == {
-        row["id"] for row, (weak, strong) in told if weak < 15 / 16 and strong > 0 and (strong < 0.75 or strong - weak >= 6 / 16)
+        row["id"]
+        for row, (weak, strong) in told
+        if weak < 15 / 16 and strong > 0 and (strong < 0.75 or strong - weak >= 6 / 16)
     }
     pairs = ["--input_file", tmp_path / "p_16res_16more_verified.jsonl", "--settings", tmp_path / "any_length.yaml"]
     settings = (PROJECT / "configs" / "pairs" / "strong_weak.yaml").read_text()
