@@ -102,22 +102,23 @@ def test_a_thought_in_unknown_tags_is_warned_of_and_stops_the_run(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("solution", "is_thought"),
+    ("solution", "is_thought", "is_refused"),
     [
-        ("<thinking>We add.</thinking>42", True),
-        (" \n<Thought>\nWe add.", True),
-        ("We add.</reasoning>\n42", True),
-        ("◁think▷We add.◁/think▷42", True),
-        ("For a <thinking> person it is 42.", False),
-        ("We have a <b and b> c, so <reason> holds.", False),
-        ("\\langle thought \\rangle = 42, <think/>", False),
-        ("Step 1. Reasoning: 7 + 5 = 12.", False),
+        ("We add.</reasoning>\n42", True, True),
+        ("We add.◁/think▷42", True, True),
+        ("We add.</mm:think>42", True, True),
+        ("<thinking>We add.</thinking>42", True, False),  # whole: somebody's own data may be meant so
+        (" \n<Thought>\nWe add.", True, False),
+        ("For a <thinking> person it is 42.", False, False),
+        ("We have a <b and b> c, so <reason> holds.", False, False),
+        ("\\langle thought \\rangle = 42, <think/>", False, False),
+        ("Step 1. Reasoning: 7 + 5 = 12.", False, False),
     ],
 )
-def test_thoughts_in_unknown_tags_are_found_and_mathematics_is_not(solution: str, is_thought: bool) -> None:
+def test_thoughts_in_unknown_tags_are_found_and_mathematics_is_not(solution: str, is_thought: bool, is_refused: bool) -> None:
     assert response_defect(None, solution, [], []) == ("thought in the solution" if is_thought else "")
-    assert training_defect(solution) == ("unclosed_thought" if is_thought else "")
-    assert training_defect(f"<think>\nA sum.\n</think>\n\n{solution}") == ("unclosed_thought" if is_thought else "")
+    for text in (solution, f"<think>\nA sum.\n</think>\n\n{solution}"):
+        assert training_defect(text) == ("unclosed_thought" if is_refused else "")
 
 
 def test_no_problem_is_sampled_from_an_empty_prefix(tmp_path: Path) -> None:

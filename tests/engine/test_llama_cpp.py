@@ -90,10 +90,10 @@ def test_what_only_vllm_can_do_is_refused_with_its_reason(llama_cpp: str, tmp_pa
 
 
 def test_the_whole_main_job_with_tags_and_votes_runs_against_llama_cpp(llama_cpp: str, tmp_path: Path) -> None:
-    settings = {"INS_FLAGS": "--max_tokens 120", "RES_FLAGS": "--max_tokens 300", "PREFLIGHT": "6", "FILTER": "finished"}
-    settings |= {"VOTES": "2", "VOTE_FLAGS": "--max_tokens 300 --preflight 0"}  # (a model so small ends few of so short ones)
+    settings = {"INS_FLAGS": "--max_tokens 120", "RES_FLAGS": "--max_tokens 200", "PREFLIGHT": "4", "FILTER": "finished"}
+    settings |= {"VOTES": "2", "VOTE_FLAGS": "--max_tokens 200 --preflight 0"}  # (a model so small ends few of so short ones)
     env = clean_environment(DATA_DIR=str(tmp_path), JOB_NAME="job", MAGPIE_BASE_URL=llama_cpp, NO_PROXY="127.0.0.1", **settings)
-    command = [sys.executable, str(PROJECT / "exp" / "run_job.py"), "main", "--", "smollm2", "6", "--all"]
+    command = [sys.executable, str(PROJECT / "exp" / "run_job.py"), "main", "--", "smollm2", "4", "--all"]
     done = finished(command, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     check_data_set(tmp_path / "job", responses="_2res")

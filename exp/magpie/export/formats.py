@@ -122,6 +122,7 @@ FORMATS = {
         columns={"conversation_id": "string", "conversations": [TURN]},
         row=sharegpt,
         refusal=unfit_response,
+        snippet=snippets.SFT,
         axolotl={
             "type": "chat_template",
             "field_messages": "conversations",
@@ -178,6 +179,7 @@ FORMATS = {
         columns={"id": "string", "instruction": "string", "input": "string", "output": "string"},
         row=alpaca,
         refusal=unfit_response,
+        snippet=snippets.ALPACA,
         axolotl={"type": "alpaca"},
         llama_factory={
             "formatting": "alpaca",

@@ -143,8 +143,8 @@ def shape_of(
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
         columns = one.columns | columns
-    columns |= _several(row, columns, native=native)
     written = {name.strip().casefold(): name for name in row} | {name: name for name in row}
+    columns |= {} if native else _several(row, written, columns)
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
             continue
@@ -168,11 +168,11 @@ def shape_of(
     return shape if shape.columns or shape.makes_ids else None
 
 
-def _several(row: dict[str, Any], columns: Mapping[str, Any], *, native: bool) -> dict[str, str]:
+def _several(row: dict[str, Any], written: Mapping[str, str], columns: Mapping[str, Any]) -> dict[str, str]:
     """Return the column that is read as `responses`, where nothing else is a response already."""
-    if native or {"response", "responses"} & {*columns, *row}:
-        return {}
-    return next(({"responses": name} for name in SEVERAL if _are_texts(row.get(name))), {})
+    found = [written[name] for name in SEVERAL if name in written and _are_texts(row[written[name]])]
+    taken = {"response", "responses"} & {*columns, *written}
+    return {"responses": found[0]} if found and not taken else {}
 
 
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
