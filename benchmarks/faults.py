@@ -54,8 +54,8 @@ OWN_CALLS = {
     "check_code": (*fuzz_cases.IN, *fuzz_cases.OUT, *fuzz_cases.SERVED),
 }
 ROWS = 40
-MORE_ROWS = {"verify": 400}
-SECONDS = 120
+OTHER_ROWS = {"verify": 400, "check_code": 12}
+SECONDS = 1200
 NOTHING: dict[str, Any] = {"written": 0, "dropped": {}}
 COMPARED = ("out.jsonl", "out_dropped.jsonl")
 
@@ -69,7 +69,7 @@ def inputs(folder: Path, stage: str = "") -> None:
     """Write a stage's inputs."""
     records = [
         fuzz_cases.RECORDS[i % 4] | {"id": f"r{i}", "instruction": f"What is {i} + {i * 7}?", "majority_answer": str(i * 8)}
-        for i in range(MORE_ROWS.get(stage, ROWS))
+        for i in range(OTHER_ROWS.get(stage, ROWS))
     ]
     (folder / "in.jsonl").write_bytes(fuzz_cases.as_lines(records))
     (folder / "more.jsonl").write_bytes(fuzz_cases.as_lines([{"id": "m", "instruction": "Name a prime of three digits."}]))
@@ -177,7 +177,7 @@ def kills(stage: str, count: int, urls: dict[str, str], luck: random.Random) -> 
     """Kill a stage at random moments: of its whole time, or once its log has grown to some size."""
 
     def once(stage: str, folder: Path, seconds: float) -> bool:
-        part, bytes_then = folder / "out.part", luck.randrange(40_000)
+        part, bytes_then = folder / "out.part", luck.randrange(10_000)
         if luck.random() < 0.5 or bytes_then <= size_of(part):
             return ended(start(stage, folder, urls), luck.uniform(0, seconds)) is None
         return ended(start(stage, folder, urls), ripe=lambda: size_of(part) > bytes_then) is None

@@ -98,7 +98,8 @@ def main() -> None:
         judge = ValidityJudge(Judging()) if args.judge else None
         evolver = Evolver(flags.options_from(args, EvolveOptions), generator, verifier, judge)
         model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
-        made = generate(run, preset, model, options, evolver.rows(run), evolver.work, try_template=try_template)
+        rows, work, most = evolver.rows(run), evolver.work, MOST * (args.rounds + 1)  # the bar's: at most, without second parents
+        made = generate(run, preset, model, options, rows, work, try_template=try_template, responses=most)
     if made:
         if not run.totals.written:
             log.warning("no child is harder: choose easier parents, more --rounds, or another model")

@@ -109,7 +109,7 @@ def add_samples(parser: flags.Parser) -> None:
     flags.switch(
         group,
         "--clean",
-        "clean every sample as clean_ins.py does, and go on until --total_prompts of them passed, within --max_attempts",
+        "clean every sample as clean_ins.py does, and continue until --total_prompts of them passed, within --max_attempts",
         default=True,
     )
     group.add_argument(

@@ -141,6 +141,13 @@ def main() -> None:
                 preset.model,
                 template.left_off,
             )
+        if template.unknown_tag:
+            log.warning(
+                "the chat template of %s speaks of %s, which no format in configs/reasoning.yaml has: a thought in such tags "
+                "stays in the response. Add the format there (docs/add-a-model.md)",
+                preset.model,
+                template.unknown_tag,
+            )
 
     with Verifier() if args.stop_when != NEVER else contextlib.nullcontext() as verifier:
         waves = Waves(Rule(args.stop_when, args.num_responses), verifier) if verifier else None

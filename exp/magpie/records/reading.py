@@ -190,17 +190,19 @@ def identity_of(record: dict[str, Any]) -> int:
 def _refuse_repeated_ids(path: Path, identities: array[int], required: Keys) -> None:
     import numpy as np
 
-    unique, counts = np.unique(np.frombuffer(identities, dtype=np.int64), return_counts=True)
-    if len(unique) == len(identities):
+    ordered = np.frombuffer(identities, dtype=np.int64)
+    ordered.sort()
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(again):
         return
-    repeated = set(unique[counts > 1][:1].tolist())
+    repeated = set(again[:1].tolist())
     lines = [
         (row.line, row.record["id"])
         for row in read_rows(path, required)
         if row.record and row.record.get("id") is not None and identity_of(row.record) in repeated
     ]
     raise MagpieError(
-        f"{path}: {len(identities) - len(unique)} ids are used again, first {lines[0][1]!r} in lines {lines[0][0]} and "
+        f"{path}: {len(again)} ids are used again, first {lines[0][1]!r} in lines {lines[0][0]} and "
         f"{lines[1][0]}. Give every record its own id, or have ids made: --columns id="
     )
 

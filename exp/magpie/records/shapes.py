@@ -6,7 +6,6 @@ the record's, goes into `previous`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ import msgspec
 
 from magpie.common.console import MagpieError
 from magpie.records.schema import Record
-from magpie.text.reasoning import ReasoningFormat, split_written
+from magpie.records.values import READERS, Reader, is_id, parsed, plain, turns_of
 
 PROBLEMS = ("instruction", "problem", "question", "query", "prompt", "messages", "conversations", "conversation", "chosen")
 RESPONSES = (
@@ -30,6 +29,8 @@ RESPONSES = (
     "conversations",
     "conversation",
 )
+SEVERAL = ("generations", "completions")
+"""Columns that are taken for `responses`, where they hold lists of texts."""
 REFERENCES = ("reference_answer", "answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
 IDS = ("id", "conversation_id", "uuid", "unique_id", "problem_id", "question_id")
 GENERIC: dict[str, tuple[str, ...]] = {
@@ -39,13 +40,6 @@ GENERIC: dict[str, tuple[str, ...]] = {
     "id": IDS,
 }
 """Key → the columns that are taken for it, in capitals too: the first one that the file has."""
-USERS, ASSISTANTS = ("user", "human"), ("assistant", "gpt", "model", "chatgpt", "bot")
-OPEN_THOUGHTS = ReasoningFormat(
-    open="<|begin_of_thought|>", close="<|end_of_thought|>", wraps=("<|begin_of_solution|>", "<|end_of_solution|>")
-)
-_TURNS = re.compile(r'\s*\[\s*\{\s*"(?:role|from|content|value)"')
-Reader = Callable[[str, str, Any], dict[str, Any]]
-"""Of a key, the column's name for messages, and its value: the keys that it fills in."""
 
 
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +77,7 @@ class Shape:
     def _readers(self) -> list[tuple[Reader, str, str, list[str], bool]]:
         listed = [(key, column if isinstance(column, list) else [column]) for key, column in self.columns.items()]
         return [
-            (_READERS.get(key, _plain), key, _named(names), names, isinstance(self.columns[key], list)) for key, names in listed
+            (READERS.get(key, plain), key, _named(names), names, isinstance(self.columns[key], list)) for key, names in listed
         ]
 
     def told(self) -> str:
@@ -105,7 +99,7 @@ class Shape:
         if "reference_answer" in found and any(dig(row, name) in texts for name, texts in self.vote.items()):
             found["majority_answer"] = found.pop("reference_answer")
         found |= {name: None for name, texts in self.empty.items() if name in Record.__annotations__ and row.get(name) in texts}
-        if self.replaces_ids or not _is_id(found.get("id", row.get("id"))):
+        if self.replaces_ids or not is_id(found.get("id", row.get("id"))):
             found["id"] = f"{self.stem}-{number:06d}"
             if (own := found.get("original_id") or row.get("id")) is not None and isinstance(own, str | int):
                 found["original_id"] = own
@@ -126,7 +120,7 @@ def dig(row: Mapping[str, Any], path: str) -> Any:
     value: Any = row
     for step in path.split("."):
         if isinstance(value, str) and value.startswith("{"):
-            value = _parsed(value)
+            value = parsed(value)
         value = value.get(step) if isinstance(value, Mapping) else None
     return value
 
@@ -144,23 +138,24 @@ def shape_of(
             raise MagpieError(f"--columns {key}={column}: no column `{column}`; there are {', '.join(row)[:300]}")
     native = isinstance(row.get("instruction"), str) and not ("output" in row and "response" not in row)
     matching = [one for one in known() if _is_of(row, one, hub_id, native=native)]
-    if native and not given and not matching and _is_id(row.get("id")):
+    if native and not given and not matching and is_id(row.get("id")):
         return None
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
         columns = one.columns | columns
     written = {name.strip().casefold(): name for name in row} | {name: name for name in row}
+    columns |= {} if native else _several(row, written, columns)
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
             continue
         names = tuple(written.get(name, name) for name in names)
-        taken = key in columns or (key in row and _is_id(row[key]) if key == "id" else _is_text(row.get(key)))
+        taken = key in columns or (key in row and is_id(row[key]) if key == "id" else _is_text(row.get(key)))
         if not taken and (name := next((name for name in names if _may_be(key, dig(row, name))), "")):
             columns[key] = name
     if "responses" in columns or isinstance(row.get("responses"), list):
         columns = {key: column for key, column in columns.items() if key != "response" or key in given}
     repeats = any(one.ids_repeat for one in matching)
-    named_id = bool(columns.get("id")) if "id" in columns else _is_id(row.get("id"))
+    named_id = bool(columns.get("id")) if "id" in columns else is_id(row.get("id"))
     if repeats and columns.get("id"):
         columns["original_id"] = columns.pop("id")
     columns = {key: column for key, column in columns.items() if column}
@@ -173,6 +168,13 @@ def shape_of(
     return shape if shape.columns or shape.makes_ids else None
 
 
+def _several(row: dict[str, Any], written: Mapping[str, str], columns: Mapping[str, Any]) -> dict[str, str]:
+    """Return the column that is read as `responses`, where nothing else is a response already."""
+    found = [written[name] for name in SEVERAL if name in written and _are_texts(row[written[name]])]
+    taken = {"response", "responses"} & {*columns, *written}
+    return {"responses": found[0]} if found and not taken else {}
+
+
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
     if native and one.columns.get("instruction") not in (None, "instruction"):
         return False  # what such a set has elsewhere is there already, and the rest is the user's own
@@ -180,139 +182,25 @@ def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> 
     return says or hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
 
 
-def turns_of(value: Any) -> list[dict[str, str]]:
-    """Return the turns of a conversation as role and content, or nothing where it is none; a text may be its JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _parsed(value)
-    turns = []
-    for turn in value if isinstance(value, list) else [value] if isinstance(value, dict) else ():
-        if not isinstance(turn, dict):
-            return []
-        role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-        if isinstance(content, list):  # parts, of which the texts count
-            content = "\n".join(
-                part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-            )
-        if not isinstance(role, str) or not isinstance(content, str):
-            return []
-        turns.append({"role": role, "content": content})
-    return turns
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
 def _named(column: str | list[str]) -> str:
     return ", ".join(f"`{name}`" for name in ([column] if isinstance(column, str) else column))
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
+
+
 def _may_be(key: str, value: Any) -> bool:
     """Return whether a column with this value is taken for a key without being named."""
     if key == "id":
-        return _is_id(value)
+        return is_id(value)
     if key == "reference_answer":
         return isinstance(value, str | int | float) and not isinstance(value, bool)
     return bool(turns_of(value)) if isinstance(value, list) else isinstance(value, str)
-
-
-# --- values ------------------------------------------------------------------------------------------------------------
-
-
-def _plain(key: str, name: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {}
-    outer, _, inner = key.partition(".")
-    return {outer: {inner: value}} if inner else {key: value}
-
-
-def _problem(key: str, name: str, value: Any) -> dict[str, Any]:
-    turns = turns_of(value)
-    if isinstance(value, list) and not turns and all(isinstance(text, str) for text in value):
-        value = "\n\n".join(filter(None, value))  # an instruction and its input
-    if not turns:
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{name} has no text, and it is read as `instruction`")
-        if _TURNS.match(value):
-            raise ValueError(f"{name} is a conversation in broken JSON")
-        return {key: value}
-    first = next((place for place, turn in enumerate(turns) if turn["role"] in USERS), None)
-    if first is None or not turns[first]["content"].strip():
-        raise ValueError(f"{name} has no turn of a user" + ("" if first is None else " with text"))
-    between = [turn for turn in turns[first + 1 :] if turn["role"] != "system"]
-    if between and between[-1]["role"] in ASSISTANTS:
-        between.pop()
-    return {key: turns[first]["content"]} | ({"history": between} if between else {})
-
-
-def _response(key: str, name: str, value: Any) -> dict[str, Any]:
-    if turns := turns_of(value):
-        value = turns[-1]["content"] if turns[-1]["role"] in ASSISTANTS else None
-    elif isinstance(value, list):
-        return _responses("responses", name, value)
-    if value is None or value == "":
-        return {}
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is no text, and it is read as `response`")
-    thought, solution = split_written(value, OPEN_THOUGHTS)
-    return {key: solution} | ({"reasoning": thought} if thought else {})
-
-
-def _responses(key: str, name: str, value: Any) -> dict[str, Any]:
-    texts = [text for text in value or () if text is not None] if isinstance(value, list | None) else [value]
-    if not texts:
-        return {}
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name} is no list of texts, and it is read as `responses`")
-    parts = [split_written(text, OPEN_THOUGHTS) for text in texts]
-    thoughts = [thought for thought, _ in parts]
-    return {key: [solution for _, solution in parts]} | ({"reasoning": thoughts} if any(thoughts) else {})
-
-
-def _reference(key: str, name: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, list) and len(value) == 1:
-        [value] = value
-    if value is None or value == "" or value != value:  # NaN
-        return {}
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{name} is neither a text nor a number, and it is read as `{key}`")
-    return {key: str(int(value) if isinstance(value, float) and value.is_integer() else value)}
-
-
-def _messages(key: str, name: str, value: Any) -> dict[str, Any]:
-    roles = dict.fromkeys(USERS, USERS[0]) | dict.fromkeys(ASSISTANTS, ASSISTANTS[0])
-    turns = [{**turn, "role": roles.get(turn["role"], turn["role"])} for turn in turns_of(value)]
-    if key == "prompt":
-        turns = turns[: next((place for place, turn in enumerate(turns) if turn["role"] == ASSISTANTS[0]), None)]
-    return {key: turns} if turns else _plain(key, name, value)
-
-
-def _identity(key: str, name: str, value: Any) -> dict[str, Any]:
-    if not _is_id(value):
-        raise ValueError(f"{name} is neither a text nor a whole number, and it is read as `{key}`")
-    return {key: value}
-
-
-_READERS: dict[str, Reader] = {
-    "instruction": _problem,
-    "response": _response,
-    "responses": _responses,
-    "reference_answer": _reference,
-    "majority_answer": _reference,
-    "id": _identity,
-    **dict.fromkeys(("prompt", "chosen", "rejected"), _messages),
-}
 
 
 def _filled(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
