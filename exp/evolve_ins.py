@@ -98,7 +98,7 @@ def main() -> None:
         judge = ValidityJudge(Judging()) if args.judge else None
         evolver = Evolver(flags.options_from(args, EvolveOptions), generator, verifier, judge)
         model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
-        rows, work, most = evolver.rows(run), evolver.work, MOST * (args.rounds + 1)  # the bar's: at most, without second parents
+        rows, work, most = evolver.rows(run), evolver.work, MOST * (args.rounds + 1)  # at most
         made = generate(run, preset, model, options, rows, work, try_template=try_template, responses=most)
     if made:
         if not run.totals.written:
