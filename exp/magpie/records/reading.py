@@ -28,19 +28,22 @@ LOOKED_AT = 100
 
 
 def _all_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]:
-    """Yield the rows of a file, of all files of a dataset, or of a hub's dataset, as they stand."""
+    """Return the rows of a file, of all files of a dataset, or of a hub's dataset, as they stand."""
     if isinstance(path, Source) and path.hub_id:
-        found = load_hub(path.hub_id, path.split, "--input_file")
-        for number, value in enumerate(found, 1):
-            problem = fault_of(value, required, typed=False)
-            yield Row(number, None if problem else value, problem, encode(value))
-        return
-    first, *others = _parts(path)
-    if not others:
-        yield from file_rows(first, required, known)
-        return
+        return _hub_rows(path, required)
+    files = _parts(path)
+    return file_rows(files[0], required, known) if len(files) == 1 else _rows_of_all(files, required, known)
+
+
+def _hub_rows(path: Source, required: Keys) -> Iterator[Row]:
+    for number, value in enumerate(load_hub(path.hub_id, path.split, "--input_file"), 1):
+        problem = fault_of(value, required, typed=False)
+        yield Row(number, None if problem else value, problem, encode(value))
+
+
+def _rows_of_all(files: list[Path], required: Keys, known: Decode | None) -> Iterator[Row]:
     before = 0
-    for file in (first, *others):
+    for file in files:
         number = 0
         for row in file_rows(file, required, known):
             number = row.line
@@ -53,7 +56,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def read_rows(path: Path, required: Keys = ("instruction",), known: Decode | None = None) -> Iterator[Row]:
-    """Yield a file's rows in order, malformed ones too. Blank lines are not rows. `known`: see `known_keys`.
+    """Return a file's rows in order, malformed ones too. Blank lines are not rows. `known`: see `known_keys`.
 
     The rows of a `Source` become records, whatever its columns are called.
 
@@ -62,10 +65,8 @@ def read_rows(path: Path, required: Keys = ("instruction",), known: Decode | Non
     """
     shape = _shape(path, required) if isinstance(path, Source) and required is not None else None
     if shape is None:
-        yield from _all_rows(path, required, known)
-        return
-    for row in _all_rows(path, None, None):
-        yield _shaped(row, shape, required)
+        return _all_rows(path, required, known)
+    return (_shaped(row, shape, required) for row in _all_rows(path, None, None))
 
 
 def _shape(path: Source, required: tuple[str, ...]) -> Shape | None:

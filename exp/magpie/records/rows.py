@@ -161,11 +161,10 @@ def _json_rows(path: Path, required: Keys, known: Decode | None, stream: io.Buff
     if wrapped:
         stream.read(len(head) - len(head.lstrip()) + wrapped.end())
     if wrapped or head.lstrip().startswith(b"["):
-        yield from _array_rows(stream, required, known, path, inside=bool(wrapped))
-        return
+        return _array_rows(stream, required, known, path, inside=bool(wrapped))
     if head.partition(b"\n")[0].strip() in (b"{", b'{"'):
         raise MagpieError(f"{path}: JSON over several lines. Write one object a line (jq -c), or an array of them")
-    yield from _line_rows(stream, required, known)
+    return _line_rows(stream, required, known)
 
 
 @cache
