@@ -19,7 +19,7 @@ setup(
     include_package_data=False,
     packages=[*find_packages("exp", include=["magpie*"]), "magpie.programs", "magpie.configs"],
     package_dir={"": "exp", "magpie.programs": "exp", "magpie.configs": "configs"},
-    package_data={"magpie.configs": ["**/*"], "magpie.reporting": ["page.html"], "magpie.domains": ["domains.npz"]},
+    package_data={"magpie.configs": ["**/*"], "magpie": ["*/*.html", "*/*.css", "*/*.js", "*/*.npz"]},
     install_requires=[line for line in both if not line.startswith(ENGINES)],
     extras_require={
         "gpu": [line for line in both if line.startswith(ENGINES)],

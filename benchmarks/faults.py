@@ -4,14 +4,16 @@
 
 A kill is a SIGKILL at a random moment of a run, in a process of its own that is forked from this one, so that nothing is loaded
 again; stages with a model ask a scripted server. After some kills the run goes on to its end, and its files must be equal, byte
-by byte, to an undisturbed run's. A full disk is a limit of a file's size. benchmarks/kill.py does the same, a few times, with a
-real engine. Exit code 1 if anything was lost, doubled or changed.
+by byte, to an undisturbed run's (of gen_ins.py, whose problems are drawn, every id must be there once); no process of a killed
+run may be left. A full disk is a limit of a file's size. benchmarks/kill.py does the same, a few times, with a real engine.
+Exit code 1 if anything was lost, doubled or changed.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import random
@@ -29,6 +31,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import fuzz
 import fuzz_cases
+from fault_servers import Served
 
 STAGES = (
     "export",
@@ -41,22 +44,33 @@ STAGES = (
     "gen_po_rewards",
     "gen_dis",
     "decontaminate",
+    "gen_ins",
+    "verify",
+    "check_code",
 )
-"""Stages that are deterministic here, and start no processes of their own, which a fork may not."""
+OWN_CALLS = {
+    "gen_ins": (*fuzz_cases.OUT, *fuzz_cases.SERVED[:4], "--total_prompts", "40", "--preflight", "0", "--max_in_flight", "2"),
+    "verify": (*fuzz_cases.IN, *fuzz_cases.OUT, "--workers", "1"),
+    "check_code": (*fuzz_cases.IN, *fuzz_cases.OUT, *fuzz_cases.SERVED),
+}
 ROWS = 40
-SECONDS = 120
+OTHER_ROWS = {"verify": 400, "check_code": 12}
+SECONDS = 1200
 NOTHING: dict[str, Any] = {"written": 0, "dropped": {}}
 COMPARED = ("out.jsonl", "out_dropped.jsonl")
 
 
 def call(stage: str) -> list[str]:
     """Return a stage's words."""
-    return [*fuzz_cases.CALLS[stage][0]]
+    return [*OWN_CALLS.get(stage, fuzz_cases.CALLS[stage][0])]
 
 
-def inputs(folder: Path) -> None:
-    """Write the stages' inputs."""
-    records = [fuzz_cases.RECORDS[i % 4] | {"id": f"r{i}", "instruction": f"What is {i} + {i * 7}?"} for i in range(ROWS)]
+def inputs(folder: Path, stage: str = "") -> None:
+    """Write a stage's inputs."""
+    records = [
+        fuzz_cases.RECORDS[i % 4] | {"id": f"r{i}", "instruction": f"What is {i} + {i * 7}?", "majority_answer": str(i * 8)}
+        for i in range(OTHER_ROWS.get(stage, ROWS))
+    ]
     (folder / "in.jsonl").write_bytes(fuzz_cases.as_lines(records))
     (folder / "more.jsonl").write_bytes(fuzz_cases.as_lines([{"id": "m", "instruction": "Name a prime of three digits."}]))
 
@@ -71,7 +85,8 @@ def start(stage: str, folder: Path, urls: dict[str, str], before: Callable[[], o
     try:
         before()
         words = [urls["rewards"] if word == "URL" else word for word in call(stage)]
-        environment = {"MAGPIE_BASE_URL": urls["model"], "MAGPIE_API_KEY": fuzz_cases.KEY}
+        model = urls["engine" if stage == "gen_ins" else "model"]
+        environment = {"MAGPIE_BASE_URL": model, "MAGPIE_API_KEY": fuzz_cases.KEY}
         with fuzz.without_embedding_model():
             done = program(stage, *words, cwd=folder, env=environment)
         code = 98 if "Traceback" in done.stderr else done.returncode
@@ -79,10 +94,10 @@ def start(stage: str, folder: Path, urls: dict[str, str], before: Callable[[], o
         os._exit(code)
 
 
-def ended(pid: int, kill_after: float = SECONDS) -> int | None:
-    """Wait for a process and return its exit code; None if it was killed first."""
+def ended(pid: int, kill_after: float = SECONDS, ripe: Callable[[], bool] = lambda: False) -> int | None:
+    """Wait for a process and return its exit code; None if it was killed first: after a time, or as soon as it is `ripe`."""
     deadline = time.monotonic() + kill_after
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not ripe():
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
@@ -91,21 +106,31 @@ def ended(pid: int, kill_after: float = SECONDS) -> int | None:
     return None if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) < 0 else 0
 
 
-def made(folder: Path) -> dict[str, bytes]:
-    """Return what a run has made, and whatever else it has left."""
+def size_of(path: Path) -> int:
+    """Return a file's size; 0 if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def made(folder: Path, stage: str = "") -> dict[str, Any]:
+    """Return what a run has made, and whatever else it has left; of problems that are drawn, the ids."""
     names = {path.name for path in folder.iterdir()} - {"in.jsonl", "more.jsonl", "out.run.json"}
     names = {name for name in names if not name.startswith("embeddings.sqlite")}  # a cache, whose bytes depend on its history
-    return {name: (folder / name).read_bytes() for name in names}
+    found = {name: (folder / name).read_bytes() for name in names}
+    if stage == "gen_ins":
+        return {name: sorted(json.loads(line)["id"] for line in data.splitlines()) for name, data in found.items()}
+    return found
 
 
-def whole(stage: str, folder: Path, urls: dict[str, str]) -> tuple[dict[str, bytes], float]:
+def whole(stage: str, folder: Path, urls: dict[str, str]) -> tuple[dict[str, Any], float]:
     """Run a stage undisturbed; return what it made, and its seconds."""
-    inputs(folder)
+    inputs(folder, stage)
     began = time.monotonic()
     code = ended(start(stage, folder, urls))
     if code != 0:
         raise RuntimeError(f"{stage} ended with {code} undisturbed")
-    return made(folder), time.monotonic() - began
+    return made(folder, stage), time.monotonic() - began
 
 
 def disturbed(
@@ -114,16 +139,17 @@ def disturbed(
     """Disturb a stage by `once` until that has happened `count` times; return how often, and what was wrong at the ends."""
     with tempfile.TemporaryDirectory() as name:
         expected, seconds = whole(stage, Path(name), urls)
+    before = children()
     happened, problems, rounds = 0, [], 0
     while happened < count and rounds < 10 * count:
         rounds += 1
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            inputs(folder)
+            inputs(folder, stage)
             for _ in range(min(luck.randint(1, 8), count - happened)):
                 happened += once(stage, folder, seconds)
             code = ended(start(stage, folder, urls))
-            found = made(folder)
+            found = made(folder, stage)
             if code != 0:
                 problems.append(f"{stage}: exit code {code} after a fault")
             problems += [f"{stage}: {name} differs" for name in expected | found if expected.get(name) != found.get(name)]
@@ -131,14 +157,30 @@ def disturbed(
             counts: dict[str, Any] = json.loads(run.read_bytes())["counts"] if run.exists() else {"read": -1, **NOTHING}
             if counts["read"] != counts["written"] + sum(counts["dropped"].values()):
                 problems.append(f"{stage}: {counts}")
-    return happened, problems
+    return happened, problems + left_behind(stage, before)
+
+
+def children() -> set[int]:
+    """Return this process's children; those of a killed run are its own (`Served`)."""
+    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+
+
+def left_behind(stage: str, before: set[int]) -> list[str]:
+    """Wait for the processes that killed runs have left to end; return those that do not within a minute."""
+    deadline = time.monotonic() + 60
+    while (left := [pid for pid in children() - before if not os.waitpid(pid, os.WNOHANG)[0]]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return [f"{stage}: a process is left: {Path(f'/proc/{pid}/cmdline').read_text()[:80]!r}" for pid in left]
 
 
 def kills(stage: str, count: int, urls: dict[str, str], luck: random.Random) -> tuple[int, list[str]]:
-    """Kill a stage at random moments."""
+    """Kill a stage at random moments: of its whole time, or once its log has grown to some size."""
 
     def once(stage: str, folder: Path, seconds: float) -> bool:
-        return ended(start(stage, folder, urls), luck.uniform(0, seconds)) is None
+        part, bytes_then = folder / "out.part", luck.randrange(10_000)
+        if luck.random() < 0.5 or bytes_then <= size_of(part):
+            return ended(start(stage, folder, urls), luck.uniform(0, seconds)) is None
+        return ended(start(stage, folder, urls), ripe=lambda: size_of(part) > bytes_then) is None
 
     return disturbed(stage, count, urls, luck, once)
 
@@ -275,7 +317,7 @@ def by_stage(counts: dict[str, int], luck: random.Random) -> list[bool]:
     """Disturb every stage in the ways that are asked for, as often as that in all."""
     ways = {"kills": kills, "limits": limits, "clocks": clocks}
     bad = []
-    with Served() as urls:
+    with Served(STAGES) as urls:
         for what, count in counts.items():
             for place, stage in enumerate(STAGES):
                 share = count // len(STAGES) + (place < count % len(STAGES))
@@ -286,38 +328,6 @@ def by_stage(counts: dict[str, int], luck: random.Random) -> list[bool]:
     return bad
 
 
-class Served:
-    """The addresses of a model's and a reward model's server, in a process of its own: threads and forks do not mix."""
-
-    def __enter__(self) -> dict[str, str]:
-        reader, writer = os.pipe()
-        self._pid = os.fork()
-        if not self._pid:
-            self._serve(writer)
-        os.close(writer)
-        with os.fdopen(reader) as told:
-            urls: dict[str, str] = json.loads(told.readline())
-        for stage in STAGES:  # what every fork would import
-            __import__(stage)
-        return urls
-
-    def _serve(self, writer: int) -> None:
-        from hostile_server import HostileServer
-        from scripted_server import Reply, ScriptedServer, chat
-
-        answer = Reply(body=chat("It is 3."), delay=0.005)
-        with (
-            ScriptedServer(default=answer, owned_by="x", routes=("chat/completions", "completions")) as model,
-            HostileServer(lambda request: request.reply({"data": [{"probs": [1.0]}]})) as scorer,
-        ):
-            os.write(writer, json.dumps({"model": model.url, "rewards": scorer.url}).encode() + b"\n")
-            os.close(writer)
-            signal.pause()
-
-    def __exit__(self, *_: Any) -> None:
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-
-
 if __name__ == "__main__":
+    sys.path.append(sys.path.pop(0))  # behind exp: both have a verify.py
     sys.exit(main())

@@ -232,4 +232,5 @@ def fuzz(cases: int, seed: int, seconds: float = 0) -> dict[str, Case]:
 
 
 if __name__ == "__main__":
+    sys.path.append(sys.path.pop(0))  # behind exp: both have a verify.py
     sys.exit(main())

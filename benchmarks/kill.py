@@ -251,6 +251,7 @@ def main() -> int:
         folder = Path(name)
         started = time.monotonic()
         if args.what == "waves":
+            sys.path.append(str(PROJECT / "exp"))
             for heavy in ("gen_res", "math_verify", "latex2sympy2_extended", "aiohttp", "tokenizers", "jinja2", "rich.table"):
                 importlib.import_module(heavy)
             done, problems = kill_waves(args.kills, folder, max(args.records, args.kills), fork=True)

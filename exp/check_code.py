@@ -4,15 +4,15 @@
 
 Reads records that verify.py has seen (`majority_answer`) and writes X_coded.jsonl, with `code` (the program), `code_answer`
 (the last line that it printed), `code_state` (`ran`; `failed`, `timed_out`, `too_much_output`, `killed`, `no_output`;
-`no_code`: the response has no program; or why there is no response) and `code_agrees` (whether the answer equals the majority's
-by the rules of verify.py; null where one of them is missing or they could not be compared). A majority of one model shares its
-mistakes; a program is a second way. --num_programs N asks for several, which vote: `code_votes`. No record is dropped;
-filter.py has rules for it.
+`no_code`: the response has no program; or why there is no response) and `code_agrees` (whether the answer equals the
+majority's by the rules of verify.py; null where one of them is missing or they could not be compared). A majority of one
+model shares its mistakes; a program is an independent check. --num_programs N asks for several, which vote: `code_votes`. No
+record is dropped; filter.py has rules for that.
 
-Programs run without a network, without files but an empty folder of their own, with limits on time, memory, output, without
-processes and threads, in bubblewrap or the kernel's own namespaces (`code_sandbox` says which); the standard library, SymPy and
-NumPy are there. Where neither can be had the stage refuses; --weak_sandbox goes on with limits alone. Rerun the same command to
-resume.
+Programs run in bubblewrap or kernel namespaces (`code_sandbox` says which) without a network, with no files but an empty
+folder of their own, with limits on time, memory and output, and cannot start processes or threads; the standard library,
+SymPy and NumPy are available. If neither is available the stage refuses to run; --weak_sandbox continues with limits alone.
+Rerun the same command to resume.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Clean problems: cut what leaked after them, drop what is broken, give the reason.
+"""Clean problems: cut what leaked after them, drop broken ones with a reason.
 
     python exp/clean_ins.py --input_file data/job/job_ins.jsonl
 
-`instruction` becomes the problem alone, `raw_instruction` is the model's own text, `defects` lists the defects found and
+`instruction` becomes the bare problem, `raw_instruction` is the model's own text, `defects` lists the defects found and
 `answer_type` the type of answer that the problem asks for (closed, proof, open). A problem that cannot be repaired goes into
 the dropped file with `drop_reason`: empty, too_long, not_english, solution (in the place of a problem), needs_picture (or a
 table, or a page), truncated, not_math, no_task (mathematics, but nothing is given to work on), unbalanced or too_short. The

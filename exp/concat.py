@@ -8,8 +8,8 @@ other stage has read). Every record gets `source`, the name of its job or file, 
 default) ids become SOURCE/ID, and so do those that point to another record (`duplicate_of`, `min_similar_conversation_id`);
 `original_id` keeps the earlier one. With --ids keep they stay, and an id that two inputs share is refused.
 
---shards FILE joins the shards of FILE (--shard 1/N … N/N of the stage that makes it): the file, its dropped file and its run
-file become what one worker would have left. A set that is incomplete, or of different runs, is refused.
+--shards FILE joins the shards of FILE (--shard 1/N … N/N of the stage that makes it) into the file, dropped file and run file
+that a single worker would have written. A set that is incomplete, or from different runs, is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser = flags.Parser(__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--inputs", nargs="+", type=Path, metavar="PATH", help="files and job folders, in order")
-    what.add_argument("--shards", type=Path, metavar="FILE", help="the file whose shards are joined")
+    what.add_argument("--shards", type=Path, metavar="FILE", help="the file whose shards to join")
     parser.add_argument("--output_file", type=Path, help="the file to write (.jsonl), with --inputs")
     flags.add_columns(parser)
     parser.add_argument("--stage", help="which file of a job's folder: the end of its name, like ins_res (default: the last)")

@@ -4,9 +4,9 @@
 
 X.jsonl → X_decontaminated.jsonl and X_decontaminated_dropped.jsonl. A dropped record names in `contamination` the benchmark
 and its row, the method that found it and the score. X_decontaminated.certificate.json lists the benchmarks with their
-revisions, rows and hits, for the data card; the run file has the same. A benchmark is a file (.jsonl, .json, .csv, .parquet),
-a name in configs/benchmarks.yaml or a hub id. No text of a benchmark is written anywhere: a record dropped for a private one
-(HLE) keeps nothing but its id. A record with HLE's canary string stops the run.
+revisions, rows and hits, for the dataset card; the run file has the same. A benchmark is a file (.jsonl, .json, .csv,
+.parquet), a name in configs/benchmarks.yaml or a hub id. No benchmark text is written anywhere: a record dropped for a private
+one (HLE) keeps nothing but its id. A record with HLE's canary string stops the run.
 """
 
 from __future__ import annotations

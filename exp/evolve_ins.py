@@ -1,14 +1,14 @@
-"""Rewrite problems to harder ones, and keep those that votes measure to be harder.
+"""Rewrite problems into harder ones, and keep those that votes show to be harder.
 
     python exp/evolve_ins.py --model_path deepseek-r1 --input_file data/job/job_ins_clean.jsonl --rounds 3
 
 A problem is rewritten in one of the ways of configs/evolution/ways.yaml. A child that carries a solution, is broken, is its
-parent in other words, or (with --judge) is invalid is dropped with the reason. What is left is answered, and so are its
-parents, in waves of 8 votes, 32 each at most: it is kept if its pass rate (the share of the leading answer) is significantly
-lower than each parent's. A child above --band is the parent of the next round, and is kept if none harder comes of it; after
-one that failed another way is tried. Adds `parent_ids` and `evolution` (way, round, the votes on parents and child, the test
-and its error, the lineage, `in_band`); the child's votes are its `responses`, for verify.py. With --total the run ends once so
-many problems are in the band. Rerun the same command to resume.
+parent reworded, or (with --judge) is invalid is dropped with the reason. The others and their parents get responses in waves
+of 8 votes, at most 32 each: a child is kept if its pass rate (the share of the leading answer) is significantly lower than
+each parent's. A child above --band is the parent of the next round, and is kept if none harder comes of it; after a failure
+another way is tried. Adds `parent_ids` and `evolution` (way, round, the votes on parents and child, the test and its error,
+the lineage, `in_band`); the child's votes are its `responses`, for verify.py. With --total the run ends once that many
+problems are in the band. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output_file", type=Path, help="(default: the input's stem with _evolved)")
     group = parser.add_argument_group("evolution")
     group.add_argument("--ways", nargs="+", choices=ways, default=ways, help="ways to rewrite a problem (default: all)")
-    group.add_argument("--rounds", type=flags.positive, default=3, help="most tries per problem of the input (default 3)")
+    group.add_argument("--rounds", type=flags.positive, default=3, help="maximum tries per input problem (default 3)")
     group.add_argument(
         "--band",
         nargs=2,
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         metavar=("LOW", "HIGH"),
         help="wanted pass rates: a child above them is rewritten further (default 0.1 0.7)",
     )
-    group.add_argument("--total", type=flags.positive, help="end once so many are in the band (default: all that there are)")
+    group.add_argument("--total", type=flags.positive, help="stop once this many are in the band (default: use all)")
     flags.switch(
         group, "--judge", "ask the model whether a child is valid (default: what `judges` of its preset says)", default=None
     )
@@ -98,7 +98,7 @@ def main() -> None:
         judge = ValidityJudge(Judging()) if args.judge else None
         evolver = Evolver(flags.options_from(args, EvolveOptions), generator, verifier, judge)
         model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
-        rows, work, most = evolver.rows(run), evolver.work, MOST * (args.rounds + 1)  # the bar's: at most, without second parents
+        rows, work, most = evolver.rows(run), evolver.work, MOST * (args.rounds + 1)  # at most
         made = generate(run, preset, model, options, rows, work, try_template=try_template, responses=most)
     if made:
         if not run.totals.written:

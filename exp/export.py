@@ -25,7 +25,7 @@ from magpie.cli import flags
 from magpie.common.console import MagpieError, run_program
 from magpie.config.model_presets import load_model
 from magpie.export.card import Card, Facts, write_card
-from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata
+from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata, shown_columns
 from magpie.export.writer import FILE_TYPES, TableWriter, split_of
 from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream, open_folder_stream
@@ -116,9 +116,8 @@ def open_folder(args: argparse.Namespace) -> Run:
 def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: str) -> None:
     """Write the rows, the card and the training template into the folder."""
     chosen, facts = FORMATS[args.format], Facts(args.seed)
-    columns = chosen.columns | {name: kind for name, kind in METADATA.items() if name not in chosen.columns}
     with open_folder_stream(run) as (folder, out):
-        with TableWriter(folder, columns, args.file_type) as table:
+        with TableWriter(folder, shown_columns(chosen), args.file_type) as table:
 
             def work(out: Stream, index: int, record: dict[str, Any]) -> None:
                 refuse_control(record, keep=args.keep_controls)
@@ -142,7 +141,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
         card = Card(
             title=args.title or args.output_folder.name,
             format=args.format,
-            columns=columns,
+            columns=table.columns,
             file_type=args.file_type,
             licence=args.license,
             splits=table.counts,

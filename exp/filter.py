@@ -1,11 +1,11 @@
-"""Keep the records that a data set should have.
+"""Keep the records that a dataset should have.
 
     python exp/filter.py --config configs/filters/sft.yaml --input_file data/job/job_ins_res_verified.jsonl
     python exp/filter.py --where 'pass_rate < 0.7' --input_file mine.parquet
 
-Writes `X_filtered.jsonl`, each kept record unchanged (but for `not_judged`, where a rule marks what nobody judged), and
-`X_filtered_dropped.jsonl` with `drop_reason` and `drop_detail`. The rules are data: see the presets in configs/filters; or
-conditions, `--where 'pass_rate < 0.7'`, beside the rules or alone. A field that a record lacks makes a condition unknown, which
+Writes `X_filtered.jsonl`, each kept record unchanged (except `not_judged`, where a rule marks what was not judged), and
+`X_filtered_dropped.jsonl` with `drop_reason` and `drop_detail`. The rules are data: see the presets in configs/filters.
+Conditions, `--where 'pass_rate < 0.7'`, work with rules or alone. A field that a record lacks makes a condition unknown, which
 drops the record.
 `--balance domain` balances the domains, `--top 1000 --by instruct_reward` keeps the best (the same number per domain, if both
 are given), `--shuffle` randomizes the order.
@@ -48,13 +48,13 @@ def parse_args() -> argparse.Namespace:
         "--config", help="a file of rules, or a name in configs/filters: magpie, hle, sft, rlvr, finished, valid, hle_gap"
     )
     parser.add_argument(
-        "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by themselves: program_disagrees"
+        "--enable", nargs="+", default=[], metavar="REASON", help="rules that are off by default: program_disagrees"
     )
     parser.add_argument(
         "--target_precision",
         type=flags.number(float, above=0.0, most=1.0),
         metavar="SHARE",
-        help="the least agreement, beside the rules, from which on at least this share of the controls' labels is right "
+        help="besides the rules, require the lowest agreement above which at least this share of the controls' labels is right "
         "(one-sided, 95%%); an error where no agreement is supported",
     )
     flags.add_two_models(parser, "one of several models, for rules on their pass rates (default: measured on this file)")
@@ -128,7 +128,11 @@ class Work:
             self._selection.add(out, record)
 
     def _drop_reason(self, record: dict[str, Any]) -> tuple[str, str]:
-        return next(filter(any, (each.drop_reason(record) for each in self._rulers)), ("", ""))
+        for ruler in self._rulers:
+            reason, detail = ruler.drop_reason(record)
+            if reason:
+                return reason, detail
+        return "", ""
 
     def add_least_agreement(self, args: argparse.Namespace) -> dict[str, Any]:
         """Add the rule of the least agreement that the controls which pass the others support, and return what it is."""

@@ -1,12 +1,12 @@
-"""Find duplicates: the same problem in another layout or other words, in one file or in several.
+"""Find duplicates: the same problem reformatted or reworded, in one file or in several.
 
     python exp/gen_dis.py --input_file data/job/job_ins_res.jsonl
     python exp/gen_dis.py --input_file X_sharegpt.jsonl --against data/earlier/earlier_sharegpt.jsonl
 
 Reads records, or ShareGPT conversations, and writes each input's `X_distance.jsonl`: the same rows with `duplicate_of` (null:
 this one is kept) and `duplicate_evidence`, and Magpie's `min_neighbor_distance`, `repeat_count` and
-`min_similar_conversation_id`. Kept of a group is the verified one, then the one of better quality, then of higher reward, then
-with the smaller id. The same words with other numbers are another problem. --drop leaves the copies out (drop_reason
+`min_similar_conversation_id`. Of each group the verified one is kept, then the one of better quality, then of higher reward,
+then with the smaller id. The same words with other numbers are another problem. --drop drops the copies (drop_reason
 `duplicate`); without it nothing is dropped, and filter.py can do that. With --ray a cluster does the work, with the same
 result. Rerun the same command to resume with the embeddings computed so far.
 """
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     )
     flags.add_columns(group)
     group.add_argument(
-        "--against", type=Path, nargs="+", default=[], help="earlier data sets: all their records are kept, none is written"
+        "--against", type=Path, nargs="+", default=[], help="earlier datasets: all their records are kept, none are written"
     )
     group.add_argument(
         "--index", type=Path, help="folder of the records kept in earlier runs; those kept now are added (default: none)"

@@ -3,10 +3,10 @@
     python exp/gen_ins.py --model_path smollm2 --total_prompts 64 --output_file data/job/job_ins.jsonl
 
 Ends with exactly --total_prompts problems that passed cleaning: a sample that is empty, cut off at --max_tokens, refused by the
-server or dropped by cleaning (as clean_ins.py does it) is replaced and counted. Writes `id`, `instruction` (the problem alone),
+server or dropped by cleaning (as in clean_ins.py) is replaced and counted. Writes `id`, `instruction` (the bare problem),
 `raw_instruction` (what the model wrote), `opening`, `defects`, `answer_type`, `pre_query_template`, `target_domain`,
 `concepts` and `rationale` (with --concepts), `template_id`, `gen_input_configs` and `created`. With --no-clean samples are
-written as they are. Rerun the same command to resume.
+written unchanged. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def add_steering(parser: flags.Parser) -> None:
         type=int,
         choices=(1, 2, 3),
         default=1,
-        help="topics per problem: of a domain, or of it and its neighbours (configs/prompts/steering.yaml); above 1 they are "
-        "recorded and come equally often, of all domains if no --domain is given (default 1)",
+        help="topics per problem, from one domain or neighbouring ones (configs/prompts/steering.yaml); above 1 they are "
+        "recorded and used equally often, from all domains if no --domain is given (default 1)",
     )
     flags.switch(
         group,
@@ -109,7 +109,7 @@ def add_samples(parser: flags.Parser) -> None:
     flags.switch(
         group,
         "--clean",
-        "clean every sample as clean_ins.py does, and go on until --total_prompts of them passed, within --max_attempts",
+        "clean every sample as clean_ins.py does, and continue until --total_prompts of them passed, within --max_attempts",
         default=True,
     )
     group.add_argument(
@@ -117,7 +117,7 @@ def add_samples(parser: flags.Parser) -> None:
         type=flags.not_negative,
         default=0,
         metavar="N",
-        help="controls: N further problems with known answers, which measure.py takes out again (default 0)",
+        help="controls: N additional problems with known answers, which measure.py removes again (default 0)",
     )
     families = sorted(load_families())
     group.add_argument(

@@ -7,11 +7,11 @@ explicit-prompt conversational preference format: `prompt`, `chosen`, `rejected`
 <think>…</think>), with the problem's `id` and `pair` (from 0), `chosen_index` and `rejected_index` (indices into `responses`),
 final answers, scores, votes, `vote_margin`, `pair_weight` and `why`. The record's other keys about the problem stay.
 
---strategy: `verified` (right against wrong, by `reference_answer` or a clear majority; why: `reference`, `majority`),
-`consensus` (most against least self-consistent answer, weighted by the vote margin), `reward` (best against worst reward),
-`strong_weak` (a right one of the strong model against a wrong one of the weak model, of a file with both: gen_res.py
---append), `concise` (the shortest right one against the longest right one of the same model). Thresholds are in
-configs/pairs/STRATEGY.yaml. Never in a pair: the same final answer on both sides, lengths too far apart (both but for
+--strategy: `verified` (right versus wrong, by `reference_answer` or a clear majority; why: `reference`, `majority`),
+`consensus` (most versus least self-consistent answer, weighted by the vote margin), `reward` (best versus worst reward),
+`strong_weak` (a right one of the strong model versus a wrong one of the weak model, from a file with both: gen_res.py
+--append), `concise` (the shortest right one versus the longest right one of the same model). Thresholds are in
+configs/pairs/STRATEGY.yaml. Never in a pair: the same final answer on both sides, lengths too far apart (neither applies to
 `concise`), responses that are cut, loop or are empty. A problem without a pair goes into the dropped file with its reason.
 """
 
@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         "--strategy", choices=STRATEGIES, default="verified", help="what makes a response chosen or rejected (default verified)"
     )
     flags.add_two_models(group, "one, for strong_weak (default: measured by pass rates on this file)")
-    group.add_argument("--settings", type=Path, help="a YAML file in place of configs/pairs/STRATEGY.yaml")
+    group.add_argument("--settings", type=Path, help="a YAML file to use instead of configs/pairs/STRATEGY.yaml")
     group.add_argument("--pairs_per_problem", type=flags.positive, default=1, help="maximum pairs per problem (default 1)")
     flags.switch(
         group,

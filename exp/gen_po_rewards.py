@@ -22,6 +22,7 @@ from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
 from magpie.common.progress import StageBar
 from magpie.compute.executors import MODEL_CORES, Executor, executor_at
+from magpie.models.checkpoint import loaded_here
 from magpie.rewards.base import REDUCTIONS, Conversation
 from magpie.rewards.model import RewardModel, Scored, chosen_rewards, conversation, scores_of
 from magpie.runs.run import Run
@@ -125,6 +126,7 @@ def main() -> None:
     if not begins(run, overwrite=args.overwrite, check=args.check):
         return
     served = [model.is_served for model in models]
+    run.made_with = loaded_here(name for name, is_served in zip(args.reward_model, served, strict=True) if not is_served)
     if args.ray and any(served) and not all(served):
         raise MagpieError("on a Ray cluster the reward models are folders and hub ids, or all are URLs. Leave out one kind")
     unscored = 0

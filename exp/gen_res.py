@@ -3,15 +3,15 @@
     python exp/gen_res.py --model_path smollm2 --input_file data/job/job_ins.jsonl
 
 Reads records with `instruction` (one without `id` gets its line number as one) and adds `response`, `reasoning`,
-`finish_reason`, `prompt_tokens`, `completion_tokens` and `gen_response_configs`; with --num_responses N the first becomes
-`responses`, and it, `reasoning`, `finish_reason` and `completion_tokens` are lists. With --stop_when fewer are asked for where
-the first ones agree: `votes_asked` says how many, `stop_reason` why (`settled`, `posterior`, `all`); where there is a
-`reference_answer` all are. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (ends in a loop, which is
-ended while it runs). Earlier values of these keys go into `previous`. With --append the responses that are there stay, whatever
-model made them, and this model's come behind them; `response_models` names the model of each, `asked_by_model` how many each
-was asked for. A chain of thought that never ended has no solution: such a row is dropped as `truncated_reasoning`. The first 20
-responses are checked for template tokens, thoughts left in the solution, and responses that are empty or never end; if most are
-bad the run stops and shows them. Rerun the same command to resume.
+`finish_reason`, `prompt_tokens`, `completion_tokens` and `gen_response_configs`; with --num_responses N `response` becomes
+`responses`, and it, `reasoning`, `finish_reason` and `completion_tokens` are lists. With --stop_when fewer are requested if
+the first ones agree: `votes_asked` says how many, `stop_reason` why (`settled`, `posterior`, `all`); for records with a
+`reference_answer` all are requested. `finish_reason` is `stop`, `length` (cut at the limit) or `repetition` (a loop, which is
+cut off while it runs). Earlier values of these keys go into `previous`. With --append existing responses of any model are
+kept and this model's are appended; `response_models` names the model of each, `asked_by_model` how many were requested from
+each. A chain of thought that never ends has no solution: such a row is dropped as `truncated_reasoning`. The first 20
+responses are checked for template tokens, thoughts left in the solution, and responses that are empty or never end; if most
+are bad the run stops and shows them. Rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -55,25 +55,25 @@ def parse_args() -> argparse.Namespace:
         "--stop_when",
         choices=RULES,
         default=NEVER,
-        help="ask for the responses in waves until their majority is settled (more than half of all agree), or its "
-        "posterior probability is 0.95 (default never: ask for all)",
+        help="request responses in waves until their majority is settled (more than half of all agree), or its "
+        "posterior probability is 0.95 (default never: request all)",
     )
     group.add_argument(
         "--response_style",
         choices=list(load_response_styles()),
         default="boxed",
-        help="the words that ask for the final answer: configs/prompts/responses.yaml (default boxed)",
+        help="how the prompt asks for the final answer: configs/prompts/responses.yaml (default boxed)",
     )
     group.add_argument("--system_prompt", help="system prompt (default: the template's own)")
     group.add_argument(
         "--retry_length",
         type=flags.positive,
-        help="continue a response that is cut at --max_tokens, once, up to this many tokens in all (default: it stays cut)",
+        help="continue a response that was cut at --max_tokens, once, up to this many tokens in total (default: off)",
     )
     group.add_argument(
         "--thinking_budget",
         type=flags.positive,
-        help="tokens of the chain of thought, after which it is ended and the model has to respond (default: no limit)",
+        help="maximum tokens of the chain of thought; then it is closed and the model has to respond (default: no limit)",
     )
     group.add_argument(
         "--preflight", type=flags.not_negative, default=20, help="responses to check first, 0: none (default 20)"
@@ -140,6 +140,13 @@ def main() -> None:
                 "the chat template of %s leaves thinking off. With --template_variables %s the model thinks before it responds",
                 preset.model,
                 template.left_off,
+            )
+        if template.unknown_tag:
+            log.warning(
+                "the chat template of %s speaks of %s, which no format in configs/reasoning.yaml has: a thought in such tags "
+                "stays in the response. Add the format there (docs/add-a-model.md)",
+                preset.model,
+                template.unknown_tag,
             )
 
     with Verifier() if args.stop_when != NEVER else contextlib.nullcontext() as verifier:

@@ -1,14 +1,14 @@
-"""Take the controls out of a job's records, and say what they tell of the others.
+"""Remove the controls from a job's records, and estimate by them how many labels are wrong.
 
     python exp/measure.py --input_file data/job/job_ins_clean_4res_verified_filtered.jsonl
 
-Stands after filter.py or gen_po_pairs.py (--keep_controls) and before export.py. Controls are the problems with known answers
-that gen_ins.py --planted has mixed in. Writes `X_measured.jsonl`, the other records unchanged, and `X_measured_dropped.jsonl`
+Run it after filter.py or gen_po_pairs.py (--keep_controls) and before export.py. Controls are problems with known answers
+that gen_ins.py --planted mixed in. Writes `X_measured.jsonl`, the other records unchanged, and `X_measured_dropped.jsonl`
 with the controls (`drop_reason`: control). `measured` in the run file has the share of wrong labels among the controls, with
-Wilson's interval at 95%, and the same re-weighted by the measured difficulty of the other records. From the job's files beside
-the input: the share of right labels by agreement; pass rate and measured difficulty beside the share of right responses; what
-each stage dropped of the controls; our verdicts beside those of reasoning-gym's scorers. Of pairs: in how many the chosen
-response is right and the rejected one wrong. The data card and the report show it; filter.py --target_precision goes by it.
+a 95% Wilson interval, and the same re-weighted by the measured difficulty of the other records. From the job's other files:
+the share of right labels by agreement; pass rate and measured difficulty next to the share of right responses; the controls
+that each stage dropped; our verdicts next to those of reasoning-gym's scorers. For pairs: in how many the chosen response is
+right and the rejected one wrong. The dataset card and the report show it; filter.py --target_precision uses it.
 """
 
 from __future__ import annotations

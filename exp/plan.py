@@ -3,10 +3,10 @@
     python exp/plan.py --model_path deepseek-r1 --problems 1000000 --hours 24 --gpu_price 3
     python exp/plan.py --job data/job --problems 1000000
 
-Below the plan are the figures that it was computed from, with their sources: configs/planning.yaml; --job uses the measurements
-of a finished job instead (the tokens/s of all its servers are counted as one replica's), and --set changes one. The stages are
+Below the plan are the assumptions behind it, with their sources: configs/planning.yaml. --job uses the measurements of a
+finished job instead (the tokens/s of all its servers count as one replica's), and --set changes one. The stages are
 those of a main job and of scripts/sft.sh; --pairs adds those of scripts/align.sh. Reward models are not included. Published
-speeds of one model are up to a factor of a hundred apart: measure a few hundred problems, then use --job.
+speeds of one model differ by up to a factor of a hundred: measure a few hundred problems, then use --job.
 """
 
 from __future__ import annotations
@@ -57,11 +57,16 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--nodes", type=flags.positive, help="nodes (default: as many as one replica needs)")
     price, above = flags.number(float, least=0.0), flags.number(float, above=1e-6)
     group.add_argument("--gpu_price", type=price, help="price per GPU hour, in any currency (default: no cost)")
-    group.add_argument("--hours", type=above, help="hours that the model may work, for which the nodes are estimated")
+    group.add_argument("--hours", type=above, help="deadline in hours of model time, for which to estimate the nodes")
     group = parser.add_argument_group("figures")
     group.add_argument("--job", type=Path, help="a job's folder: its measurements instead of the assumptions")
     group.add_argument(
-        "--set", action="append", type=setting, default=[], metavar="NAME=VALUE", help="another value for a figure; repeatable"
+        "--set",
+        action="append",
+        type=setting,
+        default=[],
+        metavar="NAME=VALUE",
+        help="another value for an assumption; repeatable",
     )
     group.add_argument("--json", action="store_true", help="print JSON: the plan and its figures")
     args = parser.parse_args(arguments)

@@ -7,8 +7,8 @@
 
 JOB is a job's folder, or its name under data/. Writes JOB/report.html, a self-contained page that works offline: kept and
 dropped problems with the reasons, domains, difficulty, lengths, votes, rewards, tokens and time per stage, and samples of
-records, of pairs and of dropped records, with their mathematics. It only reads the job's files. Of a FILE of any form that a
-stage reads: FILE_report.html beside it, without what only a job has.
+records, pairs and dropped records, with rendered mathematics. It only reads the job's files. For a FILE in any format that a
+stage reads, or a dataset in a folder or on the hub: FILE_report.html beside it, without what only a job has.
 
 --watch prints instead what a job is doing, from its files alone, every few seconds until it is done or you press Ctrl-C.
 """
@@ -22,14 +22,17 @@ from pathlib import Path
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
 from magpie.records.reading import stem_of
-from magpie.runs.jobs import folder_of
+from magpie.records.source import Source
+from magpie.records.tables import splits_of
+from magpie.runs.jobs import data_folder, folder_of
+from magpie.runs.run_file import ENDING
 
 
 def parse_args() -> argparse.Namespace:
     """Return the checked command line."""
     parser = flags.Parser(__doc__)
     parser.add_argument(
-        "job", type=Path, metavar="JOB", help="a job's folder, its name under data/ (or under DATA_DIR), or a file"
+        "job", type=Path, metavar="JOB", help="a job's folder, its name under data/ (or DATA_DIR), a file or a dataset"
     )
     flags.add_columns(parser)
     parser.add_argument("--output_file", type=Path, help="the page (default: report.html in the job's folder)")
@@ -37,19 +40,28 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--watch", action="store_true", help="show a running job's state instead of writing a page")
     seconds = flags.number(float, least=0.2, most=3600.0)
     parser.add_argument(
-        "--browse", action="store_true", help="serve all records of a file, with a search, on this machine alone until Ctrl-C"
+        "--browse", action="store_true", help="serve all records of a file, searchable, on this machine only, until Ctrl-C"
     )
     port = flags.number(int, least=0, most=65535)
-    parser.add_argument("--port", type=port, default=0, help="port for --browse (default: one that is free)")
+    parser.add_argument("--port", type=port, default=0, help="port for --browse (default: any free one)")
     parser.add_argument("--every", type=seconds, default=5.0, help="seconds between two updates with --watch (default 5)")
     return parser.parse_args()
+
+
+def source_in(args: argparse.Namespace) -> Source | None:
+    """Return the file, or the dataset in a folder or on the hub, that is meant; None: it is a job."""
+    source = flags.source_of(args, args.job)
+    if args.columns or args.split or args.job.is_file() or source.spooled:
+        return source
+    if args.job.is_dir():
+        return None if any(args.job.glob(f"*{ENDING}")) or not splits_of(args.job) else source
+    return source if source.hub_id and not data_folder(args.job).is_dir() else None
 
 
 def main() -> None:
     """Write the page, or watch."""
     args = parse_args()
-    is_file = args.job.is_file() or bool(args.columns)
-    source = flags.source_of(args, args.job) if is_file else None
+    source = source_in(args)
     folder = args.job if source else folder_of(args.job)
     if args.browse:
         if not source:

@@ -4,12 +4,12 @@
     python exp/run_job.py sft -- JOB --votes 8
     python exp/run_job.py --job data/JOB/job.json
 
-The chains are in configs/jobs: `main`, `sft`, `align`, `hle`. What stands behind `--` are the job's settings (`main -- --help`
-lists them), which may also be environment variables; launchers (scripts/*.sh) call this program. Every stage is the program
-that a user would start. All stages check their settings before a model is loaded; a server is started for those that need one,
-unless MAGPIE_BASE_URL names one, and stopped after the last of them. JOB/job.json has the settings and how far each stage is
-(report.py --watch shows it), and is what --job takes. A stage that fails ends the job with its exit code; run again, the job
-goes on.
+The chains are in configs/jobs: `main`, `sft`, `align`, `hle`. After `--` come the job's settings (`main -- --help` lists
+them), which may also be environment variables; launchers (scripts/*.sh) call this program. Every stage is the program that
+you would run by hand. All stages check their settings before a model is loaded; a server is started for those that need one,
+unless MAGPIE_BASE_URL names one, and stopped after the last of them. JOB/job.json has the settings and the progress of each
+stage (report.py --watch shows it); pass it to --job. A failing stage ends the job with its exit code; rerun the job to
+resume.
 """
 
 from __future__ import annotations
@@ -48,14 +48,12 @@ KINDS = sorted(path.stem for path in (CONFIGS / "jobs").glob("*.yaml") if path.s
 def parse_args() -> argparse.Namespace:
     """Return the checked command line; what stands behind `--` are the job's own arguments."""
     parser = flags.Parser(__doc__)
-    parser.add_argument("kind", nargs="?", choices=KINDS, help="which chain of configs/jobs (of --job: default the last one)")
-    parser.add_argument("--job", type=Path, metavar="FILE", help="a job.json: run what it says")
+    parser.add_argument("kind", nargs="?", choices=KINDS, help="a chain of configs/jobs (with --job: default the last one)")
+    parser.add_argument("--job", type=Path, metavar="FILE", help="run the job that this job.json describes")
     group = parser.add_argument_group("for launchers")
-    group.add_argument("--launcher", help="what the user has called (default: this program)")
-    group.add_argument(
-        "--default", action="append", default=[], metavar="NAME=VALUE", help="a setting where nothing else is said"
-    )
-    group.add_argument("--positional", help="settings that are taken by place, by spaces (default: the chain's)")
+    group.add_argument("--launcher", help="the command that the user ran (default: this program)")
+    group.add_argument("--default", action="append", default=[], metavar="NAME=VALUE", help="default for a setting")
+    group.add_argument("--positional", help="positional settings, separated by spaces (default: the chain's)")
     group.add_argument("--file", action="store_true", help="the source is a file of problems, not a job")
     arguments = sys.argv[1:]
     split = arguments.index("--") if "--" in arguments else len(arguments)
@@ -125,6 +123,7 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
         serve=job.serve,
         stages=[StageState(stage=stage) for stage in job.stages],
         seconds=earlier.seconds if earlier else 0.0,
+        provenance=earlier.provenance if earlier else [],
         command=resume_command(job, _called(args), args.arguments, always),
     )
     return file, chain

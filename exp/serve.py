@@ -3,9 +3,9 @@
     python exp/serve.py smollm2 -- python exp/gen_ins.py --model_path smollm2 --total_prompts 64
     python exp/serve.py deepseek-r1 --dry_run --gpus 8 --gpu_memory 80 --nodes 2
 
-The command finds the server in `MAGPIE_BASE_URL` and `MAGPIE_API_KEY`. Without a command the server runs until Ctrl-C. A server
-that dies is restarted at the same address. Exit code: the command's. With --dry_run nothing starts: the commands are printed,
-for this machine or for a described one, one per node if there are several.
+The command finds the server in `MAGPIE_BASE_URL` and `MAGPIE_API_KEY`. Without a command the server runs until Ctrl-C. A
+server that dies is restarted at the same address. Exit code: the command's. With --dry_run nothing is started: the commands
+are printed, for this machine or a described one, one per node.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from magpie.serving.cli import add_layout, layout_of, machine_of, printed, wante
 from magpie.serving.parallelism import Layout, layout
 from magpie.serving.replicas import Replicas, new_key
 from magpie.serving.run_command import serve
-from magpie.serving.server import Server, announced
+from magpie.serving.server import TOLD, Server, announced
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,10 +40,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--max_restarts", type=flags.not_negative, default=3, help="restarts in a row if it dies (default 3)")
     parser.add_argument("--start_timeout", type=flags.positive, default=3600, help="maximum seconds per start (default 3600)")
     parser.add_argument(
-        "--engine_flags", default="", help="further flags for the engine, like --engine_flags='--max-num-seqs 64'"
+        "--engine_flags", default="", help="extra flags for the engine, like --engine_flags='--max-num-seqs 64'"
     )
     parser.add_argument("--replica", type=flags.not_negative, default=0, help="number of this server among several (default 0)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
     parser.add_argument("--port", type=flags.number(int, least=1, most=65535), help="port to listen on (default: any free one)")
     parser.add_argument("--url_file", type=Path, help="file that holds the server's URL while it is up")
     add_replicas(parser)
@@ -79,19 +79,19 @@ def add_replicas(parser: flags.Parser) -> None:
 
 def with_replicas(preset: ModelPreset, args: argparse.Namespace) -> int:
     """Run the command with several servers on a Ray cluster, or serve until Ctrl-C."""
-    log_dir = args.log_dir or PROJECT / "data" / "serve_logs" / preset.name
+    log_dir = (args.log_dir or PROJECT / "data" / "serve_logs" / preset.name).resolve()
     key, wanted = new_key(), wanted_of(args)
     settings = {"seed": args.seed, "max_restarts": args.max_restarts, "start_timeout": args.start_timeout, "api_key": key}
 
     def make(number: int, host: str, found: Layout | None) -> Server:
         found = found or layout(preset, this_machine(), wanted)
         own = {"layout_flags": found.flags(), "extra_flags": args.engine_flags, "replica": number, "host": host}
-        return Server(preset, log_dir=log_dir.resolve(), **own, **settings)
+        return Server(preset, log_dir=log_dir, **own, **settings)
 
     def decide(machine: Machine) -> Layout:
         return layout(preset, machine, wanted)
 
-    cluster = {"choose_layout": decide, "ray": args.ray, "max_restarts": args.max_restarts}
+    cluster = {"choose_layout": decide, "ray": args.ray, "max_restarts": args.max_restarts, "told": log_dir / TOLD.format(0)}
     with Replicas(
         args.replicas, make, list_file=args.url_file or log_dir / f"servers-{os.getpid()}.txt", api_key=key, **cluster
     ) as servers:

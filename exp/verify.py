@@ -7,17 +7,17 @@ null), `answer_states` (`parsed`, `unparsed`, `timed_out`), `answer_groups` (equ
 (against `reference_answer`; false without an answer, null if the two could not be compared or there is no reference); for the
 record `majority_answer` (its most frequent spelling, null on a tie), `agreement` (the largest group's share), `answered` (the
 share with a final answer), `pass_rate` (the share that is right, without a reference answer that of the majority), its 95%
-interval (its ends: all that could not be compared is wrong, is right), `difficulty_measured`, and `doubts`: the shares of
+interval (its ends count what could not be compared as wrong, or as right), `difficulty_measured`, and `doubts`: the shares of
 responses that say that the problem cannot be solved (`unsolvable`) and without a final answer (`unparsed`), and whether no
 answer has more votes than every other one (`no_majority`). Where several models responded (gen_res.py --append) `model_votes`
 has the votes of each (`asked`, `answered`, `majority_answer`, `agreement`, and `pass_rate`, without a reference answer the
-share that agrees with the majority of all), `models_agree` whether their majorities are one (null: not both have one). Shares
-are of all responses that were asked for (`votes_asked`, else `responses` and `lost_responses`). One answer has no `agreement`,
-and one response a `pass_rate` only with a reference answer. --reference_key names the key that has the right answers, which are
-copied to `reference_answer`. At the end: how many are right, pass@k, agreement, answered. Answers are compared by Math-Verify
-in worker processes with limits. --judge asks the server's model about those that rules cannot compare; `answer_judgements` has
-its verdicts. --choose makes a member of the majority (with a reference answer: a right one) the `response`: the best rewarded,
-else the shortest complete one; the lists go into `previous`.
+share that agrees with the majority of all), `models_agree` whether their majorities are equal (null: not both have one).
+Shares are of all requested responses (`votes_asked`, else `responses` and `lost_responses`). A single answer has no
+`agreement`, and a single response has a `pass_rate` only with a reference answer. --reference_key names the key with the
+right answers, which are copied to `reference_answer`. At the end: how many are right, pass@k, agreement, answered. Answers
+are compared by Math-Verify in worker processes with limits. --judge asks the server's model about those that rules cannot
+compare; `answer_judgements` has its verdicts. --choose makes a member of the majority (with a reference answer: a right one)
+the `response`: the best rewarded, else the shortest complete one; the lists go into `previous`.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def parse_args() -> argparse.Namespace:
         "--reference_key",
         metavar="KEY",
         default=REFERENCE,
-        help=f"the records' key that has the right answer, for is_correct and pass_rate (default {REFERENCE})",
+        help=f"the key with the right answer, for is_correct and pass_rate (default {REFERENCE})",
     )
-    flags.switch(group, "--choose", "make one of the responses the response")
+    flags.switch(group, "--choose", "make one of the `responses` the `response`")
     flags.switch(
         group,
         "--keep_unverified",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes what the programs say into the pages of docs/: their flags, out of their own --help, and the plans of exp/plan.py. After a
-# flag or a figure of configs/planning.yaml was changed; seconds.
+# Updates the pages of docs/ from the programs: their flags, from --help, and the plans of exp/plan.py. Run it after changing a
+# flag or a figure of configs/planning.yaml; takes seconds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on DeepSeek R1: problems, cleaned, each once, judged to be valid; responses with their chain of thought; an SFT file.
-# `--no-judge` leaves the question out whether they are valid. Needs 805 GB of GPU memory (8 H200)
+# The main job with DeepSeek R1: clean, deduplicated, valid problems; responses with their chain of thought; an SFT file.
+# `--no-judge` skips the validity check. Needs 805 GB of GPU memory (8 H200)
 # or a server elsewhere (MAGPIE_BASE_URL); a distillation needs less: deepseek-ai/DeepSeek-R1-Distill-Qwen-32B, 73 GB.
 #   bash scripts/magpie-deepseek-r1.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all] [--preview]
 # Defaults: deepseek-ai/DeepSeek-R1, 1000 problems, the sampling of its preset (configs/models). Settings: configs/jobs/main.yaml.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on any instruct model: Llama 3, or another of the hub or of this machine. Problems, cleaned, each once, valid where
-# the model may judge (--judge, --no-judge; default: its preset), responses, an SFT file; with --all on to a data set.
+# The main job with any instruct model, from the hub or this machine: clean, deduplicated problems, checked for validity if the
+# model judges (--judge, --no-judge; default: its preset), responses, an SFT file; with --all also a dataset.
 #   bash scripts/magpie_math.sh [MODEL] [TOTAL] [INS_TOP_P] [INS_TEMPERATURE] [RES_TOP_P] [RES_TEMPERATURE] [--all] [--preview]
 # A model must be named. Defaults: 1000 problems that passed cleaning, the model's own sampling presets (configs/models).
 # Settings: configs/jobs/main.yaml.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sets the project up in .venv beside scripts/: the GPU set where an NVIDIA GPU is found, the CPU set elsewhere, and the
-# embedded model in models/. A .venv that has a set keeps it, wherever this runs. Needs Python 3.11 to 3.14 and a network. About a
+# embedded model in models/. An existing .venv keeps its set, wherever this runs. Needs Python 3.11 to 3.14 and a network. About a
 # minute and 4 GB without a GPU; a second run takes a moment. `bash scripts/setup.sh --dev` adds what scripts/test.sh needs.
 #   PYTHON      the interpreter to build .venv with (default: the first of python3, python3.14 … python3.11 that is new enough)
-#   MAGPIE_SET  cpu or gpu, instead of what is there or found; another set than .venv has: .venv is made anew
-# Package indexes, certificates and proxies are those that pip is configured with.
+#   MAGPIE_SET  cpu or gpu, to override the set; if .venv has the other one, it is rebuilt
+# Package indexes, certificates and proxies are taken from pip's configuration.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -143,7 +143,10 @@ fi
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ ${had:-$set} != "$set" ]]; then
   python=$(find_python)
   say "making .venv with $("$python" --version)"
-  "$python" -m venv --clear .venv || fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
+  # Debian and Colab leave ensurepip out: there pip, where Python has it, installs itself into .venv
+  "$python" -m venv --clear .venv >/dev/null 2>&1 ||
+    { "$python" -m venv --clear --without-pip .venv && "$python" -m pip --python .venv/bin/python install --quiet pip; } ||
+    fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
   printf '%s' "$set" >"$mark" # begun: whatever happens now, this set is made
 fi
 find_installer

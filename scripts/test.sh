@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The one check: format, lint, types, shellcheck, tests. Sets everything up first; nothing need be there but Python 3.11+.
+# The one check: format, lint, types, shellcheck, tests. Sets everything up first; needs only Python 3.11+.
 # Under 15 minutes on two cores without a GPU or AVX-512, set-up and all.
-#   --quick  without what takes long: the real engine, Ray, trainers; under 4 minutes
+#   --quick  without the slow parts (the real engine, Ray, trainers); under 4 minutes
 #   --long   only what goes beyond the check: more real engines, more kills, more steps; by hand, before a release
 # More arguments go to pytest: bash scripts/test.sh tests/test_records.py
 set -euo pipefail

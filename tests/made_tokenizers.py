@@ -231,7 +231,7 @@ BROKEN_TEMPLATES = {
     "repeats": TURN + TURN,
     "leaves out": "<|im_start|>user\n",
     "by length": TURN + "{{ messages[-1].content | length }}",
-    "by value": TURN + "{{ 'maths' if 'USER' in messages[-1].content else 'other' }}",
+    "by value": TURN + "{{ 'maths' if 'User' in messages[-1].content else 'other' }}",
 }
 BROKEN = (*BROKEN_TEMPLATES, "no template", "no tokenizer", "torn tokenizer", "torn generation config")
 

@@ -85,6 +85,12 @@ GLM = """{{- '[gMASK]<sop>' -}}
   {%- else %}{{ '<|' + m.role + '|>\\n' + m.content + ('/nothink' if off and m.role == 'user' else '') }}{% endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ '<|assistant|>' + ('\\n<think></think>' if off else '') }}{% endif -%}"""
+GLM_47 = """{{- '[gMASK]<sop>' -}}
+{%- set off = enable_thinking is defined and not enable_thinking -%}
+{%- for m in messages -%}
+  {{- '<|' + m.role + '|>' + ('</think>' if m.role == 'assistant' else '') + m.content -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|assistant|>' + ('</think>' if off else '<think>') }}{% endif -%}"""
 GLM_TOKENS = ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
 
 KIMI = """{%- if messages[0].role != 'system' %}{{ '<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>' }}{% endif -%}
@@ -161,6 +167,13 @@ MODERN = {
     "qwen3.5-2b": Family(QWEN_35_SMALL, **QWEN, plain=THINK),
     "glm-4.6": Family(
         GLM,
+        special=GLM_TOKENS,
+        plain=THINK,
+        eos="<|endoftext|>",
+        ends=("<|endoftext|>", "<|user|>", "<|observation|>"),
+    ),
+    "glm-4.7": Family(
+        GLM_47,
         special=GLM_TOKENS,
         plain=THINK,
         eos="<|endoftext|>",

@@ -101,6 +101,13 @@ GOLDEN: dict[str, tuple[str, str, str, set[str], str]] = {
         {"<|endoftext|>", "<|user|>", "<|observation|>", "<|assistant|>"},
         "think",
     ),
+    "glm-4.7": (
+        "[gMASK]<sop><|user|>",
+        "<|assistant|><think>",
+        "<|assistant|></think>",
+        {"<|endoftext|>", "<|user|>", "<|observation|>", "<|assistant|>"},
+        "think",
+    ),
     "kimi-k2-thinking": (
         "<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>"
         "<|im_user|>user<|im_middle|>",
@@ -161,6 +168,7 @@ WRITES: dict[str, tuple[dict[str, Any], str]] = {
     "qwen3.5": ({}, f"{THOUGHT}\n</think>\n\n{SOLUTION}<|im_end|>"),
     "qwen3.5-2b": ({"enable_thinking": True}, f"{THOUGHT}\n</think>\n\n{SOLUTION}<|im_end|>"),
     "glm-4.6": ({}, f"\n<think>{THOUGHT}</think>\n{SOLUTION}<|user|>"),
+    "glm-4.7": ({}, f"{THOUGHT}</think>{SOLUTION}<|user|>"),
     "kimi-k2-thinking": ({}, f"<think>{THOUGHT}</think>{SOLUTION}<|im_end|>"),
     "nemotron-3": ({}, f"{THOUGHT}\n</think>\n{SOLUTION}<|im_end|>"),
     "granite-3.3": ({"thinking": True}, f"<think>{THOUGHT}</think>\n\n<response>{SOLUTION}</response><|end_of_text|>"),

@@ -44,15 +44,16 @@ def parquet(path: Path, given: list[dict[str, Any]]) -> Path:
     return path
 
 
-def written(folder: Path, form: str) -> Path:
-    """Write the problems in a form, and return the file."""
+def written(folder: Path, form: str, **more: Any) -> Path:
+    """Write the problems in a form, with further columns, and return the file."""
     path = folder / {"parquet": "own.parquet", "csv": "own.csv"}.get(form, "own.jsonl")
     if form == "parquet":
-        parquet(path, NESTED)
+        parquet(path, [row | more for row in NESTED])
     elif form == "csv":
-        pa_csv.write_csv(pa.Table.from_pylist(PLAIN), path)
+        cells = {name: value if isinstance(value, str) else json.dumps(value) for name, value in more.items()}
+        pa_csv.write_csv(pa.Table.from_pylist([row | cells for row in PLAIN]), path)
     else:
-        path.write_bytes(lines([{form: turns(form, row), "answer": row["answer"]} for row in PLAIN]))
+        path.write_bytes(lines([{form: turns(form, row), "answer": row["answer"]} | more for row in PLAIN]))
     return path
 
 

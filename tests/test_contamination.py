@@ -367,18 +367,13 @@ def test_a_hub_set_without_the_column_is_refused_with_those_that_it_has(hub):
         load_benchmarks(["gsm8k"], KNOWN)
 
 
-NEWEST = {"minervamath"}
-"""Read at its newest commit, which the certificate names: a commit of it was not to be had."""
-
-
-def test_every_known_benchmark_is_pinned_or_read_at_its_newest_commit():
+def test_every_known_benchmark_is_pinned():
     assert {"math", "math500", "aime24", "amc23", "olympiadbench", "gsm8k", "hle"} <= set(KNOWN.benchmarks)
     assert {"aime25", "aime26", "hmmt25", "minervamath", "hleverified"} <= set(KNOWN.benchmarks)
     assert all(entry.private for entry in KNOWN.benchmarks.values() if "hle" in entry.repo.lower())
     assert len(KNOWN.benchmarks["olympiadbench"].configs) == len(set(KNOWN.benchmarks["olympiadbench"].configs)) == 18
     for name, entry in KNOWN.benchmarks.items():
-        pinned = re.fullmatch(r"[0-9a-f]{40}", entry.revision or "")
-        assert pinned or (name in NEWEST and entry.revision is None), name
+        assert re.fullmatch(r"[0-9a-f]{40}", entry.revision or ""), name
         assert entry.columns and re.fullmatch(r"[\w.-]+/[\w.-]+", entry.repo) and name == name.lower()
     assert KNOWN.benchmarks["hle"].gated and KNOWN.benchmarks["hle"].private
 

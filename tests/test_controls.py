@@ -137,6 +137,7 @@ def test_no_control_gets_into_any_data_of_a_job(job: tuple[Path, Solver]) -> Non
     for text in data:
         assert "apples" in text and not any(json.dumps(control)[1:-1] in text for control in server.controls)
     page = (folder / "report.html").read_text()
+    assert "in the dataset" in page and "without controls" in page
     assert "apples" in page and not any(html.escape(control) in page for control in server.controls)
     assert len(rows(one(folder, "*_res_measured_dropped.jsonl"))) == 14
 

@@ -1,4 +1,4 @@
-"""Exported data sets: every format's rows, the folder that others load, its card, and the way to the hub."""
+"""Exported datasets: every format's rows, the folder that others load, its card, and the way to the hub."""
 
 from __future__ import annotations
 
@@ -177,8 +177,8 @@ def test_the_folder_loads_with_types_that_no_null_column_changes(job: Path, tmp_
     assert set(loaded) == {"train", "test"} and loaded["train"].num_rows + loaded["test"].num_rows == 39
     for split in loaded.values():
         types = {name: feature.dtype for name, feature in split.features.items() if name != "messages"}
-        wanted = {"id": "string"} | {name: "float64" if kind == "double" else kind for name, kind in METADATA.items()}
-        assert types == wanted
+        kept = ("agreement", "domain", "validity", "answer_model")
+        assert types == {"id": "string"} | {name: "float64" if METADATA[name] == "double" else "string" for name in kept}
         assert split.features["messages"].feature["content"].dtype == "string"
     ids = {name: set(split["id"]) for name, split in loaded.items()}
     assert all((f"job-{i}" in ids["test"]) == (f"job-{i + 20}" in ids["test"]) for i in range(20) if i not in (3, 7))
@@ -225,7 +225,7 @@ def test_the_card_shows_ten_rows_and_how_it_was_made(job: Path) -> None:
     assert rows_shown.count("verified by votes") == 10 and "2 of 3 for 2" in rows_shown and "40 of the records" in rows_shown
     assert "[MIT License](https://opensource.org/license/mit)" in text and "@inproceedings{" in text
     assert "python exp/gen_ins.py --model_path owner-model" in text and "--format rlvr" in text and str(job) not in text
-    assert "| agreement | verify.py" in text and "reward_funcs=accuracy" in text
+    assert "| agreement | the input (verify.py" in text and "reward_funcs=accuracy" in text
     assert "<img" not in text and "](http://evil" not in text and "&#60;img" in rows_shown
 
 
@@ -409,7 +409,7 @@ def test_a_folder_is_pushed_private_with_the_token_of_the_environment_and_asks_n
     assert create.get("private") is True or create.get("visibility") == "private"
     [commit] = [body for path, body, _ in calls if "/commit/main" in path]
     paths = [json.loads(line)["value"]["path"] for line in commit.splitlines()[1:]]
-    assert sorted(paths) == ["README.md", "data/train.parquet"]
+    assert sorted(paths) == ["README.md", "croissant.json", "data/train.parquet"]
     assert {token for path, _, token in calls if path.startswith("/api/repos")} == {"Bearer hf_secret"}
     written = [path.read_bytes() for path in job.rglob("*") if path.is_file()]
     assert "hf_secret" not in said and not any(b"hf_secret" in content for content in written)

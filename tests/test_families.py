@@ -23,10 +23,11 @@ from magpie.models.chat_template import ChatTemplate
 from magpie.models.reasoning_formats import load_formats
 from modern_families import MODERN
 from modern_golden import GOLDEN, LEFT_OFF, SOLUTION, THOUGHT, USER_ENDS, WORDS, WRITES
-from scripted_server import MODEL, Reply, ScriptedServer
+from scripted_server import MODEL
+from token_model import TokenModel
 
-FAMILY_OF = {"magistral": "ministral-3", "glm-4.7": "glm-4.6"}
-"""Configured families that are made here under the name of a sibling with the same format."""
+FAMILY_OF = {"magistral": "ministral-3"}
+"""Configured families that are made here under the name of a sibling with the same format and template."""
 PRESETS = {
     path.stem: preset
     for path in sorted((PROJECT / "configs" / "models").glob("*.yaml"))
@@ -45,29 +46,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load(made: Path, family: str, **variables: Any) -> ChatTemplate:
     preset = PRESETS[family] if not MODERN[family].template else ModelPreset(model=f"owner/{family}")
     return ChatTemplate(msgspec.structs.replace(preset, folder=str(made / family)), variables=variables)
-
-
-class TokenModel(ScriptedServer):
-    """A server whose model always writes the same tokens, and that ends where it is told to."""
-
-    def __init__(self, template: ChatTemplate, writes: str) -> None:
-        super().__init__()
-        self._writer, self._ids = template._tokenizer, template.encode(writes)
-        self._special = set(template._tokenizer.added_tokens.values())
-        self.default = Reply(body={})
-
-    async def _send(self, request: Any, reply: Reply) -> Any:
-        if request.path.endswith("/completions") and self.history:
-            reply = Reply(body=self._generated(self.history[-1].body))
-        return await super()._send(request, reply)
-
-    def _generated(self, body: dict[str, Any]) -> dict[str, Any]:
-        stop = next((n for n, i in enumerate(self._ids) if i in body["stop_token_ids"]), None)
-        ids = self._ids[: body["max_tokens"] if stop is None else stop]
-        shown = ids if body.get("skip_special_tokens") is False else [i for i in ids if i not in self._special]
-        choice = {"index": 0, "text": self._writer.decode(shown), "finish_reason": "length" if stop is None else "stop"}
-        choice["token_ids"] = ids if stop is None else self._ids[: stop + 1]
-        return {"choices": [choice], "usage": {"prompt_tokens": len(body["prompt"]), "completion_tokens": len(ids)}}
 
 
 def test_every_family_has_golden_values_and_a_response() -> None:

@@ -33,7 +33,7 @@ FAULTS = """
 import json, random, sys
 sys.path += sys.argv[3:]
 import faults
-with faults.Served() as urls:
+with faults.Served(faults.STAGES) as urls:
     print(json.dumps(getattr(faults, sys.argv[1])(sys.argv[2], 4, urls, random.Random(0))))
 """
 

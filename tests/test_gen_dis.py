@@ -1,4 +1,4 @@
-"""gen_dis.py: duplicates within a file, between files, against earlier data sets and an index."""
+"""gen_dis.py: duplicates within a file, between files, against earlier datasets and an index."""
 
 from __future__ import annotations
 

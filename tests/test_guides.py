@@ -44,6 +44,15 @@ def test_the_script_writes_what_was_changed_by_hand(tmp_path):
     assert written.endswith("<!-- end of flags -->\nend\n")
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "LOG.md"], ids=lambda page: page.name)
+def test_commands_on_a_page_have_flags_that_exist(page):
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for stage, arguments in re.findall(r"python3? exp/(\w+)\.py([^\n`#;|]*)", text):
+        known = {name for action in guides.parser_of(stage)._actions for name in action.option_strings}
+        own = re.split(r"\s--\s", arguments)[0]
+        assert set(re.findall(r"(?<!\S)--\w+", own)) - known == set(), f"{stage}.py{arguments}"
+
+
 def sources() -> str:
     """Return what the programs, scripts and chains of stages say, with texts that stand in pieces put together."""
     scripts = [file for ending in ("*.sh", "*.sbatch") for file in (PROJECT / "scripts").rglob(ending)]

@@ -671,8 +671,8 @@ def check_refused(program: str, folder: Path, started: subprocess.Popen[str], *s
     [
         (404, "RepoNotFound", ("no model", "Check the name")),
         (401, "RepoNotFound", ("no model", "Check the name", "hf auth login")),
-        (403, "GatedRepo", ("gated", "licence", "hf auth login")),
-        (401, "GatedRepo", ("gated", "licence", "hf auth login")),
+        (403, "GatedRepo", ("gated", "license", "hf auth login")),
+        (401, "GatedRepo", ("gated", "license", "hf auth login")),
     ],
     ids=["unknown", "unknown without a token", "gated", "gated without a token"],
 )

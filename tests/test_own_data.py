@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from conftest import program, rows
+from hostile_server import HostileServer
 from magpie.export.formats import FORMATS
 from magpie.records.reading import check_input
 from own_data import COUNT, NESTED, PLAIN, PROBLEMS, lines, records, source, written
-from scripted_server import MODEL, ScriptedServer
+from scripted_server import MODEL, Reply, ScriptedServer, chat
 
 # --- every stage on every form ------------------------------------------------------------------------------------------
 
@@ -74,11 +75,58 @@ def test_duplicates_are_found_in_every_form(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_responses_of_every_form_are_scored(tmp_path: Path, form: str) -> None:
+    with HostileServer(lambda request: request.reply({"data": [{"probs": [0.5]}]})) as server:
+        done = program("gen_po_rewards", "--input_file", written(tmp_path, form), "--reward_model", server.url)
+    assert done.returncode == 0, done.stderr
+    assert [(row["instruction"], row["rewards"]) for row in rows(tmp_path / "own_rewards.jsonl")] == [
+        (problem, [0.5]) for problem in PROBLEMS
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pairs_are_made_of_every_form(tmp_path: Path, form: str) -> None:
+    votes = {"answers": ["1", "1", "2"], "answer_groups": [0, 0, 1], "is_correct": [True, True, False]}
+    path = written(tmp_path, form, responses=["So 1.", "It is 1.", "So 2."], finish_reason=["stop"] * 3, **votes)
+    done = program("gen_po_pairs", "--input_file", path)
+    assert done.returncode == 0, done.stderr
+    made = rows(tmp_path / "own_pairs.jsonl")
+    assert [row["prompt"][-1]["content"] for row in made] == PROBLEMS
+    assert {row["rejected"][-1]["content"] for row in made} == {"So 2."}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_programs_check_the_answers_of_every_form(tmp_path: Path, form: str) -> None:
+    reply = Reply(body=chat("```python\nprint(3)\n```"))
+    with ScriptedServer(default=reply, owned_by="x", routes=("chat/completions",)) as server:
+        given = ["--model_path", "smollm2", "--served_model", MODEL, "--base_url", server.url, "--api", "chat"]
+        named = ["--columns", "majority_answer=answer"]
+        done = program("check_code", "--input_file", written(tmp_path, form), *named, *given)
+    assert done.returncode == 0, done.stderr
+    made = rows(tmp_path / "own_coded.jsonl")
+    assert [row["instruction"] for row in made] == PROBLEMS
+    assert [row["code_agrees"] for row in made] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_report_is_made_of_a_file_alone(tmp_path: Path, form: str) -> None:
     done = program("report", written(tmp_path, form))
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "own_report.html").read_text()
     assert f"{COUNT} records" in page and "sum" in page
+
+
+def test_a_report_is_made_of_a_data_set_in_a_folder(tmp_path: Path) -> None:
+    done = program(
+        "export", "--input_file", written(tmp_path, "parquet"), "--format", "messages", "--output_folder", tmp_path / "set"
+    )
+    assert done.returncode == 0, done.stderr
+    done = program("report", tmp_path / "set")
+    assert done.returncode == 0, done.stderr
+    assert f"{COUNT} records" in (tmp_path / "set_report.html").read_text()
+    (tmp_path / "empty").mkdir()
+    assert "not a job" in program("report", tmp_path / "empty").stderr
+    assert "no such folder" in program("report", "nothing").stderr
 
 
 # --- our own exports, read back ------------------------------------------------------------------------------------------

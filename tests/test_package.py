@@ -39,10 +39,22 @@ def test_the_wheel_runs_a_stage_where_no_clone_is(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+        held = set(archive.namelist())
+    tracked = run("git", "ls-files", "exp", "configs", cwd=PROJECT).stdout.splitlines()
+    wanted = {name.replace("configs/", "magpie/configs/").removeprefix("exp/") for name in tracked if not name.endswith(".py")}
+    assert wanted and wanted <= held, wanted - held
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # not that folder's own links: not the clone
     (tmp_path / "x_ins.jsonl").write_text(json.dumps({"id": 1, "instruction": "Find the area of a square of side 3."}))
     done = run(python, "-m", "magpie", "clean-ins", "--input_file", "x_ins.jsonl", cwd=tmp_path)
     assert not done.returncode, done.stderr
     assert json.loads((tmp_path / "x_ins_clean.jsonl").read_text())["instruction"]
+    told = json.loads((tmp_path / "x_ins_clean.run.json").read_text())
+    [made] = told["provenance"]  # no clone, no commit: the version tells
+    assert (made["commit"], made["clean"], told["versions"]["magpie-reasoning"]) == (None, None, "0.1.0")
+    assert made["command"] == "magpie clean-ins --input_file x_ins.jsonl"
+    (tmp_path / "x_res.jsonl").write_text(json.dumps({"id": 1, "instruction": "1 + 1?", "response": "\\boxed{2}"}))
+    done = run(python, "-m", "magpie", "export", "--input_file", "x_res.jsonl", "--output_folder", "set", cwd=tmp_path)
+    assert not done.returncode, done.stderr
+    assert "version 0.1.0" in (tmp_path / "set" / "README.md").read_text()
     where = run(python, "-c", "import magpie.config.load as l; print(l.CONFIGS, l.PROGRAMS, l.PROJECT)", cwd=tmp_path)
     assert where.stdout.split() == [str(site / "magpie/configs"), str(site / "magpie/programs"), str(tmp_path)]

@@ -259,7 +259,7 @@ def test_the_plan_and_its_figures_are_shown():
     ):
         assert text in shown
     assert "replica_gpus 16 GPUs per replica (the layout of serve.py)" in shown
-    assert "kept_share 0.55 rows of the data set per problem (OpenR1-Math-220k" in shown
+    assert "kept_share 0.55 rows of the dataset per problem (OpenR1-Math-220k" in shown
 
 
 R1 = ("--model_path", "deepseek-r1", "--problems", "10")

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import docs as guides
 import pytest
 
 from conftest import STUB, clean_environment, finished, rows
@@ -153,3 +154,13 @@ def test_the_japanese_readme_names_the_same_stages_models_and_files():
         assert wanted, pattern
         assert {name for name in wanted if name not in japanese} == set()
     assert len(re.findall(r"^##+ ", japanese, re.MULTILINE)) == len(re.findall(r"^##+ ", english, re.MULTILINE))
+
+
+def test_the_plans_of_the_readme_are_those_of_plan():
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    said = re.findall(r"`python exp/plan\.py ([^`]+)` says ([\d.]+) million[^,]*, ([\d.]+) hours", text)
+    assert len(said) == 2
+    for arguments, tokens, hours in said:
+        plan = guides.plan_of(arguments)
+        assert re.search(rf"^tokens written +{re.escape(tokens)} million$", plan, re.MULTILINE)
+        assert re.search(rf"^hours +{re.escape(hours)}$", plan, re.MULTILINE)

@@ -148,7 +148,7 @@ WRONG_TYPES: dict[str, Any] = {
     "drop_reason": 1,
     "drop_detail": {},
     "history": ["x"],
-    "difficulty": ["hard"],  # a number in some data sets
+    "difficulty": ["hard"],  # a number in some datasets
     "domain": 1,  # a list of texts in some
     # texts
     **dict.fromkeys(("raw_instruction", "answer_type", "input_quality", "quality_explanation", "intent"), 1),

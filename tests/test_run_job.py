@@ -107,6 +107,12 @@ def test_interrupted_it_stops_its_stage_and_server_and_says_how_to_resume(tmp_pa
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted (SIGTERM). To resume: " in told, told
     assert state(tmp_path)["status"] == "stopped"
+    [made] = state(tmp_path)["provenance"]
+    assert made["command"].startswith("python exp/run_job.py main -- smollm2 10")
+    assert "--max-model-len" in made["engine"]["flags"]
+    [first] = json.loads((tmp_path / "job" / "job_ins.run.json").read_text())["provenance"]
+    assert (first["engine"], first["models"]) == (made["engine"], made["models"])
+    assert "result_file" not in first["command"]
     folder = str(tmp_path)
     left = [
         line

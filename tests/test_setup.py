@@ -18,8 +18,13 @@ from magpie.config.load import PROJECT
 
 PYTHON = """#!/usr/bin/env bash
 # in the place of Python, the user's and .venv's; TOO_OLD: the version check says no; UV_SAYS: why pip has no uv
+# NO_ENSUREPIP: as Debian and Colab have it
 case "$*" in
-  "-m venv --clear .venv") echo cleared >>"$TOLD"; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  "-m venv --clear .venv")
+    [[ -z ${NO_ENSUREPIP:-} ]] || exit 1
+    echo cleared >>"$TOLD"; rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  "-m venv --clear --without-pip .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  "-m pip --python .venv/bin/python install --quiet pip") echo "pip put into .venv" >>"$TOLD" ;;
   *"pip install"*locks/uv.txt) [[ -z ${UV_SAYS:-} ]] || { echo "$UV_SAYS" >&2; exit 1; }; cp bin/uv .venv/bin/uv ;;
   *"pip install"*)
     [[ "$*" != *--editable* ]] || pwd >.venv/linked
@@ -263,6 +268,12 @@ def test_an_interpreter_with_a_space_in_its_path_is_taken(clone):
     (clone / "bin" / "python3").rename(clone / "a b" / "python3")
     done, _ = set_up(clone, PYTHON=str(clone / "a b" / "python3"))
     assert done[0] == "cleared" and set_of(clone) == "cpu"
+
+
+def test_a_python_without_ensurepip_gives_venv_its_pip(clone):
+    done, _ = set_up(clone, NO_ENSUREPIP="1")
+    assert done[0] == "pip put into .venv"
+    assert set_of(clone) == "cpu"
 
 
 def test_an_old_python_is_told_with_the_ways_to_a_newer_one(clone):

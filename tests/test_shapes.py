@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import program, rows
@@ -46,8 +47,25 @@ HUB: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         ],
         {"responses": ["It is 4.", "5"], "reasoning": ["hm", None], "reference_answer": "4", "original_id": "u-1"},
     ),
+    "several responses of any origin": (
+        [{"problem": "2+2?", "solution": "So 4.", "generations": [THOUGHT, "5"], "answer": 4}],
+        {"responses": ["It is 4.", "5"], "reasoning": ["hm", None], "reference_answer": "4", "solution": "So 4."},
+    ),
+    "generations that are no list of texts": (
+        [{"problem": "2+2?", "solution": "So 4.", "generations": [1, 2]}],
+        {"response": "So 4.", "generations": [1, 2]},
+    ),
     "OpenMathReasoning": (
-        [{"problem": "2+2?", "generated_solution": THOUGHT, "expected_answer": "4", "pass_rate_72b_tir": "0.9"}],
+        [
+            {
+                "problem": "2+2?",
+                "generated_solution": THOUGHT,
+                "expected_answer": "4",
+                "problem_type": kind,
+                "pass_rate_72b_tir": "0.9",
+            }
+            for kind in ("has_answer_extracted", "no_answer_extracted", "converted_proof")
+        ],
         {"response": "It is 4.", "reasoning": "hm", "reference_answer": "4", "pass_rate_72b_tir": "0.9"},
     ),
     "DeepMath": (
@@ -126,7 +144,8 @@ def test_a_set_of_the_hub_is_read_as_it_is_there(tmp_path: Path, name: str, form
     first, *rest = records(path)
     assert {key: first.get(key) for key in wanted} == wanted
     assert all(first[key] == value or first["previous"][key] == value for key, value in given[0].items())
-    assert all("reference_answer" not in record for record in rest if record.get("answer") == "proof")
+    assert all("reference_answer" not in record for record in rest)  # there is none, or only a vote
+    assert name != "OpenMathReasoning" or [record["majority_answer"] for record in rest] == ["4", "4"]
 
 
 def test_columns_are_named_by_hand_and_what_stood_there_is_kept(tmp_path: Path) -> None:
@@ -139,6 +158,23 @@ def test_columns_are_named_by_hand_and_what_stood_there_is_kept(tmp_path: Path) 
         records(path, instruction="nothing")
     done = program("filter", "--where", "1 < 2", "--input_file", path, "--columns", "problem=q")
     assert done.returncode and "no key `problem`" in done.stderr
+
+
+def test_names_in_capitals_other_delimiters_and_nulls_at_the_beginning_are_read(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("ID; Problem ;Answer\na;2+2?;4\n")
+    assert [records(tmp_path / "x.csv")[0][key] for key in ("id", "instruction", "reference_answer")] == ["a", "2+2?", "4"]
+    given = [{"problem": "2+2?", "solution": text, "answer": text} for text in (None, "4")]
+    first, second = records(parquet(tmp_path / "x.parquet", given))
+    assert "response" not in first and (second["response"], second["reference_answer"]) == ("4", "4")
+    done = program("filter", "--where", "1 < 2", "--input_file", tmp_path / "x.csv", "--columns", "id=a", "id=b")
+    assert done.returncode == 2 and "`id` is named twice" in done.stderr
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["problem", "problem"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(MagpieError, match="two columns have one name"):
+        records(tmp_path / "x.parquet")
 
 
 def test_other_columns_are_another_run(tmp_path: Path) -> None:
@@ -224,6 +260,19 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "a pickle": ("x.pkl", b"\x80\x04\x95abc", "pickle"),
     "JSON over lines": ("x.json", b'{\n  "problem": "a",\n  "answer": 1\n}\n', "over several lines"),
     "half of UTF-16": ("x.jsonl", '{"problem": "a"}\n'.encode("utf-16")[:-1], "broken UTF-16"),
+    "a broken quote": ("x.csv", b'problem,answer\n"a,b\nc,d\n', 'line 1: 1 columns instead of 2: "a,b c,d'),
+    "Parquet in gzip": ("x.parquet.gz", gzip.compress(b"PAR1"), "unpack it"),
+    "gzip without its name": ("x.jsonl", gzip.compress(b"{}"), "let its name end in .gz"),
+    "a pointer": ("x.parquet", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    "a web page": ("x.jsonl", b"<!DOCTYPE html>", "a download that failed"),
+    "rows inside an object": ("x.json", b'{"mine": [{"problem": "a"}]}', "jq -c '.mine[]'"),
+    "an object as the problem": ("x.jsonl", b'{"problem": {"text": "a"}}\n', "no column can be read as it: problem (dict)"),
+    "messages as broken JSON": ("x.jsonl", b'{"messages":"[{\\"role\\":"}\n', "a conversation in broken JSON"),
+    "a turn without text": (
+        "x.jsonl",
+        b'{"messages":[{"role":"user","content":[{"type":"image"}]}]}\n',
+        "no turn of a user with text",
+    ),
     "a conversation without a user": ("x.jsonl", b'{"messages":[{"role":"system","content":"a"}]}\n', "no turn of a user"),
 }
 

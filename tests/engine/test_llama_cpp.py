@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_main_job import check_data_set
 
-from conftest import clean_environment, program, rows
+from conftest import clean_environment, finished, program, rows
+from magpie.config.load import PROJECT
 from magpie.models.embedded_model import PACKAGE, WEIGHTS
 
 pytestmark = pytest.mark.long
@@ -85,3 +87,17 @@ def test_what_only_vllm_can_do_is_refused_with_its_reason(llama_cpp: str, tmp_pa
     arguments = ["--model_path", "smollm2", "--base_url", llama_cpp, "--total_prompts", 2, "--first_token_temperature", 1.2]
     done = program("gen_ins", *arguments, "--output_file", tmp_path / "x_ins.jsonl", env=clean_environment())
     assert done.returncode == 2 and "need a vLLM server" in " ".join(done.stderr.split()), done.stderr
+
+
+def test_the_whole_main_job_with_tags_and_votes_runs_against_llama_cpp(llama_cpp: str, tmp_path: Path) -> None:
+    settings = {"INS_FLAGS": "--max_tokens 120", "RES_FLAGS": "--max_tokens 200", "PREFLIGHT": "4", "FILTER": "finished"}
+    settings |= {"VOTES": "2", "VOTE_FLAGS": "--max_tokens 200 --preflight 0"}  # (a model so small ends few of so short ones)
+    env = clean_environment(DATA_DIR=str(tmp_path), JOB_NAME="job", MAGPIE_BASE_URL=llama_cpp, NO_PROXY="127.0.0.1", **settings)
+    command = [sys.executable, str(PROJECT / "exp" / "run_job.py"), "main", "--", "smollm2", "4", "--all"]
+    done = finished(command, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    check_data_set(tmp_path / "job", responses="_2res")
+    answered = rows(tmp_path / "job" / "job_ins_clean_distance_tagged_2res.jsonl")
+    assert all(row["difficulty"] and row["language"] for row in answered)
+    assert not any("<|" in text for row in answered for text in row["responses"])
+    assert "returns no token ids" in (tmp_path / "job" / "job.log").read_text()

@@ -1,4 +1,4 @@
-"""The launcher as a user runs it, whole, with the real engine: one server from the first problem to the data set."""
+"""The launcher as a user runs it, whole, with the real engine: one server from the first problem to the dataset."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_the_main_job_ends_with_its_files(tmp_path):
     check_data_set(folder)
 
 
-def check_data_set(folder):
+def check_data_set(folder, responses="_res"):
     """The whole chain has run: every stage read what the one before it wrote, and nothing was lost without a reason."""
     stem = "job_ins_clean"
-    for ending in ("_distance", "_tagged", "_res", "_verified", "_filtered_finished"):
+    for ending in ("_distance", "_tagged", responses, "_verified", "_filtered_finished"):
         count, stem = len(rows(folder / f"{stem}.jsonl")), stem + ending
         run = json.loads((folder / f"{stem}.run.json").read_text())
         assert run["status"] == "complete"

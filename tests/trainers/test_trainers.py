@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,10 +89,13 @@ def data_set(tmp_path: Path) -> Path:
         }
         for n in range(4)
     ]
-    source = write(tmp_path / "job_ins_res.jsonl", answered)
-    done = program("export", "--input_file", source, "--format", "messages", "--output_folder", tmp_path / "set")
+    return exported(write(tmp_path / "job_ins_res.jsonl", answered), "messages", tmp_path / "set")
+
+
+def exported(source: Path, name: str, folder: Path) -> Path:
+    done = program("export", "--input_file", source, "--format", name, "--output_folder", folder)
     assert done.returncode == 0, done.stderr
-    return tmp_path / "set"
+    return folder
 
 
 def check_two_steps(
@@ -135,6 +141,28 @@ def test_trl_takes_two_steps_on_the_folder(data_set: Path, models: tuple[Any, An
     check_losses(check_two_steps("SFT", data_set, tmp_path, models[0]))
 
 
+@pytest.mark.parametrize("name", ["sharegpt", "alpaca"])
+def test_trl_reads_the_other_formats_as_their_cards_say(
+    name: str, data_set: Path, models: tuple[Any, Any], tmp_path: Path
+) -> None:
+    import trl
+
+    folder = exported(tmp_path / "job_ins_res.jsonl", name, tmp_path / name)
+    [snippet] = re.findall(r"(    rows = load_dataset.*?)    SFTTrainer", (folder / "README.md").read_text(), re.DOTALL)
+    scope: dict[str, Any] = {"load_dataset": functools.partial(datasets_load, cache=tmp_path / "cache")}
+    exec(textwrap.dedent(snippet.replace("THIS_DATA_SET", str(folder))), scope)
+    config = trl.SFTConfig(output_dir=str(tmp_path / "out"), use_cpu=True, bf16=False, report_to=[])
+    trainer = trl.SFTTrainer(models[0], args=config, train_dataset=scope["rows"])
+    texts = [trainer.processing_class.decode(row["input_ids"]) for row in trainer.train_dataset]
+    assert len(texts) == 4 and all("+ 1?" in text and "\\boxed{" in text for text in texts)
+
+
+def datasets_load(folder: str, split: str, cache: Path) -> Any:
+    import datasets
+
+    return datasets.load_dataset(folder, split=split, cache_dir=str(cache))
+
+
 def test_trl_takes_two_steps_on_the_pairs_and_two_more_from_there(pairs: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
     """The second round is measured against what the first has trained; the chains around them: the test of two rounds."""
     check_losses(check_two_steps("DPO", pairs, tmp_path, models[0], ref_model=models[1]))
@@ -173,7 +201,6 @@ def test_two_rounds_of_dpo_on_what_the_round_before_has_trained(tmp_path: Path) 
     assert (first.model, second.model) == (EMBEDDED, f"trained@{digests[0]}") and second.common == 3
 
 
-@pytest.mark.long
 def test_trl_takes_two_steps_of_grpo_with_the_verifier_as_its_reward(models: tuple[Any, Any], tmp_path: Path) -> None:
     """Rewards are those of verify.py; the length of a completion is a second one."""
     from transformers import AutoTokenizer

@@ -11,6 +11,7 @@ import msgspec
 from magpie.chain.config import Flags, Stage
 from magpie.common.console import MagpieError
 from magpie.common.files import write_atomically
+from magpie.runs.provenance import Provenance
 from magpie.runs.run_file import ENDING, RunFile, readable_run_files
 
 JOB_FILE = "job.json"
@@ -57,6 +58,8 @@ class Chain(msgspec.Struct, kw_only=True):
     updated: float = 0.0
     seconds: float = 0.0
     """That it has run, in all calls."""
+    provenance: list[Provenance] = []
+    """What its stages were run with: an entry for each that differs."""
     tokens_per_kept_record: dict[str, float] = {}
     """Of the models, from the first stage to the last file that was made."""
 

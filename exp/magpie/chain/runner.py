@@ -25,8 +25,11 @@ from magpie.client.address_files import read_addresses
 from magpie.client.recordings import RECORD
 from magpie.common.console import EXIT_CEILING, EXIT_INTERRUPTED, PARENT, MagpieError, log, set_up_logging
 from magpie.config.load import PROGRAMS
+from magpie.models.hardware import gpus_and_driver
+from magpie.runs.provenance import distinct, provenance
 from magpie.runs.run_file import PARTIAL
 from magpie.serving.run_command import end_tree
+from magpie.serving.server import MADE_WITH, TOLD, read_made_with, served_with
 
 ORPHAN_SECONDS = 60.0
 """How long the processes of a chain that was killed may take to end."""
@@ -57,6 +60,10 @@ class Runner:
         self._lock: IO[bytes] | None = None
         self._log = file.folder / "job.log"
         self._budget = Budget(file, chain)
+        self._before, self._made_with = (
+            chain.provenance,
+            served_with(os.environ.get("MAGPIE_BASE_URL", "")) or gpus_and_driver(),
+        )
 
     def run(self, usage: str = "") -> int:
         """Check every stage, then run what is not complete; return the exit code.
@@ -198,6 +205,7 @@ class Runner:
             environment = environment | {RECORD: str(self._file.folder.resolve() / "completions" / f"{state.stage.name}.jsonl")}
         goes_on = ["--partial"] if state.stage.input and self._takes_partial else []
         state.status = "running"
+        self._chain.provenance = distinct([*self._before, provenance(self._made_with)])
         self._write()
         try:
             calls = [self._call([*command, *goes_on], os.environ | environment) for command in commands]
@@ -273,9 +281,10 @@ class Runner:
                 if process.poll() is not None:
                     raise StageFailed("serve", self._wait(process))
                 time.sleep(LOOK_SECONDS)
+            self._made_with = read_made_with(told := (logs / TOLD.format(0)).resolve())
             several = chain.settings.get("replicas") not in (None, "", "1")
             where = f"@{file.resolve()}" if several else urls[0]
-            yield environment | {"MAGPIE_BASE_URL": where, "MAGPIE_SERVE_PID": str(process.pid)}
+            yield environment | {"MAGPIE_BASE_URL": where, "MAGPIE_SERVE_PID": str(process.pid), MADE_WITH: str(told)}
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=STOP_SECONDS)

@@ -135,7 +135,7 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
         "--max_in_flight",
         type=positive,
         default=WINDOW,
-        help=f"maximum requests in flight per copy of the model (default {WINDOW})",
+        help=f"maximum concurrent requests per copy of the model (default {WINDOW})",
     )
     group.add_argument("--outage", type=positive, default=1800, help="seconds to wait for a server that is down (default 1800)")
     group.add_argument("--request_timeout", type=positive, default=14400, help="maximum seconds per request (default 14400)")
@@ -149,13 +149,15 @@ def add_ceiling(parser: Parser) -> None:
         "ceiling", "Where one is reached the run ends with exit code 4 and what is finished; with a higher one it goes on."
     )
     group.add_argument(
-        "--max_tokens_total", type=number(int, least=0, most=10**14), help="tokens read and written in all (default: no limit)"
+        "--max_tokens_total", type=number(int, least=0, most=10**14), help="maximum tokens read and written (default: no limit)"
     )
-    group.add_argument("--max_seconds", type=number(float, least=0.0), help="seconds, those of starts too (default: no limit)")
+    group.add_argument(
+        "--max_seconds", type=number(float, least=0.0), help="maximum seconds, including start-up (default: no limit)"
+    )
     group.add_argument(
         "--max_cost",
         type=number(float, least=0.0),
-        help="US dollars by --prompt_price and --completion_price (default: no limit)",
+        help="maximum US dollars, by --prompt_price and --completion_price (default: no limit)",
     )
 
 
@@ -166,11 +168,13 @@ def add_hosted(parser: Parser) -> None:
         "--api",
         choices=["auto", "completions", "chat"],
         default="auto",
-        help="interface of the server: chat needs no tokenizer, and can respond, tag and judge, but not make problems "
+        help="interface of the server: chat needs no tokenizer, and can respond, tag and judge, but not generate problems "
         "(default auto: completions if the server has them)",
     )
     group.add_argument("--requests_per_minute", type=positive, help="maximum requests per minute (default: no limit)")
-    group.add_argument("--tokens_per_minute", type=positive, help="maximum tokens per minute, both ways (default: no limit)")
+    group.add_argument(
+        "--tokens_per_minute", type=positive, help="maximum tokens per minute, read and written (default: no limit)"
+    )
     add_proxy(group)
     price = number(float, least=0.0)
     group.add_argument("--prompt_price", type=price, help="US dollars per million prompt tokens (default: no cost is counted)")
@@ -225,7 +229,7 @@ def add_run(parser: Parser) -> None:
         "--events",
         type=Path,
         metavar="FILE",
-        help="file that events are added to, a line of JSON each: docs/events.md (default: none)",
+        help="file to append events to, one line of JSON each: docs/events.md (default: none)",
     )
 
 
@@ -250,7 +254,7 @@ def add_shard(parser: Parser) -> None:
         "--shard",
         type=shard,
         metavar="I/N",
-        help="do only shard I of N of the rows, for several workers on one file; concat.py --shards joins the shards "
+        help="process only shard I of N of the rows, for several workers on one file; concat.py --shards joins them "
         "(default: all rows)",
     )
 
@@ -285,7 +289,7 @@ def add_language(parser: Parser) -> None:
         "--language",
         choices=["en", "any"],
         default="en",
-        help="en drops problems that are surely not English, any drops none for their language (default en)",
+        help="en drops problems that are clearly not English, any drops none for their language (default en)",
     )
 
 
@@ -294,5 +298,5 @@ def add_gpu_memory(group: argparse._ArgumentGroup, more: str) -> None:
     group.add_argument(
         "--gpu_memory",
         type=number(float, above=0.0, most=10_000),
-        help=f"GB per GPU as its maker counts, which are GiB: 80 for an H100, 141 for an H200 ({more})",
+        help=f"GB per GPU as vendors count (GiB): 80 for an H100, 141 for an H200 ({more})",
     )

@@ -11,7 +11,7 @@ from magpie.records.schema import Record
 from magpie.records.source import Source
 
 FORMS = (
-    "JSON Lines, a JSON array, Parquet, CSV or TSV (also .gz or .zst), a data set's folder or hub id, or - for the standard "
+    "JSON Lines, a JSON array, Parquet, CSV or TSV (also .gz or .zst), a dataset's folder or hub id, or - for the standard "
     "input; the problem in `instruction`, or as --columns says"
 )
 INPUTS = ("input_file", "inputs", "against")
@@ -36,6 +36,8 @@ class ColumnNames(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: Any = None) -> None:
         """Read the pairs."""
         pairs = [pair.partition("=") for pair in values]
+        if twice := [key for number, (key, _, _) in enumerate(pairs) if any(key == other[0] for other in pairs[:number])]:
+            raise argparse.ArgumentError(self, f"`{twice[0]}` is named twice")
         for key, equals, _ in pairs:
             if not equals:
                 raise argparse.ArgumentError(self, f"{key!r} is not KEY=COLUMN, like instruction=problem")
@@ -63,10 +65,10 @@ def add_columns(group: argparse._ActionsContainer) -> None:
         action=ColumnNames,
         default={},
         metavar="KEY=COLUMN",
-        help="the input's columns that are a record's keys: instruction=problem reference_answer=answer response=solution; a "
-        "dotted path goes into objects, `id=` has ids made (default: those of usual names and of the sets in configs/columns)",
+        help="map input columns to a record's keys: instruction=problem reference_answer=answer response=solution; a "
+        "dotted path reaches into objects, `id=` generates ids (default: usual names, and the datasets in configs/columns)",
     )
-    group.add_argument("--split", help="split of a data set in a folder or on the hub (default: the only one)")
+    group.add_argument("--split", help="split of a dataset in a folder or on the hub (default: the only one)")
 
 
 def add_skip_malformed(group: argparse._ActionsContainer) -> None:
@@ -85,5 +87,5 @@ def add_partial(group: argparse._ActionsContainer) -> None:
         "--partial",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="take an input whose run has stopped at its ceiling; what is made of it is called partial too (default off)",
+        help="accept an input whose run stopped at its ceiling; the output is then marked partial too (default off)",
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from magpie.common.console import MagpieError, log, printable
@@ -21,12 +22,14 @@ class Connection:
         api_key: sent as a bearer token; empty: none is sent.
         gone: returns why the servers are gone for good, or an empty string.
         files: files that list more base URLs.
+        made_with: what the responses are made with (`runs.provenance`), where these programs have started the servers.
     """
 
     urls: list[str]
     api_key: str
     gone: Callable[[], str]
     files: tuple[Path, ...] = ()
+    made_with: dict[str, Any] = field(default_factory=dict)
 
 
 def parse_addresses(base_url: str) -> tuple[list[str], tuple[Path, ...]]:

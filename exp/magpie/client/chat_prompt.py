@@ -39,7 +39,7 @@ class HostedTemplate:
     """
 
     forced_think = False
-    left_off = ""
+    left_off = unknown_tag = ""
     added_tokens: Sequence[str] = ()
 
     def __init__(self, reasoning: ReasoningFormat = THINK, variables: Mapping[str, Any] | None = None) -> None:

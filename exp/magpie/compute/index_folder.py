@@ -1,4 +1,4 @@
-"""A folder of kept records and their vectors, with which later data sets are compared."""
+"""A folder of kept records and their vectors, with which later datasets are compared."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class IndexFolder:
             records = [msgspec.json.decode(line, type=IndexedRecord) for line in lines]
             index = VectorIndex.read(path / contents.vectors, made_for=contents.made_for)
         except (OSError, RuntimeError, msgspec.DecodeError) as error:
-            raise MagpieError(f"--index {path}: broken ({error}). Make it again from its data sets") from error
+            raise MagpieError(f"--index {path}: broken ({error}). Make it again from its datasets") from error
         if not len(records) == len(index) == contents.rows:
             raise MagpieError(f"--index {path}: broken ({len(records)} records, {len(index)} vectors). Make it again")
         return cls(path, records, index)

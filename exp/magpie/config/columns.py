@@ -1,4 +1,4 @@
-"""Data sets whose columns are known: `configs/columns`."""
+"""Datasets whose columns are known: `configs/columns`."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ import yaml
 from magpie.common.console import MagpieError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_IS_CLONE = (_PACKAGE.parents[1] / "configs").is_dir()
-PROJECT = _PACKAGE.parents[1] if _IS_CLONE else Path.cwd()
+IS_CLONE = (_PACKAGE.parents[1] / "configs").is_dir()
+PROJECT = _PACKAGE.parents[1] if IS_CLONE else Path.cwd()
 """The clone; for an installed package the current folder, where data/ and models/ are then."""
-CONFIGS = (_PACKAGE.parents[1] if _IS_CLONE else _PACKAGE) / "configs"
-PROGRAMS = _PACKAGE.parent if _IS_CLONE else _PACKAGE / "programs"
+CONFIGS = (_PACKAGE.parents[1] if IS_CLONE else _PACKAGE) / "configs"
+PROGRAMS = _PACKAGE.parent if IS_CLONE else _PACKAGE / "programs"
 T = TypeVar("T")
 
 

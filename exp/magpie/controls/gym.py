@@ -37,7 +37,7 @@ def load_families() -> dict[str, Family]:
 
 @lru_cache(maxsize=1)  # its answers are scored one after the other
 def problem(family: str, level: str, seed: int) -> tuple[Any, dict[str, Any]]:
-    """Return reasoning-gym's data set of one problem, and the problem."""
+    """Return reasoning-gym's dataset of one problem, and the problem."""
     settings = load_families()[family]
     _import(settings.module)
     create = importlib.import_module(f"{PACKAGE}.factory").create_dataset

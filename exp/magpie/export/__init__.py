@@ -1,1 +1,1 @@
-"""Data sets: formats, files, the card, the hub."""
+"""Datasets: formats, files, the card, the hub."""

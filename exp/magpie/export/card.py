@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -15,10 +13,11 @@ from typing import Any
 import msgspec
 
 from magpie.common.console import log, printable
-from magpie.common.masking import masked
 from magpie.controls import telling
 from magpie.export import evidence
+from magpie.export.croissant import write_croissant
 from magpie.export.formats import FORMATS, Columns, of_response
+from magpie.export.markdown import block, cell, section, table
 from magpie.export.writer import card_features
 from magpie.runs.run_file import Counts, RunFile, files_until, runs_until, spent_until
 
@@ -42,12 +41,11 @@ INTRODUCTION = (
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
 CURVE = "reliability.png"
+TAGS = ["math", "reasoning", "synthetic", "magpie"]
 PARTIAL_DATA = (
     "**Partial**: a run that led to these rows has stopped at its ceiling (of tokens, time or cost), so rows are missing."
 )
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
-MARKUP = re.compile(r"[!&<>\[\]|`*~\\$]|_(?!\w)|(?<!\w)_|(?<=:)/|@(?=\w)|(?<=www)\.")
-"""Characters that could be markup, an address or a mention; inside a cell they are written by their numbers."""
 _labels = itemgetter(*LABELS)
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
@@ -129,7 +127,7 @@ def _certificate(path: Path) -> dict[str, Any]:
 
 
 def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
-    """Write README.md into a data-set folder whose rows are written already."""
+    """Write README.md and croissant.json into a data-set folder whose rows are written already."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
     total = sum(card.splits.values())
@@ -138,7 +136,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
         language=["en"],
         license=card.licence,
         task_categories=["text-generation"],
-        tags=["math", "reasoning", "synthetic", "magpie"],
+        tags=TAGS,
         pretty_name=card.title,
         size_categories=[next((name for limit, name in SIZES if total < limit), "n>10M")],
         configs=[{"config_name": "default", "data_files": files}],
@@ -147,29 +145,32 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     runs, certificate = job_files(source)
     about = FORMATS[card.format].about
     parts = [
-        f"# {_cell(card.title)}",
+        f"# {cell(card.title)}",
         INTRODUCTION + f" {about[0].upper()}{about[1:]}.",
         PARTIAL_DATA if card.partial else "",
-        _section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
+        section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
         _sample(facts, total),
         _licence(card.licence),
-        _models(facts),
+        _models(facts, runs),
         _sampling(runs),
         _stages(runs, card),
         _tokens(source, card),
         _validity(facts),
-        *(_section(f"By {name}", [name, "rows"], _rows(counter)) for name in COUNTED if (counter := facts.counted(name))),
+        *(section(f"By {name}", [name, "rows"], _rows(counter)) for name in COUNTED if (counter := facts.counted(name))),
         _agreement(facts),
         _measured(folder, runs),
         _contamination(certificate),
         _templates(facts),
-        _columns(card),
+        _columns(card, runs),
         _training(card),
         _made(runs),
         f"## Citation\n\n```bibtex\n{evidence.CITATION}\n```",
     ]
     header = f"---\n{data.to_yaml()}\n---\n"
     DatasetCard(header + "\n" + "\n\n".join(part for part in parts if part) + "\n").save(folder / "README.md")
+    licence = evidence.LICENCES[card.licence][1] if card.licence in evidence.LICENCES else card.licence
+    known = {"name": card.title, "description": f"{INTRODUCTION} {about}.", "license": licence, "keywords": TAGS}
+    write_croissant(folder, known, card.columns, card.file_type, list(card.splits), citation=evidence.CITATION)
 
 
 def _sizes(folder: Path, card: Card) -> dict[str, Any]:
@@ -183,21 +184,6 @@ def _sizes(folder: Path, card: Card) -> dict[str, Any]:
     return {"splits": splits, "download_size": sum(sizes.values()), "dataset_size": sum(sizes.values())}
 
 
-def _cell(value: Any) -> str:
-    """Return a value as a cell's text: nothing in it is Markdown, HTML, a link or an image."""
-    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(printable(str(value), 200).split()))
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    lines = [[_cell(cell) for cell in row] for row in (head, *rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _section(title: str, head: list[str], rows: list[tuple[Any, ...]], text: str = "") -> str:
-    return f"## {title}\n\n{text + chr(10) * 2 if text else ''}{_table(head, rows)}"
-
-
 def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
     rows = [(value, f"{count:,}") for value, count in counter.most_common(20)]
     return rows if len(counter) <= 20 else [*rows, (f"{len(counter) - 20} others", "")]
@@ -208,36 +194,42 @@ def _sample(facts: Facts, total: int) -> str:
         f"Verified, by a majority of at least three answers and half of all that were asked for: {facts.sample.verified:,} of "
         f"the records behind the {total:,} rows. Drawn at random, long texts shortened:"
     )
-    return _section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
+    return section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
 
 
-def _columns(card: Card) -> str:
-    rows = [(name, evidence.FROM.get(name, "export.py, from the record")) for name in card.columns]
-    return _section("Where each column is from", ["column", "from"], [(name, origin) for name, origin in rows])
+def _columns(card: Card, runs: list[RunFile]) -> str:
+    stages = {run.stage for run in runs}
+
+    def origin(name: str) -> str:
+        known = evidence.FROM.get(name, "export.py, from the record")
+        return known if known.partition(":")[0] in stages or known.startswith("export.py") else f"the input ({known})"
+
+    rows: list[tuple[Any, ...]] = [(name, origin(name)) for name in card.columns]
+    return section("Where each column is from", ["column", "from"], rows)
 
 
 def _made(runs: list[RunFile]) -> str:
-    at, lines = evidence.commit(), [*evidence.stage_commands(runs), evidence.export_command()]
-    commands = masked("\n".join(printable(line, 2000) for line in lines)).replace("```", "'''")
-    text = f"Commit of the programs: {at}. " if at else ""
-    return f"## How it was made\n\n{text}The stages' flags, and the command of the export:\n\n```text\n{commands}\n```"
+    lines = "\n".join(printable(line, 2000) for line in evidence.commands(runs))
+    head = ["stages", "commit of the programs", "engine", "GPUs"]
+    return f"{section('How it was made', head, list(evidence.made_rows(runs)))}\n\n{block(lines)}"
 
 
 def _licence(licence: str) -> str:
     if known := evidence.LICENCES.get(licence):
         return "## Licence\n\n[{}]({})".format(*known)
     if licence != "other":
-        return f"## Licence\n\n{_cell(licence)}"
+        return f"## Licence\n\n{cell(licence)}"
     return "## Licence\n\nNot stated. What the licences of the models below say about their output decides."
 
 
-def _models(facts: Facts) -> str:
+def _models(facts: Facts, runs: list[RunFile]) -> str:
+    known = evidence.revisions(runs)
     rows = [
-        (what, name, evidence.revision_of(name) or "not known", count)
+        (what, name, known.get(name) or known.get(name.partition("@")[0]) or "not known", count)
         for what, key in MODELS.items()
         for name, count in _rows(facts.counted(key))
     ]
-    return _section("Models", ["wrote the", "model", "revision", "rows"], rows) if rows else ""
+    return section("Models", ["wrote the", "model", "revision", "rows"], rows) if rows else ""
 
 
 def _sampling(runs: list[RunFile]) -> str:
@@ -248,7 +240,7 @@ def _sampling(runs: list[RunFile]) -> str:
             if Path(str(arguments.get("model_path"))).is_absolute():  # means nothing on another machine
                 arguments["model_path"] = Path(arguments["model_path"]).name
             rows.append((run.stage, ", ".join(f"{key} {value}" for key, value in arguments.items())))
-    return _section("Sampling", ["stage", "settings"], rows) if rows else ""
+    return section("Sampling", ["stage", "settings"], rows) if rows else ""
 
 
 def _stages(runs: list[RunFile], card: Card) -> str:
@@ -259,7 +251,7 @@ def _stages(runs: list[RunFile], card: Card) -> str:
         (stage, f"{n.read:,}", f"{n.written:,}", ", ".join(f"{why} {k:,}" for why, k in n.dropped.items()) or "none")
         for stage, n in counts
     ]
-    return _section("From the model to this data set", ["stage", "read", "written", "dropped, by reason"], rows)
+    return section("From the model to this data set", ["stage", "read", "written", "dropped, by reason"], rows)
 
 
 def _tokens(source: Path, card: Card) -> str:
@@ -273,7 +265,7 @@ def _tokens(source: Path, card: Card) -> str:
 def _validity(facts: Facts) -> str:
     counts = facts.counted("validity")
     text = "Whether a problem is whole, free of contradiction and asks for one thing, by a model's votes on pointed questions."
-    return _section("Validity", ["validity", "rows"], _rows(counts), text) if counts else ""
+    return section("Validity", ["validity", "rows"], _rows(counts), text) if counts else ""
 
 
 def _agreement(facts: Facts) -> str:
@@ -294,7 +286,7 @@ def _measured(folder: Path, runs: list[RunFile]) -> str:
     if measured.get("curve"):
         telling.save_curve(measured["curve"], folder / CURVE)
         picture = f"\n\n![Share of right labels by agreement]({CURVE})"
-    shown = [f"### {title}\n\n{_table(head, rows)}" for title, head, rows in telling.tables(measured)]
+    shown = [f"### {title}\n\n{table(head, rows)}" for title, head, rows in telling.tables(measured)]
     text = f"{telling.sentence(measured)}\n\n{telling.ABOUT}{picture}"
     return "\n\n".join(["## How wrong it is", text, *shown])
 
@@ -306,16 +298,15 @@ def _contamination(certificate: dict[str, Any] | None) -> str:
     rows = [tuple("–" if entry.get(key) is None else entry[key] for key in keys) for entry in certificate["benchmarks"]]
     text = "Problems that are in these test sets were taken out (hits: how many)."
     methods = certificate.get("methods")
-    appended = f"\n\nHow they were compared:\n\n```json\n{json.dumps(methods, indent=1)}\n```" if methods else ""
-    return _section("Decontamination", list(keys), rows, text) + appended
+    appended = f"\n\nHow they were compared:\n\n{block(json.dumps(methods, indent=1), 'json')}" if methods else ""
+    return section("Decontamination", list(keys), rows, text) + appended
 
 
 def _templates(facts: Facts) -> str:
     templates = facts.counted(TEMPLATE)
     if not templates:
         return ""
-    shown = [printable(text, 600).replace("```", "'''") for text, _ in templates.most_common(SHOWN_TEMPLATES)]
-    blocks = "\n\n".join(f"```text\n{text}\n```" for text in shown)
+    blocks = "\n\n".join(block(printable(text, 600)) for text, _ in templates.most_common(SHOWN_TEMPLATES))
     return f"## Pre-query templates\n\n{len(templates):,} different ones; the most frequent:\n\n{blocks}"
 
 

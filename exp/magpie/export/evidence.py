@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from magpie.common.reservoir import Reservoir
-from magpie.config.load import PROJECT
+from magpie.config.load import IS_CLONE
 from magpie.export.formats import of_response
-from magpie.runs.run_file import RunFile
+from magpie.runs.provenance import Provenance, command, provenance
+from magpie.runs.run_file import PACKAGE, RunFile, versions
 from magpie.verification.votes import asked_for, is_verified
 
 SHOWN_ROWS, SHORT = 10, 160
+OF_THIS_MACHINE = re.compile(r"\w+://[^\s,]+|\b\d+\.\d+\.\d+\.\d+(?::\d+)?\b|(?:^|(?<=[=@,]))/[^,]*/")
+"""An address, or the folder of a file."""
 CITATION = """@inproceedings{xu2025magpie,
   title={Magpie: Alignment Data Synthesis from Scratch by Prompting Aligned LLMs with Nothing},
   author={Xu, Zhangchen and Jiang, Fengqing and Niu, Luyao and Deng, Yuntian and Poovendran, Radha and Choi, Yejin and
@@ -105,30 +104,38 @@ def verdict(record: dict[str, Any]) -> str:
     return "verified by votes" if is_verified(record) else "not verified"
 
 
-@cache
-def commit() -> str:
-    """Return the commit of this project's clone, or an empty text where there is none."""
-    try:
-        done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(PROJECT), "rev-parse", "HEAD"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+def made_rows(runs: list[RunFile]) -> list[tuple[str, str, str, str]]:
+    """Return which stages were run with what: the programs' commit, the engine, the GPUs. This export is the last of them."""
+    here = RunFile(stage="export.py", versions=versions(), provenance=[provenance()])
+    stages: dict[tuple[str, str, str], list[str]] = {}
+    for run in (*runs, here):
+        without = "not known" if run.window or not run.provenance else "–"  # a window: a model was asked
+        for entry in run.provenance or [Provenance()]:
+            gpus = ", ".join(f"{count} x {name}" for name, count in Counter(entry.gpus).items())
+            driver = f", driver {entry.driver}" if entry.driver else ""
+            engine = entry.engine.version if entry.engine else without
+            key = (_commit(run, entry), engine, gpus + driver or (without if not entry.engine else "–"))
+            stages.setdefault(key, []).append(run.stage)
+    return [(", ".join(dict.fromkeys(names)), *key) for key, names in stages.items()]
 
 
-def export_command() -> str:
-    """Return the command of this export; a folder of this machine is left out of a path."""
-    return shlex.join(["python", f"exp/{Path(sys.argv[0]).name}", *map(_portable, sys.argv[1:])])
+def _commit(run: RunFile, entry: Provenance) -> str:
+    if entry.commit:
+        return entry.commit if entry.clean else f"{entry.commit}, with changes"
+    return f"version {run.versions[PACKAGE]}" if PACKAGE in run.versions and not IS_CLONE else "not known"
 
 
-def stage_commands(runs: Iterable[RunFile]) -> list[str]:
-    """Return the finished stages' commands as their run files have their decisive flags, defaults among them."""
-    return [shlex.join(["python", f"exp/{run.stage}", *_flags(run.arguments)]) for run in runs]
+def commands(runs: list[RunFile]) -> list[str]:
+    """Return how each stage was called, as far as its run file says, and this export, with the engines' flags before it.
+
+    Of folders and addresses of this machine nothing is said.
+    """
+    lines: list[str] = []
+    for run in runs:
+        engines = [f"# {each.version}: {each.flags}" for entry in run.provenance if (each := entry.engine) and each.flags]
+        given = [_portable(entry.command) for entry in run.provenance if entry.command]
+        lines += [*engines, *(given or [shlex.join(["python", f"exp/{run.stage}", *_flags(run.arguments)])])]
+    return list(dict.fromkeys([*lines, _portable(command())]))
 
 
 def _flags(arguments: dict[str, Any]) -> list[str]:
@@ -137,23 +144,29 @@ def _flags(arguments: dict[str, Any]) -> list[str]:
         if isinstance(value, bool):
             words.append(f"--{name}" if value else f"--no-{name}")
         elif isinstance(value, list) and value:
-            words += [f"--{name}", *(_portable(str(one)) for one in value)]
+            words += [f"--{name}", *(_elsewhere(str(one)) for one in value)]
         elif isinstance(value, (str, int, float)) and value != "":
-            words += [f"--{name}", _portable(str(value))]
+            words += [f"--{name}", _elsewhere(str(value))]
     return words
 
 
-def _portable(word: str) -> str:
-    return Path(word).name if word.startswith("/") else word
-
-
-def revision_of(model: str) -> str:
-    """Return the commit of a hub model in this machine's cache, or an empty text."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
+def _portable(line: str) -> str:
     try:
-        found = try_to_load_from_cache(model, "config.json")
-    except HFValidationError:
-        return ""
-    return Path(found).parent.name if isinstance(found, str) else ""
+        words = shlex.split(line)
+    except ValueError:  # changed by hand
+        return "# a command that cannot be read"
+    return shlex.join(map(_elsewhere, words))
+
+
+def _elsewhere(word: str) -> str:
+    """Return a word of a command without what means nothing on another machine."""
+    return OF_THIS_MACHINE.sub(lambda found: "" if found[0].startswith("/") else "…", word)
+
+
+def revisions(runs: list[RunFile]) -> dict[str, str]:
+    """Return the revisions of the models that the runs loaded, by the names that records have."""
+    found: dict[str, dict[str, None]] = {}
+    for name, revision in (each for run in runs for entry in run.provenance for each in entry.models.items()):
+        if revision:
+            found.setdefault(name, {})[revision] = None
+    return {name: " and ".join(several) for name, several in found.items()}

@@ -37,7 +37,10 @@ METADATA: Columns = {
     "problem_model": "string",
     "answer_model": "string",
 }
-"""Columns of every format behind its own, in the order in which the hub shows them; null where no stage set them."""
+"""Columns of every format beside its own; null where no stage set them, left out where that is so in all rows."""
+PROBLEMS = ("instruction", "question", "prompt", "messages", "conversations")
+ANSWERS = ("ground_truth", "answer", "pass_rate")
+"""What the hub shows first, in this order: the first of PROBLEMS that a format has, then these."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ FORMATS = {
         columns={"conversation_id": "string", "conversations": [TURN]},
         row=sharegpt,
         refusal=unfit_response,
+        snippet=snippets.SFT,
         axolotl={
             "type": "chat_template",
             "field_messages": "conversations",
@@ -175,6 +179,7 @@ FORMATS = {
         columns={"id": "string", "instruction": "string", "input": "string", "output": "string"},
         row=alpaca,
         refusal=unfit_response,
+        snippet=snippets.ALPACA,
         axolotl={"type": "alpaca"},
         llama_factory={
             "formatting": "alpaca",
@@ -211,9 +216,20 @@ FORMATS = {
 """Every format by its name. A further one needs its row and refusal functions above, and its entry here."""
 
 
+def shown_columns(chosen: Format) -> Columns:
+    """Return a format's columns with METADATA behind, in the order in which the hub shows them: first the problem."""
+    columns = METADATA | chosen.columns
+    problem = next(name for name in PROBLEMS if name in columns)
+    first = (problem, *(name for name in ANSWERS if name in columns))
+    return {name: columns[name] for name in dict.fromkeys((*first, *chosen.columns, *METADATA))}
+
+
 def metadata(record: dict[str, Any]) -> Row:
     """Return the values of METADATA."""
     row = dict(zip(METADATA, map(record.get, METADATA), strict=True))
+    for name in ("domain", "difficulty"):  # a user's may be lists and numbers
+        if (value := row[name]) is not None and not isinstance(value, str):
+            row[name] = "; ".join(value) if isinstance(value, list) else str(value)
     row["validity"] = record.get("validity") or ("undecided" if record.get("validity_votes") else NOT_JUDGED)
     row["answer"] = record.get("majority_answer")
     row["problem_model"] = (record.get("gen_input_configs") or {}).get("input_generator")

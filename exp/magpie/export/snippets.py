@@ -7,12 +7,20 @@ from datasets import load_dataset
 from trl import {method}Config, {method}Trainer{more}
 
 if __name__ == "__main__":
-    rows = load_dataset("THIS_DATA_SET", split="train")
+    rows = load_dataset("THIS_DATA_SET", split="train"){rows}
     {method}Trainer("MODEL", args={method}Config("OUTPUT"), train_dataset=rows{argument}).train()
 ```"""
-SFT, DPO, KTO = (_TRL.format(method=method, more="", argument="") for method in ("SFT", "DPO", "KTO"))
+SFT, DPO, KTO = (_TRL.format(method=method, more="", rows="", argument="") for method in ("SFT", "DPO", "KTO"))
+ALPACA = _TRL.format(
+    method="SFT",
+    more="",
+    rows='.select_columns(["instruction", "output"])\n'
+    '    rows = rows.rename_columns({"instruction": "prompt", "output": "completion"})',
+    argument="",
+)
 GRPO = _TRL.format(
     method="GRPO",
+    rows="",
     more="\n\nfrom magpie.reward import accuracy  # `exp` of this project's clone in PYTHONPATH",
     argument=", reward_funcs=accuracy",
 )

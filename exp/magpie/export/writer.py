@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
@@ -51,15 +51,25 @@ def split_of(group: str, test_share: float, seed: int) -> str:
 
 
 class TableWriter(AbstractContextManager["TableWriter"]):
-    """Writes `data/SPLIT.parquet` or `data/SPLIT.jsonl` in a folder; a split without rows has no file."""
+    """Writes `data/SPLIT.parquet` or `data/SPLIT.jsonl` in a folder; a split without rows has no file.
+
+    A column without a value in any row is left out. Most have one in the first rows or in none: where a later row is the first
+    to have one, a Parquet file that has been begun is copied under the wider schema, row group by row group.
+    """
 
     def __init__(self, folder: Path, columns: dict[str, Any], file_type: str) -> None:
-        self._data, self._columns, self._type = folder / "data", columns, file_type
+        self._data, self._declared, self._type = folder / "data", columns, file_type
         self._pending: dict[str, list[dict[str, Any]]] = {}
         self._files: dict[str, Any] = {}
-        self._stack = ExitStack()
+        self._has: dict[str, list[str]] = {}
         self.counts: dict[str, int] = {}
         self._data.mkdir()
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns that have a value in some row of some split."""
+        found = set().union(*self._has.values())
+        return {name: kind for name, kind in self._declared.items() if name in found}
 
     def write(self, split: str, row: dict[str, Any]) -> None:
         """Take a row of a split; ids become texts, for a column has one type."""
@@ -74,35 +84,59 @@ class TableWriter(AbstractContextManager["TableWriter"]):
 
     def _flush(self, split: str) -> None:
         rows = self._pending.pop(split, [])
-        if not rows:
-            return
+        had = self._has.get(split, [])
+        names = [name for name in self._declared if name in had or any(row[name] is not None for row in rows)]
+        if names != had:
+            self._widen(split, names)
         if self._type == "jsonl":
-            file: BinaryIO = self._file(split)
-            file.write(b"".join(encode(row) + b"\n" for row in rows))
-        else:
-            self._file(split).write_table(self._table(rows))
+            self._files[split].write(b"".join(encode({name: row[name] for name in names}) + b"\n" for row in rows))
+        elif rows:
+            self._files[split].write_table(self._table(rows, names))
 
-    def _file(self, split: str) -> Any:
-        if split not in self._files:
-            path = self._data / f"{split}.{self._type}"
-            self._files[split] = self._stack.enter_context(path.open("wb") if self._type == "jsonl" else self._parquet(path))
-        return self._files[split]
+    def _widen(self, split: str, names: list[str]) -> None:
+        """Begin a split's file, or go on with more columns."""
+        had, self._has[split] = self._has.get(split), names
+        path = self._data / f"{split}.{self._type}"
+        if self._type == "jsonl":
+            if had is None:
+                self._files[split] = path.open("wb")
+            return
+        narrow = path.with_suffix(".narrow")
+        if had is not None:
+            self._files[split].close()
+            path.rename(narrow)
+        self._files[split] = self._parquet(path, names)
+        if had is not None:
+            self._copy(narrow, self._files[split], names)
+            narrow.unlink()
 
-    def _parquet(self, path: Path) -> Any:
+    def _copy(self, narrow: Path, wide: Any, names: list[str]) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        labels = [name for name in METADATA if name in self._columns]  # long texts that differ gain nothing from a dictionary
-        return pq.ParquetWriter(path, self._schema(), compression="snappy", use_dictionary=labels)
+        schema = self._schema(names)
+        with pq.ParquetFile(narrow) as source:
+            for number in range(source.num_row_groups):
+                table = source.read_row_group(number)
+                for name in set(names) - set(table.column_names):
+                    table = table.append_column(schema.field(name), pa.nulls(table.num_rows, schema.field(name).type))
+                wide.write_table(table.select(names))
 
-    def _schema(self) -> pa.Schema:
+    def _parquet(self, path: Path, names: list[str]) -> Any:
+        import pyarrow.parquet as pq
+
+        labels = [name for name in METADATA if name in names]  # long texts that differ gain nothing from a dictionary
+        return pq.ParquetWriter(path, self._schema(names), compression="snappy", use_dictionary=labels)
+
+    def _schema(self, names: list[str]) -> pa.Schema:
         import pyarrow as pa
 
-        return pa.schema([(name, arrow_type(kind)) for name, kind in self._columns.items()])
+        return pa.schema([(name, arrow_type(self._declared[name])) for name in names])
 
-    def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
+    def _table(self, rows: list[dict[str, Any]], names: list[str]) -> pa.Table:
         import pyarrow as pa
 
-        arrays, schema = [], self._schema()
+        arrays, schema = [], self._schema(names)
         for field in schema:
             try:
                 arrays.append(pa.array([row[field.name] for row in rows], field.type))
@@ -114,4 +148,8 @@ class TableWriter(AbstractContextManager["TableWriter"]):
         if error[0] is None:
             for split in list(self._pending):
                 self._flush(split)
-        self._stack.close()
+            for split in self.counts:  # the splits have the same columns
+                if self._type == "parquet" and self._has[split] != list(self.columns):
+                    self._widen(split, list(self.columns))
+        for file in self._files.values():
+            file.close()

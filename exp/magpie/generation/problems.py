@@ -111,8 +111,13 @@ class ProblemGenerator:
         return dict(zip(rows.sample(range(options.total_prompts + count), count), made, strict=True))
 
     def try_template(self, template: Template) -> None:
-        """Render a steered prefix."""
-        template.frame(self._steerer.draw(0, 0, next(iter(self._domains), None)).system)
+        """Render a steered prefix.
+
+        Raises:
+            MagpieError: there is none to sample from.
+        """
+        if not template.frame(self._steerer.draw(0, 0, next(iter(self._domains), None)).system).pre_query:
+            raise MagpieError("the chat template puts nothing before a user's words, so no problem can be sampled from it")
 
     async def work(self, session: Session, item: tuple[int, str | None]) -> None:
         """Sample until the row is filled.

@@ -314,6 +314,7 @@ def with_server(
     replica = options.shard.number if options.shard else 0
     logs = run.paths.output.parent / "logs"
     with connect(preset, model.base_url, log_dir=logs, seed=model.seed, replica=replica) as connection:
+        run.made_with = connection.made_with
         client = Client(connection, model.served_model or preset.model, ceiling=ceiling, **model.client_settings)
         asyncio.run(work_on_all(client))
 

@@ -7,6 +7,7 @@ text before the sentinel is the prefix. Two different sentinels must give the sa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,14 +20,17 @@ from magpie.models.reasoning_formats import detect_format, format_named
 from magpie.models.tokenizer import TODAY, load_tokenizer, model_file
 from magpie.text.reasoning import CLOSE, NONE, OPEN, ReasoningFormat
 
-SENTINELS = ("MAGPIESENTINELONE", "WHERETHEUSERSPEAKS")
-ANSWER, NEXT = "MAGPIEASSISTANTANSWERS", "MAGPIEASKSAGAIN"
+SENTINELS = ("MagpieSentinelOne", "WhereTheUserSpeaks")
+ANSWER, NEXT = "MagpieAssistantAnswers", "MagpieAsksAgain"
 """An assistant's message, and the user's that follows it."""
 THINK_TAGS = (OPEN, CLOSE)
 MOST_CHARACTERS = 1_000_000
 """Characters that a template may add to the messages; real ones add some thousands at most."""
 MOST_TOKENS = 1 << 31
 OTHER_TOKENIZER = "Use an instruct model's tokenizer (--tokenizer)"
+VARIABLE = "What it asks for can be given to it: --template_variables NAME=VALUE. Or use another tokenizer (--tokenizer)"
+UNKNOWN_TAG = re.compile(r"(?!</?think>)</?[a-z]{0,20}:?(?:think|thought|reason)[a-z]{0,10}>|◁/?think▷")
+"""A tag of a chain of thought, by its name."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class ChatTemplate:
         except (TemplateError, *wrong) as error:
             steered = any(message["role"] == "system" for message in messages)
             reason = printable(" ".join(str(error)[:10_000].split()) or type(error).__name__, 300)
-            remedy = "It may know no system prompt: try --control_tasks none" if steered else OTHER_TOKENIZER
+            remedy = "It may know no system prompt: try --control_tasks none" if steered else VARIABLE
             raise MagpieError(f"the chat template of {self.source} fails: {reason}. {remedy}") from error
 
     def encode(self, text: str) -> list[int]:
@@ -164,6 +168,12 @@ class ChatTemplate:
         """True if the template itself opens the chain of thought."""
         opening, header = self.reasoning.open, self.reasoning.header.rstrip()
         return bool(opening) and self.frame().after.rstrip().endswith((opening, opening + header))
+
+    @cached_property
+    def unknown_tag(self) -> str:
+        """A tag of a chain of thought in the template of a model that is not known to think; else an empty text."""
+        found = None if self.thinks else UNKNOWN_TAG.search(self._tokenizer.chat_template or "")
+        return found.group() if found else ""
 
     @cached_property
     def left_off(self) -> str:

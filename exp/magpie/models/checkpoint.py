@@ -7,14 +7,15 @@ import json
 import os
 import re
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from magpie.common.console import MagpieError, log
-from magpie.config.model_presets import ModelPreset
-from magpie.models.hardware import GB
+from magpie.config.model_presets import ModelPreset, load_model
+from magpie.models.hardware import GB, gpus_and_driver
 
 MEMORY_FACTOR = 1.1
 """GPU memory per memory of the weights, with a small KV cache and activations. A preset's own `memory_gb` takes precedence
@@ -46,7 +47,7 @@ def require_model(preset: ModelPreset) -> None:
         hf_hub_download(preset.path, "config.json")
     except GatedRepoError as error:
         raise MagpieError(
-            f"{preset.path} is gated on the hub. Accept its licence on its page there, then log in: .venv/bin/hf auth login "
+            f"{preset.path} is gated on the hub. Accept its license on its page there, then log in: .venv/bin/hf auth login "
             "(or set HF_TOKEN)"
         ) from error
     except RepositoryNotFoundError as error:
@@ -95,8 +96,24 @@ def files_hash(preset: ModelPreset) -> str:
     Of a large file the size and pieces all over it count; training changes every one of them.
     """
     folder = Path(preset.folder or "")
-    if not preset.folder or preset.model != folder.name:
-        return ""
+    return _hash_of(folder) if preset.folder and preset.model == folder.name else ""
+
+
+def revision(preset: ModelPreset) -> str | None:
+    """Return the hub's commit of a model's files, or a hash of files that are elsewhere; None: they are not here."""
+    folder = model_folder(preset)
+    if folder is None:
+        return None
+    return folder.name if folder.parent.name == "snapshots" else f"files:{_hash_of(folder)}"
+
+
+def loaded_here(names: Iterable[str]) -> dict[str, Any]:
+    """Return what is made with models that this process loads, as fields of `runs.provenance.Provenance`."""
+    presets = [load_model(name) for name in names]
+    return {"models": {preset.model: revision(preset) for preset in presets}, **gpus_and_driver()}
+
+
+def _hash_of(folder: Path) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")):
         size = path.stat().st_size

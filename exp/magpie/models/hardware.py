@@ -39,6 +39,13 @@ class Machine:
         return f"{len(self.gpus)} x {self.gpus[0].name}, {total:.0f} GB of GPU memory"
 
 
+def gpus_and_driver() -> dict[str, list[str] | str | None]:
+    """Return the names of this machine's GPUs, as `this_machine` has them, and the driver's version; None without."""
+    names = [gpu.name for gpu in this_machine().gpus]
+    driver = next((version for (version,) in query_gpus("driver_version")), None) if names else None
+    return {"gpus": names or None, "driver": driver}
+
+
 @cache
 def this_machine() -> Machine:
     """Return the hardware of this machine; of its GPUs those in CUDA_VISIBLE_DEVICES, if that is set."""

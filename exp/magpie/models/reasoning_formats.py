@@ -33,10 +33,11 @@ def load_formats() -> dict[str, ReasoningFormat]:
     path = config_path("reasoning.yaml")
     formats = load(path, _File).formats
     for name, form in formats.items():
-        try:
-            re.compile(form.close_pattern)
-        except re.error as error:
-            raise MagpieError(f"{path}: `close_pattern` of {name} is no regular expression ({error})") from error
+        for key in ("close_pattern", "aside"):
+            try:
+                re.compile(getattr(form, key))
+            except re.error as error:
+                raise MagpieError(f"{path}: `{key}` of {name} is no regular expression ({error})") from error
     return {**formats, "none": NONE}
 
 

@@ -1,7 +1,7 @@
 """Reading and validating files of records.
 
 What the stages write is JSON Lines. What a user names (`Source`) may be of any form (rows.py, tables.py), may have other
-columns than a record (shapes.py), and may be a data set in a folder or on the hub.
+columns than a record (shapes.py), and may be a dataset in a folder or on the hub.
 """
 
 from __future__ import annotations
@@ -23,21 +23,31 @@ from magpie.records.shapes import Shape, shape_of
 from magpie.records.source import Source
 from magpie.records.tables import JSON, PACKED, TABLES, files_of, load_hub
 
+LOOKED_AT = 100
+"""Rows at the beginning that tell what the columns of a file are."""
+
 
 def _all_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]:
-    """Yield the rows of a file, of all files of a data set, or of a hub's data set, as they stand."""
+    """Return the rows of a file, of all files of a dataset, or of a hub's dataset, as they stand."""
     if isinstance(path, Source) and path.hub_id:
-        found = load_hub(path.hub_id, path.split, "--input_file")
-        for number, value in enumerate(found, 1):
-            problem = fault_of(value, required, typed=False)
-            yield Row(number, None if problem else value, problem, encode(value))
-        return
+        return _hub_rows(path, required)
+    files = _parts(path)
+    return file_rows(files[0], required, known) if len(files) == 1 else _rows_of_all(files, required, known)
+
+
+def _hub_rows(path: Source, required: Keys) -> Iterator[Row]:
+    for number, value in enumerate(load_hub(path.hub_id, path.split, "--input_file"), 1):
+        problem = fault_of(value, required, typed=False)
+        yield Row(number, None if problem else value, problem, encode(value))
+
+
+def _rows_of_all(files: list[Path], required: Keys, known: Decode | None) -> Iterator[Row]:
     before = 0
-    for file in _parts(path):
+    for file in files:
         number = 0
         for row in file_rows(file, required, known):
             number = row.line
-            yield msgspec.structs.replace(row, line=before + number) if before else row
+            yield msgspec.structs.replace(row, line=before + number)
         before += number
 
 
@@ -46,32 +56,46 @@ def _parts(path: Path) -> list[Path]:
 
 
 def read_rows(path: Path, required: Keys = ("instruction",), known: Decode | None = None) -> Iterator[Row]:
-    """Yield a file's rows in order, malformed ones too. Blank lines are not rows. `known`: see `known_keys`.
+    """Return a file's rows in order, malformed ones too. Blank lines are not rows. `known`: see `known_keys`.
 
     The rows of a `Source` become records, whatever its columns are called.
 
     Raises:
         MagpieError: the file cannot be read at all (missing, a folder, broken compression, a broken array or table).
     """
-    shape = _shape(path) if isinstance(path, Source) and required is not None else None
+    shape = _shape(path, required) if isinstance(path, Source) and required is not None else None
     if shape is None:
-        yield from _all_rows(path, required, known)
-        return
-    for row in _all_rows(path, None, None):
-        yield _shaped(row, shape, required)
+        return _all_rows(path, required, known)
+    return (_shaped(row, shape, required) for row in _all_rows(path, None, None))
 
 
-def _shape(path: Source) -> Shape | None:
-    good = (row.record for row in islice(_all_rows(path, None, None), 20) if isinstance(row.record, dict))
-    first = next(good, None)
-    if first is None:
+def _shape(path: Source, required: tuple[str, ...]) -> Shape | None:
+    first: dict[str, Any] = {}
+    good = [row.record for row in islice(_all_rows(path, None, None), LOOKED_AT) if isinstance(row.record, dict)]
+    for record in good:  # a column may begin with nulls
+        first |= {name: value for name, value in record.items() if first.get(name) is None}
+    if not good:
         return None
     stem = stem_of(Path(path.hub_id.partition(":")[0] or path))
     hub = path.hub_id.partition(":")[0]
     shape = shape_of(first, path.columns, path.known, hub_id=hub, stem=stem)
+    if "instruction" in required and "instruction" not in first and not (shape and "instruction" in shape.columns):
+        found = ", ".join(f"{name} ({type(value).__name__})" for name, value in first.items())
+        raise MagpieError(
+            f"{path}: the key `instruction` is missing, and no column can be read as it: {found[:300]}. "
+            f"{_remedy(good)}: --columns instruction=COLUMN"
+        )
     if shape and shape.told():
         _say(f"{path}: {shape.told()}" + ("" if path.columns or not shape.columns else ". --columns changes that"))
     return shape
+
+
+def _remedy(rows: list[dict[str, Any]]) -> str:
+    """Return what to do; the rows may stand inside the only object of a file."""
+    for name, value in rows[0].items() if len(rows) == 1 else ():
+        if isinstance(value, list) and value and isinstance(value[0], dict) and not {"role", "from"} & value[0].keys():
+            return f"Take the rows out of the object (jq -c '.{name}[]'), or name it"
+    return "Name it"
 
 
 @cache
@@ -141,7 +165,7 @@ def checked_rows(
 
 
 def fingerprint(path: Path) -> str:
-    """Return a hash of a file's bytes, of those of all files of a data set, or of what the hub says of one."""
+    """Return a hash of a file's bytes, of those of all files of a dataset, or of what the hub says of one."""
     digest = xxhash.xxh3_128()
     if isinstance(path, Source) and path.hub_id:
         found = load_hub(path.hub_id, path.split, "--input_file")
@@ -167,17 +191,19 @@ def identity_of(record: dict[str, Any]) -> int:
 def _refuse_repeated_ids(path: Path, identities: array[int], required: Keys) -> None:
     import numpy as np
 
-    unique, counts = np.unique(np.frombuffer(identities, dtype=np.int64), return_counts=True)
-    if len(unique) == len(identities):
+    ordered = np.frombuffer(identities, dtype=np.int64)
+    ordered.sort()
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(again):
         return
-    repeated = set(unique[counts > 1][:1].tolist())
+    repeated = set(again[:1].tolist())
     lines = [
         (row.line, row.record["id"])
         for row in read_rows(path, required)
         if row.record and row.record.get("id") is not None and identity_of(row.record) in repeated
     ]
     raise MagpieError(
-        f"{path}: {len(identities) - len(unique)} ids are used again, first {lines[0][1]!r} in lines {lines[0][0]} and "
+        f"{path}: {len(again)} ids are used again, first {lines[0][1]!r} in lines {lines[0][0]} and "
         f"{lines[1][0]}. Give every record its own id, or have ids made: --columns id="
     )
 

@@ -1,6 +1,6 @@
 """The rows of one file, of whatever form: decoded, checked, each with its number.
 
-JSON Lines, UTF-8, one object a line; a JSON array (the older data sets), also inside an object (`{"data": […]}`); tables
+JSON Lines, UTF-8, one object a line; a JSON array (the older datasets), also inside an object (`{"data": […]}`); tables
 (tables.py); UTF-16; compressed with gzip or zstd. Everything is read as a stream: memory does not grow with the file.
 """
 
@@ -161,28 +161,29 @@ def _json_rows(path: Path, required: Keys, known: Decode | None, stream: io.Buff
     if wrapped:
         stream.read(len(head) - len(head.lstrip()) + wrapped.end())
     if wrapped or head.lstrip().startswith(b"["):
-        yield from _array_rows(stream, required, known, path, inside=bool(wrapped))
-        return
-    for row in _line_rows(stream, required, known):
-        if row.line == 1 and row.problem.startswith("not JSON") and row.data.strip() in (b"{", b'{"'):
-            raise MagpieError(f"{path}: JSON over several lines. Write one object a line (jq -c), or an array of them")
-        yield row
+        return _array_rows(stream, required, known, path, inside=bool(wrapped))
+    if head.partition(b"\n")[0].strip() in (b"{", b'{"'):
+        raise MagpieError(f"{path}: JSON over several lines. Write one object a line (jq -c), or an array of them")
+    return _line_rows(stream, required, known)
 
 
 @cache
-def _typed_keys() -> frozenset[str]:
-    """Return the keys of a record that hold no text."""
-    return frozenset(key for key, hint in get_type_hints(Record).items() if str not in get_args(hint))
+def _typed_keys() -> dict[str, bool]:
+    """Return the keys of a record that do not hold texts alone, and whether they may hold one."""
+    hints = {key: get_args(hint) for key, hint in get_type_hints(Record).items()}
+    return {key: str in kinds for key, kinds in hints.items() if kinds and {*kinds} - {str, type(None)}}
 
 
 def _read_cells(row: dict[str, Any]) -> None:
     """Give the cells of a CSV file that stand under keys of numbers, lists and the like their values, in place."""
-    for key in _typed_keys() & row.keys():
+    for key in _typed_keys().keys() & row.keys():
+        if _typed_keys()[key] and not row[key].startswith("["):
+            continue
         with contextlib.suppress(msgspec.DecodeError):  # else: a text of the user's own
             row[key] = _decode_line(row[key]) if row[key] else None
 
 
-def _table_rows(path: Path, form: str, stream: BinaryIO, required: Keys) -> Iterator[Row]:
+def _table_rows(path: Path, form: str, stream: io.BufferedReader[Any], required: Keys) -> Iterator[Row]:
     for number, value in enumerate(table_rows(path, form, stream), 1):
         if isinstance(value, BadRow):
             yield Row(number, None, str(value))

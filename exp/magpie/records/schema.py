@@ -15,7 +15,7 @@ TASK_CATEGORIES = (
     *("Information seeking", "Reasoning", "Planning", "Editing", "Coding & Debugging", "Math", "Role playing"),
     *("Data analysis", "Creative writing", "Advice seeking", "Brainstorming", "Others"),
 )
-"""Magpie's labels, as in its data sets."""
+"""Magpie's labels, as in its datasets."""
 VALID, INVALID = "valid", "invalid"
 SAFETIES = ("safe", "controversial", "unsafe")
 
@@ -25,7 +25,7 @@ CONTROL = {"family": str, "difficulty": str, "seed": int, "answer": str}
 OLD_VOTE = "answer"
 """What verify.py called `majority_answer` before. Now it is the user's own."""
 REFERENCE_COLUMNS = ("answer", "expected_answer", "ground_truth", "solution", "final_answer")
-"""Keys under which data sets have what verify.py reads as `reference_answer`, if it is told to."""
+"""Keys under which datasets have what verify.py reads as `reference_answer`, if it is told to."""
 
 
 class Record(TypedDict, total=False):
@@ -126,7 +126,7 @@ class Record(TypedDict, total=False):
     source: str | None
     original_id: str | int | None
     step_rewards: dict[str, list[list[float] | None]] | None
-    # gen_po_pairs.py: one row per pair; the first three are texts in some older data sets
+    # gen_po_pairs.py: one row per pair; the first three are texts in some older datasets
     pair: int | None
     prompt: str | list[dict[str, Any]] | None
     chosen: str | list[dict[str, Any]] | None

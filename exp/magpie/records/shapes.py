@@ -15,10 +15,11 @@ import msgspec
 
 from magpie.common.console import MagpieError
 from magpie.records.schema import Record
-from magpie.text.reasoning import ReasoningFormat, split_written
+from magpie.records.values import READERS, Reader, is_id, parsed, plain, turns_of
 
-PROBLEMS = ("problem", "question", "query", "prompt", "messages", "conversations", "conversation", "chosen")
+PROBLEMS = ("instruction", "problem", "question", "query", "prompt", "messages", "conversations", "conversation", "chosen")
 RESPONSES = (
+    "response",
     "solution",
     "generated_solution",
     "output",
@@ -28,37 +29,34 @@ RESPONSES = (
     "conversations",
     "conversation",
 )
-REFERENCES = ("answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
-IDS = ("conversation_id", "uuid", "unique_id", "problem_id", "question_id")
+SEVERAL = ("generations", "completions")
+"""Columns that are taken for `responses`, where they hold lists of texts."""
+REFERENCES = ("reference_answer", "answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
+IDS = ("id", "conversation_id", "uuid", "unique_id", "problem_id", "question_id")
 GENERIC: dict[str, tuple[str, ...]] = {
     "instruction": PROBLEMS,
     "response": RESPONSES,
     "reference_answer": REFERENCES,
     "id": IDS,
 }
-"""Key → the columns that are taken for it, the first one that the file has."""
-USERS, ASSISTANTS = ("user", "human"), ("assistant", "gpt", "model", "chatgpt", "bot")
-OPEN_THOUGHTS = ReasoningFormat(
-    open="<|begin_of_thought|>", close="<|end_of_thought|>", wraps=("<|begin_of_solution|>", "<|end_of_solution|>")
-)
-VOTE = "majority"
-Reader = Callable[[str, str, Any], dict[str, Any]]
-"""Of a key, the column's name for messages, and its value: the keys that it fills in."""
+"""Key → the columns that are taken for it, in capitals too: the first one that the file has."""
 
 
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of configs/columns: data sets whose columns are known.
+    """A file of configs/columns: datasets whose columns are known.
 
-    `sets`: their ids on the hub; `has`: columns that tell them; `columns`: key of a record → column (a dotted path; empty:
-    none), or several; `empty`: column → texts that mean that there is nothing; `vote`: the column that says `majority` where
-    the right answer is only a vote; `steps`: the column that has a response in pieces; `ids_repeat`: several rows have one id.
+    `sets`: their ids on the hub; `has`: columns that tell them; `says`: column → texts, one of which tells them; `columns`: key
+    of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean that there is nothing;
+    `vote`: column → what it says where the right answer is only a vote; `steps`: the column that has a response in pieces;
+    `ids_repeat`: several rows have one id.
     """
 
     has: list[str] = []
+    says: dict[str, list[str]] = {}
     columns: dict[str, str | list[str]] = {}
     sets: list[str] = []
     empty: dict[str, list[str]] = {}
-    vote: str = ""
+    vote: dict[str, list[str]] = {}
     steps: str = ""
     ids_repeat: bool = False
 
@@ -69,7 +67,7 @@ class Shape:
 
     columns: Mapping[str, str | list[str]]
     empty: Mapping[str, Sequence[str]]
-    vote: str
+    vote: Mapping[str, Sequence[str]]
     steps: str
     makes_ids: bool
     replaces_ids: bool
@@ -79,7 +77,7 @@ class Shape:
     def _readers(self) -> list[tuple[Reader, str, str, list[str], bool]]:
         listed = [(key, column if isinstance(column, list) else [column]) for key, column in self.columns.items()]
         return [
-            (_READERS.get(key, _plain), key, _named(names), names, isinstance(self.columns[key], list)) for key, names in listed
+            (READERS.get(key, plain), key, _named(names), names, isinstance(self.columns[key], list)) for key, names in listed
         ]
 
     def told(self) -> str:
@@ -98,10 +96,10 @@ class Shape:
         for read, key, named, names, several in self._readers:
             values = [value for name in names if (value := self._value(row, name)) is not None]
             found |= read(key, named, values if several else values[0] if values else None)
-        if self.vote and dig(row, self.vote) == VOTE and "reference_answer" in found:
+        if "reference_answer" in found and any(dig(row, name) in texts for name, texts in self.vote.items()):
             found["majority_answer"] = found.pop("reference_answer")
         found |= {name: None for name, texts in self.empty.items() if name in Record.__annotations__ and row.get(name) in texts}
-        if self.makes_ids and (self.replaces_ids or not _is_id(row.get("id"))):
+        if self.replaces_ids or not is_id(found.get("id", row.get("id"))):
             found["id"] = f"{self.stem}-{number:06d}"
             if (own := found.get("original_id") or row.get("id")) is not None and isinstance(own, str | int):
                 found["original_id"] = own
@@ -122,7 +120,7 @@ def dig(row: Mapping[str, Any], path: str) -> Any:
     value: Any = row
     for step in path.split("."):
         if isinstance(value, str) and value.startswith("{"):
-            value = _parsed(value)
+            value = parsed(value)
         value = value.get(step) if isinstance(value, Mapping) else None
     return value
 
@@ -130,7 +128,7 @@ def dig(row: Mapping[str, Any], path: str) -> Any:
 def shape_of(
     row: dict[str, Any], given: Mapping[str, str], known: Callable[[], Sequence[KnownSet]], *, hub_id: str, stem: str
 ) -> Shape | None:
-    """Return how rows like this first one become records, or None where they are records as they stand.
+    """Return how rows with columns like these become records, or None where they are records as they stand.
 
     Raises:
         MagpieError: --columns names a column that is not there.
@@ -140,26 +138,29 @@ def shape_of(
             raise MagpieError(f"--columns {key}={column}: no column `{column}`; there are {', '.join(row)[:300]}")
     native = isinstance(row.get("instruction"), str) and not ("output" in row and "response" not in row)
     matching = [one for one in known() if _is_of(row, one, hub_id, native=native)]
-    if native and not given and not matching and _is_id(row.get("id")):
+    if native and not given and not matching and is_id(row.get("id")):
         return None
     columns: dict[str, str | list[str]] = dict(given)
     for one in matching:
         columns = one.columns | columns
+    written = {name.strip().casefold(): name for name in row} | {name: name for name in row}
+    columns |= {} if native else _several(row, written, columns)
     for key, names in GENERIC.items():
         if native and key != "id":  # records: `answer` and the like are the user's own there
             continue
-        taken = key in columns or (key in row and _is_id(row[key]) if key == "id" else _is_text(row.get(key)))
+        names = tuple(written.get(name, name) for name in names)
+        taken = key in columns or (key in row and is_id(row[key]) if key == "id" else _is_text(row.get(key)))
         if not taken and (name := next((name for name in names if _may_be(key, dig(row, name))), "")):
             columns[key] = name
     if "responses" in columns or isinstance(row.get("responses"), list):
         columns = {key: column for key, column in columns.items() if key != "response" or key in given}
     repeats = any(one.ids_repeat for one in matching)
-    named_id = bool(columns.get("id")) if "id" in columns else _is_id(row.get("id"))
+    named_id = bool(columns.get("id")) if "id" in columns else is_id(row.get("id"))
     if repeats and columns.get("id"):
         columns["original_id"] = columns.pop("id")
     columns = {key: column for key, column in columns.items() if column}
     empty = {name: texts for one in matching for name, texts in one.empty.items()}
-    vote = next((one.vote for one in matching if one.vote), "")
+    vote = next((one.vote for one in matching if one.vote), {})
     steps = next((one.steps for one in matching if one.steps), "")
     shape = Shape(
         columns, empty, vote, steps, makes_ids=repeats or not named_id, replaces_ids=repeats or given.get("id") == "", stem=stem
@@ -167,143 +168,39 @@ def shape_of(
     return shape if shape.columns or shape.makes_ids else None
 
 
+def _several(row: dict[str, Any], written: Mapping[str, str], columns: Mapping[str, Any]) -> dict[str, str]:
+    """Return the column that is read as `responses`, where nothing else is a response already."""
+    found = [written[name] for name in SEVERAL if name in written and _are_texts(row[written[name]])]
+    taken = {"response", "responses"} & {*columns, *written}
+    return {"responses": found[0]} if found and not taken else {}
+
+
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
     if native and one.columns.get("instruction") not in (None, "instruction"):
         return False  # what such a set has elsewhere is there already, and the rest is the user's own
-    return hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
-
-
-def turns_of(value: Any) -> list[dict[str, str]]:
-    """Return the turns of a conversation as role and content, or nothing where it is none; a text may be its JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _parsed(value)
-    turns = []
-    for turn in value if isinstance(value, list) else [value] if isinstance(value, dict) else ():
-        if not isinstance(turn, dict):
-            return []
-        role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-        if isinstance(content, list):  # parts, of which the texts count
-            content = "\n".join(
-                part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-            )
-        if not isinstance(role, str) or not isinstance(content, str):
-            return []
-        turns.append({"role": role, "content": content})
-    return turns
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
+    says = not native and any(row.get(name) in texts for name, texts in one.says.items())
+    return says or hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
 
 
 def _named(column: str | list[str]) -> str:
     return ", ".join(f"`{name}`" for name in ([column] if isinstance(column, str) else column))
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
-
-
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
 def _may_be(key: str, value: Any) -> bool:
     """Return whether a column with this value is taken for a key without being named."""
     if key == "id":
-        return _is_id(value)
+        return is_id(value)
     if key == "reference_answer":
         return isinstance(value, str | int | float) and not isinstance(value, bool)
     return bool(turns_of(value)) if isinstance(value, list) else isinstance(value, str)
-
-
-# --- values ------------------------------------------------------------------------------------------------------------
-
-
-def _plain(key: str, name: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {}
-    outer, _, inner = key.partition(".")
-    return {outer: {inner: value}} if inner else {key: value}
-
-
-def _problem(key: str, name: str, value: Any) -> dict[str, Any]:
-    turns = turns_of(value)
-    if isinstance(value, list) and not turns and all(isinstance(text, str) for text in value):
-        value = "\n\n".join(filter(None, value))  # an instruction and its input
-    if not turns:
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{name} has no text, and it is read as `instruction`")
-        return {key: value}
-    first = next((place for place, turn in enumerate(turns) if turn["role"] in USERS), None)
-    if first is None:
-        raise ValueError(f"{name} has no turn of a user")
-    between = [turn for turn in turns[first + 1 :] if turn["role"] != "system"]
-    if between and between[-1]["role"] in ASSISTANTS:
-        between.pop()
-    return {key: turns[first]["content"]} | ({"history": between} if between else {})
-
-
-def _response(key: str, name: str, value: Any) -> dict[str, Any]:
-    if turns := turns_of(value):
-        value = turns[-1]["content"] if turns[-1]["role"] in ASSISTANTS else None
-    elif isinstance(value, list):
-        return _responses("responses", name, value)
-    if value is None or value == "":
-        return {}
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is no text, and it is read as `response`")
-    thought, solution = split_written(value, OPEN_THOUGHTS)
-    return {key: solution} | ({"reasoning": thought} if thought else {})
-
-
-def _responses(key: str, name: str, value: Any) -> dict[str, Any]:
-    texts = [text for text in value or () if text is not None] if isinstance(value, list | None) else [value]
-    if not texts:
-        return {}
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name} is no list of texts, and it is read as `responses`")
-    parts = [split_written(text, OPEN_THOUGHTS) for text in texts]
-    thoughts = [thought for thought, _ in parts]
-    return {key: [solution for _, solution in parts]} | ({"reasoning": thoughts} if any(thoughts) else {})
-
-
-def _reference(key: str, name: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, list) and len(value) == 1:
-        [value] = value
-    if value is None or value == "" or value != value:  # NaN
-        return {}
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{name} is neither a text nor a number, and it is read as `{key}`")
-    return {key: str(int(value) if isinstance(value, float) and value.is_integer() else value)}
-
-
-def _messages(key: str, name: str, value: Any) -> dict[str, Any]:
-    roles = dict.fromkeys(USERS, USERS[0]) | dict.fromkeys(ASSISTANTS, ASSISTANTS[0])
-    turns = [{**turn, "role": roles.get(turn["role"], turn["role"])} for turn in turns_of(value)]
-    if key == "prompt":
-        turns = turns[: next((place for place, turn in enumerate(turns) if turn["role"] == ASSISTANTS[0]), None)]
-    return {key: turns} if turns else _plain(key, name, value)
-
-
-def _identity(key: str, name: str, value: Any) -> dict[str, Any]:
-    if not _is_id(value):
-        raise ValueError(f"{name} is neither a text nor a whole number, and it is read as `{key}`")
-    return {key: value}
-
-
-_READERS: dict[str, Reader] = {
-    "instruction": _problem,
-    "response": _response,
-    "responses": _responses,
-    "reference_answer": _reference,
-    "majority_answer": _reference,
-    "id": _identity,
-    **dict.fromkeys(("prompt", "chosen", "rejected"), _messages),
-}
 
 
 def _filled(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:

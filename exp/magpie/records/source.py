@@ -1,4 +1,4 @@
-"""An input that a user names: a file of any form, a folder or a hub id of a data set, or the standard input."""
+"""An input that a user names: a file of any form, a folder or a hub id of a dataset, or the standard input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _none() -> Sequence[KnownSet]:
 class Source(type(Path())):  # type: ignore[misc]
     """The path of an input, and how its rows become records. A plain path is a file of records as the stages write it.
 
-    `columns`: key of a record → the user's column (empty: none). `split`: of a data set. `known`: gives the data sets whose
+    `columns`: key of a record → the user's column (empty: none). `split`: of a dataset. `known`: gives the datasets whose
     columns are known (configs/columns). `spooled`: the standard input was written there.
     """
 
@@ -50,7 +50,7 @@ class Source(type(Path())):  # type: ignore[misc]
 
     @property
     def hub_id(self) -> str:
-        """The id (`owner/name` or `owner/name:config`) where it is a data set of the hub, else an empty text."""
+        """The id (`owner/name` or `owner/name:config`) where it is a dataset of the hub, else an empty text."""
         name = str(self)
         is_id = name.count("/") == 1 and not name.startswith((".", "~", "/")) and not self.suffix[1:].isalpha()
         return name if is_id and not self.exists() and not self.parent.exists() else ""

@@ -1,7 +1,8 @@
-"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and data sets in a folder or on the hub."""
+"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and datasets in a folder or on the hub."""
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from magpie.common.console import MagpieError
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow
 
 BATCH = 512
 """Rows that are Python objects at a time."""
@@ -28,6 +30,11 @@ FOREIGN = {
     b"\x80\x04\x95": "a Python pickle, which is never loaded: save it as JSON Lines or Parquet",
     b"BZh": "compressed with bzip2: unpack it, or use gzip or zstd",
     b"\xfd7zXZ": "compressed with xz: unpack it, or use gzip or zstd",
+    b"\x1f\x8b": "compressed with gzip: let its name end in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: let its name end in .zst",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself: fetch that with git lfs pull",
+    b"<": "a web page or XML, perhaps of a download that failed: fetch the file again",
+    b"%PDF": "a PDF: save its table as CSV",
 }
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
@@ -48,6 +55,8 @@ def form_of(path: Path, head: bytes) -> str:
     found = next((form for magic, form in MAGIC.items() if head.startswith(magic)), "")
     suffix = (path.with_suffix("") if path.suffix in PACKED else path).suffix.lower()
     form = found or TABLES.get(suffix, "")
+    if form in ("parquet", "arrow") and path.suffix in PACKED:
+        raise MagpieError(f"{path}: {form.title()} inside {path.suffix}: unpack it, for it is compressed itself")
     if form or suffix in JSON:
         return form or "json"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -57,7 +66,7 @@ def form_of(path: Path, head: bytes) -> str:
     return "tsv" if b"\t" in line else "csv"
 
 
-def table_rows(path: Path, form: str, stream: BinaryIO) -> Iterator[dict[str, Any] | BadRow]:
+def table_rows(path: Path, form: str, stream: io.BufferedReader[Any]) -> Iterator[dict[str, Any] | BadRow]:
     """Yield the rows of a table, each a mapping of its columns.
 
     Raises:
@@ -71,10 +80,10 @@ def table_rows(path: Path, form: str, stream: BinaryIO) -> Iterator[dict[str, An
         elif form == "arrow":
             yield from _arrow(path)
         else:
-            yield from _csv(stream, "\t" if form == "tsv" else ",")
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            yield from _csv(stream, "\t" if form == "tsv" else _delimiter(stream))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         why = " ".join(str(error).split())[:300].replace("UTF8", "UTF-8")
-        remedy = "Make the file again"
+        remedy = "Save it in UTF-8" if "UTF-8" in why else "Make the file again"
         if "straddling" in why or "block size" in why:
             why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Fix it, or save it as Parquet"
         raise MagpieError(
@@ -86,8 +95,14 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        _refuse_same_names(file.schema_arrow)
         for batch in file.iter_batches(BATCH, use_threads=False):
             yield from batch.to_pylist()
+
+
+def _refuse_same_names(schema: pyarrow.Schema) -> None:
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError("two columns have one name")
 
 
 def _arrow(path: Path) -> Iterator[dict[str, Any]]:
@@ -99,10 +114,17 @@ def _arrow(path: Path) -> Iterator[dict[str, Any]]:
             batches = (file.get_batch(number) for number in range(file.num_record_batches))
         else:
             mapped.seek(0)
-            batches = iter(pyarrow.ipc.open_stream(mapped))
+            file = batches = pyarrow.ipc.open_stream(mapped)
+        _refuse_same_names(file.schema)
         for batch in batches:
             for start in range(0, batch.num_rows, BATCH):
                 yield from batch.slice(start, BATCH).to_pylist()
+
+
+def _delimiter(stream: io.BufferedReader[Any]) -> str:
+    """Return what stands between the columns of a CSV file's header."""
+    header = stream.peek(4096).partition(b"\n")[0].decode("utf-8", "replace")
+    return next((sign for sign in ",;\t|" if sign in header), ",")
 
 
 def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
@@ -113,14 +135,14 @@ def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
     bad: dict[int, BadRow] = {}
 
     def refuse(row: csv.InvalidRow) -> str:
-        bad[row.number - 1] = BadRow(f"{row.actual_columns} columns instead of {row.expected_columns}: {row.text[:200]}")
+        text = " ".join(row.text[:200].split())
+        bad[row.number - 1] = BadRow(f"{row.actual_columns} columns instead of {row.expected_columns}: {text}")
         return "skip"
 
     parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=refuse)
     convert = csv.ConvertOptions(default_column_type=pyarrow.string(), strings_can_be_null=False)
     reader = csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert)
-    if len(set(reader.schema.names)) < len(reader.schema.names):
-        raise pyarrow.ArrowInvalid("two columns have one name")
+    _refuse_same_names(reader.schema)
     number = 1
     for batch in reader:
         for start in range(0, batch.num_rows, BATCH):
@@ -133,15 +155,11 @@ def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
     yield from bad.values()
 
 
-# --- data sets ---------------------------------------------------------------------------------------------------------
+# --- datasets ---------------------------------------------------------------------------------------------------------
 
 
-def files_of(folder: Path, split: str | None) -> list[Path]:
-    """Return the files of a split of a data set in a folder: as `datasets` saves it, or Parquet, CSV, JSON Lines files.
-
-    Raises:
-        MagpieError: there are none, or several splits and none of them is named.
-    """
+def splits_of(folder: Path) -> dict[str, list[Path]]:
+    """Return the splits of a dataset in a folder: as `datasets` saves it, or Parquet, CSV, JSON Lines files."""
     splits: dict[str, list[Path]] = {}
     saved = [state.parent for state in (folder / "state.json", *sorted(folder.glob("*/state.json"))) if state.exists()]
     for one in saved:
@@ -150,8 +168,18 @@ def files_of(folder: Path, split: str | None) -> list[Path]:
         for path in sorted((*folder.glob("*"), *folder.glob("data/*"))):
             if path.is_file() and _is_data(path):
                 splits.setdefault(_SHARD.sub("", path.name.partition(".")[0]), []).append(path)
+    return splits
+
+
+def files_of(folder: Path, split: str | None) -> list[Path]:
+    """Return the files of a split of a dataset in a folder.
+
+    Raises:
+        MagpieError: there are none, or several splits and none of them is named.
+    """
+    splits = splits_of(folder)
     if not splits:
-        raise MagpieError(f"{folder}: this is a folder without a data set. Name a file inside it")
+        raise MagpieError(f"{folder}: this is a folder without a dataset. Name a file inside it")
     if split is None and len(splits) > 1:
         raise MagpieError(
             f"{folder}: this is a folder with several files or splits ({', '.join(splits)[:200]}). Name one: --split"
@@ -164,13 +192,14 @@ def files_of(folder: Path, split: str | None) -> list[Path]:
 
 def _is_data(path: Path) -> bool:
     inner = path.with_suffix("") if path.suffix in PACKED else path
-    return inner.suffix in (*TABLES, *JSON) and not path.name.endswith((".run.json", "dataset_info.json", "job.json"))
+    beside = (".run.json", "dataset_info.json", "job.json", "croissant.json")
+    return inner.suffix in (*TABLES, *JSON) and not path.name.endswith(beside)
 
 
 def load_hub(
     name: str, split: str | None, flag: str, *, revision: str | None = None, gated: bool = False, shown: str = "", see: str = ""
 ) -> datasets.Dataset:
-    """Return a split of a data set of the hub, which is on the disk then; `name` may end in `:config`.
+    """Return a split of a dataset of the hub, which is on the disk then; `name` may end in `:config`.
 
     Args:
         shown: the name that the user gave (default: `name`).
@@ -194,7 +223,7 @@ def load_hub(
                 "`.venv/bin/hf auth login`, or set HF_TOKEN"
             )
         else:
-            what = f"the hub has no data set {repo} that you may read. Check the name, or set HF_TOKEN"
+            what = f"the hub has no dataset {repo} that you may read. Check the name, or set HF_TOKEN"
         raise MagpieError(f"{flag} {name}: {what}") from error
     except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MagpieError(

@@ -228,7 +228,7 @@ class Report:
     @property
     def tokens_per_kept_record(self) -> dict[str, float]:
         """Of the models, from the first stage to the job's data."""
-        return self.line[-1].tokens_per_kept_record if self.line else {}
+        return self.steps[-1].run.tokens_per_kept_record if self.steps else {}
 
 
 def _sampling(arguments: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ STEPS = {
     "decontaminate.py": "decontaminated",
     "gen_po_rewards.py": "rewarded",
     "filter.py": "kept",
+    "measure.py": "without controls",
 }
 """Stages whose outputs are records → the state of a record after each of them."""
 EXPECTED = ("generated", "clean", "answered", "verified", "unique", "decontaminated", "kept")
@@ -53,7 +54,7 @@ class Step:
 
 def line_of(runs: list[RunFile]) -> list[RunFile]:
     """Return the runs that led to the job's data: to the filtered file, else to the one with the most stages behind it."""
-    done = [run for run in runs if run.is_made and run.stage in STEPS and not run.shard]
+    done = [run for run in runs if run.is_made and run.stage in STEPS and run.stage != "measure.py" and not run.shard]
     last = {
         run.stem for run in done if run.stage == "filter.py" and not any(one.stem.startswith(f"{run.stem}_") for one in done)
     }
@@ -80,6 +81,7 @@ def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
 
 def steps_of(line: list[RunFile], complete: list[RunFile]) -> list[Step]:
     """Return the funnel: from what was generated to what was exported."""
+    line = [*line, *(run for run in complete if run.stage == "measure.py" and line and run.stem == f"{line[-1].stem}_measured")]
     steps = [step_of(run) for run in line if run.stage not in MARKING or run.counts.dropped]
     exports = [run for run in complete if run.stage == "export.py" and line and run.counts.read == line[-1].counts.written]
     if line and exports and line[-1].output.exists():

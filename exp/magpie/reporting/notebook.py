@@ -20,6 +20,7 @@ from magpie.config.load import PROJECT
 from magpie.records.reading import read_rows
 from magpie.reporting.math_html import formulas, markdown
 from magpie.reporting.samples import Sample, pair_sample, sample_of
+from magpie.serving.server import MADE_WITH
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -136,7 +137,7 @@ def end_server() -> None:
     """Stop the server that `serve` started, if any."""
     while _servers:
         stop(_servers.pop())
-        for name in ("MAGPIE_BASE_URL", "MAGPIE_API_KEY", "MAGPIE_SERVE_PID"):
+        for name in ("MAGPIE_BASE_URL", "MAGPIE_API_KEY", "MAGPIE_SERVE_PID", MADE_WITH):
             os.environ.pop(name, None)
 
 

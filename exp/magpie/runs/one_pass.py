@@ -39,8 +39,10 @@ class Stream:
 
     def unchanged(self) -> bytes:
         """Return the current row as one line, without its end."""
-        line = self.row.data.strip()
-        return encode(_decode(line)) if b"\n" in line or b"\r" in line else line  # an element of an array may be indented
+        data = self.row.data
+        line = data.strip()
+        is_line = len(line) < len(data)  # an element of an array has no end, and may be indented
+        return encode(_decode(line)) if b"\r" in line or (not is_line and b"\n" in line) else line
 
     def mark(self, added: dict[str, Any]) -> None:
         """Add keys to the current row, or take their place."""
@@ -81,7 +83,7 @@ class Stream:
     def drop_unchanged(self, reason: str, detail: str = "") -> None:
         """Write the current row with all its keys to the dropped file."""
         line = self.unchanged()
-        if b"drop_" in line:  # the keys may be there already, of an earlier drop
+        if self.row.record is None or "drop_reason" in self.row.record or "drop_detail" in self.row.record:
             self.drop(_decode(line), reason, detail)
             return
         added = {"drop_reason": reason} | ({"drop_detail": detail} if detail else {})

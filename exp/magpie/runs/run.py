@@ -5,7 +5,7 @@ For `out.jsonl` a run keeps beside it
 - `out.part` while it is running: the log of finished records, in the order in which they finished (`part_file.py`). Of a
   record with several responses each finished one has a line before the record's own, so that only the missing ones are
   asked for again; its tokens are counted there, and not once more in the record's line;
-- `out.run.json`: arguments, versions, counts, tokens, seconds (`run_file.py`);
+- `out.run.json`: arguments, versions, provenance, counts, tokens, seconds (`run_file.py`);
 - `out_dropped.jsonl`: the dropped records, with `drop_reason`.
 
 `out.jsonl` itself appears when it is complete, in input order, by renaming. The same arguments resume a run where it stopped;
@@ -32,6 +32,7 @@ from magpie.records.rows import encode
 from magpie.runs.earlier import REMEDY, Earlier, Progress
 from magpie.runs.part_file import PartFile, PartLine, State, dropped_row, is_settled, records_at
 from magpie.runs.paths import Paths
+from magpie.runs.provenance import Provenance, distinct, provenance
 from magpie.runs.run_file import (
     CEILING,
     PARTIAL,
@@ -88,6 +89,8 @@ class Run:
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
         self._since = program_started()
+        self.provenance: list[Provenance] = []
+        self.made_with: dict[str, Any] = {}  # fields of `Provenance` that the stage knows
         self._part: PartFile | None = None
         self.earlier: Earlier | None = None  # what `check` has found
         self.adds_to_output = False  # the output is an earlier pass's, with all rows: one that ends at a ceiling leaves it
@@ -132,6 +135,7 @@ class Run:
             if part.size and paths.run.exists():
                 earlier = read_run_file(paths.run, REMEDY)
                 self._sessions, self.totals.statistics = earlier.sessions, earlier.statistics
+                self.provenance = earlier.provenance
                 self._is_partial = self._is_partial or bool(earlier.partial)
             if self._sessions and self._sessions[-1].ended is None:
                 # killed: the last thing that it did was to append a record (before _load cuts off a torn line)
@@ -156,6 +160,7 @@ class Run:
         """Add a session to the run file."""
         now = time.time()
         events.count_by(self.counts)
+        self.provenance = distinct([*self.provenance, provenance(self.made_with)])
         self._sessions.append(Session(started=now, start=round(max(0.0, now - self._since), 1)))
         self._write_run_file("running")
 
@@ -329,6 +334,7 @@ class Run:
             start_seconds=round(sum(session.start for session in self._sessions), 1),
             tokens_per_second=round(totals.tokens_per_second, 1),
             versions=versions(),
+            provenance=self.provenance,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
             sessions=self._sessions,
             **self.notes,

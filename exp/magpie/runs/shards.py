@@ -19,6 +19,7 @@ from magpie.common.console import MagpieError
 from magpie.common.files import write_atomically
 from magpie.records.reading import stem_of
 from magpie.runs.paths import Paths
+from magpie.runs.provenance import distinct
 from magpie.runs.run_file import ENDING, Counts, RunFile, find_run_file, per_kept_record, read_run_file, write_run_file
 
 NAME = re.compile(r"-(\d{5})-of-(\d{5})\.jsonl")
@@ -111,6 +112,7 @@ class ShardSet:
             tokens_per_kept_record=per_kept_record(spent, written) if any(spent.values()) else {},
             seconds=seconds,
             tokens_per_second=round(tokens["completion"] / seconds, 1) if seconds else 0.0,
+            provenance=distinct([entry for run in self.runs for entry in run.provenance]),
             updated=max(self._updated),
             sessions=[session for run in self.runs for session in run.sessions],
             shards=self._updated,

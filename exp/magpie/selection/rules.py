@@ -19,8 +19,8 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "below": operator.lt,
 }
 Read = Callable[[dict[str, Any]], Any]
-Check = tuple[Rule, str, Read | None, Callable[[Any], bool], bool, Callable[[dict[str, Any]], bool] | None]
-"""A rule, its field, the field's reader (None: a plain key), the test, True if it takes null, and when it is not asked."""
+Check = tuple[Rule, str, Read | None, Callable[[Any], bool], bool, Callable[[dict[str, Any]], bool] | None, str]
+"""A rule, its field, the field's reader (None: a plain key), the test, True if it takes null, when not to ask, its words."""
 
 
 class Filter:
@@ -49,7 +49,9 @@ class Filter:
         try:
             read = field_reader(rule.field)
             plain, not_asked = key_of(rule.field) == rule.field, _not_met(rule.when) if rule.when else None
-            return rule, rule.field, None if plain else read, _test(rule), _names_null(rule), not_asked
+            test = _test(rule)
+            words = "" if rule.op == "exists" else _words(rule)
+            return rule, rule.field, None if plain else read, test, _names_null(rule), not_asked, words
         except ValueError as error:
             raise MagpieError(f"{self._name}, rule {number} ({rule.field} {rule.op}): {error}") from error
 
@@ -59,7 +61,7 @@ class Filter:
         Raises:
             MagpieError: a field is missing or has a type that the operator does not take.
         """
-        for rule, key, read, holds, takes_null, not_asked in self._checks:
+        for rule, key, read, holds, takes_null, not_asked, words in self._checks:
             if rule.unless and _is_excepted(record, rule.exceptions):
                 continue
             try:
@@ -72,7 +74,7 @@ class Filter:
                     if rule.missing not in ("keep", "mark"):
                         return self._missing(rule, record)
                 elif not holds(value):
-                    return rule.reason, f"{rule.field} is {short_json(value)}; {_words(rule)}"
+                    return rule.reason, f"{rule.field} is {short_json(value)}; {words}"
             except TypeError:
                 raise MagpieError(
                     f"{self._name}: the rule '{rule.reason}' ({rule.field} {rule.op}) does not fit what the record "

@@ -27,15 +27,15 @@ def add_layout(parser: flags.Parser) -> None:
     group.add_argument(
         "--tensor_parallel",
         type=flags.positive,
-        help="GPUs to split every layer over (default: as few as leave room for eight requests)",
+        help="GPUs to split every layer over (default: the fewest with room for eight full-length requests)",
     )
     group.add_argument(
-        "--pipeline_parallel", type=flags.positive, help="stages to split the layers into (default: the nodes that it needs)"
+        "--pipeline_parallel", type=flags.positive, help="stages to split the layers into (default: one per node needed)"
     )
     group.add_argument(
         "--data_parallel",
         type=flags.positive,
-        help="copies behind one address (default: as many as the node's GPUs take, for a model without experts)",
+        help="copies behind one address (default: as many as fit on the node's GPUs, for a model without experts)",
     )
     flags.switch(
         group,
@@ -49,7 +49,7 @@ def add_layout(parser: flags.Parser) -> None:
         help=f"quantise a bfloat16 model's weights: {', '.join(QUANTISED)} (default: as in the model's files)",
     )
     group.add_argument("--kv_cache_dtype", help="type of the KV cache, like fp8 (default: the model's own)")
-    group.add_argument("--max_model_len", type=flags.positive, help="tokens of context (default: the preset's)")
+    group.add_argument("--max_model_len", type=flags.positive, help="context length in tokens (default: the preset's)")
     group = parser.add_argument_group("several nodes")
     group.add_argument("--nodes", type=flags.positive, default=1, help="available nodes, each like this one (default 1)")
     group.add_argument(

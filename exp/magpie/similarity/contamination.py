@@ -245,7 +245,7 @@ def refuse_canaries(path: Path, canaries: list[str]) -> None:
 
 
 def certificate(benchmarks: list[Benchmark], dropped: Iterable[dict[str, Any]], methods: dict[str, Any]) -> dict[str, Any]:
-    """Return the certificate for a data card: the benchmarks, the methods and the hits.
+    """Return the certificate for a dataset card: the benchmarks, the methods and the hits.
 
     Args:
         benchmarks: all that the data was compared with.

@@ -1,4 +1,4 @@
-"""Benchmarks: the test sets that a data set must not contain, read from files or from the Hugging Face hub.
+"""Benchmarks: the test sets that a dataset must not contain, read from files or from the Hugging Face hub.
 
 Their texts stay in memory and are never written. A row is identified by the benchmark's name and its index in the file, from 0.
 """
@@ -25,8 +25,8 @@ class Benchmark:
     """A benchmark's problems, in order.
 
     Attributes:
-        source: the file's name, or the hub data set with its split.
-        revision: of a hub data set: the commit; of a file: the hash of its bytes.
+        source: the file's name, or the hub dataset with its split.
+        revision: of a hub dataset: the commit; of a file: the hash of its bytes.
         fingerprint: a hash of the problems; part of a run's identity.
         texts: one per row, empty where the row has no problem.
         ids: the benchmark's own ids, or None.
@@ -122,7 +122,7 @@ def _from_hub(name: str, entry: BenchmarkEntry, canaries: list[str]) -> Benchmar
 
 
 def _newest(repo: str) -> str | None:
-    """Return the newest commit of a hub data set, or None if the hub cannot be asked; loading then fails with the reason."""
+    """Return the newest commit of a hub dataset, or None if the hub cannot be asked; loading then fails with the reason."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

@@ -21,6 +21,7 @@ from magpie.generation.session import ModelOptions, open_template, with_server
 from magpie.records.reading import InputSummary, read_rows
 from magpie.records.rows import Row
 from magpie.runs.paths import Paths
+from magpie.runs.provenance import Provenance
 from magpie.runs.run import Run
 from magpie.runs.run_file import find_run_file
 from magpie.runs.stage import StageOptions, begins, malformed, named_columns
@@ -60,6 +61,8 @@ class Earlier:
     rows: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
     """What they took, which the run file of the next pass goes on to say."""
+    provenance: list[Provenance] = field(default_factory=list)
+    """What they were made with."""
     stale_part: bool = False
     """The run that made the output was killed between its last two steps."""
 
@@ -77,7 +80,7 @@ def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
         return Earlier(None)  # it is what the run that goes on has left at its ceiling
     done = run.arguments["done_before"] | (run.arguments["tag_mission"] if finished else {})
     tokens = dict(run.tokens_in_all) if finished else run.earlier_tokens
-    return Earlier(done, finished, run.counts.written, tokens, finished and paths.part.exists())
+    return Earlier(done, finished, run.counts.written, tokens, run.provenance, finished and paths.part.exists())
 
 
 class TagRun:
@@ -119,6 +122,7 @@ class TagRun:
         )
         self.run.adds_to_output = self._earlier.done is not None
         self.run.notes["earlier_tokens"] = self._earlier.tokens
+        self.run.provenance = self._earlier.provenance
 
     def work(self) -> None:
         """Run the pass, unless its missions are in the output already."""

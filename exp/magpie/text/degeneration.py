@@ -36,6 +36,9 @@ TEMPLATE_TOKEN = re.compile(
 """A token of a chat template in a response: surer signs than those of a sample (`<|x|>` is also an expectation)."""
 OTHER_THOUGHT_MARKS = ("[THINK]", "[/THINK]", "[BEGIN FINAL RESPONSE]")
 """Marks of a thought that are neither `<think>` nor look like a token."""
+_NAME = r"(?:thinking|thoughts?|reasoning|scratchpad|[a-z]{1,20}:think)>"
+OTHER_OPEN, OTHER_CLOSE = re.compile(f"<{_NAME}|◁think▷", re.IGNORECASE), re.compile(f"</{_NAME}|◁/think▷", re.IGNORECASE)
+"""Tags of a thought that no format of configs/reasoning.yaml has."""
 STRIPPED_CHANNELS = re.compile(r"analysis\S.{0,100000}assistantfinal", re.DOTALL)
 """gpt-oss' channels where the server left the special tokens out."""
 
@@ -120,8 +123,12 @@ def response_defect(reasoning: str | None, solution: str, added_tokens: Collecti
         added_tokens: tokens of the model that belong into neither.
         marks: what stands around a chain of thought in any format.
     """
-    if any(mark in solution for mark in marks if mark) or STRIPPED_CHANNELS.match(solution):
+    marks = [mark for mark in marks if mark]
+    others = OTHER_OPEN.match(solution.lstrip()) or OTHER_CLOSE.search(solution)
+    if others or any(mark in solution for mark in marks) or STRIPPED_CHANNELS.match(solution):
         return "thought in the solution"
+    if any(mark in (reasoning or "") for mark in marks):
+        return "second thought"
     for text in (reasoning or "", solution):
         if TEMPLATE_TOKEN.search(text) or any(
             token in text for token in added_tokens if len(token) > 3 and not token.isalnum()
@@ -139,7 +146,7 @@ def training_defect(text: str) -> str:
     if TEMPLATE_TOKEN.search(text) or any(mark in text for mark in OTHER_THOUGHT_MARKS) or STRIPPED_CHANNELS.match(text):
         return "template_tokens"
     opened, closed = text.count(OPEN), text.count(CLOSE)
-    if opened != closed:
+    if opened != closed or len(OTHER_CLOSE.findall(text)) > len(OTHER_OPEN.findall(text)):
         return "unclosed_thought"
     return "second_thought" if opened > 1 else ""
 

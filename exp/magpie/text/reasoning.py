@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 OPEN, CLOSE = "<think>", "</think>"
-"""The tags in data sets, and in what the client makes of a chain of thought that a server gives in a field of its own."""
+"""The tags in datasets, and in what the client makes of a chain of thought that a server gives in a field of its own."""
 
 
 class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +21,7 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signs: tuple[str, ...] = ()
     own_turns: tuple[str, ...] = ()
     wraps: tuple[str, ...] = ()
+    aside: str = ""
     header: str = ""
     empty: str = ""
     ends_with: str = ""
@@ -60,7 +61,9 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return text.lstrip().startswith(self.open) or any(mark in text for mark in self.own_turns)
 
     def _thought(self, text: str) -> str:
-        text = text.lstrip().removeprefix(self.open).removeprefix(self.header)
+        opening = _pattern(rf"(?:\s*{re.escape(self.open)})+").match(text) if self.open else None
+        text = (text[opening.end() :] if opening else text.lstrip()).removeprefix(self.header)
+        text = _pattern(self.aside).sub("", text) if self.aside else text
         parts = re.split("|".join(map(re.escape, self.own_turns)), text) if self.own_turns else [text]
         return "\n\n".join(part.strip() for part in parts if part.strip())
 
@@ -78,7 +81,7 @@ NONE = ReasoningFormat(open="", close="")
 
 
 def split_written(text: str, other: ReasoningFormat) -> tuple[str | None, str]:
-    """Split a text of a data set into its chain of thought and its solution; a text without a whole thought stays as it is.
+    """Split a text of a dataset into its chain of thought and its solution; a text without a whole thought stays as it is.
 
     What export.py wrote comes out letter for letter. `other`: a further format that is looked for.
     """

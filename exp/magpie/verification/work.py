@@ -56,7 +56,9 @@ class Verification:
                 self._run.drop(index, record, "no_response")
 
     def advice(self) -> str:
-        """Return what to do where the right answers stand under another key than --reference_key, or an empty text."""
+        """Return what to do where responses or right answers stand under other keys than those read, or an empty text."""
+        if self._run.totals.dropped["no_response"] and not self._run.totals.written:
+            return "no record has a response. If a column holds it, name it: --columns response=COLUMN --overwrite"
         if self._unread:
             [(key, count)] = self._unread.most_common(1)
             return (
