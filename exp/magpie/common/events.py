@@ -79,8 +79,9 @@ def begin(path: Path | None, program: str) -> None:
     _current.clear()
     if name := os.environ.get(EVENTS):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        _current.append(_Events(Path(name), program))
-        _current[0].begin()
+        events = _Events(Path(name), program)
+        events.begin()
+        _current.append(events)  # not before: what cannot be begun is not ended
 
 
 def count_by(counts: Counts) -> None:
