@@ -32,7 +32,7 @@ def test_the_whole_chain_ends_with_a_data_set_of_what_was_verified(tmp_path):
     folder = tmp_path / "job"
     stem = "job_ins_clean_distance_tagged_5res_verified_filtered_rlvr"
     kept = rows(folder / f"{stem}.jsonl")
-    assert kept and len(list((folder / "logs").iterdir())) == 1
+    assert kept and len(list((folder / "logs").glob("*.log"))) == 1
     made = load_dataset(str(folder / "job_rlvr"), split="train", cache_dir=str(tmp_path / "cache"))
     assert made.num_rows == len(kept)
     right = sum(eval_sum(record["instruction"]) == record["majority_answer"] for record in kept)

@@ -34,7 +34,7 @@ def test_the_main_job_ends_with_its_files(tmp_path):
     assert "gen_ins: finished" in log
     assert "clean_ins: finished" in log
     assert "gen_res: finished" in log
-    assert len(list((folder / "logs").iterdir())) == 1
+    assert len(list((folder / "logs").glob("*.log"))) == 1
     assert "From the model to the data" in (folder / "report.html").read_text()
     check_data_set(folder)
 

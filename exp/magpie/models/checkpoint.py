@@ -109,8 +109,15 @@ def revision(preset: ModelPreset) -> str | None:
 
 def loaded_here(names: Iterable[str]) -> dict[str, Any]:
     """Return what is made with models that this process loads, as fields of `runs.provenance.Provenance`."""
-    presets = [load_model(name) for name in names]
-    return {"models": {preset.model: revision(preset) for preset in presets}, **gpus_and_driver()}
+    models: dict[str, str | None] = {}
+    for name in names:
+        try:
+            preset = load_model(name)
+        except MagpieError:  # no name of ours: whether it can be loaded is for who loads it to say
+            models[name] = None
+        else:
+            models[preset.model] = revision(preset)
+    return {"models": models, **gpus_and_driver()}
 
 
 def _hash_of(folder: Path) -> str:
