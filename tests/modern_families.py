@@ -6,6 +6,8 @@ Sources of each: the template that llama.cpp or vLLM keep of it (models/template
 # ruff: noqa: E501
 from __future__ import annotations
 
+from typing import Any
+
 from made_tokenizers import CHATML_TOKENS, DEEPSEEK, GEMMA_PLAIN, QWEN, THINK, Family
 
 HARMONY_TOKENS = ("<|startoftext|>", "<|endoftext|>", "<|return|>", "<|constrain|>", "<|channel|>", "<|start|>", "<|end|>")
@@ -92,6 +94,12 @@ GLM_47 = """{{- '[gMASK]<sop>' -}}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ '<|assistant|>' + ('</think>' if off else '<think>') }}{% endif -%}"""
 GLM_TOKENS = ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+GLM_FAMILY: dict[str, Any] = {
+    "special": GLM_TOKENS,
+    "plain": THINK,
+    "eos": "<|endoftext|>",
+    "ends": ("<|endoftext|>", "<|user|>", "<|observation|>"),
+}
 
 KIMI = """{%- if messages[0].role != 'system' %}{{ '<|im_system|>system<|im_middle|>You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>' }}{% endif -%}
 {%- for m in messages -%}
@@ -165,20 +173,8 @@ MODERN = {
     "deepseek-v3.2": Family("", **DEEPSEEK),
     "qwen3.5": Family(QWEN_35, **QWEN, plain=THINK),
     "qwen3.5-2b": Family(QWEN_35_SMALL, **QWEN, plain=THINK),
-    "glm-4.6": Family(
-        GLM,
-        special=GLM_TOKENS,
-        plain=THINK,
-        eos="<|endoftext|>",
-        ends=("<|endoftext|>", "<|user|>", "<|observation|>"),
-    ),
-    "glm-4.7": Family(
-        GLM_47,
-        special=GLM_TOKENS,
-        plain=THINK,
-        eos="<|endoftext|>",
-        ends=("<|endoftext|>", "<|user|>", "<|observation|>"),
-    ),
+    "glm-4.6": Family(GLM, **GLM_FAMILY),
+    "glm-4.7": Family(GLM_47, **GLM_FAMILY),
     "kimi-k2-thinking": Family(KIMI, special=KIMI_TOKENS, plain=THINK, eos="<|im_end|>", ends=("<|im_end|>",)),
     "nemotron-3": Family(NEMOTRON, special=CHATML_TOKENS, plain=THINK, eos="<|im_end|>", ends=("<|im_end|>",)),
     "granite-3.3": Family(

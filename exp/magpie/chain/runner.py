@@ -60,10 +60,8 @@ class Runner:
         self._lock: IO[bytes] | None = None
         self._log = file.folder / "job.log"
         self._budget = Budget(file, chain)
-        self._before, self._made_with = (
-            chain.provenance,
-            served_with(os.environ.get("MAGPIE_BASE_URL", "")) or gpus_and_driver(),
-        )
+        self._before = chain.provenance
+        self._made_with = served_with(os.environ.get("MAGPIE_BASE_URL", "")) or gpus_and_driver()
 
     def run(self, usage: str = "") -> int:
         """Check every stage, then run what is not complete; return the exit code.
