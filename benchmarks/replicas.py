@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 PROJECT = Path(__file__).resolve().parents[1]
+REPLACED = "Ray starts another one"
 SHARE = re.compile(r"(http://\S+): ([\d,]+) completions, ([\d,]+) tokens")
 
 
@@ -90,25 +91,29 @@ def run(address: str, folder: Path, problems: int, max_tokens: int) -> dict[str,
     over = threading.Event()
     threading.Thread(target=watch, args=(seen, over), daemon=True).start()
     threading.Thread(target=kill_one_when, args=(answered.with_suffix(".part"), problems // 6, killed), daemon=True).start()
-    # both must be up before the work begins, so that the shares say something, and at the end, so that the dead one is replaced
+    # both must be up before the work begins, so that the shares say something, and at the end, so that the dead is replaced;
+    # Ray may take longer than the work to see that it is dead
     ready = f"until [ $(wc -l < {folder}/servers.txt) = 2 ]; do sleep 0.2; done"
+    noticed = f"for i in $(seq 300); do grep -q '{REPLACED}' {folder}/serve.log && break; sleep 0.2; done"
     serve = [sys.executable, f"{PROJECT}/exp/serve.py", "smollm2", "--replicas", "2", "--ray", address]
     serve += ["--log_dir", str(folder / "logs"), "--url_file", str(folder / "servers.txt")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAGPIE_")}
     environment["VLLM_CPU_KVCACHE_SPACE"] = "1"  # GiB: both have to fit
     try:
-        done = subprocess.run(
-            [*serve, "--", "bash", "-c", f"{ready} && {commands[0]} && {commands[1]} && {ready}"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-        )
+        with (folder / "serve.log").open("w") as log:
+            done = subprocess.run(
+                [*serve, "--", "bash", "-c", f"{ready} && {commands[0]} && {commands[1]} && {noticed} && {ready}"],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                timeout=1800,
+            )
     finally:
         over.set()
+    said = (folder / "serve.log").read_text()
     if done.returncode:
         logs = [path.read_text() for path in (folder / "ins.log", folder / "res.log") if path.exists()]
-        raise SystemExit("\n".join([done.stderr[-4000:], *(log[-2000:] for log in logs)]))
+        raise SystemExit("\n".join([said[-4000:], *(log[-2000:] for log in logs)]))
     wanted = [json.loads(line)["id"] for line in made.read_text().splitlines()]
     told = json.loads(answered.with_suffix(".run.json").read_text())["counts"]
     there = [json.loads(line)["id"] for line in answered.read_text().splitlines()]
@@ -122,7 +127,7 @@ def run(address: str, folder: Path, problems: int, max_tokens: int) -> dict[str,
         "answers": told,
         "every record once": sorted(there) == sorted(wanted),
         "tokens of each address, with the kill": shares((folder / "res.log").read_text()),
-        "restarts": done.stderr.count("Ray starts another one"),
+        "restarts": said.count(REPLACED),
         "said": [line for line in (folder / "res.log").read_text().splitlines() if " is " in line and "http" in line],
         "processes of the servers": len(seen),
         "processes left over": [process.pid for process in psutil.wait_procs(seen, timeout=120)[1]],
