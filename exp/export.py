@@ -1,4 +1,4 @@
-"""Write a data set for trainers.
+"""Write a dataset for trainers.
 
     python exp/export.py --format sharegpt --input_file data/job/job_ins_clean_res.jsonl
     python exp/export.py --format messages --input_file data/job/job_ins_clean_res.jsonl --output_folder data/job/job_sft
@@ -11,7 +11,7 @@ response that did not end by itself (`finish_reason` other than `stop`) is dropp
 tokens of a chat template, an unclosed thought or a second one is dropped in any case.
 
 Without --output_folder: one JSON Lines file. With it: a folder that `datasets.load_dataset` reads, Parquet or JSON Lines under
-an explicit schema, with a data card and, with --test_share, a test split: a group of duplicates is in one split, the same in
+an explicit schema, with a dataset card and, with --test_share, a test split: a group of duplicates is in one split, the same in
 every later export. --push_to_hub puts it on the hub, private.
 """
 
@@ -47,22 +47,22 @@ def parse_args() -> argparse.Namespace:
     flags.switch(parser, "--reasoning", "put the chain of thought before the solution", default=True)
     flags.switch(parser, "--keep_unfinished", "keep responses that were cut or ended in a loop")
     flags.add_keep_controls(parser)
-    group = parser.add_argument_group("data-set folder")
-    group.add_argument("--output_folder", type=Path, help="write a data set into this folder instead of one file")
+    group = parser.add_argument_group("dataset folder")
+    group.add_argument("--output_folder", type=Path, help="write a dataset into this folder instead of one file")
     group.add_argument("--file_type", choices=FILE_TYPES, default="parquet", help="(default parquet)")
     share = flags.number(float, least=0.0, most=0.9)
     group.add_argument("--test_share", type=share, default=0.0, help="share of the rows in the test split (default 0: none)")
     group.add_argument("--seed", type=flags.not_negative, default=0, help="seed of the split (default 0)")
     group.add_argument("--for_model", help="the model to train: adds its training template if its own drops <think>")
-    group.add_argument("--license", default="other", help="the data card's licence, as the hub names it (default other)")
-    group.add_argument("--title", help="the data card's title (default: the folder's name)")
+    group.add_argument("--license", default="other", help="the dataset card's license, as the hub names it (default other)")
+    group.add_argument("--title", help="the dataset card's title (default: the folder's name)")
     group.add_argument(
         "--push_to_hub", metavar="NAME", help="upload it as owner/name (token: HF_TOKEN or `.venv/bin/hf auth login`)"
     )
     flags.switch(
         group,
         "--private",
-        "let only you and your organisation see it on the hub; an existing data set keeps its visibility",
+        "let only you and your organisation see it on the hub; an existing dataset keeps its visibility",
         default=True,
     )
     flags.add_run(parser)
@@ -72,7 +72,7 @@ def parse_args() -> argparse.Namespace:
     if args.output_folder is None:
         for name in ("file_type", "test_share", "for_model", "license", "title", "push_to_hub", "private"):
             if getattr(args, name) != parser.get_default(name):
-                parser.error(f"--{name} is for a data-set folder: give --output_folder")
+                parser.error(f"--{name} is for a dataset folder: give --output_folder")
     elif args.output_file:
         parser.error("--output_file and --output_folder exclude each other")
     return args
@@ -143,7 +143,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
             format=args.format,
             columns=table.columns,
             file_type=args.file_type,
-            licence=args.license,
+            license=args.license,
             splits=table.counts,
             dropped=run.totals.dropped,
             template=bool(template),

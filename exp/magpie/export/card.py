@@ -1,4 +1,4 @@
-"""The data card: a data-set folder's README.md, with the hub's YAML header and counts of the exported records."""
+"""The dataset card: a dataset folder's README.md, with the hub's YAML header and counts of the exported records."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Card:
     format: str
     columns: Columns
     file_type: str
-    licence: str
+    license: str
     splits: dict[str, int]
     dropped: Counter[str]
     template: bool = False
@@ -122,19 +122,19 @@ def _certificate(path: Path) -> dict[str, Any]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        log.warning("%s: not readable (%s), so the data card goes without it", path, error)
+        log.warning("%s: not readable (%s), so the dataset card goes without it", path, error)
         return {}
 
 
 def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
-    """Write README.md and croissant.json into a data-set folder whose rows are written already."""
+    """Write README.md and croissant.json into a dataset folder whose rows are written already."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
     total = sum(card.splits.values())
     files = [{"split": split, "path": f"data/{split}.{card.file_type}"} for split in sorted(card.splits, reverse=True)]
     data = DatasetCardData(
         language=["en"],
-        license=card.licence,
+        license=card.license,
         task_categories=["text-generation"],
         tags=TAGS,
         pretty_name=card.title,
@@ -150,7 +150,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
         PARTIAL_DATA if card.partial else "",
         section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
         _sample(facts, total),
-        _licence(card.licence),
+        _license(card.license),
         _models(facts, runs),
         _sampling(runs),
         _stages(runs, card),
@@ -168,15 +168,15 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     ]
     header = f"---\n{data.to_yaml()}\n---\n"
     DatasetCard(header + "\n" + "\n\n".join(part for part in parts if part) + "\n").save(folder / "README.md")
-    licence = evidence.LICENCES[card.licence][1] if card.licence in evidence.LICENCES else card.licence
-    known = {"name": card.title, "description": f"{INTRODUCTION} {about}.", "license": licence, "keywords": TAGS}
+    license = evidence.LICENSES[card.license][1] if card.license in evidence.LICENSES else card.license
+    known = {"name": card.title, "description": f"{INTRODUCTION} {about}.", "license": license, "keywords": TAGS}
     write_croissant(folder, known, card.columns, card.file_type, list(card.splits), citation=evidence.CITATION)
 
 
 def _sizes(folder: Path, card: Card) -> dict[str, Any]:
     """Return the splits' rows and bytes, as a card's `dataset_info` has them.
 
-    `datasets` 5.2 caches a local folder by its name and its card, not by its files: without the sizes, another job's data set
+    `datasets` 5.2 caches a local folder by its name and its card, not by its files: without the sizes, another job's dataset
     of the same name is what `load_dataset` returns.
     """
     sizes = {name: (folder / "data" / f"{name}.{card.file_type}").stat().st_size for name in card.splits}
@@ -214,12 +214,12 @@ def _made(runs: list[RunFile]) -> str:
     return f"{section('How it was made', head, list(evidence.made_rows(runs)))}\n\n{block(lines)}"
 
 
-def _licence(licence: str) -> str:
-    if known := evidence.LICENCES.get(licence):
-        return "## Licence\n\n[{}]({})".format(*known)
-    if licence != "other":
-        return f"## Licence\n\n{cell(licence)}"
-    return "## Licence\n\nNot stated. What the licences of the models below say about their output decides."
+def _license(license: str) -> str:
+    if known := evidence.LICENSES.get(license):
+        return "## License\n\n[{}]({})".format(*known)
+    if license != "other":
+        return f"## License\n\n{cell(license)}"
+    return "## License\n\nNo license set. Check what the licenses of the models listed below say about their output."
 
 
 def _models(facts: Facts, runs: list[RunFile]) -> str:
@@ -251,7 +251,7 @@ def _stages(runs: list[RunFile], card: Card) -> str:
         (stage, f"{n.read:,}", f"{n.written:,}", ", ".join(f"{why} {k:,}" for why, k in n.dropped.items()) or "none")
         for stage, n in counts
     ]
-    return section("From the model to this data set", ["stage", "read", "written", "dropped, by reason"], rows)
+    return section("From the model to this dataset", ["stage", "read", "written", "dropped, by reason"], rows)
 
 
 def _tokens(source: Path, card: Card) -> str:

@@ -1,6 +1,6 @@
-"""croissant.json: what a data-set folder has, for programs (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html).
+"""croissant.json: what a dataset folder has, for programs (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html).
 
-By the rules of the hub, which writes one for every data set (`croissant_utils.py` of huggingface/dataset-viewer), but of this
+By the rules of the hub, which writes one for every dataset (`croissant_utils.py` of huggingface/dataset-viewer), but of this
 folder's files, so that it can be read where it lies.
 """
 
@@ -43,10 +43,10 @@ CONTEXT: dict[str, Any] = {
 def write_croissant(
     folder: Path, about: dict[str, Any], columns: Columns, file_type: str, splits: list[str], *, citation: str
 ) -> None:
-    """Write croissant.json into a data-set folder whose rows are written already.
+    """Write croissant.json into a dataset folder whose rows are written already.
 
     Args:
-        folder: the data set.
+        folder: the dataset.
         about: properties of schema.org: name, description, license, …
         columns: the columns that its files have.
         file_type: of its files, `data/SPLIT.TYPE`.

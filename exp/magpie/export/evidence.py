@@ -1,4 +1,4 @@
-"""What a card shows so that its numbers need not be believed: rows drawn at random, and how the data set was made."""
+"""What a card shows so that its numbers need not be believed: rows drawn at random, and how the dataset was made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CITATION = """@inproceedings{xu2025magpie,
   year={2025},
   url={https://arxiv.org/abs/2406.08464}
 }"""
-LICENCES = {
+LICENSES = {
     "apache-2.0": ("Apache License 2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
     "mit": ("MIT License", "https://opensource.org/license/mit"),
     "cc0-1.0": ("CC0 1.0 Universal", "https://creativecommons.org/publicdomain/zero/1.0/"),
@@ -34,7 +34,7 @@ LICENCES = {
     "cc-by-nc-4.0": ("Creative Commons Attribution-NonCommercial 4.0", "https://creativecommons.org/licenses/by-nc/4.0/"),
     "odc-by": ("Open Data Commons Attribution License", "https://opendatacommons.org/licenses/by/1-0/"),
 }
-"""Name and address of the licences that data sets mostly have, by the hub's names."""
+"""Name and address of the licenses that datasets mostly have, by the hub's names."""
 FROM = {
     "domain": "unitag.py: by its embedding, or a model's label",
     "difficulty": "unitag.py: a model's label",

@@ -1,4 +1,4 @@
-"""The formats of exported data sets: the content of a row, and the records that give none.
+"""The formats of exported datasets: the content of a row, and the records that give none.
 
 A column's type is "string", "double", "int64" or "bool"; [type] is a list, {name: type} an object. They are declared, not
 inferred: a column in which every value happens to be null keeps its type.
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Format:
-    """A format: what the data card says of it, its columns, its rows, and why a record gives none (an empty text: it does).
+    """A format: what the dataset card says of it, its columns, its rows, and why a record gives none (an empty text: it does).
 
     `row` returns one row or a list of them; `needs` are the keys that every record must have. `axolotl` and `llama_factory`:
     what those programs' documentation wants in their configurations to read it; `snippet`: how another trainer takes it.

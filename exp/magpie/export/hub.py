@@ -1,4 +1,4 @@
-"""Uploading a data-set folder to the hub."""
+"""Uploading a dataset folder to the hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from magpie.common.console import MagpieError, log
 
 
 def push_folder(folder: Path, name: str, *, private: bool) -> str:
-    """Upload a data-set folder and return its URL; the token comes from HF_TOKEN or `.venv/bin/hf auth login`.
+    """Upload a dataset folder and return its URL; the token comes from HF_TOKEN or `.venv/bin/hf auth login`.
 
     Raises:
         MagpieError: no token, one that may not write there, or no connection.
@@ -24,7 +24,7 @@ def push_folder(folder: Path, name: str, *, private: bool) -> str:
     api = HfApi()
     try:
         repo = api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
-        api.upload_folder(folder_path=folder, repo_id=repo.repo_id, repo_type="dataset", commit_message="Data set")
+        api.upload_folder(folder_path=folder, repo_id=repo.repo_id, repo_type="dataset", commit_message="Dataset")
     except HFValidationError as error:
         raise MagpieError(f"--push_to_hub {name}: {error}") from error
     except HfHubHTTPError as error:

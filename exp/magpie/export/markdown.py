@@ -1,4 +1,4 @@
-"""Markdown of a data card: what models and users wrote stays text in it."""
+"""Markdown of a dataset card: what models and users wrote stays text in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How trainers are told to take a data set: what stands in the card for a format."""
+"""How trainers are told to take a dataset: what stands in the card for a format."""
 
 _TRL = """TRL:
 

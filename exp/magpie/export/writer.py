@@ -1,4 +1,4 @@
-"""Writing a data set's rows: Parquet or JSON Lines under an explicit schema, a file a split."""
+"""Writing a dataset's rows: Parquet or JSON Lines under an explicit schema, a file a split."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def arrow_type(kind: Any) -> pa.DataType:
 
 
 def card_features(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the columns as `dataset_info: features:` of a data card has them."""
+    """Return the columns as `dataset_info: features:` of a dataset card has them."""
 
     def body(kind: Any) -> dict[str, Any]:
         if isinstance(kind, list):
@@ -46,7 +46,7 @@ def card_features(columns: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def split_of(group: str, test_share: float, seed: int) -> str:
-    """Return `test` or `train`: always the same for a group, whatever else is in the data set."""
+    """Return `test` or `train`: always the same for a group, whatever else is in the dataset."""
     return "test" if xxhash.xxh3_64_intdigest(group.encode(), seed) < test_share * 2**64 else "train"
 
 

@@ -238,7 +238,7 @@ def _sampling(arguments: dict[str, Any]) -> str:
 
 
 def _label(value: Any) -> str:
-    """Return a label as a text: data sets of others have lists and numbers there."""
+    """Return a label as a text: datasets of others have lists and numbers there."""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -95,7 +95,7 @@ def pair_sample(record: Record) -> Sample:
 
 
 def content_of(messages: Any) -> str:
-    """Return the last message's text; some older data sets have the text itself."""
+    """Return the last message's text; some older datasets have the text itself."""
     if isinstance(messages, str):
         return messages
     last = messages[-1] if messages else {}
