@@ -66,8 +66,9 @@ def parse_args() -> argparse.Namespace:
 
 def saved(path: Path, kind: str | None) -> tuple[JobFile, Chain]:
     """Return a job file and the chain in it that is meant."""
+    path = path / "job.json" if path.is_dir() else path
     if not path.is_file():
-        raise MagpieError(f"--job {path}: no such file. Name a job.json")
+        raise MagpieError(f"--job {path}: no such file. Name a job's folder or its job.json")
     file = JobFile(path)
     meant = [chain for chain in file.chains.values() if kind in (None, chain.kind)]
     if not meant:

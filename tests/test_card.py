@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from conftest import finished, program, rows
+from magpie.export.evidence import _votes
 from magpie.export.formats import FORMATS, METADATA, PROBLEMS, shown_columns
 from magpie.export.writer import BATCH, TableWriter
 from own_data import records
@@ -201,3 +202,17 @@ def test_mlcroissant_finds_no_fault_and_reads_the_rows(job: Path, tmp_path: Path
     errors, warnings, found = json.loads(done.stdout)
     assert not errors and all("is recommended" in warning for warning in warnings) and "not standard" not in done.stderr
     assert {row["default/split"] for row in found} == {"train", "test"} and len({row["default/id"] for row in found}) == 39
+
+
+@pytest.mark.parametrize(
+    ("groups", "answer", "shown"),
+    [
+        ([0, 0, None], "2", "2 of 3 for 2"),
+        ([0, 0, 1], "0", "2 of 3 for 0"),
+        ([0, 1, None], None, "a tie, 1 of 3 each"),
+        ([0, None, None], None, "1 of 3 with an answer"),
+        ([None, None, None], None, "0 of 3 with an answer"),
+    ],
+)
+def test_the_votes_of_a_row_say_why_there_is_no_answer(groups: list[int | None], answer: str | None, shown: str) -> None:
+    assert _votes({"answer_groups": groups, "majority_answer": answer}) == shown

@@ -229,6 +229,14 @@ def test_models_and_machines(tmp_path, monkeypatch, gpus, smollm2, deepseek, lla
     assert ("(tight)" in said["llama-3.3-70b"]) == (len(gpus) == 1)
 
 
+def test_models_that_do_not_fit_are_counted_apart_from_slow_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "this_machine", lambda: Machine((), 32))
+    *each, last = [finding.text for finding in models.check_models(PROJECT / "configs", tmp_path) if finding.state == "note"]
+    counts = [sum(text.endswith(end) for text in each) for end in ("does not fit", models.SLOWLY)]
+    assert all(counts) and sum(counts) == len(each)
+    assert last.startswith(f"{counts[0]} do not fit, {counts[1]} would be too slow: no GPU")
+
+
 def test_what_a_server_serves_is_told(tmp_path):
     class Models(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -84,7 +84,7 @@ def test_a_failed_stage_ends_the_job_with_its_code_and_says_why(tmp_path: Path, 
     problems.write_bytes(problems.read_bytes() + b"{not json\n")
     (tmp_path / "job" / "job_ins_clean_distance_res.jsonl").unlink()
     (tmp_path / "job" / "job_ins_clean_distance_res.run.json").unlink()
-    again = finished([*RUN_JOB, "--job", str(tmp_path / "job" / "job.json")], env=env)
+    again = finished([*RUN_JOB, "--job", str(tmp_path / "job")], env=env)
     assert again.returncode == 2 and "job_ins_clean_distance.jsonl" in again.stderr and "line" in again.stderr, again.stderr
 
 

@@ -60,12 +60,13 @@ class Facts:
         self.sample = evidence.Sample(seed)
         self._together: Counter[tuple[Any, ...]] = Counter()
         self._apart: dict[str, Counter[Any]] = {name: Counter() for name in (*LABELS, "finish_reason", TEMPLATE)}
-        self.agreements = 0
+        self.answers = self.agreements = 0
         self._agreement = 0.0
 
     def add(self, record: dict[str, Any], values: dict[str, Any]) -> None:
         """Count a record and its row's metadata."""
         self.sample.add(record)
+        self.answers += values["answer"] is not None
         if (agreement := values["agreement"]) is not None:
             self.agreements += 1
             self._agreement += agreement
@@ -191,8 +192,8 @@ def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
 
 def _sample(facts: Facts, total: int) -> str:
     text = (
-        f"Verified, by a majority of at least three answers and half of all that were asked for: {facts.sample.verified:,} of "
-        f"the records behind the {total:,} rows. Drawn at random, long texts shortened:"
+        "Verified means that at least three responses have an answer, and that half or more of all that were asked for agree "
+        f"on one: {facts.sample.verified:,} of the records behind the {total:,} rows. Drawn at random, long texts shortened:"
     )
     return section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
 
@@ -273,8 +274,8 @@ def _agreement(facts: Facts) -> str:
         return ""
     return (
         "## Agreement\n\n`answer` is what most of the sampled responses agree on: a vote, not the truth. "
-        f"{facts.agreements:,} rows have one; {100 * facts.mean_agreement:.0f}% of the votes agree on average; one without "
-        "an answer agrees with none."
+        f"{facts.answers:,} rows have one; a tie has none. {100 * facts.mean_agreement:.0f}% of the votes agree on average, in "
+        f"the {facts.agreements:,} rows where two or more have an answer; one without an answer agrees with none."
     )
 
 

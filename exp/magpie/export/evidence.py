@@ -91,7 +91,10 @@ def _votes(record: dict[str, Any]) -> str:
         return "–"
     counts = Counter(group for group in groups if group is not None)
     asked = asked_for(record, len(groups))
-    return f"{max(counts.values(), default=0)} of {asked} for {record.get('majority_answer') or 'no answer alone'}"
+    most, answer = max(counts.values(), default=0), record.get("majority_answer")
+    if answer is None:
+        return f"a tie, {most} of {asked} each" if len(counts) > 1 else f"{most} of {asked} with an answer"
+    return f"{most} of {asked} for {answer}"
 
 
 def verdict(record: dict[str, Any]) -> str:
