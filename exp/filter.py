@@ -73,7 +73,7 @@ def parse_args() -> argparse.Namespace:
     flags.add_run(parser)
     args = parser.parse_args()
     if not args.config and not args.where:
-        parser.error("--config or --where is needed: what is to be kept")
+        parser.error("--config or --where is needed, to say what to keep")
     if args.top is not None and not (args.by or args.shuffle):
         parser.error("--top needs --by FIELD (the best) or --shuffle (at random)")
     if args.by and args.top is None and not args.balance:
@@ -143,7 +143,7 @@ class Work:
 
         found = least_agreement_of(args.input_file, passes, args.target_precision)
         least, count, right = found["agreement"], found["controls"], found["right"]
-        log.info("from an agreement of %g on %d of %d controls have a right label", least, right, count)
+        log.info("at an agreement of %g or more, %d of %d controls have a right label", least, right, count)
         rule = Rule("agreement", "at_least", "below_target_precision", "drop", least, made_by="verify.py")
         self._rulers.append(Filter(FilterPreset([rule]), "--target_precision"))
         return {"least_agreement": least, "controls": count, "right_controls": right}

@@ -77,7 +77,7 @@ def add_steering(parser: flags.Parser) -> None:
     flags.switch(
         group,
         "--rationale",
-        "with --concepts above 1, ask the model first how the topics go together (default: what `judges` of its preset says)",
+        "with --concepts above 1, ask the model first how the topics go together (default: `judges` in its preset)",
         default=None,
     )
     flags.switch(
@@ -95,7 +95,7 @@ def add_steering(parser: flags.Parser) -> None:
     flags.switch(
         group,
         "--ban_markdown",
-        "let no problem begin with a token that opens markdown; needs a vLLM server (default: the model's preset; on for Llama "
+        "forbid problems that open with markdown; needs a vLLM server (default: the model's preset; on for Llama "
         "3.1 and 3.3, off elsewhere)",
         default=None,
     )
@@ -142,7 +142,7 @@ def tell(run: Run, *, cleaned: bool) -> None:
         log.info("%s passed cleaning%s", share, f" ({by_reason(dropped)})" if dropped else "")
         say_next("gen_res.py --model_path MODEL --input_file %s", run.paths.output)
     else:
-        log.info("%s are there as they came; which of them are problems, clean_ins.py tells", share)
+        log.info("%s are written as sampled; clean_ins.py finds out which are problems", share)
         say_next("clean_ins.py --input_file %s", run.paths.output)
 
 

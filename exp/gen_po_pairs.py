@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     flags.switch(
         group,
         "--rejected_without_answer",
-        "let a response without a final answer be the rejected one (default: as the settings say, which is off)",
+        "let a response without a final answer be the rejected one (default: as in the settings, where it is off)",
         default=None,
     )
     flags.add_keep_controls(group)

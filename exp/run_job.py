@@ -101,7 +101,7 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
     else:
         name = settings["job_name"] or new_name(settings["model"])
         if "/" in name:
-            raise MagpieError(f"JOB_NAME is {name}: it must have no slash. Choose another")
+            raise MagpieError(f"JOB_NAME is {name}: it must not contain a slash. Choose another")
         always, path = {"JOB_NAME": name}, data_folder(name) / JOB_FILE
     file = JobFile(path)
     names = arranged(args.kind, file, inputs, settings)

@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     if any(flag.split("=")[0] in ("--api-key", "--api_key") for flag in args.engine_flags):
         parser.error("--engine_flags would show the key to everybody on this machine: put it into MAGPIE_API_KEY")
     if args.replicas > 1 and (args.nodes > 1 or args.backend or args.port or args.replica):
-        parser.error("--replicas goes without --nodes, --backend, --port and --replica: Ray finds the machines")
+        parser.error("--replicas excludes --nodes, --backend, --port and --replica: Ray finds the machines")
     if split < len(arguments) and not args.command:
         parser.error("nothing follows --: give the command to run")
     return args

@@ -62,7 +62,7 @@ def settings_of(
         _check(name, setting, settings[name], f"--{name}" if name not in places else name.upper())
     if settings.get("votes") == "1" and load_filter(settings["filter"]).needs_votes:
         raise MagpieError(
-            f"--votes 1 verifies nothing, and the filter {settings['filter']} keeps what is verified: 3 votes or more, or "
+            f"--votes 1 verifies nothing, and the filter {settings['filter']} keeps only verified records: 3 votes or more, or "
             "another filter (--filter finished)"
         )
     for name, setting in job.settings.items():

@@ -135,4 +135,4 @@ def read_chains(path: Path) -> dict[str, Chain] | None:
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MagpieError(f"{path}: not a job file ({error}). Run the launcher again without it, or put it right") from error
+        raise MagpieError(f"{path}: not a job file ({error}). Fix it, or delete it and rerun the launcher") from error

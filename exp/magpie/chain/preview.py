@@ -32,7 +32,7 @@ def preview_of(file: JobFile, chain: Chain, count: int) -> tuple[JobFile, Chain]
     """
     total = int(chain.settings["total"])
     if count >= total:
-        raise MagpieError(f"--preview {count}: the whole has {total} problems. Look at fewer, or leave --preview out")
+        raise MagpieError(f"--preview {count}: the whole has {total} problems. Preview fewer, or leave out --preview")
     small = msgspec.convert(msgspec.to_builtins(chain), Chain)
     small.settings["total"], small.seconds, small.done = str(count), 0.0, "The preview is done"
     each = min(WINDOW, total) // count

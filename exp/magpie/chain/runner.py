@@ -99,7 +99,7 @@ class Runner:
             if any(state.status == PARTIAL for state in chain.stages):
                 chain.status, chain.message = PARTIAL, f"{PARTIAL}. What is finished is on disk"
                 log.warning(
-                    "%s. To go on, raise the ceiling, or take what is there with --partial: %s", chain.message, chain.command
+                    "%s. To continue, raise the ceiling, or use what is there with --partial: %s", chain.message, chain.command
                 )
                 return EXIT_CEILING
         except StageFailed as failed:
@@ -145,7 +145,7 @@ class Runner:
         if stage.input:
             source = next((values[name] for name in stage.input if name in values), None)
             if source is None:
-                raise MagpieError(f"stage {stage.name}: none of its inputs ({', '.join(stage.input)}) is there")
+                raise MagpieError(f"stage {stage.name}: none of its inputs ({', '.join(stage.input)}) exists")
             values |= {"input": source, "input_stem": source.removesuffix(".jsonl")}
         for each in stage.for_each.format_map(values).split() if stage.for_each else [""]:
             words = _words(stage.flags, values | {"each": each})
@@ -194,7 +194,7 @@ class Runner:
         if state.status == "skipped" and state.stage.if_skipped and self._values().keys() & set(state.stage.input):
             log.info("%s", state.stage.if_skipped)
         if state.status == "complete":
-            log.info("%s is complete already", self._path(state))
+            log.info("%s is already complete", self._path(state))
             self._count_tokens(state)
         if state.status != "waiting":
             return True
@@ -245,7 +245,7 @@ class Runner:
     def _report(self) -> None:
         words = [f"--output_file={self._file.absolute(self._chain.report)}"] if self._chain.report else []
         if self._wait(self._start(["report.py", str(self._file.folder), *words], os.environ)):
-            log.warning("no report: see above. The job is whole without it")
+            log.warning("no report: see above. The job is complete without it")
 
     # --- processes ---------------------------------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class Runner:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise MagpieError(
-                            f"{self._file.folder}: another process is at work on this job. Wait for it, or choose another job"
+                            f"{self._file.folder}: another process is working on this job. Wait for it, or choose another job"
                         ) from None
                     if not told:
                         log.info("waiting up to a minute for another process of this job to end")

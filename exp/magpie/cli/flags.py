@@ -52,7 +52,7 @@ class Variables(argparse.Action):
             if not equals or not name.isidentifier():
                 raise argparse.ArgumentError(self, f"{pair!r} is not NAME=VALUE, like enable_thinking=true")
             if name in RESERVED:
-                raise argparse.ArgumentError(self, f"{name} is what the programs themselves give the template")
+                raise argparse.ArgumentError(self, f"{name} is set by the programs themselves")
             try:
                 read[name] = json.loads(value)
             except ValueError:
@@ -146,7 +146,7 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
 def add_ceiling(parser: Parser) -> None:
     """Add the ceilings of a run, over all its sessions."""
     group = parser.add_argument_group(
-        "ceiling", "Where one is reached the run ends with exit code 4 and what is finished; with a higher one it goes on."
+        "ceiling", "Where one is reached the run ends with exit code 4 and what is finished; with a higher one it resumes."
     )
     group.add_argument(
         "--max_tokens_total", type=number(int, least=0, most=10**14), help="maximum tokens read and written (default: no limit)"
@@ -274,7 +274,7 @@ def add_ray(parser: Parser) -> None:
 
 def add_keep_controls(parser: Any) -> None:
     """Add --keep_controls."""
-    switch(parser, "--keep_controls", "let controls (planted problems) pass, which are refused elsewhere: see measure.py")
+    switch(parser, "--keep_controls", "let controls (planted problems) pass, which are otherwise refused: see measure.py")
 
 
 def add_two_models(group: argparse._ActionsContainer, about: str) -> None:

@@ -54,9 +54,9 @@ class Parser(argparse.ArgumentParser):
         """Refuse what argparse would misread or report late, and take values in other spelling."""
         for word in words:
             if not _is_text(word):
-                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or fix the value")
+                raise MagpieError(f"{printable(word, 60)}: not valid UTF-8. Rename the file, or fix the value")
             if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
-                raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
+                raise MagpieError(f"{printable(word, 60)}: -- is not a value. See {self.prog} --help")
         known = [flag for flag in self._option_string_actions if flag.startswith("--")]
         for word in itertools.takewhile(lambda word: word != "--", words):
             flag = word.split("=")[0]
@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
         if message.endswith("expected one argument"):
-            message += " (one that begins with a dash goes behind an equals sign: --flag='--value')"
+            message += " (a value that begins with a dash needs an equals sign: --flag='--value')"
         raise MagpieError(f"{message}{'' if message.endswith('?') else '.'} See {self.prog} --help")
 
 

@@ -69,7 +69,7 @@ def _checked_url(url: str) -> str:
     base = checked_url(url, "--base_url (MAGPIE_BASE_URL)")
     short = re.sub(r"(?<=[^/:])/(chat/)?completions$", "", base)
     if short != base:
-        log.info("--base_url: %s is taken for %s", printable(base), printable(short))
+        log.info("--base_url: %s is read as %s", printable(base), printable(short))
     return short
 
 
@@ -83,7 +83,7 @@ def checked_url(url: str, flag: str) -> str:
         raise MagpieError(f"{flag} holds a user name or password. Put the key into MAGPIE_API_KEY instead")
     if "?" in url or "#" in url:
         raise MagpieError(
-            f"{flag} holds a ? or #, behind which keys are. Give the address alone, and the key in MAGPIE_API_KEY"
+            f"{flag} holds a ? or #, which may carry a key. Give the address alone, and the key in MAGPIE_API_KEY"
         )
     if not _is_readable(url):
         raise MagpieError(f"{flag}: '{printable(url, 200)}' is not a URL. Give one like http://host:8000/v1")

@@ -196,7 +196,7 @@ class Client:
                 self._count_refused(error)
                 raise
             if refused not in self._not_taken:
-                log.warning("the server takes no %s (%s): continuing without", OPTIONAL[refused], error.detail)
+                log.warning("the server does not accept %s (%s): continuing without", OPTIONAL[refused], error.detail)
             self._not_taken.add(refused)
             return await self.complete(prompt, sampling, end_loops=end_loops, slot=slot)
         self._refused_in_a_row = 0
@@ -210,7 +210,7 @@ class Client:
         if told and not told.startswith(asked) and not asked.startswith(told):
             shown = printable(name, 100)
             if shown not in self.other_models:
-                log.warning("asked for %s, the server answers as %s", printable(self.model), shown)
+                log.warning("requested %s, but the server reports %s", printable(self.model), shown)
             if len(self.other_models) < MOST_NAMES or shown in self.other_models:
                 self.other_models[shown] += 1
 

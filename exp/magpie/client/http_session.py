@@ -152,7 +152,7 @@ def _redirected(status: int, url: str, location: str) -> str:
         to = urljoin(url, location)
         before, after = _origin(url), _origin(to)
     except ValueError:
-        before, after = ("", None, None), ("", "an address that is none", None)
+        before, after = ("", None, None), ("", "an invalid address", None)
     if after in (before, ("https", before[1], 443)):
         return to
     raise ServerUnusable(
@@ -205,7 +205,7 @@ def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     if encoding in ("identity", ""):
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise TransientError(f"the reply is compressed in a way that was not asked for ({printable(encoding, 40)})")
+        raise TransientError(f"the reply is compressed in a way that was not requested ({printable(encoding, 40)})")
     try:
         return zlib.decompressobj(47).decompress(body, limit + 1)  # 47: gzip or zlib, by the header
     except zlib.error as error:

@@ -60,7 +60,7 @@ class EndpointPool:
                 raise MagpieError(str(errors[0]) if errors else f"no server is listed in {self._files}")
             if not waiting:
                 waiting = True
-                log.info("waiting for the first server of %s", self._files)
+                log.info("waiting for the first server in %s", self._files)
             self._raise_if_gone()
             await asyncio.sleep(POLL_SECONDS)
             self._update_members()
@@ -139,7 +139,7 @@ class EndpointPool:
         if self.info.context and (info.context or self.info.context) < self.info.context:
             if self._is_open:  # requests may already be sized for the longer context
                 raise MagpieError(
-                    f"{where} has a context of {info.context} tokens, the others of {self.info.context}. Start it with as many"
+                    f"{where} has a context of {info.context} tokens, the others of {self.info.context}. Start it with the same"
                 )
             self.info = replace(self.info, context=info.context)
 

@@ -80,7 +80,7 @@ def set_up_logging(program: str) -> None:
     files: list[logging.Handler] = []
     if path := os.environ.get("MAGPIE_LOG"):
         if Path(path).suffix in (".jsonl", ".json", ".gz", ".csv", ".parquet", ".part"):
-            raise MagpieError(f"MAGPIE_LOG: {path} has the name of a data file, and lines of a log would go into it")
+            raise MagpieError(f"MAGPIE_LOG: {path} has the name of a data file, and log lines would be written into it")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         files = [logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")]
         files[0].setFormatter(_Formatter(f"%(asctime)s {program}: %(message)s"))
@@ -143,7 +143,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
         log.error("error: %s", explain_os_error(error))
         code = EXIT_ERROR
     except Exception:
-        log.exception("error: this is a defect of %s; please report it with the lines below", program)
+        log.exception("error: this is a bug in %s; please report it with the lines below", program)
         code = 1
     events.end(code)
     logging.shutdown()

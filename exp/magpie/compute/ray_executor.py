@@ -252,7 +252,7 @@ def _refuse_unreachable(address: str) -> None:
         return
     host, _, port = address.rpartition(":")
     if "/" in address or not host or not port.isdecimal():
-        raise MagpieError(f"--ray {address}: not an address of a Ray cluster. It is like HOST:6379 (no ray://), or auto")
+        raise MagpieError(f"--ray {address}: not an address of a Ray cluster. Give HOST:6379 (no ray://), or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:

@@ -13,8 +13,8 @@ Table = tuple[str, list[str], list[tuple[Any, ...]]]
 ABOUT = (
     "Controls are problems of reasoning-gym with known answers. They were mixed in among the model's own problems, went "
     "through the same stages, and were taken out before this data was written. They are not the model's own problems: by "
-    "family they are easier or harder, so this tells how well votes and filter tell right answers from wrong ones, and not "
-    "how many of these rows are wrong. Intervals are Wilson's, at 95%."
+    "family they are easier or harder, so this shows how well votes and filter separate right answers from wrong ones, not "
+    "how many of these rows are wrong. Intervals are 95% Wilson intervals."
 )
 
 
@@ -82,7 +82,11 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     if scorers := measured.get("verifier"):
         head = ["answers", "verdicts that differ", "of these right by ours alone"]
         found.append(
-            ("Our verdicts beside reasoning-gym's", head, [(scorers["answers"], _told(scorers), scorers["only_ours_right"])])
+            (
+                "Our verdicts compared with reasoning-gym's",
+                head,
+                [(scorers["answers"], _told(scorers), scorers["only_ours_right"])],
+            )
         )
     return [
         (title, head, [tuple("–" if cell is None else cell for cell in row) for row in rows])

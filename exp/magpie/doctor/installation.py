@@ -71,7 +71,7 @@ def check_set_up(
             yield Finding("note", "set-up", f"{text}, for nodes that have a GPU; it stays", remedy)
         return
     again = SET_UP if not mark else f"rm .venv/.magpie-set && {SET_UP}"
-    for names, what in ((absent, "missing"), (other, "of another version than the lock's")):
+    for names, what in ((absent, "missing"), (other, "with a version other than the locked one")):
         if names:
             shown = ", ".join(f"{name} {wanted[name]}" for name in sorted(names)[:5]) + (", …" if len(names) > 5 else "")
             yield Finding("problem", "set-up", f"{len(names)} of {len(wanted)} packages {what}: {shown}", again)
@@ -103,4 +103,4 @@ def check_faiss(venv: Path) -> Iterator[Finding]:
             text = f"FAISS's GPU build needs {', '.join(absent)}, which .venv lacks"
             yield Finding("problem", "FAISS", text, f"rm .venv/.magpie-set && {SET_UP}")
         elif needed:
-            yield Finding("ok", "FAISS", f"its GPU build finds its own CUDA beside it: {', '.join(needed)}")
+            yield Finding("ok", "FAISS", f"its GPU build finds its own CUDA next to it: {', '.join(needed)}")

@@ -58,7 +58,7 @@ def check_gpus(gpus: list[list[str]], cards: int) -> Iterator[Finding]:
             text = f"{number}: {name}, which shares the machine's memory"
         if used_gb > min(0.08 * total_gb, 4):  # the engine takes the rest (parallelism.SHARE)
             remedy = (
-                "end what uses it, or leave this GPU out: CUDA_VISIBLE_DEVICES, or ENGINE_FLAGS='--gpu-memory-utilization 0.7'"
+                "stop what uses it, or leave out this GPU: CUDA_VISIBLE_DEVICES, or ENGINE_FLAGS='--gpu-memory-utilization 0.7'"
             )
             yield Finding("problem", "GPU", text, remedy)
         else:

@@ -27,7 +27,7 @@ class Ways(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse what cannot be asked."""
         if not self.ways or any(way.parents not in (1, 2) for way in self.ways.values()):
-            raise ValueError("`ways` needs one way at least, each with one parent or two")
+            raise ValueError("`ways` needs at least one way, each with one parent or two")
         if "{problems}" not in self.prompt or "{task}" not in self.prompt or "{problem}" not in self.problem:
             raise ValueError("`prompt` needs {problems} and {task}, `problem` needs {problem}")
 

@@ -43,7 +43,7 @@ INTRODUCTION = (
 CURVE = "reliability.png"
 TAGS = ["math", "reasoning", "synthetic", "magpie"]
 PARTIAL_DATA = (
-    "**Partial**: a run that led to these rows has stopped at its ceiling (of tokens, time or cost), so rows are missing."
+    "**Partial**: a run that led to these rows stopped at its ceiling (of tokens, time or cost), so rows are missing."
 )
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
 _labels = itemgetter(*LABELS)
@@ -122,7 +122,7 @@ def _certificate(path: Path) -> dict[str, Any]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        log.warning("%s: not readable (%s), so the dataset card goes without it", path, error)
+        log.warning("%s: not readable (%s), so the dataset card omits it", path, error)
         return {}
 
 
@@ -191,7 +191,7 @@ def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
 
 def _sample(facts: Facts, total: int) -> str:
     text = (
-        f"Verified, by a majority of at least three answers and half of all that were asked for: {facts.sample.verified:,} of "
+        f"Verified, by a majority of at least three answers and half of all requested: {facts.sample.verified:,} of "
         f"the records behind the {total:,} rows. Drawn at random, long texts shortened:"
     )
     return section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
@@ -205,7 +205,7 @@ def _columns(card: Card, runs: list[RunFile]) -> str:
         return known if known.partition(":")[0] in stages or known.startswith("export.py") else f"the input ({known})"
 
     rows: list[tuple[Any, ...]] = [(name, origin(name)) for name in card.columns]
-    return section("Where each column is from", ["column", "from"], rows)
+    return section("Where each column comes from", ["column", "from"], rows)
 
 
 def _made(runs: list[RunFile]) -> str:
@@ -264,7 +264,9 @@ def _tokens(source: Path, card: Card) -> str:
 
 def _validity(facts: Facts) -> str:
     counts = facts.counted("validity")
-    text = "Whether a problem is whole, free of contradiction and asks for one thing, by a model's votes on pointed questions."
+    text = (
+        "Whether a problem is complete, free of contradictions and asks for one thing, by a model's votes on pointed questions."
+    )
     return section("Validity", ["validity", "rows"], _rows(counts), text) if counts else ""
 
 
@@ -293,10 +295,10 @@ def _measured(folder: Path, runs: list[RunFile]) -> str:
 
 def _contamination(certificate: dict[str, Any] | None) -> str:
     if certificate is None:
-        return "## Decontamination\n\nNot decontaminated: no certificate was there."
+        return "## Decontamination\n\nNot decontaminated: no certificate was found."
     keys = ("benchmark", "revision", "rows", "hits")
     rows = [tuple("–" if entry.get(key) is None else entry[key] for key in keys) for entry in certificate["benchmarks"]]
-    text = "Problems that are in these test sets were taken out (hits: how many)."
+    text = "Problems found in these test sets were removed (hits: how many)."
     methods = certificate.get("methods")
     appended = f"\n\nHow they were compared:\n\n{block(json.dumps(methods, indent=1), 'json')}" if methods else ""
     return section("Decontamination", list(keys), rows, text) + appended

@@ -118,7 +118,7 @@ def alpaca(record: dict[str, Any], options: Options) -> Row:
 
 FORMATS = {
     "sharegpt": Format(
-        about="a conversation a problem: `conversations`, each turn `from` (human, gpt) and `value`",
+        about="one conversation per problem: `conversations`, each turn `from` (human, gpt) and `value`",
         columns={"conversation_id": "string", "conversations": [TURN]},
         row=sharegpt,
         refusal=unfit_response,
@@ -131,7 +131,7 @@ FORMATS = {
         llama_factory={"formatting": "sharegpt", "columns": {"messages": "conversations"}},
     ),
     "messages": Format(
-        about="chat messages a problem: `messages`, each `role` (user, assistant) and `content`",
+        about="chat messages, one list per problem: `messages`, each `role` (user, assistant) and `content`",
         columns={"id": "string", "messages": MESSAGES},
         row=messages,
         refusal=unfit_response,
@@ -168,14 +168,14 @@ FORMATS = {
         snippet=snippets.VERIFIERS,
     ),
     "stepwise": Format(
-        about="a response a row, for process reward models: `prompt`, `completions` (its steps) and `labels`: whether each is "
-        "right, which is the opinion of `reward_model` (at least 0.5 in `step_rewards`), not the truth",
+        about="one response per row, for process reward models: `prompt`, `completions` (its steps) and `labels`: whether each "
+        "is right, which is the opinion of `reward_model` (at least 0.5 in `step_rewards`), not the truth",
         columns=rl_formats.STEPWISE_COLUMNS,
         row=rl_formats.stepwise,
         refusal=rl_formats.no_steps,
     ),
     "alpaca": Format(
-        about="an instruction a row: `instruction`, `input` (empty) and `output`",
+        about="one instruction per row: `instruction`, `input` (empty) and `output`",
         columns={"id": "string", "instruction": "string", "input": "string", "output": "string"},
         row=alpaca,
         refusal=unfit_response,
@@ -187,7 +187,7 @@ FORMATS = {
         },
     ),
     "dpo": Format(
-        about="a preference a row: `prompt`, `chosen` and `rejected` (messages), and what it rests on",
+        about="one preference per row: `prompt`, `chosen` and `rejected` (messages), and what it rests on",
         columns=preference_formats.DPO_COLUMNS,
         row=preference_formats.dpo,
         refusal=preference_formats.not_a_pair,
@@ -196,7 +196,7 @@ FORMATS = {
         needs=NEEDS,
     ),
     "sharegpt_dpo": Format(
-        about="a conversation with two endings a row: `conversations`, `chosen`, `rejected`, each turn `from` and `value`",
+        about="one conversation with two endings per row: `conversations`, `chosen`, `rejected`, each turn `from` and `value`",
         columns=preference_formats.SHAREGPT_DPO_COLUMNS,
         row=preference_formats.sharegpt_dpo,
         refusal=preference_formats.not_a_pair,
@@ -205,7 +205,7 @@ FORMATS = {
         needs=NEEDS,
     ),
     "kto": Format(
-        about="a completion a row: `prompt` and `completion` (messages), `label`: whether it is desirable",
+        about="one completion per row: `prompt` and `completion` (messages), `label`: whether it is desirable",
         columns=preference_formats.KTO_COLUMNS,
         row=preference_formats.kto,
         refusal=preference_formats.not_a_pair,

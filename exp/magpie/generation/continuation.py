@@ -68,7 +68,7 @@ class ThinkingBudget:
         ids = own.encode(first.text) if first.token_ids is None else first.token_ids
         thought, solution = form.split(first.text, opened=own.forced_think)
         if obeys and len(own.encode(thought or "")) > self._tokens + TRIAL_TOKENS:
-            log.warning("the server has let a thought go beyond --thinking_budget: from now on thoughts are ended from here")
+            log.warning("the server let a thought exceed --thinking_budget: from now on thoughts are ended from here")
             self._server_obeys, solution, ids = False, None, ids[: self._tokens]
         elif first.finish_reason == "repetition" or (solution is not None and (obeys or first.finish_reason != "length")):
             return first

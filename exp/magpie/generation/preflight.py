@@ -22,7 +22,7 @@ LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
 NEVER_ENDING = ("never ends", "repeats itself", "thought without end")
 MOST_ENDLESS = 0.9
 """Share of responses that may have no end: hard problems and a low limit cut many, a stop token that is wrong all of them."""
-AFTER = "Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
+AFTER = "Look at the samples above; --preflight 0 continues without this check, --overwrite starts afresh"
 
 
 def by_reason(counts: Mapping[str, int]) -> str:
@@ -121,7 +121,7 @@ class Preflight:
 class ResponsePreflight(Preflight):
     """The same for responses; a chain of thought that was cut at the limit is no sign of wrong settings, if others end."""
 
-    blames = "what ends a response, or the format of its chain of thought, does not fit this model (docs/models.md)"
+    blames = "the stop tokens or the format of the chain of thought do not fit this model (docs/models.md)"
 
     def _too_many(self, defects: Counter[str]) -> bool:
         endless = sum(defects[kind] for kind in NEVER_ENDING)

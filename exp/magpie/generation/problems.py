@@ -117,7 +117,7 @@ class ProblemGenerator:
             MagpieError: there is none to sample from.
         """
         if not template.frame(self._steerer.draw(0, 0, next(iter(self._domains), None)).system).pre_query:
-            raise MagpieError("the chat template puts nothing before a user's words, so no problem can be sampled from it")
+            raise MagpieError("the chat template puts nothing before the user's text, so no problem can be sampled from it")
 
     async def work(self, session: Session, item: tuple[int, str | None]) -> None:
         """Sample until the row is filled.

@@ -155,7 +155,7 @@ class ResponseGenerator:
             return
         prompt, room = self.prompt(session, record["instruction"])
         if room < 1:
-            session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the model takes {session.client.context}")
+            session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the context is {session.client.context}")
             return
         found: dict[int, Response | Refused] = {
             slot: read_response(completion, session.template) for slot, completion in session.partials(index).items()

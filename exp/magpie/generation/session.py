@@ -257,7 +257,7 @@ def open_template(preset: ModelPreset, model: ModelOptions) -> Template:
     """Return the model's chat template, or its stand-in where only the server knows it (`--api chat`)."""
     if model.api == "chat":
         if not model.base_url:
-            raise MagpieError("--api chat is for a server of somebody else's. Name it with --base_url (MAGPIE_BASE_URL)")
+            raise MagpieError("--api chat is for someone else's server. Name it with --base_url (MAGPIE_BASE_URL)")
         return hosted_template(preset, model)
     return ChatTemplate(preset, model.tokenizer, model.template_variables)
 

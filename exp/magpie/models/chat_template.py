@@ -28,7 +28,7 @@ MOST_CHARACTERS = 1_000_000
 """Characters that a template may add to the messages; real ones add some thousands at most."""
 MOST_TOKENS = 1 << 31
 OTHER_TOKENIZER = "Use an instruct model's tokenizer (--tokenizer)"
-VARIABLE = "What it asks for can be given to it: --template_variables NAME=VALUE. Or use another tokenizer (--tokenizer)"
+VARIABLE = "Give it what it asks for with --template_variables NAME=VALUE, or use another tokenizer (--tokenizer)"
 UNKNOWN_TAG = re.compile(r"(?!</?think>)</?[a-z]{0,20}:?(?:think|thought|reason)[a-z]{0,10}>|◁/?think▷")
 """A tag of a chain of thought, by its name."""
 
@@ -102,12 +102,12 @@ class ChatTemplate:
             text = self._render([*_system(system), _user(sentinel)], **variables)
             if text.count(sentinel) != 1:
                 raise MagpieError(
-                    f"the chat template of {self.source} shows the user's words {text.count(sentinel)} times. {OTHER_TOKENIZER}"
+                    f"the chat template of {self.source} shows the user's text {text.count(sentinel)} times. {OTHER_TOKENIZER}"
                 )
             found.append(Frame(*text.split(sentinel)))
         if found[0] != found[1]:
             raise MagpieError(
-                f"the chat template of {self.source} depends on the user's words; no prefix can be derived. {OTHER_TOKENIZER}"
+                f"the chat template of {self.source} depends on the user's text; no prefix can be derived. {OTHER_TOKENIZER}"
             )
         return found[0]
 
@@ -124,7 +124,7 @@ class ChatTemplate:
         except (TemplateError, *wrong) as error:
             steered = any(message["role"] == "system" for message in messages)
             reason = printable(" ".join(str(error)[:10_000].split()) or type(error).__name__, 300)
-            remedy = "It may know no system prompt: try --control_tasks none" if steered else VARIABLE
+            remedy = "It may not support a system prompt: try --control_tasks none" if steered else VARIABLE
             raise MagpieError(f"the chat template of {self.source} fails: {reason}. {remedy}") from error
 
     def encode(self, text: str) -> list[int]:
@@ -270,7 +270,7 @@ def _generation_eos(source: str) -> list[int]:
         eos = json.loads(found.read_text(encoding="utf-8")).get("eos_token_id")
         ends = [i for i in (eos if isinstance(eos, list) else [eos]) if i is not None]
         if not all(isinstance(i, int) and 0 <= i < MOST_TOKENS for i in ends):
-            raise ValueError("eos_token_id is no token id")
+            raise ValueError("eos_token_id is not a token id")
     except (ValueError, AttributeError, RecursionError) as error:
-        raise MagpieError(f"{found}: broken ({printable(str(error), 300)}). Get the model's files again") from error
+        raise MagpieError(f"{found}: broken ({printable(str(error), 300)}). Download the model's files again") from error
     return ends

@@ -70,7 +70,7 @@ def _without_a_network() -> None:
     try:
         socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=5).close()
     except OSError:
-        log.warning("%s cannot be reached: only what is on this disk is used", hub.hostname)
+        log.warning("%s cannot be reached: only files on this disk are used", hub.hostname)
         os.environ["HF_HUB_OFFLINE"] = "1"
         from huggingface_hub import constants
 
@@ -166,7 +166,7 @@ def model_config(preset: ModelPreset) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise MagpieError(f"{path}: broken ({error}). Get the model's files again") from error
+        raise MagpieError(f"{path}: broken ({error}). Download the model's files again") from error
 
 
 def weights_gb_held(preset: ModelPreset, quantization: str | None) -> float | None:

@@ -37,7 +37,7 @@ def load_formats() -> dict[str, ReasoningFormat]:
             try:
                 re.compile(getattr(form, key))
             except re.error as error:
-                raise MagpieError(f"{path}: `{key}` of {name} is no regular expression ({error})") from error
+                raise MagpieError(f"{path}: `{key}` of {name} is not a regular expression ({error})") from error
     return {**formats, "none": NONE}
 
 

@@ -69,7 +69,7 @@ def figures_of(
         found[name] = Assumption(value, "--set")
     if absent := [name for name in planning.units if name not in found]:
         raise MagpieError(
-            f"nothing tells {', '.join(absent)} of {printable(preset.model, 80)}: name a job that it made (--job) and the "
+            f"nothing says {', '.join(absent)} of {printable(preset.model, 80)}: name a job that it made (--job) and the "
             f"memory of a GPU (--gpu_memory), or {' '.join(f'--set {name}=…' for name in absent)}"
         )
     return found
@@ -147,7 +147,7 @@ def measured(folder: Path) -> dict[str, Assumption]:
 def _responses_each(run: RunFile) -> int:
     asked = run.arguments.get("num_responses", 1)
     if not isinstance(asked, int) or asked < 1:
-        raise MagpieError(f"{run.path}: broken (num_responses is {printable(str(asked), 60)}). Make its stage again")
+        raise MagpieError(f"{run.path}: broken (num_responses is {printable(str(asked), 60)}). Rerun its stage")
     return asked
 
 

@@ -71,7 +71,7 @@ def lines_of(prediction: Prediction) -> list[tuple[str, str]]:
     for name, found in prediction.figures.items():
         lines.append(("time", _shown(found.times(3600), seconds=True)) if name == "hours" else (name, _shown(found)))
     if "cost in dollars" not in prediction.figures:
-        lines.append(("cost in dollars", "no price is named (PROMPT_PRICE, COMPLETION_PRICE)"))
+        lines.append(("cost in dollars", "no price is given (PROMPT_PRICE, COMPLETION_PRICE)"))
     return lines
 
 

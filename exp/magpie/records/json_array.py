@@ -40,7 +40,7 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
                 depth -= piece != b","
                 if not depth:
                     if buffer[at:].strip() or stream.read(4096).strip():
-                        raise SomethingBehind("something stands behind its end")
+                        raise SomethingBehind("there is something after its end")
                     return
         at = found.start() if found else len(buffer)
-    raise ValueError("it has no end")
+    raise ValueError("it is not closed")

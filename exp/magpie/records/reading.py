@@ -203,8 +203,8 @@ def _refuse_repeated_ids(path: Path, identities: array[int], required: Keys) -> 
         if row.record and row.record.get("id") is not None and identity_of(row.record) in repeated
     ]
     raise MagpieError(
-        f"{path}: {len(again)} ids are used again, first {lines[0][1]!r} in lines {lines[0][0]} and "
-        f"{lines[1][0]}. Give every record its own id, or have ids made: --columns id="
+        f"{path}: {len(again)} ids occur twice, first {lines[0][1]!r} in lines {lines[0][0]} and "
+        f"{lines[1][0]}. Give every record its own id, or have ids generated: --columns id="
     )
 
 

@@ -144,7 +144,7 @@ def _array_rows(stream: BinaryIO, required: Keys, known: Decode | None, path: Pa
 def _line_rows(stream: BinaryIO, required: Keys, known: Decode | None) -> Iterator[Row]:
     for number, line in enumerate(stream, 1):
         if line.strip():
-            yield _row(number, line, required, known, "" if line.endswith(b"\n") else " (torn: the last line has no end)")
+            yield _row(number, line, required, known, "" if line.endswith(b"\n") else " (torn: the last line is incomplete)")
 
 
 _WRAPPED = re.compile(
@@ -163,7 +163,7 @@ def _json_rows(path: Path, required: Keys, known: Decode | None, stream: io.Buff
     if wrapped or head.lstrip().startswith(b"["):
         return _array_rows(stream, required, known, path, inside=bool(wrapped))
     if head.partition(b"\n")[0].strip() in (b"{", b'{"'):
-        raise MagpieError(f"{path}: JSON over several lines. Write one object a line (jq -c), or an array of them")
+        raise MagpieError(f"{path}: JSON over several lines. Write one object per line (jq -c), or an array of them")
     return _line_rows(stream, required, known)
 
 
@@ -194,7 +194,7 @@ def _table_rows(path: Path, form: str, stream: io.BufferedReader[Any], required:
             data = b"" if required is None else encode(value)  # else what becomes of it is encoded
             problem = fault_of(value, required, typed=False)
         except (TypeError, ValueError) as error:  # a type that JSON has not, half a surrogate pair
-            yield Row(number, None, f"no JSON can hold it ({error})")
+            yield Row(number, None, f"JSON cannot hold it ({error})")
             continue
         yield Row(number, None if problem else value, problem, data)
 
@@ -216,7 +216,7 @@ def file_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]
             else:
                 yield from _table_rows(path, form, stream, required)
         except _compression_errors(path) as error:
-            raise MagpieError(f"{path}: broken compression ({error}). Make the file again") from error
+            raise MagpieError(f"{path}: broken compression ({error}). Recreate the file") from error
 
 
 def _compression_errors(path: Path) -> tuple[type[Exception], ...]:

@@ -83,7 +83,7 @@ class Shape:
     def told(self) -> str:
         """Return in words what is read as what."""
         words = [f"{_named(column)} as `{key}`" for key, column in self.columns.items()]
-        made = f"ids are made ({self.stem}-{1:06d} …)" if self.makes_ids else ""
+        made = f"ids are generated ({self.stem}-{1:06d} …)" if self.makes_ids else ""
         return "; ".join(filter(None, [f"reads {', '.join(words)}" if words else "", made]))
 
     def record(self, row: dict[str, Any], number: int) -> dict[str, Any]:

@@ -26,12 +26,12 @@ MAGIC = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 FOREIGN = {
     b"PK\x03\x04": "an Excel file or a zip archive: save the table as CSV or Parquet",
     b"\xd0\xcf\x11\xe0": "an old Excel file: save the table as CSV",
-    b"SQLite format 3": "an SQLite data base: export the table as CSV",
+    b"SQLite format 3": "an SQLite database: export the table as CSV",
     b"\x80\x04\x95": "a Python pickle, which is never loaded: save it as JSON Lines or Parquet",
     b"BZh": "compressed with bzip2: unpack it, or use gzip or zstd",
     b"\xfd7zXZ": "compressed with xz: unpack it, or use gzip or zstd",
-    b"\x1f\x8b": "compressed with gzip: let its name end in .gz",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd: let its name end in .zst",
+    b"\x1f\x8b": "compressed with gzip: give it a name that ends in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: give it a name that ends in .zst",
     b"version https://git-lfs": "a Git LFS pointer, not the file itself: fetch that with git lfs pull",
     b"<": "a web page or XML, perhaps of a download that failed: fetch the file again",
     b"%PDF": "a PDF: save its table as CSV",
@@ -83,7 +83,7 @@ def table_rows(path: Path, form: str, stream: io.BufferedReader[Any]) -> Iterato
             yield from _csv(stream, "\t" if form == "tsv" else _delimiter(stream))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         why = " ".join(str(error).split())[:300].replace("UTF8", "UTF-8")
-        remedy = "Save it in UTF-8" if "UTF-8" in why else "Make the file again"
+        remedy = "Save it in UTF-8" if "UTF-8" in why else "Recreate the file"
         if "straddling" in why or "block size" in why:
             why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Fix it, or save it as Parquet"
         raise MagpieError(
@@ -219,7 +219,7 @@ def load_hub(
     except (GatedRepoError, datasets.exceptions.DatasetNotFoundError) as error:
         if gated or isinstance(error, GatedRepoError) or "gated" in str(error):
             what = (
-                f"access to {repo} is granted by hand: ask for it on https://huggingface.co/datasets/{repo}, then "
+                f"access to {repo} is granted manually: request it on https://huggingface.co/datasets/{repo}, then "
                 "`.venv/bin/hf auth login`, or set HF_TOKEN"
             )
         else:
@@ -228,7 +228,7 @@ def load_hub(
     except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MagpieError(
             f"{flag} {name}: no such file, and the hub cannot be reached ({' '.join(str(error).split())[:200]}). Check the "
-            f"network, or get the file elsewhere and name it: {flag} FILE"
+            f"network, or download the file elsewhere and name it: {flag} FILE"
         ) from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:  # no such split or configuration
         raise MagpieError(f"{flag} {name}: {' '.join(str(error).split())[:300]}{see}") from error

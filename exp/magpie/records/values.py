@@ -65,13 +65,13 @@ def _problem(key: str, name: str, value: Any) -> dict[str, Any]:
         value = "\n\n".join(filter(None, value))  # an instruction and its input
     if not turns:
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{name} has no text, and it is read as `instruction`")
+            raise ValueError(f"{name} has no text, but is read as `instruction`")
         if _TURNS.match(value):
             raise ValueError(f"{name} is a conversation in broken JSON")
         return {key: value}
     first = next((place for place, turn in enumerate(turns) if turn["role"] in USERS), None)
     if first is None or not turns[first]["content"].strip():
-        raise ValueError(f"{name} has no turn of a user" + ("" if first is None else " with text"))
+        raise ValueError(f"{name} has no user turn" + ("" if first is None else " with text"))
     between = [turn for turn in turns[first + 1 :] if turn["role"] != "system"]
     if between and between[-1]["role"] in ASSISTANTS:
         between.pop()
@@ -86,7 +86,7 @@ def _response(key: str, name: str, value: Any) -> dict[str, Any]:
     if value is None or value == "":
         return {}
     if not isinstance(value, str):
-        raise ValueError(f"{name} is no text, and it is read as `response`")
+        raise ValueError(f"{name} is not a text, but is read as `response`")
     thought, solution = split_written(value, OPEN_THOUGHTS)
     return {key: solution} | ({"reasoning": thought} if thought else {})
 
@@ -96,7 +96,7 @@ def _responses(key: str, name: str, value: Any) -> dict[str, Any]:
     if not texts:
         return {}
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name} is no list of texts, and it is read as `responses`")
+        raise ValueError(f"{name} is not a list of texts, but is read as `responses`")
     parts = [split_written(text, OPEN_THOUGHTS) for text in texts]
     thoughts = [thought for thought, _ in parts]
     return {key: [solution for _, solution in parts]} | ({"reasoning": thoughts} if any(thoughts) else {})
@@ -108,7 +108,7 @@ def _reference(key: str, name: str, value: Any) -> dict[str, Any]:
     if value is None or value == "" or value != value:  # NaN
         return {}
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{name} is neither a text nor a number, and it is read as `{key}`")
+        raise ValueError(f"{name} is neither a text nor a number, but is read as `{key}`")
     return {key: str(int(value) if isinstance(value, float) and value.is_integer() else value)}
 
 
@@ -122,7 +122,7 @@ def _messages(key: str, name: str, value: Any) -> dict[str, Any]:
 
 def _identity(key: str, name: str, value: Any) -> dict[str, Any]:
     if not is_id(value):
-        raise ValueError(f"{name} is neither a text nor a whole number, and it is read as `{key}`")
+        raise ValueError(f"{name} is neither a text nor a whole number, but is read as `{key}`")
     return {key: value}
 
 

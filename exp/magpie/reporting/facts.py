@@ -154,9 +154,7 @@ class Facts:
 
     def add_rewards(self, record: Record) -> None:
         """Count the rewards of a record's responses."""
-        rewards = record.get("rewards_by_model") or {
-            record.get("reward_model") or "a model that is not named": record.get("rewards")
-        }
+        rewards = record.get("rewards_by_model") or {record.get("reward_model") or "an unnamed model": record.get("rewards")}
         for model, values in list(rewards.items())[:MOST_REWARD_MODELS]:
             for value in values or ():
                 self.number(f"reward by {model[:SHORT_CHARACTERS]}", value)
@@ -234,7 +232,7 @@ class Report:
 def _sampling(arguments: dict[str, Any]) -> str:
     shown = ("temperature", "top_p", "max_tokens", "num_responses", "seed")
     values = [f"{name} {arguments[name]}" for name in shown if arguments.get(name) is not None]
-    return ", ".join([str(arguments.get("model_path", "a model that is not named")), *values])
+    return ", ".join([str(arguments.get("model_path", "an unnamed model")), *values])
 
 
 def _label(value: Any) -> str:

@@ -106,7 +106,7 @@ def serve(model: str, log_dir: Path) -> None:
     end_server()  # the cell is run again
     log_dir.mkdir(parents=True, exist_ok=True)
     output = log_dir / "serve.log"
-    print(f"loading {model}; what it says: {short(str(output))}", flush=True)
+    print(f"loading {model}; log: {short(str(output))}", flush=True)
     started = time.monotonic()
     with output.open("w") as log:
         process = subprocess.Popen(  # noqa: S603 - the user's own model
@@ -122,7 +122,7 @@ def serve(model: str, log_dir: Path) -> None:
     try:
         for line in iter(cast("IO[str]", process.stdout).readline, "\n"):
             if not line:
-                raise RuntimeError(f"no server: {short(output.read_text()[-1000:])}")
+                raise RuntimeError(f"the server did not start: {short(output.read_text()[-1000:])}")
             name, _, value = line.strip().partition("=")
             address[name] = value
     except BaseException:

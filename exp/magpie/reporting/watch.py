@@ -175,7 +175,7 @@ def watch(folder: Path, every: float) -> None:
             print("\x1b[2J\x1b[H" if clear else "", end="")
             print(time.strftime("%H:%M:%S"), folder.resolve().name, *lines, sep="\n  ", flush=True)
             if done:
-                print("nothing is running any more")
+                print("nothing is running")
                 return
             time.sleep(every)
     except KeyboardInterrupt:

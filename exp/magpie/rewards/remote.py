@@ -153,7 +153,7 @@ class ServedModel:
             except TransientError as error:
                 attempts += not isinstance(error, _Down)
                 if attempts >= MAX_ATTEMPTS or time.monotonic() - started > self._patience:
-                    what = "does not answer" if isinstance(error, _Down) else "does not answer as a server of rewards does"
+                    what = "does not answer" if isinstance(error, _Down) else "does not answer like a reward server"
                     raise MagpieError(f"{self._root} {what} ({error}). Check its log, then {again()}") from error
                 log.info("%s: %s; retrying", self._root, error)
                 await asyncio.sleep(random.uniform(0, pause))

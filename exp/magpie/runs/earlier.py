@@ -69,14 +69,14 @@ class Earlier:
             return Progress.FRESH
         if progress is Progress.COMPLETE and not differences(earlier, self._with_presets_of(earlier)):
             log.warning(
-                "%s is complete, and kept as it is, though our preset has changed since: %s. --overwrite makes it anew",
+                "%s is complete and is kept, although our preset has changed since: %s. --overwrite rebuilds it",
                 paths.output,
                 "; ".join(differing),
             )
             return progress
         raise MagpieError(
-            f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to go "
-            "on, another --output_file to keep both, or --overwrite to start afresh"
+            f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to resume, "
+            "another --output_file to keep both, or --overwrite to start afresh"
         )
 
     def _is_begun(self) -> bool:
@@ -97,8 +97,8 @@ class Earlier:
         earlier = find_run_file(self._paths.run, REMEDY)
         if earlier is None:
             raise MagpieError(
-                f"{self._paths.output} (or its .part or dropped file) exists, but {self._paths.run.name} does not, so nothing "
-                "tells how it was made. Choose another --output_file, or --overwrite it"
+                f"{self._paths.output} (or its .part or dropped file) exists, but {self._paths.run.name} does not, so it "
+                "is not known how it was made. Choose another --output_file, or --overwrite it"
             )
         return earlier
 

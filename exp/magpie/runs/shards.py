@@ -42,7 +42,7 @@ class Shard:
         """
         number, slash, of = text.partition("/")
         if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST):
-            raise ValueError(f"{text!r} is no shard: give I/N, like 1/4 … 4/4")
+            raise ValueError(f"{text!r} is not a shard: give I/N, like 1/4 … 4/4")
         return cls(int(number), int(of))
 
     def __str__(self) -> str:
@@ -130,17 +130,17 @@ def shard_set(whole: Path) -> ShardSet:
     begun = sorted(whole.parent.glob(f"{stem_of(whole)}-*-of-*.part"))
     if not counts:
         what = f"only unfinished ones ({begun[0].name} …)" if begun else "none"
-        raise MagpieError(f"{whole}: no finished shards of it are there, {what}. Make them with --shard 1/N … N/N")
+        raise MagpieError(f"{whole}: there are no finished shards of it, {what}. Make them with --shard 1/N … N/N")
     if len(counts) > 1:
         many = " and ".join(map(str, sorted(counts)))
-        raise MagpieError(f"{whole}: there are shards of {many}. Take those of other runs away")
+        raise MagpieError(f"{whole}: there are shards of {many}. Remove those of other runs")
     of = counts.pop()
     paths = [Shard(number, of).path(whole) for number in range(1, of + 1)]
     if missing := [str(number) for number, path in enumerate(paths, 1) if not path.exists()]:
         shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
         raise MagpieError(
             f"{whole}: {len(missing)} of {of} shards are not finished: {shown}. The stage's command with --shard "
-            f"{missing[0]}/{of} makes the first of them, or goes on with it"
+            f"{missing[0]}/{of} makes or resumes the first of them"
         )
     runs = [_finished_run(path, Shard(number, of)) for number, path in enumerate(paths, 1)]
     for path, run in zip(paths, runs, strict=True):
@@ -149,9 +149,9 @@ def shard_set(whole: Path) -> ShardSet:
 
 
 def _finished_run(path: Path, shard: Shard) -> RunFile:
-    run = read_run_file(path.with_suffix(ENDING), f"Make the shard again with --shard {shard} --overwrite")
+    run = read_run_file(path.with_suffix(ENDING), f"Rebuild the shard with --shard {shard} --overwrite")
     if run.status != "complete" or run.shard != str(shard):
-        raise MagpieError(f"{path}: its run file is not of the finished shard {shard}. Make it again with --overwrite")
+        raise MagpieError(f"{path}: its run file is not of the finished shard {shard}. Rebuild it with --overwrite")
     return run
 
 
@@ -161,7 +161,7 @@ def _refuse_different(one: Path, first: RunFile, other: Path, run: RunFile) -> N
         if key == "arguments":
             before, after = ({k: v for k, v in values.items() if k != "shard"} for values in (before, after))
         if before != after:
-            raise MagpieError(f"{one.name} and {other.name} are of different runs: their {key} differ. Make one of them again")
+            raise MagpieError(f"{one.name} and {other.name} are from different runs: their {key} differ. Rebuild one of them")
 
 
 def join_shards(shards: ShardSet) -> None:
@@ -188,4 +188,4 @@ def _lines(path: Path, expected: int) -> Iterator[bytes]:
             count += 1
             yield line.rstrip(b"\n")
     if count != expected:
-        raise MagpieError(f"{path}: {count} rows, its run file says {expected}. Make the shard again with --overwrite")
+        raise MagpieError(f"{path}: {count} rows, its run file says {expected}. Rebuild the shard with --overwrite")

@@ -87,7 +87,7 @@ def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
     quiet = check and outcome.is_asked()
     if progress is Progress.COMPLETE:
         if not quiet:
-            log.info("%s is complete already; --overwrite makes it again", run.paths.output)
+            log.info("%s is already complete; --overwrite rebuilds it", run.paths.output)
         return False
     if check:
         if not quiet:
@@ -138,7 +138,7 @@ def refuse_control(record: dict[str, Any], *, keep: bool) -> None:
     """Raise a MagpieError for a planted problem, unless they are to be kept."""
     if is_control(record) and not keep:
         raise MagpieError(
-            f"the record {record.get('id')!r} is a control, a planted problem, which must not get into data. Take them out "
+            f"the record {record.get('id')!r} is a control, a planted problem, which must not get into data. Remove them "
             "with measure.py, and use its …_measured.jsonl (--keep_controls lets them pass)"
         )
 

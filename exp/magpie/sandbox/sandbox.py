@@ -200,7 +200,7 @@ def _first_worker(limits: ProgramLimits, kinds: tuple[Walls, ...], *, weak: bool
         except MagpieError as error:
             reasons.append(str(error))
     raise MagpieError(
-        "programs that a model wrote are run behind walls only. "
+        "programs that a model wrote run only in a sandbox. "
         + "; ".join(reasons)
         + ". Allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu; a container needs "
         "--security-opt seccomp=unconfined), or run them with limits alone: --weak_sandbox"

@@ -150,7 +150,7 @@ class Where:
     def _sign(self) -> str:
         if self._next("not"):
             if not self._next("in"):
-                raise self._error("`in` is missing behind `not`")
+                raise self._error("`in` is missing after `not`")
             return "not in"
         return self._next(*_ORDERS, *_EQUAL, *_UNEQUAL, "in", "contains")
 

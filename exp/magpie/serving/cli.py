@@ -70,7 +70,7 @@ def quantization(text: str) -> str:
     if text not in QUANTISED:
         raise argparse.ArgumentTypeError(
             f"the engine cannot quantise a model to {text!r} while it loads it, only to {', '.join(QUANTISED)}. One that is "
-            "quantised already (AWQ, GPTQ, NVFP4, …) needs no --quantization: name its own repo or folder as the model"
+            "already quantised (AWQ, GPTQ, NVFP4, …) needs no --quantization: name its own repo or folder as the model"
         )
     return text
 

@@ -302,7 +302,7 @@ def _does_not_fit(preset: ModelPreset, machine: Machine, wanted: Wanted, needed:
 def _no_cache_room(preset: ModelPreset, machine: Machine, wanted: Wanted, tokens: int) -> str:
     """Return the message that the KV cache cannot hold one request."""
     return (
-        f"{preset.model} does not fit: beside its weights there is room for {tokens} tokens in the KV cache, less than the "
+        f"{preset.model} does not fit: besides its weights there is room for {tokens} tokens in the KV cache, less than the "
         f"context of one request, found: {_found(machine, wanted)}. Use --max_model_len {tokens // 256 * 256}, "
         "--kv_cache_dtype fp8, --quantization fp8, or more GPUs"
     )

@@ -187,7 +187,7 @@ class Server:
                 self._fail(f"the server died {restarts} times in a row.\n{engine.log_tail()}")
                 return
             log.warning(
-                "the server died (exit code %s); starting it again (%d of %d); log of the dead one: %s",
+                "the server died (exit code %s); restarting it (%d of %d); its log: %s",
                 *(code, restarts, self._max_restarts, engine.log_file),
             )
             self._restart()
@@ -281,5 +281,5 @@ def _serve_program_gone() -> str:
     """Return a message if the exp/serve.py that started us is gone: its server is gone with it and will not come back."""
     pid = os.environ.get("MAGPIE_SERVE_PID")
     if pid and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-        return "exp/serve.py, which held the server, is gone"
+        return "exp/serve.py, which ran the server, is gone"
     return ""

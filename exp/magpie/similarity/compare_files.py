@@ -40,7 +40,7 @@ def problem_of(record: dict[str, Any], where: str) -> str:
     for turn in turns if isinstance(turns, list) else ():
         if isinstance(turn, dict) and turn.get("from") in HUMAN_ROLES and isinstance(turn.get("value"), str):
             return str(turn["value"])
-    raise MagpieError(f"{where}: neither `instruction` nor `conversations` with a turn of the human. Check --input_file")
+    raise MagpieError(f"{where}: neither `instruction` nor `conversations` with a human turn. Check --input_file")
 
 
 def answer_of(record: dict[str, Any]) -> str | None:

@@ -239,7 +239,7 @@ def refuse_canaries(path: Path, canaries: list[str]) -> None:
         text = row.data.lower()
         if any(mark in text for mark in marks):
             raise MagpieError(
-                f"{path}, line {row.line}: the record holds the canary string of a benchmark that must never be trained on "
+                f"{path}, line {row.line}: the record contains the canary string of a benchmark that must never be trained on "
                 "(configs/benchmarks.yaml, canaries). Find out how it got there, and remove what came with it"
             )
 

@@ -187,5 +187,5 @@ def _texts(
         what = f"`{column}` holds no text in its {len(texts)} rows" if texts else "it has no rows"
         raise MagpieError(f"{source}: the benchmark is empty ({what}). Check --benchmarks and --problem_column")
     if blank := texts.count(""):
-        log.warning("%s: %d of %d rows have no problem; they are left out", source, blank, len(texts))
+        log.warning("%s: %d of %d rows have no problem and are left out", source, blank, len(texts))
     return texts, ids, marked

@@ -128,7 +128,7 @@ class TagRun:
         """Run the pass, unless its missions are in the output already."""
         if not self._missions:
             paths = self.run.paths
-            log.info("%s has these already: %s", paths.output, ", ".join(self._pass.taggers))
+            log.info("%s already has these: %s", paths.output, ", ".join(self._pass.taggers))
             outcome.note(paths.output, paths.run, "complete", self._earlier.rows)
             return
         adding = self._earlier.finished

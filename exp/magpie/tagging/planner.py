@@ -87,7 +87,7 @@ class _Choice:
         elif name in (*ASKED, VALIDITY):
             if name == VALIDITY and ALL in self._options.tag_mission and not self._language_model().judges:
                 raise _NotPossible(
-                    f"{self._language_model().model} is not known to be large enough to judge. Name the mission to ask it"
+                    f"{self._language_model().model} is not known to be large enough to judge. Name the mission to force it"
                 )
             self._main.preset = self._main.preset or self._language_model()
             self._main.taggers[name] = self._main.preset.model
@@ -111,7 +111,7 @@ class _Choice:
         preset = load_model(self._model_path)
         if guard_form(preset):
             raise _NotPossible(
-                f"{preset.model} is a guard model and does nothing but safety. Name a language model with --model_path"
+                f"{preset.model} is a guard model, which only does safety. Name a language model with --model_path"
             )
         self._check_fit(preset, self._main.model)
         if not self._options.model_path:
@@ -126,7 +126,7 @@ class _Choice:
         if preset is None or (form is None and not given):
             raise _NotPossible("no guard model given. Name one with --guard_model, like qwen3guard-gen-8b or llama-guard-3-8b")
         if form is None:
-            raise _NotPossible(f"{preset.model} is no guard model whose verdicts can be read (Qwen3Guard-Gen, Llama-Guard-3)")
+            raise _NotPossible(f"{preset.model} is not a guard model with readable verdicts (Qwen3Guard-Gen, Llama-Guard-3)")
         if given:
             self._guard.model = replace(
                 self._guard.model,

@@ -289,7 +289,7 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
                 return self._pool.schedule(work, args=[argument], timeout=limit)
             self.__exit__()  # a worker was killed before it had begun: pebble gives such a pool up
             self.__enter__()
-        raise RuntimeError("workers die before they have begun")
+        raise RuntimeError("workers die at startup")
 
     def _result(self, chunk: list[tuple[K, Job]], future: Any) -> Iterator[tuple[K, Judgement]]:
         judgements = self._had(future)
