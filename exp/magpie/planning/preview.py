@@ -38,7 +38,7 @@ def show(folder: Path, chain: Chain, prediction: Prediction) -> Path:
             Panel(Group(*parts, Text(printable(labels), style="dim")), title=Text(printable(row.title)), box=box.ROUNDED)
         )
     for row in dropped:
-        console.print(Text(printable(f"left out: {row.title} ({dict(row.labels).get('drop reason', '')})", 200)))
+        console.print(Text(printable(f"dropped: {row.title} ({dict(row.labels).get('drop reason', '')})", 200)))
     for name, value in lines_of(prediction):
         console.print(Text(f"  {name:<40}{value}"), soft_wrap=True)
     page = folder / "preview.html"

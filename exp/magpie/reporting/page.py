@@ -89,7 +89,7 @@ def contents(report: Report) -> list[tuple[str, str]]:
         ("controls", "how wrong it is", bool(report.measured)),
         ("samples", "records to read", records),
         ("edge", "at the edge of the filter", bool(report.edge[0] or report.edge[1])),
-        ("dropped", "left out", bool(report.dropped)),
+        ("dropped", "dropped records", bool(report.dropped)),
     ]
     return [(name, title) for name, title, there in sections if there]
 

@@ -107,7 +107,7 @@ def funnel(job: Path) -> Figure:
 
 def _summary(step: Step) -> str:
     """Return a step's count, and the reasons of the others."""
-    parts = (("left out", step.reasons), ("marked", step.marked))
+    parts = (("dropped", step.reasons), ("marked", step.marked))
     words = [f"{how}: " + ", ".join(f"{why} {count}" for why, count in counts.items()) for how, counts in parts if counts]
     return f"{step.count}   {'; '.join(words)}"[:120]
 
