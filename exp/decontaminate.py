@@ -86,7 +86,7 @@ def main() -> None:
     known, rules = load_benchmark_list(), load_contamination(args.config)
     options = flags.options_from(args, StageOptions)
     if args.input_file.exists() or not args.check:
-        next(read_rows(args.input_file, None), None)  # a wrong path fails before the hub is asked
+        next(read_rows(args.input_file, None), None)  # a wrong path fails before the hub is queried
     benchmarks = load_benchmarks(args.benchmarks, known, args.problem_column)
     methods = {"embedding_model": args.embedding_model, **plain(rules)}
     arguments = {"benchmarks": {one.name: one.fingerprint for one in benchmarks}, **methods}

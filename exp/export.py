@@ -79,7 +79,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def kept_controls(args: argparse.Namespace) -> dict[str, bool]:
-    """Return the flag where it is given: exports that were made before there was one stay as they are."""
+    """Return the flag if it is given: exports made before it existed stay as they are."""
     return {"keep_controls": True} if args.keep_controls else {}
 
 

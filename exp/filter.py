@@ -107,7 +107,7 @@ class Work:
         self.models: tuple[str, str] | tuple[()] = ()
         if args.target_precision is not None:
             self.arguments["target_precision"] = args.target_precision
-        if args.where:  # files that were made before there was this flag stay
+        if args.where:  # files made before this flag existed stay valid
             self.arguments["where"] = args.where
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
         self.keys = tuple(key for each in self._rulers for key in each.keys) + chosen_by
@@ -135,7 +135,7 @@ class Work:
         return "", ""
 
     def add_least_agreement(self, args: argparse.Namespace) -> dict[str, Any]:
-        """Add the rule of the least agreement that the controls which pass the others support, and return what it is."""
+        """Add a rule with the least agreement that the controls passing the other rules support, and return it."""
         from magpie.controls.measures import least_agreement_of
 
         def passes(record: dict[str, Any]) -> bool:
@@ -149,7 +149,7 @@ class Work:
         return {"least_agreement": least, "controls": count, "right_controls": right}
 
     def at_end(self, out: Stream) -> None:
-        """Write the selection, and say where something looks wrong."""
+        """Write the selection, and warn if something looks wrong."""
         for condition in self._conditions:
             condition.refuse_unknown_fields()
         if self._selection:

@@ -84,7 +84,7 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
     arguments = {name: getattr(args, name) for name in ("embedding_model", "distance_threshold")} | {
         "index": str(args.index) if args.index else None
     }
-    if args.drop:  # files that were made before there was this flag go on
+    if args.drop:  # files made before this flag existed can be resumed
         arguments["drop"] = True
     switches = {name: getattr(args, name) for name in ("skip_malformed", "partial", "overwrite", "check")}
     found = []

@@ -30,7 +30,7 @@ from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
 
 WINDOW = 256
-"""Responses that are sorted by length together; a kill costs at most their scores."""
+"""Responses sorted by length together; a kill costs at most their scores."""
 Item = tuple[int, dict[str, Any], list[str]]
 
 

@@ -97,7 +97,7 @@ def run_arguments(args: argparse.Namespace, model: str, sampling: Sampling) -> d
     """Return what decides the output's content."""
     names = ("num_responses", "response_style", "system_prompt", "retry_length", "request_seeds", "seed", "tokenizer")
     arguments = {"model_path": model, **plain(sampling), **{name: getattr(args, name) for name in names}}
-    if args.stop_when != NEVER:  # files that were begun before there was this flag go on
+    if args.stop_when != NEVER:  # files begun before this flag existed can be resumed
         arguments["stop_when"] = args.stop_when
     if args.thinking_budget:
         arguments["thinking_budget"] = args.thinking_budget

@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def source_in(args: argparse.Namespace) -> Source | None:
-    """Return the file, or the dataset in a folder or on the hub, that is meant; None: it is a job."""
+    """Return the file, or the dataset in a folder or on the hub, that the argument names; None: it is a job."""
     source = flags.source_of(args, args.job)
     if args.columns or args.split or args.job.is_file() or source.spooled:
         return source
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def is_report(path: Path) -> bool:
-    """Return whether this program has made a file."""
+    """Return whether this program wrote a file."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What the stage programs share."""
+"""The library behind the stage programs."""
 
 import importlib.util
 import sys

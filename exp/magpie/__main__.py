@@ -1,4 +1,4 @@
-"""`magpie PROGRAM …`: the programs as commands of an installed package, with the flags that they have in a clone."""
+"""`magpie PROGRAM …`: the programs as commands of an installed package, with the same flags as in a clone."""
 
 from __future__ import annotations
 

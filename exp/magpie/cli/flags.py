@@ -1,4 +1,4 @@
-"""Flags that several programs share: declared once, checked while parsing, refused in one line."""
+"""Flags shared by several programs: declared once, checked while parsing, refused in one line."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def number(
 
 
 def switch(group: argparse._ActionsContainer, flag: str, help: str, *, default: bool | None = False) -> None:
-    """Add --flag and --no-flag. `help` itself describes a default of None, which means that neither was given."""
+    """Add --flag and --no-flag. A default of None means that neither was given; `help` describes it."""
     shown = "" if default is None else f" (default {'on' if default else 'off'})"
     group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help + shown)
 
@@ -162,7 +162,7 @@ def add_ceiling(parser: Parser) -> None:
 
 
 def add_hosted(parser: Parser) -> None:
-    """Add the flags of a service run by others: its interface, its limits, its prices."""
+    """Add the flags for a hosted service: its interface, limits and prices."""
     group = parser.add_argument_group("hosted service")
     group.add_argument(
         "--api",
@@ -234,7 +234,7 @@ def add_run(parser: Parser) -> None:
 
 
 def result_file(text: str) -> Path:
-    """Check a name that no input and no output has, and that is not taken."""
+    """Check that the name is neither an input nor an output, and is not taken."""
     if Path(text).suffix != ".result" or os.path.lexists(text):
         raise argparse.ArgumentTypeError("give the name of a new file that ends in .result")
     return Path(text)
@@ -260,7 +260,7 @@ def add_shard(parser: Parser) -> None:
 
 
 def add_ray(parser: Parser) -> None:
-    """Add --ray, which decides where the work is done."""
+    """Add --ray, which decides where the work runs."""
     parser.add_argument_group("cluster").add_argument(
         "--ray",
         nargs="?",
@@ -278,13 +278,13 @@ def add_keep_controls(parser: Any) -> None:
 
 
 def add_two_models(group: argparse._ActionsContainer, about: str) -> None:
-    """Add --weak_model and --strong_model; `about` goes on after "the weak"."""
+    """Add --weak_model and --strong_model; `about` continues after "the weak"."""
     for which in ("weak", "strong"):
         group.add_argument(f"--{which}_model", metavar="NAME", default="", help=f"the {which} {about}")
 
 
 def add_language(parser: Parser) -> None:
-    """Add --language, that of problems."""
+    """Add --language, the language of problems."""
     parser.add_argument(
         "--language",
         choices=["en", "any"],

@@ -47,7 +47,7 @@ class IndexFolder:
         """Open a folder, or return an empty index if there is none.
 
         Raises:
-            MagpieError: it belongs to another embedding model, is no index, or is broken.
+            MagpieError: it belongs to another embedding model, is not an index, or is broken.
         """
         if not path.exists():
             return cls(path, [], None)

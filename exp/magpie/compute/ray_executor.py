@@ -27,7 +27,7 @@ R = TypeVar("R")
 PATIENCE_SECONDS = 120.0
 """Longest wait for a first free CPU or GPU."""
 MOST_DEATHS = 4
-"""Workers that may die on one chunk: after that the chunk is taken to be the cause."""
+"""Workers that may die on one chunk before it is considered the cause."""
 CONNECT_SECONDS = 10.0
 
 
@@ -246,7 +246,7 @@ def _refuse_unreachable(address: str) -> None:
     """Refuse an address at which nothing listens: Ray itself would try for minutes.
 
     Raises:
-        MagpieError: it is no address, or nothing listens there.
+        MagpieError: it is not an address, or nothing listens there.
     """
     if address == "auto":
         return

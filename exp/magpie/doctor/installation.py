@@ -14,7 +14,7 @@ SET_GB = {"cpu": 4, "gpu": 12}
 """Disk space that .venv takes; cpu is measured, gpu an estimate."""
 MODEL_GB = 0.27
 CUDA_LIBRARY = re.compile(rb"lib(?:cudart|cublas)\.so\.\d{1,2}")
-"""The libraries of CUDA that FAISS's GPU build is linked to; their number need not be that of the engine's CUDA."""
+"""The libraries of CUDA that FAISS's GPU build is linked to; their version need not be that of the engine's CUDA."""
 
 
 def wanted_versions(lock: str, python: tuple[int, ...]) -> dict[str, str]:
@@ -62,7 +62,7 @@ def check_set_up(
         text = f"the set-up installs {len(wanted)} packages of the {kind} set, {SET_GB[kind]} GB, into .venv"
         yield Finding("problem", "set-up", f"nothing is installed yet; {text}", SET_UP)
         return
-    if mark and mark != kind:  # the set-up keeps what is there, unless MAGPIE_SET says otherwise
+    if mark and mark != kind:  # the set-up keeps the existing set, unless MAGPIE_SET says otherwise
         text = f".venv has the {mark} set"
         if kind == "gpu":
             yield Finding("problem", "set-up", f"{text}, which does not use this machine's GPU", f"MAGPIE_SET=gpu {SET_UP}")

@@ -15,11 +15,11 @@ OLDEST, NEWEST = (3, 11), (3, 14)
 LEAST_DRIVER = 580
 """The oldest branch of NVIDIA's driver for CUDA 13, which locks/gpu.txt has (CUDA 13.0's release notes)."""
 GPU_FIELDS = ("name", "memory.total", "memory.used", "driver_version")
-"""Fields of nvidia-smi that old drivers have too: they must be recognised as such."""
+"""Fields of nvidia-smi that old drivers have too: these must be recognised as old."""
 LEAST_MEMORY_GB = 6.0
-"""Memory for the embedded model with its KV cache (parallelism.CPU_CACHE_GB) and the stages beside it."""
+"""Memory for the embedded model with its KV cache (parallelism.CPU_CACHE_GB) and the stages running with it."""
 LEAST_SHARED_GB = 1.0
-"""Shared memory for several GPUs. Containers have 0.06 by default, and the engine's processes then die at their start."""
+"""Shared memory for several GPUs. Containers have 0.06 by default, and the engine's processes then die at startup."""
 LEAST_FILES = 1024
 """Open files: 512 requests in flight need a socket each."""
 
@@ -140,7 +140,7 @@ def check_disk(free: float, needed: float, where: Path) -> Iterator[Finding]:
 
 
 def check_limits() -> Iterator[Finding]:
-    """Yield a finding if too few files may be open at once."""
+    """Yield a finding if the limit on open files is too low."""
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

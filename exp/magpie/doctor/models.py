@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 SLOW_GB = 2.0
-"""Weights in GB from which an answer takes minutes on a few cores."""
+"""Weights in GB above which an answer takes minutes on a few cores."""
 
 
 def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
@@ -75,7 +75,7 @@ def _fit(preset: ModelPreset, machine: Machine, text: str) -> Finding:
 
 
 def _room(requests: float | None, copies: int) -> str:
-    """Return for how many requests a model fits, in words; nothing where that is not known."""
+    """Return in words how many requests a model has room for; empty if unknown."""
     from magpie.serving.parallelism import COMFORTABLE
 
     if requests is None:

@@ -73,8 +73,8 @@ async def _models_of(url: str, key: str) -> list[str]:
     """Return the models that a server lists.
 
     Raises:
-        MagpieError, ValueError, KeyError, TypeError: it does not.
-        ImportError: the HTTP client, which the set-up installs, is not there.
+        MagpieError, ValueError, KeyError, TypeError: it lists none.
+        ImportError: the HTTP client, which the set-up installs, is missing.
     """
     import aiohttp
 

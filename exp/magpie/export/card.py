@@ -69,7 +69,7 @@ class Facts:
         if (agreement := values["agreement"]) is not None:
             self.agreements += 1
             self._agreement += agreement
-        finish = of_response(record, "finish_reason")  # a list where none of several responses was chosen
+        finish = of_response(record, "finish_reason")  # a list if none of several responses was chosen
         self._together[(*_labels(values), None if isinstance(finish, list) else finish, record.get(TEMPLATE))] += 1
         if len(self._together) >= MOST_VALUES:
             self._take_apart()
@@ -88,13 +88,13 @@ class Facts:
 
     @property
     def mean_agreement(self) -> float:
-        """The mean of `agreement` where it is known."""
+        """The mean of `agreement` where known."""
         return self._agreement / self.agreements
 
 
 @dataclass(frozen=True)
 class Card:
-    """The content of a card beside the facts."""
+    """The content of a card besides the facts."""
 
     title: str
     format: str
@@ -110,7 +110,7 @@ class Card:
 def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
     """Return the finished runs that led to a file, the earliest first, and the last decontamination certificate among them.
 
-    They are the run files beside it whose output's stem begins the file's own: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
+    They are the run files next to it whose output's stem begins the file's: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
     """
     runs = runs_until(source)
     certificates = [_certificate(path) for path in files_until(source, ".certificate.json")]
@@ -127,7 +127,7 @@ def _certificate(path: Path) -> dict[str, Any]:
 
 
 def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
-    """Write README.md and croissant.json into a dataset folder whose rows are written already."""
+    """Write README.md and croissant.json into a dataset folder that has its rows."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
     total = sum(card.splits.values())
@@ -174,7 +174,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
 
 
 def _sizes(folder: Path, card: Card) -> dict[str, Any]:
-    """Return the splits' rows and bytes, as a card's `dataset_info` has them.
+    """Return the splits' rows and bytes for a card's `dataset_info`.
 
     `datasets` 5.2 caches a local folder by its name and its card, not by its files: without the sizes, another job's dataset
     of the same name is what `load_dataset` returns.

@@ -1,4 +1,4 @@
-"""The formats of exported datasets: the content of a row, and the records that give none.
+"""The formats of exported datasets: the content of a row, and which records are refused.
 
 A column's type is "string", "double", "int64" or "bool"; [type] is a list, {name: type} an object. They are declared, not
 inferred: a column in which every value happens to be null keeps its type.
@@ -37,10 +37,10 @@ METADATA: Columns = {
     "problem_model": "string",
     "answer_model": "string",
 }
-"""Columns of every format beside its own; null where no stage set them, left out where that is so in all rows."""
+"""Columns that every format adds; null if no stage set them, omitted if null in all rows."""
 PROBLEMS = ("instruction", "question", "prompt", "messages", "conversations")
 ANSWERS = ("ground_truth", "answer", "pass_rate")
-"""What the hub shows first, in this order: the first of PROBLEMS that a format has, then these."""
+"""The columns that the hub shows first: the first of PROBLEMS that a format has, then these."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Format:
-    """A format: what the dataset card says of it, its columns, its rows, and why a record gives none (an empty text: it does).
+    """A format: its description in the card, its columns, its rows, and why a record is refused (empty: it is not).
 
     `row` returns one row or a list of them; `needs` are the keys that every record must have. `axolotl` and `llama_factory`:
     what those programs' documentation wants in their configurations to read it; `snippet`: how another trainer takes it.
@@ -70,7 +70,7 @@ class Format:
 
 
 def of_response(record: dict[str, Any], key: str) -> Any:
-    """Return a response's own value of a key that is a list where the record has several responses."""
+    """Return a response's own value of a key, which is a list if the record has several responses."""
     value, responses = record.get(key), record.get("responses")
     if isinstance(value, list) and responses and record.get("response") in responses:
         index = responses.index(record["response"])
@@ -79,13 +79,13 @@ def of_response(record: dict[str, Any], key: str) -> Any:
 
 
 def response_text(record: dict[str, Any], options: Options) -> str:
-    """Return the response, with its chain of thought before it where there is one and it is wanted."""
+    """Return the response, after its chain of thought if there is one and it is wanted."""
     thought = of_response(record, "reasoning") if options.reasoning else None
     return f"{OPEN}\n{thought}\n{CLOSE}\n\n{record['response']}" if thought else str(record["response"])
 
 
 def unfit_response(record: dict[str, Any], options: Options) -> str:
-    """Return the reason why a record has no response to train on, or an empty text."""
+    """Return why a record has no response to train on, or an empty text."""
     if not record.get("response"):
         if record.get("responses"):
             raise MagpieError(
@@ -217,7 +217,7 @@ FORMATS = {
 
 
 def shown_columns(chosen: Format) -> Columns:
-    """Return a format's columns with METADATA behind, in the order in which the hub shows them: first the problem."""
+    """Return a format's columns followed by METADATA, in the hub's display order: the problem first."""
     columns = METADATA | chosen.columns
     problem = next(name for name in PROBLEMS if name in columns)
     first = (problem, *(name for name in ANSWERS if name in columns))
@@ -227,7 +227,7 @@ def shown_columns(chosen: Format) -> Columns:
 def metadata(record: dict[str, Any]) -> Row:
     """Return the values of METADATA."""
     row = dict(zip(METADATA, map(record.get, METADATA), strict=True))
-    for name in ("domain", "difficulty"):  # a user's may be lists and numbers
+    for name in ("domain", "difficulty"):  # users' labels may be lists and numbers
         if (value := row[name]) is not None and not isinstance(value, str):
             row[name] = "; ".join(value) if isinstance(value, list) else str(value)
     row["validity"] = record.get("validity") or ("undecided" if record.get("validity_votes") else NOT_JUDGED)
@@ -238,7 +238,7 @@ def metadata(record: dict[str, Any]) -> Row:
 
 
 def group_of(record: dict[str, Any]) -> str:
-    """Return what tells a record's group of duplicates: the id of the one that is kept, or its own."""
+    """Return the key of a record's group of duplicates: the id of the kept one, or its own."""
     group = record.get("duplicate_of")
     if group is None:
         group = record.get("id")

@@ -1,4 +1,4 @@
-"""How trainers are told to take a dataset: what stands in the card for a format."""
+"""Snippets for trainers: how to load a dataset of a format, for its card."""
 
 _TRL = """TRL:
 

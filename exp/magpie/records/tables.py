@@ -1,4 +1,4 @@
-"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and datasets in a folder or on the hub."""
+"""Rows of formats other than JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and datasets in a folder or on the hub."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH = 512
-"""Rows that are Python objects at a time."""
+"""Rows held as Python objects at a time."""
 CSV_BLOCK = 16 << 20
-"""Bytes of a CSV file that are read at a time; no row may be longer."""
+"""Bytes of a CSV file read at a time; no row may be longer."""
 TABLES = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".csv": "csv", ".tsv": "tsv"}
 JSON = (".jsonl", ".json", ".ndjson")
 PACKED = (".gz", ".zst")
@@ -40,14 +40,14 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 class BadRow(Exception):
-    """A row that has no record; says why."""
+    """A row without a record; says why."""
 
 
 def form_of(path: Path, head: bytes) -> str:
-    """Return the form of a file by its name, else by its first bytes: parquet, arrow, csv, tsv or json.
+    """Return the format of a file by its name, else by its first bytes: parquet, arrow, csv, tsv or json.
 
     Raises:
-        MagpieError: it is of another program, and cannot be read.
+        MagpieError: it is another program's format, and cannot be read.
     """
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
@@ -70,7 +70,7 @@ def table_rows(path: Path, form: str, stream: io.BufferedReader[Any]) -> Iterato
     """Yield the rows of a table, each a mapping of its columns.
 
     Raises:
-        MagpieError: it is broken, or of another form than its name says.
+        MagpieError: it is broken, or its format is not the one that its name says.
     """
     import pyarrow
 
@@ -122,13 +122,13 @@ def _arrow(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _delimiter(stream: io.BufferedReader[Any]) -> str:
-    """Return what stands between the columns of a CSV file's header."""
+    """Return the separator of a CSV file's header."""
     header = stream.peek(4096).partition(b"\n")[0].decode("utf-8", "replace")
     return next((sign for sign in ",;\t|" if sign in header), ",")
 
 
 def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
-    """Yield the rows of a CSV file with every value as the text that stands there."""
+    """Yield the rows of a CSV file with every value as text."""
     import pyarrow
     from pyarrow import csv
 
@@ -199,7 +199,7 @@ def _is_data(path: Path) -> bool:
 def load_hub(
     name: str, split: str | None, flag: str, *, revision: str | None = None, gated: bool = False, shown: str = "", see: str = ""
 ) -> datasets.Dataset:
-    """Return a split of a dataset of the hub, which is on the disk then; `name` may end in `:config`.
+    """Download a split of a hub dataset and return it; `name` may end in `:config`.
 
     Args:
         shown: the name that the user gave (default: `name`).
@@ -211,7 +211,7 @@ def load_hub(
     import datasets
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what is wrong is said below
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error is reported below
     repo, _, config = name.partition(":")
     name = shown or name
     try:

@@ -1,4 +1,4 @@
-"""A value of a user's column as those keys of a record that it fills in."""
+"""From a value of a user's column to the record keys that it fills in."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OPEN_THOUGHTS = ReasoningFormat(
 )
 _TURNS = re.compile(r'\s*\[\s*\{\s*"(?:role|from|content|value)"')
 Reader = Callable[[str, str, Any], dict[str, Any]]
-"""Of a key, the column's name for messages, and its value: the keys that it fills in."""
+"""From a key, the column's name for messages, and its value, to the keys that it fills in."""
 
 
 def turns_of(value: Any) -> list[dict[str, str]]:
-    """Return the turns of a conversation as role and content, or nothing where it is none; a text may be its JSON."""
+    """Return the turns of a conversation as role and content, or nothing if it is not one; a text may be its JSON."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = parsed(value)
     turns = []
@@ -39,7 +39,7 @@ def turns_of(value: Any) -> list[dict[str, str]]:
 
 
 def parsed(text: str) -> Any:
-    """Return what a text says in JSON; None where it is none."""
+    """Return the JSON value of a text; None if it is not JSON."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -52,7 +52,7 @@ def is_id(value: Any) -> bool:
 
 
 def plain(key: str, name: str, value: Any) -> dict[str, Any]:
-    """Return a value under its key as it stands; a dotted key goes into an object."""
+    """Return a value unchanged under its key; a dotted key goes into an object."""
     if value is None:
         return {}
     outer, _, inner = key.partition(".")

@@ -1,7 +1,7 @@
-"""Shards: several workers on one file, each on its own rows. Together they are what one worker would have made.
+"""Shards: several workers on one file, each on its own rows. Joined, they equal one worker's output.
 
 Shard I of N of `out.jsonl` is `out-0000I-of-0000N.jsonl`, with a `.part`, a run file and a dropped file of its own. It holds
-consecutive rows, so that ids, domains and seeds are the same whatever N is, and the shards one after the other are the whole.
+consecutive rows, so that ids, domains and seeds do not depend on N, and the concatenated shards are the whole.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Shard:
         """Return the shard that `I/N` names.
 
         Raises:
-            ValueError: the text names none.
+            ValueError: the text is not a shard.
         """
         number, slash, of = text.partition("/")
         if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST):
@@ -58,7 +58,7 @@ class Shard:
 
 
 def is_shard(path: Path) -> bool:
-    """Return whether a file is one stage's shard, as its run file says (a later stage's output of a shard is none)."""
+    """Return whether a file is a stage's shard, by its run file (a later stage's output from a shard is not)."""
     run = find_run_file(path.with_suffix(ENDING))
     return run is not None and bool(run.shard)
 
@@ -77,7 +77,7 @@ class ShardSet:
     runs: list[RunFile]
 
     def is_newer(self) -> bool:
-        """Return whether a shard has been made again since the whole was put together."""
+        """Return whether a shard was rebuilt since the whole was joined."""
         before = find_run_file(self.whole.with_suffix(ENDING))
         return before is not None and bool(before.shards) and before.shards != self._updated
 
@@ -98,7 +98,7 @@ class ShardSet:
             earlier.update(run.earlier_tokens)
         read, written = (sum(getattr(run.counts, key) for run in self.runs) for key in ("read", "written"))
         spent = Counter(first.spent)
-        for run in self.runs[1:]:  # what led to the input is in the first one's
+        for run in self.runs[1:]:  # the tokens that led to the input are in the first one's
             spent.update(run.tokens_in_all)
         seconds = round(sum(run.seconds for run in self.runs), 1)
         return msgspec.structs.replace(
@@ -123,7 +123,7 @@ def shard_set(whole: Path) -> ShardSet:
     """Find all the shards of a file.
 
     Raises:
-        MagpieError: there are none, one is missing or not finished, or they are of different runs.
+        MagpieError: there are none, one is missing or unfinished, or they belong to different runs.
     """
     found = [path for path in whole.parent.glob(f"{stem_of(whole)}-*-of-*.jsonl") if NAME.search(path.name)]
     counts = {int(match[2]) for path in found if (match := NAME.search(path.name)) and whole_of(path) == whole}
@@ -165,10 +165,10 @@ def _refuse_different(one: Path, first: RunFile, other: Path, run: RunFile) -> N
 
 
 def join_shards(shards: ShardSet) -> None:
-    """Put shards together: the output, its dropped file and its run file, as one worker would have left them.
+    """Join shards: the output, its dropped file and its run file, as one worker would have left them.
 
     Raises:
-        MagpieError: a shard's file is not as long as its run file says.
+        MagpieError: a shard's file does not have the number of rows in its run file.
     """
     whole = shards.whole
     counts = [run.counts for run in shards.runs]
