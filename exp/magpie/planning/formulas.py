@@ -44,7 +44,8 @@ def plan(workload: Workload, figures: Mapping[str, float]) -> dict[str, float]:
     """Return the cost of a workload by name, in the order in which it is shown; `figures`: values of `configs/planning.yaml`.
 
     `hours` are those of the model's work on `nodes`, `nodes_needed` those for the workload's hours, `core_hours` those of the
-    stages without a language model. Prompt tokens take no time: published speeds are of runs with as many prompt tokens.
+    stages without a language model. Prompt tokens take no time: published speeds are of runs with as many of
+    them as of completion tokens.
 
     Raises:
         MagpieError: not even one replica fits onto the nodes.

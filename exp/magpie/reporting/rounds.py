@@ -15,7 +15,7 @@ from magpie.runs.jobs import model_name
 
 @dataclass(frozen=True)
 class Round:
-    """One round; the last four fields are of problems shared with the previous one: means before and now, numbers of rises and falls."""
+    """One round; the last four fields are of problems shared with the previous one: means before and now, rises, falls."""
 
     number: int
     model: str

@@ -1,8 +1,8 @@
 """The `.part` file: the log of a run that has not finished, one line per finished record.
 
-A line is `[index, state, prompt_tokens, completion_tokens, record, "checksum of what is before it"]`; older files have no
-checksums. Only a whole line counts, so a process may be killed at any moment; the next one cuts off a torn last line, and redoes
-the record of a damaged one. One process at a time holds the file's lock.
+A line is `[index, state, prompt_tokens, completion_tokens, record, "checksum of the above"]`; older files have no
+checksums. Only complete lines count, so a process may be killed at any moment; the next one cuts off a torn last line and
+redoes the record of a damaged one. One process at a time holds the file's lock.
 """
 
 from __future__ import annotations

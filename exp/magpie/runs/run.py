@@ -93,10 +93,10 @@ class Run:
         self.made_with: dict[str, Any] = {}  # fields of `Provenance` that the stage knows
         self._part: PartFile | None = None
         self.earlier: Earlier | None = None  # found by `check`
-        self.adds_to_output = False  # the output is an earlier pass's, with all rows: a pass that ends at a ceiling leaves it alone
+        self.adds_to_output = False  # the output is an earlier pass's, with all rows: a pass stopped by a ceiling keeps it
         self._is_partial = self._of_partial = any(is_partial(path) for path in input_files)
         self._ends_as = "stopped"
-        self.presets: frozenset[str] = frozenset()  # arguments decided by our presets: their changes leave a finished run finished
+        self.presets: frozenset[str] = frozenset()  # arguments decided by our presets: changes leave a finished run finished
         self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
         self._begin_afresh()
 
@@ -226,7 +226,7 @@ class Run:
     def keep_partial(
         self, index: int, slot: int, response: dict[str, Any], *, prompt_tokens: int, completion_tokens: int
     ) -> None:
-        """Append one finished response of a record that is not finished; the record itself is later kept without these tokens."""
+        """Append one finished response of a record that is not finished; the record itself is kept without these tokens."""
         row = msgspec.Raw(encode({"place": slot} | response))
         self._append(PartLine(index, State.PARTIAL, prompt_tokens, completion_tokens, row), slot=slot)
 

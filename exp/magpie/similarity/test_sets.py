@@ -122,7 +122,7 @@ def _from_hub(name: str, entry: BenchmarkEntry, canaries: list[str]) -> Benchmar
 
 
 def _newest(repo: str) -> str | None:
-    """Return the newest commit of a hub dataset, or None if the hub cannot be asked; loading then fails with the reason."""
+    """Return the newest commit of a hub dataset, or None if the hub is unreachable; loading then fails with the reason."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

@@ -1,4 +1,4 @@
-"""Plan of the passes: a tagger and a pass for each mission, and the missions that this machine or this file rules out."""
+"""Plan of the passes: a tagger and a pass for each mission, and the missions that are impossible on this machine or file."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class TagOptions:
 
 
 class _NotPossible(Exception):
-    """A mission cannot be done here; says why, and what to do about it."""
+    """A mission is impossible here; says why, and the remedy."""
 
 
 def choose_passes(options: TagOptions, model: ModelOptions) -> tuple[list[Pass], dict[str, str]]:
     """Return the passes over the file, and the missions that `all` leaves out, each with the reason.
 
     Raises:
-        MagpieError: a mission that was named cannot be done.
+        MagpieError: a requested mission is impossible.
     """
     everything = ALL in options.tag_mission
     names = list(MISSIONS) if everything else [name for name in MISSIONS if name in options.tag_mission]
