@@ -51,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     )
     group.add_argument("--embedding_model", default=DEFAULT_EMBEDDING_MODEL, help=f"(default {DEFAULT_EMBEDDING_MODEL})")
     group.add_argument(
-        "--embedding_cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite beside the output)"
+        "--embedding_cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite next to the output)"
     )
     flags.add_run(parser)
     return parser.parse_args()

@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
         type=flags.number(float, above=0.0, most=1.0),
         metavar="SHARE",
         help="besides the rules, require the lowest agreement above which at least this share of the controls' labels is right "
-        "(one-sided, 95%%); an error where no agreement is supported",
+        "(one-sided, 95%%); an error if no agreement is supported",
     )
     flags.add_two_models(parser, "one of several models, for rules on their pass rates (default: measured on this file)")
     group = parser.add_argument_group("selection from what passes")

@@ -59,7 +59,9 @@ def parse_args() -> argparse.Namespace:
         f"{DEFAULT_EMBEDDING_MODEL})",
     )
     parser.add_argument("--device", help="for the embeddings, as torch names it (default: a GPU if there is one)")
-    parser.add_argument("--cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite beside the output)")
+    parser.add_argument(
+        "--cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite next to the output)"
+    )
     parser.add_argument(
         "--distance_threshold",
         type=flags.number(float, above=0.0, most=4.0),

@@ -82,7 +82,7 @@ def main() -> None:
     beside = source.with_name(f"{stem_of(source)}_report.html") if source else folder / "report.html"
     output = args.output_file or beside
     if os.path.lexists(output) and not is_report(output):
-        raise MagpieError(f"--output_file {output}: this is there, and is no report. Name another file")
+        raise MagpieError(f"--output_file {output} exists and is not a report. Name another file")
     write_atomically(output, [page(read_file(source, args.seed) if source else read_job(folder, args.seed)).encode()])
     log.info("the report: %s", output.resolve())
 

@@ -103,7 +103,7 @@ def main() -> int:
     args = parse_args()
     preset = load_model(args.model)
     if args.replicas > 1 and not args.dry_run:
-        machine_of(args)  # a description is for --dry_run alone
+        machine_of(args)  # a description is only for --dry_run
         ChatTemplate(preset)
         return with_replicas(preset, args)
     found = layout_of(preset, args)

@@ -239,7 +239,7 @@ def test_a_broken_run_file_of_the_whole_is_refused_until_it_may_be_overwritten(a
 
 def test_no_shards_at_all_is_said(tmp_path: Path) -> None:
     done = program("concat", "--shards", tmp_path / "x_res.jsonl")
-    assert done.returncode != 0 and "no finished shards" in done.stderr
+    assert done.returncode != 0 and "no shards of it found" in done.stderr
 
 
 def test_a_shard_is_no_input_of_an_ordinary_merge(answered: Path) -> None:

@@ -95,7 +95,7 @@ def cut_template_tokens(text: str) -> str:
 
 
 _DEBRIS = re.compile(r"(?<=[\s.?!)])(?:(?<=[.?!]):)?[\s|}{<>#*_`~%\[-]{1,80}$")
-"""Debris between a problem and the template tokens behind it."""
+"""Debris between a problem and the template tokens after it."""
 
 
 def strip_heading(text: str) -> str:
@@ -149,7 +149,7 @@ _ROW = re.compile(rf"\n[ \t]*[-\d{MATH}]")
 _OPERATES = re.compile(
     r"(?:\w+,?\s)?(?:divide|multiply|add|subtract|apply|combine|isolate|rearrange|substitute)\b", re.IGNORECASE
 )
-"""A step of a calculation, which is no question."""
+"""A step of a calculation, which is not a question."""
 _EXAMPLE = re.compile(r"\b(?:examples?|such as|like the (?:one|ones))\W{0,2}\Z", re.IGNORECASE)
 _LAST_FORMULA = re.compile(r"(?:\$\$?|\\[(\[])(?:(?!\s[a-z]{2,}[\s,])[^\n$]){1,400}(?:[.?!]|\\[)\]])", re.IGNORECASE)
 """A formula left open at the end of a text that otherwise ends properly: a typo, and nothing is missing."""

@@ -146,7 +146,7 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
 def add_ceiling(parser: Parser) -> None:
     """Add the ceilings of a run, over all its sessions."""
     group = parser.add_argument_group(
-        "ceiling", "Where one is reached the run ends with exit code 4 and what is finished; with a higher one it resumes."
+        "ceiling", "When one is reached, the run ends with exit code 4 and what is finished; with a higher one it resumes."
     )
     group.add_argument(
         "--max_tokens_total", type=number(int, least=0, most=10**14), help="maximum tokens read and written (default: no limit)"

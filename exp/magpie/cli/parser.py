@@ -21,7 +21,7 @@ ELSEWHERE = {
     "max_model_len": "for a launcher set MAX_MODEL_LEN; a stage that starts its own server chooses it",
     "quantization": "for a launcher set QUANTIZATION",
     "dtype": "for a launcher set ENGINE_FLAGS",
-    "device": "for a launcher CUDA_VISIBLE_DEVICES=0,1; a stage takes it from the environment too",
+    "device": "for a launcher CUDA_VISIBLE_DEVICES=0,1; a stage reads it from the environment too",
     "n": "the number of problems is --total_prompts, that of responses --num_responses",
     "votes": "it belongs to scripts/sft.sh; here it is --num_responses",
     "repetition_penalty": "not offered: it distorts mathematics, where symbols repeat",

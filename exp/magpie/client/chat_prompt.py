@@ -13,7 +13,7 @@ from magpie.text.reasoning import CLOSE, OPEN, THINK, ReasoningFormat
 SPECIAL_TOKEN_START = re.compile(rf"<(?=[|｜])|<(?={OPEN[1:]}|{CLOSE[1:]})")
 """The start of a special token in the usual templates: the service's own template is not known."""
 CHARACTERS_PER_TOKEN = 2
-"""A cautious guess where there is no tokenizer (English has about four, formulas fewer)."""
+"""A cautious guess without a tokenizer (English has about four, formulas fewer)."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ LONGEST_PAUSE = 60.0
 NO_SERVER_SECONDS = 1.0
 """Pause of a request that found no server."""
 MOST_NAMES = 20
-"""Names of other models that are told apart."""
+"""Maximum number of other models counted by name."""
 MAX_REFUSED_IN_A_ROW = 20
 """This many permanent errors in a row mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
@@ -168,8 +168,8 @@ class Client:
     ) -> Completion:
         """Return a completion of token ids or messages. `sampling` is sent unchanged.
 
-        With `end_loops` it is streamed, and ended (`repetition`) where it has become a loop; where there is time for one.
-        `slot` tells requests apart that are the same, where a record needs several or all have one prompt.
+        With `end_loops` it is streamed, and ended (`repetition`) once it is a loop, if it is long enough for one.
+        `slot` distinguishes identical requests, if a record needs several or all share one prompt.
 
         Raises:
             Refused: a permanent error.
@@ -225,7 +225,7 @@ class Client:
         return completion
 
     async def _send_with_retries(self, body: dict[str, Any], prompt_tokens: int, max_tokens: int) -> Completion:
-        """Send a request as often as it takes; every attempt counts against the rate limits."""
+        """Send a request, with retries; every attempt counts against the rate limits."""
         attempts = _Attempts()
         while True:
             reserved = await self._limits.reserve(prompt_tokens, max_tokens)

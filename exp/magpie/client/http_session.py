@@ -1,6 +1,6 @@
 """HTTP to the servers that the user named: the rules for every request.
 
-The key and the prompts go to the named server alone: a redirect to another one is refused. A proxy (`proxies.py`) is never used
+The key and the prompts go only to the named server: a redirect to another one is refused. A proxy (`proxies.py`) is never used
 for this machine. A reply is read up to a limit, counted after decompression.
 """
 

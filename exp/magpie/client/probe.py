@@ -80,7 +80,7 @@ async def probe(http: HttpSession, url: str, model: str, api: Api) -> ServerInfo
     is_llama_cpp = found.owned_by == "llamacpp"
     if is_llama_cpp and not chat:
         log.info(
-            "%s is llama.cpp's server: it returns no token ids (a cut response is made again, not continued; no "
+            "%s is llama.cpp's server: it returns no token ids (a cut response is regenerated, not continued; no "
             "--first_token_temperature, no --ban_markdown), and shows special tokens only if started with --special",
             printable(url),
         )

@@ -75,8 +75,8 @@ def job_of(attempts: list[Attempt], record: dict[str, Any]) -> Job:
 def checked(record: dict[str, Any], attempts: list[Attempt], judgement: Judgement, walls: str) -> dict[str, Any]:
     """Return a record with its programs' results.
 
-    Of several programs the answer is the majority's, null on a tie; `code_agrees` is null where there is no answer on either
-    side, or the two could not be compared.
+    Of several programs the answer is the majority's, null on a tie; `code_agrees` is null if one of the answers is missing
+    or the two could not be compared.
     """
     if len(attempts) == 1:
         winners = [0]

@@ -128,7 +128,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
         outcome.write()
         code = 0
     except CeilingReached as why:
-        log.warning("partial: ceiling (%s). What is finished is on disk. To go on, raise it and %s", why, again())
+        log.warning("partial: ceiling (%s). What is finished is on disk. To continue, raise it and %s", why, again())
         outcome.write()
         code = EXIT_CEILING
     except MagpieError as error:

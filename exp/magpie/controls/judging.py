@@ -109,7 +109,7 @@ class Verdicts:
         return None if None in found or not one.asked else sum(map(bool, found)) / one.asked
 
     def beside_scorers(self, controls: Iterable[Seen]) -> Iterator[tuple[Seen, str, bool, bool]]:
-        """Yield each judged answer with our verdict and that of reasoning-gym's scorer, where it has one."""
+        """Yield each judged answer with our verdict and that of reasoning-gym's scorer, if it has one."""
         for one in controls:
             for answer in sorted({answer for answer in (*one.answers, one.label) if answer}):
                 ours = self.of(one, answer)

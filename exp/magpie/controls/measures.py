@@ -15,7 +15,7 @@ from magpie.records.reading import read_rows
 from magpie.records.schema import is_control
 
 LEAST_OF_DOMAIN = 20
-"""Controls of a domain that is told by itself."""
+"""Minimum number of controls for a domain to be listed."""
 EXAMPLES = 5
 Measures = dict[str, Any]
 

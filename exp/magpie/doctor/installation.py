@@ -91,7 +91,7 @@ def check_embedded(project: Path) -> Iterator[Finding]:
 
 
 def check_faiss(venv: Path) -> Iterator[Finding]:
-    """Yield the finding on FAISS's GPU build, if .venv has it: whether the libraries of its CUDA are installed beside it."""
+    """Yield the finding on FAISS's GPU build, if .venv has it: whether the libraries of its CUDA are installed."""
     for packages in venv.glob("lib/python3*/site-packages"):
         build = packages / "faiss" / "libfaiss.so"
         if not build.is_file():

@@ -145,7 +145,7 @@ FORMATS = {
     ),
     "rlvr": Format(
         about="a prompt and the answer to check against, as TRL's GRPO takes them: `prompt` (messages), `ground_truth`, and "
-        "where it is from in `answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
+        "its origin in `answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
         columns=rl_formats.RLVR_COLUMNS,
         row=rl_formats.rlvr,
         refusal=rl_formats.no_answer,
@@ -153,7 +153,7 @@ FORMATS = {
     ),
     "verl": Format(
         about="verl's rows: `prompt` (messages), `reward_model` with the answer to check against (`ground_truth`), and in "
-        "`extra_info` the id (`index`), the pass rate and where the answer is from (`majority`: a vote, which can be wrong)",
+        "`extra_info` the id (`index`), the pass rate and the origin of the answer (`majority`: a vote, which can be wrong)",
         columns=rl_formats.VERL_COLUMNS,
         row=rl_formats.verl,
         refusal=rl_formats.no_answer,
@@ -161,7 +161,7 @@ FORMATS = {
     ),
     "prime-rl": Format(
         about="rows of a verifiers environment, as prime-rl takes them: `question`, the same as `prompt` (messages), the "
-        "`answer` to check against, and in `info` (JSON) the id, the pass rate and where the answer is from",
+        "`answer` to check against, and in `info` (JSON) the id, the pass rate and the origin of the answer",
         columns=rl_formats.PRIME_RL_COLUMNS,
         row=rl_formats.prime_rl,
         refusal=rl_formats.no_answer,

@@ -67,7 +67,9 @@ class Openings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"`domains` has {', '.join(sorted(strange))}, expected {', '.join(DOMAINS)}")
         for words, weight in [pair for weights in (self.math, *self.domains.values()) for pair in weights.items()]:
             if not words or words != words.strip() or not 0 < weight < math.inf:
-                raise ValueError(f"'{words}: {weight}' is no opening: words without spaces around them, and a weight above 0")
+                raise ValueError(
+                    f"'{words}: {weight}' is not an opening: words without spaces around them, and a weight above 0"
+                )
         if not all((self.math, *self.domains.values())):
             raise ValueError("a list of openings is empty")
 

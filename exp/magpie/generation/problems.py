@@ -160,7 +160,7 @@ class ProblemGenerator:
         return (
             f"{self._most_attempts} samples made only {totals.written} of {run.rows} {'clean ' * self._options.clean}problems, "
             f"dropped: {by_reason(totals.dropped)}. Nothing is lost: they are in {run.paths.part}. Rerun the same command to "
-            "try as often again, raise --max_tokens or --max_attempts, or ask for fewer. Where most samples are no "
+            "try again as often, raise --max_tokens or --max_attempts, or request fewer. If most samples are not "
             "mathematics, --openings or --domain may help"
         )
 
@@ -258,7 +258,7 @@ class ProblemGenerator:
         if not session.client.is_vllm:
             raise MagpieError(
                 "--first_token_temperature and --ban_markdown need a vLLM server (token ids come back only there). Leave them "
-                "out; where the model's preset sets --ban_markdown, say --no-ban_markdown"
+                "out; if the model's preset sets --ban_markdown, pass --no-ban_markdown"
             )
         settings: dict[str, Any] = {"max_tokens": 1}
         if self._options.first_token_temperature is not None:

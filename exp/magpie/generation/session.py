@@ -197,7 +197,7 @@ class Session:
         return settings | {"response_format": {"type": "json_schema", "json_schema": named}}
 
     def _ends(self, *, users_turn: bool = False) -> dict[str, Any]:
-        """Return what ends a turn: token ids for vLLM, else strings; a service is told the variables of its template."""
+        """Return what ends a turn: token ids for vLLM, else strings; a service gets the variables of its template."""
         if isinstance(self.template, HostedTemplate):
             return {"chat_template_kwargs": self.template.variables} if self.template.variables else {}
         ends = self.template.user_ends if users_turn else self.template.ends
@@ -254,7 +254,7 @@ def generate(
 
 
 def open_template(preset: ModelPreset, model: ModelOptions) -> Template:
-    """Return the model's chat template, or its stand-in where only the server knows it (`--api chat`)."""
+    """Return the model's chat template, or its stand-in if only the server knows it (`--api chat`)."""
     if model.api == "chat":
         if not model.base_url:
             raise MagpieError("--api chat is for someone else's server. Name it with --base_url (MAGPIE_BASE_URL)")

@@ -1,4 +1,4 @@
-"""The hardware of this machine: GPUs, memory, instructions of its processor. Needs the standard library and psutil alone."""
+"""The hardware of this machine: GPUs, memory, instructions of its processor. Needs only the standard library and psutil."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 Keys = tuple[str, ...] | None
-"""Keys that a row must have; None: it is no record, and may have any keys of any type."""
+"""Keys that a row must have; None: it is not a record, and may have any keys of any type."""
 Decode = Callable[[bytes], Any]
 LONGEST_NUMBER = 4300
 """Maximum digits of an integer that Python reads (`sys.int_info.default_max_str_digits`)."""
@@ -56,7 +56,7 @@ encode = msgspec.json.Encoder().encode
 
 
 def known_keys(further: tuple[str, ...] = ()) -> Decode:
-    """Return a decoder of rows to the keys of `Record` and `further` alone, which checks types on the way.
+    """Return a decoder of rows to the keys of only `Record` and `further`, which checks types on the way.
 
     For stages that only read records or turn them into something else: it takes two thirds of the time. Skipped keys need only
     be valid JSON.

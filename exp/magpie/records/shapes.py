@@ -45,9 +45,9 @@ GENERIC: dict[str, tuple[str, ...]] = {
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of configs/columns: datasets whose columns are known.
 
-    `sets`: their ids on the hub; `has`: columns that tell them; `says`: column → texts, one of which tells them; `columns`: key
-    of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean that there is nothing;
-    `vote`: column → what it says where the right answer is only a vote; `steps`: the column that has a response in pieces;
+    `sets`: their ids on the hub; `has`: columns that identify them; `says`: column → texts, one of which identifies
+    them; `columns`: key of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean
+    nothing; `vote`: column → its text if the right answer is only a vote; `steps`: the column with a response in pieces;
     `ids_repeat`: several rows have one id.
     """
 

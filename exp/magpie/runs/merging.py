@@ -14,7 +14,7 @@ from magpie.runs.jobs import job_file
 from magpie.runs.shards import is_shard, whole_of
 
 POINTERS = ("duplicate_of", "min_similar_conversation_id")
-"""Keys that hold another record's id; null is no id."""
+"""Keys that hold another record's id; null is not an id."""
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ class Run:
     def _load(self, part: PartFile) -> None:
         broken = sum(line is None or not self._load_line(line, offset) for offset, line in part.recover())
         if broken:
-            log.warning("%d unreadable lines in %s: those records are made again", broken, self.paths.part.name)
+            log.warning("%d unreadable lines in %s: those records are redone", broken, self.paths.part.name)
         if self.closed or self.partials_there:
             more = f", and {self.partials_there} answers of others" if self.partials_there else ""
             log.info("resuming: %d of %d are already done%s", self.closed, self.rows, more)

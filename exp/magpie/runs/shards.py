@@ -129,8 +129,8 @@ def shard_set(whole: Path) -> ShardSet:
     counts = {int(match[2]) for path in found if (match := NAME.search(path.name)) and whole_of(path) == whole}
     begun = sorted(whole.parent.glob(f"{stem_of(whole)}-*-of-*.part"))
     if not counts:
-        what = f"only unfinished ones ({begun[0].name} …)" if begun else "none"
-        raise MagpieError(f"{whole}: there are no finished shards of it, {what}. Make them with --shard 1/N … N/N")
+        what = f"only unfinished shards ({begun[0].name} …)" if begun else "no shards"
+        raise MagpieError(f"{whole}: {what} of it found. Make them with --shard 1/N … N/N")
     if len(counts) > 1:
         many = " and ".join(map(str, sorted(counts)))
         raise MagpieError(f"{whole}: there are shards of {many}. Remove those of other runs")

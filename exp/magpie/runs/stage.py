@@ -45,7 +45,7 @@ class StageOptions(RunOptions):
     partial: bool
 
     def output(self, suffix: str) -> Path:
-        """Return --output_file, or the input's stem with the stage's suffix beside the input; for a shard, its own file."""
+        """Return --output_file, or the input's stem with the stage's suffix, next to the input; for a shard, its own file."""
         whole = self.output_file or self.input_file.with_name(f"{stem_of(self.input_file)}{suffix}.jsonl")
         return self.shard.path(whole) if self.shard else whole
 
@@ -70,8 +70,7 @@ def refuse_partial(path: Path, *, known: bool) -> None:
     """Raise a MagpieError for a file whose run stopped at a ceiling, unless that is `known`."""
     if is_partial(path) and not known:
         raise MagpieError(
-            f"{path} is partial: a run stopped at a ceiling. Raise that and run its stage again, or take what is there with "
-            "--partial"
+            f"{path} is partial: a run stopped at a ceiling. Raise it and rerun its stage, or use what is there with --partial"
         )
 
 

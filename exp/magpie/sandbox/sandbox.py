@@ -96,7 +96,7 @@ class Worker:
         if not reply.get("ready"):
             why = reply.get("refused") or self._last_words()
             self.close()
-            raise MagpieError(f"no sandbox of the kind '{self._walls}' can be had on this machine: {why}")
+            raise MagpieError(f"no sandbox of the kind '{self._walls}' is available on this machine: {why}")
 
     def _last_words(self) -> str:
         self._process.kill()

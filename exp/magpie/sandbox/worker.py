@@ -1,6 +1,6 @@
 """The warm process in which programs run: it has imported NumPy and SymPy, and forks a walled-off child for each program.
 
-Started by `sandbox.py`, inside bubblewrap or by itself, with an empty environment: it may import the standard library alone.
+Started by `sandbox.py`, inside bubblewrap or by itself, with an empty environment: it may import only the standard library.
 Reads requests from its standard input and writes one reply to each: a line of JSON, in which a request says {program, seconds,
 memory, output, files} (processor seconds, bytes), a reply {state, output, error, seconds}. Its first line says {"ready": true},
 or {"refused": why}.

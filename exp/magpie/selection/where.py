@@ -211,7 +211,7 @@ def _holds(sign: str, one: Any, other: Any) -> bool:
         if isinstance(other, str) and isinstance(one, str):
             return (one in other) is (sign == "in")
         if not isinstance(other, list):
-            raise TypeError(f"{short_json(other)} is no list")
+            raise TypeError(f"{short_json(other)} is not a list")
         return any(entry is not None and _same(one, entry) for entry in other) is (sign == "in")
     if sign in _ORDERS:
         first, second = _number(one), _number(other)

@@ -282,7 +282,7 @@ def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
 def _sequence(with_kinds: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Return the relevant tokens in order, without brackets around a list.
 
-    A text's only variable counts in formulas alone: "solve for x" says no more than "solve", but the x-axis is not the y-axis.
+    A text's only variable counts only in formulas: "solve for x" says no more than "solve", but the x-axis is not the y-axis.
     """
     single = len({token for kind, token in with_kinds if kind == "variable"}) == 1
     around = [("stop", ""), *with_kinds, ("stop", "")]

@@ -251,7 +251,7 @@ def tag_rows(path: Path, missions: list[str]) -> list[tuple[str, str]]:
         if name == VALIDITY:
             rows += [(f"  {question}", f"failed {count:,}") for question, count in reasons.most_common()]
         if name == "domain":
-            rows += [(f"  {asked} was asked for", _counts(got)) for asked, got in sorted(domains.items())]
+            rows += [(f"  {asked} requested", _counts(got)) for asked, got in sorted(domains.items())]
     return rows
 
 

@@ -35,7 +35,7 @@ def with_reference(record: dict[str, Any], key: str) -> dict[str, Any]:
     value = record.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
         raise MagpieError(
-            f"the record {record.get('id')!r}: `{key}` is neither a text nor a number, so it is no reference answer. "
+            f"the record {record.get('id')!r}: `{key}` is neither a text nor a number, so it is not a reference answer. "
             "Name another key with --reference_key"
         )
     reference = "" if value is None else _stated(str(value).strip())

@@ -51,7 +51,7 @@ def p_value(parent: int, parent_asked: int, child: int, child_asked: int) -> flo
 def compared(parent: Votes, child: Votes) -> tuple[str, float]:
     """Return the verdict on a child after its last wave, and the test's p-value; `GO_ON` requests another wave.
 
-    A child is harder if its rate is significantly lower; it must have a leading answer too, or nobody knows its answer.
+    A child is harder if its rate is significantly lower; it must have a leading answer too, else its answer is unknown.
     """
     last = child.asked >= max(LEVELS)
     if not parent.leads:
