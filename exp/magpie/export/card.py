@@ -37,7 +37,7 @@ COUNTED = tuple(name for name in (*LABELS, "finish_reason") if name not in (*MOD
 TEMPLATE = "pre_query_template"
 SETTINGS = ("model_path", "temperature", "top_p", "max_tokens", "num_responses", "response_style", "system_prompt", "seed")
 INTRODUCTION = (
-    "Mathematics problems that language models wrote by themselves, with answers: the "
+    "Mathematics problems that language models wrote from scratch, with answers: the "
     "[Magpie](https://arxiv.org/abs/2406.08464) method."
 )
 CURVE = "reliability.png"
@@ -210,7 +210,7 @@ def _columns(card: Card, runs: list[RunFile]) -> str:
 
 def _made(runs: list[RunFile]) -> str:
     lines = "\n".join(printable(line, 2000) for line in evidence.commands(runs))
-    head = ["stages", "commit of the programs", "engine", "GPUs"]
+    head = ["stages", "code commit", "engine", "GPUs"]
     return f"{section('How it was made', head, list(evidence.made_rows(runs)))}\n\n{block(lines)}"
 
 
@@ -219,7 +219,7 @@ def _license(license: str) -> str:
         return "## License\n\n[{}]({})".format(*known)
     if license != "other":
         return f"## License\n\n{cell(license)}"
-    return "## License\n\nNo license set. Check what the licenses of the models listed below say about their output."
+    return "## License\n\nNo license set. Check the output terms of the models listed below."
 
 
 def _models(facts: Facts, runs: list[RunFile]) -> str:
@@ -259,7 +259,7 @@ def _tokens(source: Path, card: Card) -> str:
     if not spent or not written:
         return ""
     read, made = (spent.get(kind, 0) / written for kind in ("prompt", "completion"))
-    return f"## Tokens per kept record\n\n{read:,.0f} read and {made:,.0f} written by the models, from the first stage on."
+    return f"## Tokens per kept record\n\n{read:,.0f} prompt and {made:,.0f} completion tokens, over all stages."
 
 
 def _validity(facts: Facts) -> str:
@@ -275,8 +275,8 @@ def _agreement(facts: Facts) -> str:
         return ""
     return (
         "## Agreement\n\n`answer` is what most of the sampled responses agree on: a vote, not the truth. "
-        f"{facts.agreements:,} rows have one; {100 * facts.mean_agreement:.0f}% of the votes agree on average; one without "
-        "an answer agrees with none."
+        f"{facts.agreements:,} rows have one. On average, {100 * facts.mean_agreement:.0f}% of the votes agree; "
+        "one without an answer agrees with none."
     )
 
 
@@ -316,10 +316,10 @@ def _training(card: Card) -> str:
     chosen = FORMATS[card.format]
     parts = [chosen.snippet] if chosen.snippet else []
     if chosen.axolotl:
-        entry = {"path": "THIS_DATA_SET", **chosen.axolotl}
+        entry = {"path": "THIS_DATASET", **chosen.axolotl}
         parts.append("axolotl:\n\n```yaml\n" + _yaml({"datasets": [entry]}) + "```")
     if chosen.llama_factory:
-        entry = {"magpie": {"hf_hub_url": "THIS_DATA_SET", **chosen.llama_factory}}
+        entry = {"magpie": {"hf_hub_url": "THIS_DATASET", **chosen.llama_factory}}
         parts.append(f"LLaMA-Factory's dataset_info.json:\n\n```json\n{json.dumps(entry, indent=2)}\n```")
     if card.template:
         parts.append(

@@ -43,11 +43,11 @@ FROM = {
     "input_quality": "unitag.py: a model's label",
     "language": "unitag.py",
     "answer_type": "clean_ins.py",
-    "answer": "verify.py: the majority's answer, or the one that was given",
+    "answer": "verify.py: the majority's answer, or the given one",
     "agreement": "verify.py: the largest group's share of the votes",
     "pass_rate": "verify.py: the share of responses that are right, or the majority's",
     "instruct_reward": "unitag.py: a reward model's score",
-    "source": "concat.py: the input's name, or what the input said",
+    "source": "concat.py: the input's name, or the input's own",
     "problem_model": "gen_ins.py",
     "answer_model": "gen_res.py",
 }
@@ -100,7 +100,7 @@ def verdict(record: dict[str, Any]) -> str:
     if isinstance(correct, list):
         correct = correct[0] if len(correct) == 1 else None
     if correct is not None:
-        return "right by the given answer" if correct else "wrong by the given answer"
+        return "right by the reference answer" if correct else "wrong by the reference answer"
     return "verified by votes" if is_verified(record) else "not verified"
 
 
@@ -121,7 +121,7 @@ def made_rows(runs: list[RunFile]) -> list[tuple[str, str, str, str]]:
 
 def _commit(run: RunFile, entry: Provenance) -> str:
     if entry.commit:
-        return entry.commit if entry.clean else f"{entry.commit}, with changes"
+        return entry.commit if entry.clean else f"{entry.commit}, with local changes"
     return f"version {run.versions[PACKAGE]}" if PACKAGE in run.versions and not IS_CLONE else "not known"
 
 
