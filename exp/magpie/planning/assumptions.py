@@ -69,7 +69,7 @@ def figures_of(
         found[name] = Assumption(value, "--set")
     if absent := [name for name in planning.units if name not in found]:
         raise MagpieError(
-            f"nothing says {', '.join(absent)} of {printable(preset.model, 80)}: name a job that it made (--job) and the "
+            f"no value of {', '.join(absent)} for {printable(preset.model, 80)}: name a job of that model (--job) and the "
             f"memory of a GPU (--gpu_memory), or {' '.join(f'--set {name}=…' for name in absent)}"
         )
     return found
