@@ -65,8 +65,8 @@ class Repetitions:
 
 _LAYOUT = re.compile(r"\\[()\[\]]|[$*#\s]")
 FEWEST_REPEATED = 20
-"""Characters of a sentence that is a repetition where it comes again; shorter ones are choices, items, cells. Half as many are
-enough for a question and for the first sentence."""
+"""Minimum characters of a sentence that counts as repeated; shorter ones are choices, items, cells. Half as many are enough for
+a question and for the first sentence."""
 
 
 def _begins_another(words: str, asked: str) -> bool:

@@ -31,7 +31,7 @@ def check_python(version: tuple[int, ...], system: str, machine: str) -> Iterato
         remedy = f"install Python 3.11 to 3.14, then PYTHON=/path/to/python3.12 {SET_UP}"
         yield Finding("problem", "Python", f"{text}: too {'old' if version[:2] < OLDEST else 'new'}", remedy)
     elif (system, machine) != ("Linux", "x86_64"):
-        remedy = "use a Linux x86-64 machine for the engine; stages can use it from here by MAGPIE_BASE_URL"
+        remedy = "use a Linux x86-64 machine for the engine; stages can use it from here via MAGPIE_BASE_URL"
         yield Finding("problem", "Python", f"{text}: the locks are for Linux on x86-64", remedy)
     else:
         yield Finding("ok", "Python", text)
@@ -49,7 +49,7 @@ def check_gpus(gpus: list[list[str]], cards: int) -> Iterator[Finding]:
             remedy = f"install NVIDIA's driver {LEAST_DRIVER} or later (in a container: start it with --gpus all)"
             yield Finding("problem", "GPU", f"{cards} NVIDIA card(s), but nvidia-smi does not answer", remedy)
         else:
-            yield Finding("ok", "GPU", "none: the CPU engine, for the embedded model; or a server elsewhere by MAGPIE_BASE_URL")
+            yield Finding("ok", "GPU", "none: the CPU engine, for the embedded model; or a server elsewhere via MAGPIE_BASE_URL")
         return
     for number, (name, *memory, _) in enumerate(gpus):
         total_gb, used_gb = map(gigabytes, memory)
@@ -66,7 +66,7 @@ def check_gpus(gpus: list[list[str]], cards: int) -> Iterator[Finding]:
     driver = gpus[0][-1]
     branch = int(driver.split(".")[0]) if driver.split(".")[0].isdigit() else 0
     if branch < LEAST_DRIVER:
-        remedy = f"install driver {LEAST_DRIVER} or later, or use a server elsewhere by MAGPIE_BASE_URL"
+        remedy = f"install driver {LEAST_DRIVER} or later, or use a server elsewhere via MAGPIE_BASE_URL"
         yield Finding("problem", "driver", f"{driver}: too old for CUDA 13", remedy)
     else:
         yield Finding("ok", "driver", driver)
@@ -91,7 +91,7 @@ def check_processor(cpuinfo: str) -> Iterator[Finding]:
     text = f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
     if flags and "avx512f" not in flags:
         remedy = (
-            "if the engine does not start here, use a machine with AVX-512 or a GPU, or a server elsewhere by MAGPIE_BASE_URL"
+            "if the engine does not start here, use a machine with AVX-512 or a GPU, or a server elsewhere via MAGPIE_BASE_URL"
         )
         yield Finding("note", "processor", f"{text}, without AVX-512: the CPU engine is tried only with it", remedy)
     else:
@@ -111,7 +111,7 @@ def check_memory(total: float, available: float, limit: float | None, gpus: int,
     usable = min(available, limit or available)
     text = f"{total:.0f} GB, {available:.0f} GB free" + (f", this container may use {limit:.0f} GB" if limit else "")
     if usable < LEAST_MEMORY_GB and not gpus:
-        ways = "end other programs, raise the container's limit, or use a server elsewhere"
+        ways = "stop other programs, raise the container's limit, or use a server elsewhere"
         yield Finding("problem", "memory", text, f"the embedded model needs {LEAST_MEMORY_GB:.0f} GB free: {ways}")
     else:
         yield Finding("ok", "memory", text)

@@ -55,8 +55,8 @@ class ThinkingBudget:
         """Refuse a template that only the server knows: nothing can be continued after it."""
         if isinstance(template, HostedTemplate):
             raise MagpieError(
-                "--thinking_budget needs /v1/completions: this server has chat completions only, where no thought ends early. "
-                "Leave it out, and set what the service has for this with --template_variables (reasoning_effort=low)"
+                "--thinking_budget needs /v1/completions: this server has chat completions only, which cannot end a thought "
+                "early. Leave it out, and use the service's own setting: --template_variables reasoning_effort=low"
             )
 
     async def complete(self, session: Session, prompt: Prompt, settings: dict[str, Any], slot: int) -> Completion:
