@@ -49,7 +49,7 @@ def check_gpus(gpus: list[list[str]], cards: int) -> Iterator[Finding]:
             remedy = f"install NVIDIA's driver {LEAST_DRIVER} or later (in a container: start it with --gpus all)"
             yield Finding("problem", "GPU", f"{cards} NVIDIA card(s), but nvidia-smi does not answer", remedy)
         else:
-            yield Finding("ok", "GPU", "none: the CPU engine, for the embedded model; or a server elsewhere via MAGPIE_BASE_URL")
+            yield Finding("ok", "GPU", "none: CPU engine for the embedded model, or a server elsewhere via MAGPIE_BASE_URL")
         return
     for number, (name, *memory, _) in enumerate(gpus):
         total_gb, used_gb = map(gigabytes, memory)
