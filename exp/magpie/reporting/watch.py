@@ -107,7 +107,7 @@ class Watch:
         )
         state += totals.words(_before(run, runs), run.ceiling, seconds + run.start_seconds)
         state += [run.status] if run.status == PARTIAL else []
-        state.append(f"{duration(seconds)} gone" if held(path) else f"not running here, last written {duration(since)} ago")
+        state.append(f"elapsed {duration(seconds)}" if held(path) else f"not running here, last written {duration(since)} ago")
         return printable(f"{name}: {', '.join(state)}")
 
 

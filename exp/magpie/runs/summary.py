@@ -38,7 +38,7 @@ def show_summary(stage: str, paths: Paths, totals: Totals, more: Iterable[tuple[
         rows.append(
             (
                 "tokens per kept record",
-                f"{each['prompt']:,.0f} read, {each['completion']:,.0f} written, from the first stage on",
+                f"{each['prompt']:,.0f} read, {each['completion']:,.0f} written, over all stages",
             )
         )
     rows += [(name.replace("_", " "), str(value)) for name, value in totals.statistics.items()]
