@@ -95,10 +95,10 @@ def derived(
     before = [*(["validity"] if judge else []), *(name for name in missions if name not in (REWARD, "validity"))]
     found |= {"problem_missions": " ".join(before), "response_missions": REWARD if REWARD in missions else ""}
     if "stop_when" in job.settings and not settings["stop_when"]:
-        begun_before = earlier is not None and "stop_when" not in earlier  # this setting existed: its votes are resumed
+        begun_before = earlier is not None and "stop_when" not in earlier  # older than this setting: its votes continue
         found["stop_when"] = NEVER if begun_before or load_filter(rules).reads_rates else SETTLED
     if "planted" in job.settings:
-        begun_before = earlier is not None and "planted" not in earlier  # it has none, and continues without
+        begun_before = earlier is not None and "planted" not in earlier  # older than controls: it continues without
         found["planted"] = settings["planted"] or ("0" if begun_before else str(planted_of(settings["total"])))
         found["has_controls"] = "" if found["planted"] == "0" else "true"
     votes_had = (earlier or {}).get("vote_flags") or (

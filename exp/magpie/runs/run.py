@@ -84,7 +84,7 @@ class Run:
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
         as_read_back = msgspec.json.decode(encode(arguments))  # so that both can be compared
         self._identity = RunFile(stage=stage, arguments=as_read_back, inputs=inputs or {})
-        self.sources = input_files[:1]  # the source of the records; the other files are only compared with
+        self.sources = input_files[:1]  # the source of the records; the others are only for comparison
         self._input_files = {path.resolve() for path in input_files}
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
