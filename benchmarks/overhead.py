@@ -183,7 +183,11 @@ def main() -> None:
             engine = Engine(args.model_path, folder / "prompts.json", args.max_tokens)
             turns: list[tuple[Turn, Turn]] = []
             for number in range(args.rounds + 1):
-                turns.append((pipeline.turn(), engine.turn()))
+                if number % 2:  # who begins alternates, for the machine may favour one place
+                    theirs = engine.turn()
+                    turns.append((pipeline.turn(), theirs))
+                else:
+                    turns.append((pipeline.turn(), engine.turn()))
                 print(f"round {number}: gen_res.py {turns[-1][0]}; LLM.generate {turns[-1][1]}", flush=True)
             engine.stop()
     ours, bare = zip(*turns[1:], strict=True)  # the first one warms both
