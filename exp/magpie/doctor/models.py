@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 SLOW_GB = 2.0
+"""Weights in GB above which an answer takes minutes on a few cores."""
 SLOWLY = "runs without a GPU, but impractically slowly"
-"""Weights in GB from which an answer takes minutes on a few cores."""
 
 
 def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
@@ -31,7 +31,9 @@ def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
 
         machine = this_machine()
     except ImportError as error:
-        yield Finding("note", "models", f"what fits here shows once the set-up is complete ({error.name} is missing)", SET_UP)
+        yield Finding(
+            "note", "models", f"what fits here is shown once the set-up is complete ({error.name} is missing)", SET_UP
+        )
         return
     too_large, slow, to_get = 0, 0, dict[str, float]()
     for path in sorted(configs.glob("models/*.yaml")):
@@ -39,10 +41,10 @@ def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
             preset = load_preset(path)
             needed, here = needed_gb(preset, None), model_folder(preset) is not None
         except MagpieError as error:
-            yield Finding("problem", "models", str(error), "correct the file")
+            yield Finding("problem", "models", str(error), "fix the file")
             continue
         size = f"{needed:.0f} GB" if needed and needed >= 1 else "under 1 GB" if needed else "of unknown size"
-        get = "on this disk" if here else f"{preset.weights_gb:.3g} GB to get" if preset.weights_gb else "to get"
+        get = "on this disk" if here else f"{preset.weights_gb:.3g} GB to download" if preset.weights_gb else "to get"
         finding = _fit(preset, machine, f"{path.stem:22} {size:>11}, {get}")
         slow += finding.text.endswith(SLOWLY)
         too_large += finding.state == "note" and not finding.text.endswith(SLOWLY)
@@ -76,7 +78,7 @@ def _fit(preset: ModelPreset, machine: Machine, text: str) -> Finding:
 
 
 def _room(requests: float | None, copies: int) -> str:
-    """Return for how many requests a model fits, in words; nothing where that is not known."""
+    """Return in words how many requests a model has room for; empty if unknown."""
     from magpie.serving.parallelism import COMFORTABLE
 
     if requests is None:
