@@ -25,6 +25,8 @@ ELSEWHERE = {
     "model": "a launcher's first argument is the model: bash scripts/magpie_math.sh MODEL 1000",
     "total_prompts": "it is an argument without a flag: bash scripts/magpie_math.sh MODEL 1000",
     "temperature": "problems and responses have their own: --ins_flags='--temperature 1', --res_flags='--temperature 0.6'",
+    "overwrite": "for a job: another JOB_NAME, or remove its folder",
+    "output_file": "a job's files are in its folder under data/: JOB_NAME names it",
     "n": "the number of problems is --total_prompts, that of responses --num_responses",
     "votes": "it belongs to scripts/sft.sh; here it is --num_responses",
     "repetition_penalty": "not offered: it distorts mathematics, where symbols repeat",
