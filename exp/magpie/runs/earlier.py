@@ -76,7 +76,7 @@ class Earlier:
             return progress
         raise MagpieError(
             f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to go "
-            "on, another --output_file to keep both, or --overwrite to start afresh"
+            "on, another --output_file (for a launcher another JOB_NAME) to keep both, or --overwrite to start afresh"
         )
 
     def _is_begun(self) -> bool:
