@@ -219,7 +219,7 @@ def _license(license: str) -> str:
         return "## License\n\n[{}]({})".format(*known)
     if license != "other":
         return f"## License\n\n{cell(license)}"
-    return "## License\n\nNo license set. Check what the licenses of the models listed below say about their output."
+    return "## License\n\nNo license is set (export.py --license). Check what the licenses of the models listed below say about their output."
 
 
 def _models(facts: Facts, runs: list[RunFile]) -> str:
@@ -272,9 +272,9 @@ def _agreement(facts: Facts) -> str:
     if not facts.agreements:
         return ""
     return (
-        "## Agreement\n\n`answer` is what most of the sampled responses agree on: a vote, not the truth. "
-        f"{facts.agreements:,} rows have one; {100 * facts.mean_agreement:.0f}% of the votes agree on average; one without "
-        "an answer agrees with none."
+        "## Agreement\n\n`agreement` is the share of the responses that give the most frequent answer: a vote, not the truth. "
+        f"{facts.agreements:,} rows have one, {100 * facts.mean_agreement:.0f}% on average; a response without an answer "
+        "agrees with none."
     )
 
 
