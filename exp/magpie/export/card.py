@@ -219,7 +219,10 @@ def _license(license: str) -> str:
         return "## License\n\n[{}]({})".format(*known)
     if license != "other":
         return f"## License\n\n{cell(license)}"
-    return "## License\n\nNo license is set (export.py --license). Check what the licenses of the models listed below say about their output."
+    return (
+        "## License\n\nNo license is set (export.py --license). Check what the licenses of the models listed below say about "
+        "their output."
+    )
 
 
 def _models(facts: Facts, runs: list[RunFile]) -> str:
