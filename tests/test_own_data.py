@@ -38,7 +38,7 @@ def test_a_stage_takes_every_form_and_gives_the_columns_back(tmp_path: Path, sta
     output = tmp_path / "out.jsonl"
     done = program(stage, "--inputs" if stage == "concat" else "--input_file", path, "--output_file", output, *more)
     assert done.returncode == 0, done.stderr
-    assert "as `instruction`" in done.stderr and "ids are made" in done.stderr, done.stderr
+    assert "as `instruction`" in done.stderr and "ids are generated" in done.stderr, done.stderr
     made = rows(output)
     assert len(made) == COUNT
     if stage == "export":

@@ -1,4 +1,4 @@
-"""What the stage programs share."""
+"""The library behind the stage programs."""
 
 import importlib.util
 import sys
@@ -7,4 +7,4 @@ from pathlib import Path
 _program = Path(sys.argv[0]).resolve()
 _is_ours = _program.parent == Path(__file__).resolve().parents[1] and _program.suffix == ".py"
 if _is_ours and _program.name != "doctor.py" and importlib.util.find_spec("msgspec") is None:  # the doctor needs no set-up
-    sys.exit(f"{_program.stem}: error: this Python lacks what the project needs. First: source .venv/bin/activate")
+    sys.exit(f"{_program.stem}: error: this Python lacks the project's packages. First: source .venv/bin/activate")
