@@ -152,7 +152,7 @@ fi
 find_installer
 # A package whose installation was killed has no INSTALLER yet, but would pass for installed: it is installed again.
 for info in .venv/lib/python*/site-packages/*.dist-info; do
-  [[ ! -d $info || -f $info/INSTALLER ]] || { rm -rf "$info" && printf '%s' "$set" >"$mark"; }
+  [[ ! -d $info || -f $info/INSTALLER ]] || { rm -rf "$info" "$mark-dev" && printf '%s' "$set" >"$mark"; }
 done
 if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then
   say "installing the $set set"
