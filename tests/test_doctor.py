@@ -192,6 +192,20 @@ def test_the_cpu_set_on_a_machine_with_a_gpu_is_a_problem_and_the_remedy_says_wh
     assert found.remedy == "MAGPIE_SET=gpu bash scripts/setup.sh"
 
 
+def test_a_set_that_the_set_up_refuses_is_a_problem(fresh_clone):
+    done = doctor(fresh_clone, "--problems", MAGPIE_SET="cuda")
+    assert "MAGPIE_SET is 'cuda'" in done.stdout and done.returncode == 1
+
+
+def test_a_package_whose_installation_was_killed_is_missing(tmp_path):
+    packages = tmp_path / "lib" / "python3.12" / "site-packages"
+    for name in ("whole", "half"):
+        (packages / f"{name}-1.dist-info").mkdir(parents=True)
+        (packages / f"{name}-1.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (packages / "whole-1.dist-info" / "INSTALLER").write_text("uv")
+    assert installation.installed_versions(tmp_path) == {"whole": "1"}
+
+
 def test_the_login_of_the_hub(tmp_path):
     def said(**environment: str) -> list[str]:
         return [finding.text for finding in services.check_login(environment, tmp_path)]

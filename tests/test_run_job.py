@@ -199,6 +199,16 @@ def test_whether_a_model_is_asked_is_said_or_up_to_its_preset(
         assert all(asked[name] for name in ("voted", "responses") if name in asked)
 
 
+@pytest.mark.parametrize(("more", "said"), [([], "nothing reads --votes, --filter without --all"), (["--all"], "")])
+def test_what_only_a_dataset_needs_is_told_where_none_is_made(
+    more: list[str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["smollm2", "4", "--votes", "8", "--filter", "hle", "--benchmarks", "my.csv", "--seed", "3", *more]
+    with caplog.at_level("WARNING", logger="magpie"):
+        settings_of(load_job("main"), "main", words, defaults={}, launcher="main")
+    assert said in caplog.text and bool(caplog.text) is bool(said)
+
+
 def test_votes_are_sampled_as_the_preset_says_but_go_on_as_they_were_begun() -> None:
     job = load_job("sft")
     settings = settings_of(job, "sft", ["job"], defaults={}, launcher="sft") | {"model": "smollm2"}

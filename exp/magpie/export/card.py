@@ -220,7 +220,7 @@ def _license(license: str) -> str:
         return "## License\n\n[{}]({})".format(*known)
     if license != "other":
         return f"## License\n\n{cell(license)}"
-    return "## License\n\nNo license set. Check the output terms of the models listed below."
+    return "## License\n\nNo license is set (export.py --license). Check the output terms of the models listed below."
 
 
 def _models(facts: Facts, runs: list[RunFile]) -> str:

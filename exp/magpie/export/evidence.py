@@ -91,10 +91,12 @@ def _votes(record: dict[str, Any]) -> str:
         return "–"
     counts = Counter(group for group in groups if group is not None)
     asked = asked_for(record, len(groups))
-    most, answer = max(counts.values(), default=0), record.get("majority_answer")
-    if answer is None:
-        return f"a tie, {most} of {asked} each" if len(counts) > 1 else f"{most} of {asked} with an answer"
-    return f"{most} of {asked} for {answer}"
+    most = max(counts.values(), default=0)
+    if (answer := record.get("majority_answer")) is not None:
+        return f"{most} of {asked} for {answer}"
+    if not counts:
+        return f"none of {asked} has an answer"
+    return f"a tie, {most} of {asked} each" if most > 1 else f"no two of {asked} agree"
 
 
 def verdict(record: dict[str, Any]) -> str:
