@@ -25,7 +25,6 @@ ELSEWHERE = {
     "model": "a launcher's first argument is the model: bash scripts/magpie_math.sh MODEL 1000",
     "total_prompts": "it is an argument without a flag: bash scripts/magpie_math.sh MODEL 1000",
     "temperature": "problems and responses have their own: --ins_flags='--temperature 1', --res_flags='--temperature 0.6'",
-    "overwrite": "for a job: another JOB_NAME, or remove its folder",
     "output_file": "a job's files are in its folder under data/: JOB_NAME names it",
     "n": "the number of problems is --total_prompts, that of responses --num_responses",
     "votes": "it belongs to scripts/sft.sh; here it is --num_responses",
@@ -90,7 +89,7 @@ def _hint(flag: str, known: list[str]) -> str:
     if name in names:
         return f"; did you mean {names[name]}?"
     near = [each for each in names if name.startswith(f"{each}_")]
-    if not near and name in ELSEWHERE:
+    if not near and name in ELSEWHERE and f"{name}_path" not in names:
         return f" ({ELSEWHERE[name]})"
     near += [each for each in names if each.startswith(f"{name}_")]
     near = list(dict.fromkeys([*difflib.get_close_matches(name, names, 1, 0.85), *near]))
