@@ -92,9 +92,11 @@ def checked_url(url: str, flag: str) -> str:
 
 def _is_readable(url: str) -> bool:
     try:
-        return urlsplit(url).port != 0 and url.isprintable() and not any(character.isspace() for character in url)
+        parts = urlsplit(url)
+        is_http = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a broken IPv6 address, an invalid port
         return False
+    return is_http and url.isprintable() and not any(character.isspace() for character in url)
 
 
 class AddressFiles:
