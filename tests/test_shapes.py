@@ -249,11 +249,11 @@ def test_a_data_set_in_a_folder_is_read_with_its_split(tmp_path: Path) -> None:
 BAD: dict[str, tuple[str, bytes, str]] = {
     "an empty CSV file": ("x.csv", b"", "no readable CSV file"),
     "a header alone": ("x.csv", b"problem,answer\n", "the file is empty"),
-    "a short row": ("x.csv", b"problem,answer\na,b\nc\n", "line 2: 1 columns instead of 2"),
+    "a short row": ("x.csv", b"problem,answer\na,b\nc\n", "row 2: 1 columns instead of 2"),
     "one name twice": ("x.csv", b"problem,problem\na,b\n", "two columns have one name"),
     "CSV in Latin-1": ("x.csv", "problem\nä\n".encode("latin-1"), "UTF-8"),
     "CSV without a problem": ("x.csv", b"a,b\n1,2\n", "the key `instruction` is missing"),
-    "an empty problem": ("x.csv", b"problem,b\nx,1\n,2\n", "line 2: `problem` has no text"),
+    "an empty problem": ("x.csv", b"problem,b\nx,1\n,2\n", "row 2: `problem` has no text"),
     "no Parquet": ("x.parquet", b"PAR1 and then nothing", "no readable Parquet file"),
     "text named Parquet": ("x.parquet", b"hello", "no readable Parquet file"),
     "a spreadsheet": ("x.xlsx", b"PK\x03\x04....", "an Excel file"),
