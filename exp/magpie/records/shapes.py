@@ -47,8 +47,8 @@ class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `sets`: their ids on the hub; `has`: columns that tell them; `says`: column → texts, one of which tells them; `columns`: key
     of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean that there is nothing;
-    `vote`: column → what it says where the right answer is only a vote; `steps`: the column that has a response in pieces;
-    `ids_repeat`: several rows have one id.
+    `vote`: column → what it says where the right answer is only a vote (null: nothing); `steps`: the column that has a response
+    in pieces; `ids_repeat`: several rows have one id.
     """
 
     has: list[str] = []
@@ -56,7 +56,7 @@ class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: dict[str, str | list[str]] = {}
     sets: list[str] = []
     empty: dict[str, list[str]] = {}
-    vote: dict[str, list[str]] = {}
+    vote: dict[str, list[str | None]] = {}
     steps: str = ""
     ids_repeat: bool = False
 
@@ -67,7 +67,7 @@ class Shape:
 
     columns: Mapping[str, str | list[str]]
     empty: Mapping[str, Sequence[str]]
-    vote: Mapping[str, Sequence[str]]
+    vote: Mapping[str, Sequence[str | None]]
     steps: str
     makes_ids: bool
     replaces_ids: bool
