@@ -1,12 +1,12 @@
-"""How many responses and tokens adaptive votes save, and what their early stops change: real votes, replayed in another order.
+"""Responses and tokens saved by adaptive votes, and what early stops change: real votes, replayed in other orders.
 
     python benchmarks/adaptive.py [VOTES] [--shuffles 200] [--votes 8]
 
 VOTES (default ../shared/data/gold/votes_dev.jsonl) has problems with graded `responses`. All of a problem are grouped once.
-Then they are asked for in waves, as gen_res.py --stop_when does, in every one of the shuffled orders. Printed are for each
-rule the share of the responses and of the tokens that were asked for, how often majority and gates (half of all, more than
-half) are those of all votes, how often the majority is right, waves per problem, and by how much the corrected rates and the
-raw shares differ from the shares of all votes. A token is four characters here. `now`: all votes. 20 seconds.
+Then they are requested in waves, as with gen_res.py --stop_when, in each of the shuffled orders. Prints for each rule
+the share of responses and tokens requested, how often majority and gates (half of all, more than half) are those of all
+votes, how often the majority is right, waves per problem, and by how much the corrected rates and the raw shares differ from
+the shares of all votes. A token is four characters here. `now`: all votes. 20 seconds.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class Problem(NamedTuple):
-    """A problem's responses as they were judged together, and their lengths."""
+    """A problem's responses, judged together, and their lengths."""
 
     judgement: Judgement
     tokens: list[int]
 
 
 class Replay(NamedTuple):
-    """What a problem's votes say in one order."""
+    """The result of a problem's votes in one order."""
 
     asked: int
     tokens: int
@@ -49,7 +49,7 @@ class Replay(NamedTuple):
 
 
 def judged(path: Path, votes: int) -> list[Problem]:
-    """Return the problems of a file that have so many responses."""
+    """Return the problems of a file that have enough responses."""
     rows = [row for line in path.read_text().split("\n") if line and len((row := json.loads(line))["responses"]) >= votes]
     with Verifier() as verifier:
         jobs = [(index, Job(row["responses"][:votes], row["reference_answer"])) for index, row in enumerate(rows)]
@@ -72,7 +72,7 @@ def verdict(judgement: Judgement, agreement: float | None, winner: int | None) -
 
 
 def replay(problem: Problem, rule: Rule, order: list[int]) -> Replay:
-    """Ask for a problem's responses in an order, in waves."""
+    """Request a problem's responses in an order, in waves."""
     whole = vote(problem.judgement, has_reference=False)
     asked = rounds = leader = second = 0
     while not asked or not rule.reason(leader, second, asked):

@@ -1,12 +1,12 @@
-"""How well problems are cleaned, on problems labelled by hand and on real problems that must pass as they are.
+"""Quality of cleaning, on problems labelled by hand and on real problems that must pass unchanged.
 
     python benchmarks/cleaning.py [--data ../shared/data] [--gold FILE ...] [--domains] [--show]
 
-Of the labelled problems, for each source: precision and recall of what is kept, and how many kept texts equal the problem as
-cut by hand (white space and a heading aside). Two kinds of files are read: with `labels` (truncated, leak, not_math) or with
-`valid`, `ill_posed` and `borderline`, where an ill-posed problem counts as a problem and a borderline one does not count. Of
-the benchmarks: how many pass uncut and undropped. --domains asks the classifier of domains where the rules are in doubt; how
-often, and how long it takes, is printed apart. --show prints the misses.
+For the labelled problems, by source: precision and recall of kept problems, and how many kept texts equal the problem as
+cut by hand (ignoring white space and a heading). Two kinds of files are read: with `labels` (truncated, leak, not_math) or with
+`valid`, `ill_posed` and `borderline`; an ill-posed problem counts as a problem, a borderline one does not count. For the
+benchmarks: how many pass uncut and undropped. --domains uses the domain classifier if the rules are in doubt; its calls
+and time are printed separately. --show prints the misses.
 """
 
 from __future__ import annotations
@@ -42,15 +42,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--gold", type=Path, nargs="+", help="labelled problems (default: gold/cleaning*_dev.jsonl of the data)"
     )
-    parser.add_argument(
-        "--domains", action=argparse.BooleanOptionalAction, default=False, help="ask the classifier of domains too"
-    )
+    parser.add_argument("--domains", action=argparse.BooleanOptionalAction, default=False, help="use the domain classifier too")
     parser.add_argument("--show", action=argparse.BooleanOptionalAction, default=False, help="print the misses")
     return parser.parse_args()
 
 
 def same(text: str, gold: str) -> bool:
-    """Return whether two texts are equal, white space and a heading aside."""
+    """Return whether two texts are equal, ignoring white space and a heading."""
     return "".join(strip_heading(text.strip()).split()) == "".join(strip_heading(gold.strip()).split())
 
 
@@ -99,7 +97,7 @@ def labelled(path: Path, *, show: bool, is_other: Sign | None = None) -> None:
 
 
 def show_miss(what: str, row: dict[str, Any], cleaned: Cleaned) -> None:
-    """Print a miss: what it is, the whole text and what was made of it."""
+    """Print a miss: its kind, the whole text and the result."""
     labels = row.get("labels") or row.get("reason", "")
     print(f"\n[{what}] {row.get('id')} {cleaned.defects} {labels}\n{printable(row['instruction'])}")
     print(f"  => {printable(cleaned.text[-200:])!r}")
@@ -111,7 +109,7 @@ def share(part: int, whole: int) -> str:
 
 
 def untouched(path: Path, key: str, *, show: bool, is_other: Sign | None = None) -> None:
-    """Print how many real problems pass as they are."""
+    """Print how many real problems pass unchanged."""
     rows = passed = 0
     for row in records(path):
         cleaned = clean(row[key], is_other=is_other)
@@ -130,7 +128,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class TimedSign:
-    """The classifier of domains as a sign, with how often it is asked and how long it takes."""
+    """The domain classifier as a sign, with its number of calls and time."""
 
     def __init__(self) -> None:
         from magpie.domains.classifier import DomainTagger
@@ -159,13 +157,13 @@ def main() -> None:
     started = time.perf_counter()
     for path in args.gold or sorted((args.data / "gold").glob("cleaning*_dev.jsonl")):
         labelled(path, show=args.show, is_other=sign)
-    print("\nreal problems that pass as they are")
+    print("\nreal problems that pass unchanged")
     for path in sorted((args.data / "benchmarks").glob("*.jsonl")):
         untouched(path, "problem", show=args.show, is_other=sign)
     seconds = time.perf_counter() - started
     print(f"rules: {seconds - (sign.seconds if sign else 0):.1f} s")
     if sign:
-        print(f"classifier of domains: asked about {sign.asked}, {sign.said_other} of them `other`, {sign.seconds:.1f} s")
+        print(f"domain classifier: called for {sign.asked}, {sign.said_other} of them `other`, {sign.seconds:.1f} s")
 
 
 if __name__ == "__main__":

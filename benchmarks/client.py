@@ -1,10 +1,10 @@
-"""What an answer costs on this side: processor time of gen_res.py against a server that answers at once.
+"""The client's cost per answer: CPU time of gen_res.py against a server that answers at once.
 
     python benchmarks/client.py [--tokens 400] [--answers 3000] [--rounds 3] [--other OTHER_CHECKOUT]
 
-The server is a process of its own that sends ready bytes of vLLM's form; no answer is like the one before it. Each round asks
-for few and for many answers, so that start-up cancels out: the difference of the processor times by that of the answers. With
---other the same is done with another checkout's programs, by turns. Target: below 1 ms for 400 tokens, on one core.
+The server is a separate process that sends prepared bytes in vLLM's format; consecutive answers differ. Each round requests
+few and many answers, so that start-up cancels out: the difference in CPU time is divided by that in answers. With
+--other the same is done, in turns, with another checkout's programs. Target: below 1 ms for 400 tokens, on one core.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ WORDS = TEXT.split()
 
 
 def answer(number: int, tokens: int) -> str:
-    """Return a text of about so many tokens, with sentences and paragraphs, that is not like another."""
+    """Return a unique text of about so many tokens, with sentences and paragraphs."""
     draw = random.Random(number)
     words = [draw.choice(WORDS) + draw.choice(("", "", "", "", ",", ".", ".\n\n")) for _ in range(int(tokens / 1.4))]
     return f"{' '.join(words)} The answer is \\boxed{{{number}}}."
 
 
 def reply(number: int, tokens: int, *, with_ids: bool) -> bytes:
-    """Return a whole HTTP reply as vLLM sends it."""
+    """Return a complete HTTP reply as vLLM sends it."""
     choice = {"index": 0, "text": answer(number, tokens), "logprobs": None, "finish_reason": "stop", "stop_reason": 2}
     if with_ids:
         draw = random.Random(number)
@@ -63,7 +63,7 @@ def http(body: bytes, status: str = "200 OK") -> bytes:
 
 
 class Instant(asyncio.Protocol):
-    """Answers every request on a connection at once, from what is ready."""
+    """Answers every request on a connection at once, with prepared bytes."""
 
     ready: dict[bool, list[bytes]]
     models: bytes
@@ -88,7 +88,7 @@ class Instant(asyncio.Protocol):
     def _answer(self, head: bytes, body: bytes) -> bytes:
         if head.startswith(b"get"):
             return Instant.models
-        if len(body) < 3:  # the question whether the route is there
+        if len(body) < 3:  # the probe for the route
             return http(b'{"error": "no model"}', "400 Bad Request")
         Instant.sent += 1
         ready = Instant.ready[b'"return_token_ids":true' in body]
@@ -96,7 +96,7 @@ class Instant(asyncio.Protocol):
 
 
 def serve(tell: Connection, tokens: int) -> None:
-    """Serve until killed; tell the port."""
+    """Serve until killed; report the port."""
     Instant.ready = {with_ids: [reply(n, tokens, with_ids=with_ids) for n in range(500)] for with_ids in (False, True)}
     listed = {"id": "HuggingFaceTB/SmolLM2-135M-Instruct", "owned_by": "vllm", "max_model_len": 8192}
     Instant.models = http(json.dumps({"object": "list", "data": [listed]}).encode())
@@ -110,7 +110,7 @@ def serve(tell: Connection, tokens: int) -> None:
 
 
 def processor_seconds(project: Path, port: int, folder: Path, answers: int, window: int, profile: Path | None = None) -> float:
-    """Run gen_res.py of a checkout on so many problems and return its processor time, user's and system's."""
+    """Run a checkout's gen_res.py on a number of problems and return its CPU time, user and system."""
     given, made = folder / f"{answers}.jsonl", folder / "made.jsonl"
     rows = ({"id": f"p-{n:06d}", "instruction": f"What is {n} + {n * 7}, and is it a prime number?"} for n in range(answers))
     given.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -134,13 +134,13 @@ def processor_seconds(project: Path, port: int, folder: Path, answers: int, wind
 
 
 def main() -> None:
-    """Run the rounds and print milliseconds of processor time an answer."""
+    """Run the rounds and print milliseconds of CPU time per answer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=400, help="tokens of an answer (default 400)")
-    parser.add_argument("--answers", type=int, default=3000, help="answers of a round (default 3000)")
+    parser.add_argument("--tokens", type=int, default=400, help="tokens per answer (default 400)")
+    parser.add_argument("--answers", type=int, default=3000, help="answers per round (default 3000)")
     parser.add_argument("--window", type=int, default=256, help="requests in flight (default 256)")
     parser.add_argument("--rounds", type=int, default=3, help="(default 3)")
-    parser.add_argument("--other", type=Path, help="another checkout, measured by turns with this one")
+    parser.add_argument("--other", type=Path, help="another checkout, measured in turns with this one")
     parser.add_argument("--profile", type=Path, help="write cProfile's figures of one run to this file, and do nothing else")
     args = parser.parse_args()
     ours, theirs = multiprocessing.Pipe()
@@ -158,11 +158,11 @@ def main() -> None:
                 few = processor_seconds(project, port, folder, FEW, args.window)
                 many = processor_seconds(project, port, folder, FEW + args.answers, args.window)
                 found[which].append(1000 * (many - few) / args.answers)
-                print(f"round {number + 1}, {which}: {found[which][-1]:.2f} ms an answer", flush=True)
+                print(f"round {number + 1}, {which}: {found[which][-1]:.2f} ms per answer", flush=True)
     server.terminate()
     middle = {which: statistics.median(values) for which, values in found.items()}
     for which, value in middle.items():
-        print(f"{which}: {value:.2f} ms of processor time an answer of {args.tokens} tokens ({1000 / value:,.0f}/s a core)")
+        print(f"{which}: {value:.2f} ms of CPU time per answer of {args.tokens} tokens ({1000 / value:,.0f}/s a core)")
     if args.other:
         print(f"this by other: {middle['this'] / middle['other']:.2f}")
 

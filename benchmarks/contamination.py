@@ -1,11 +1,11 @@
-"""How well decontamination finds the problems of benchmarks, on texts that are labelled by hand.
+"""Quality of decontamination, on texts labelled by hand.
 
     python benchmarks/contamination.py [--data ../shared/data] [--gold FILE] [--show] [--fit]
 
-Prints what was found of the contaminated texts, by how they were changed (targets: 0.98 of all, 0.85 of the paraphrased), and
-what was dropped of the clean ones (target: 0.005 at most); `--show` adds the misses. A text with its numbers changed may be
-kept or dropped. `--fit` fits the weights of `configs/contamination.yaml` to the gold file instead, on one half of it and on the
-other, and prints both and those of the whole. About two minutes on two cores; the vectors are kept in `--cache`.
+Prints the share of contaminated texts that was found, by how they were changed (targets: 0.98 of all, 0.85 of the paraphrased),
+and the share of clean ones that was dropped (target: at most 0.005); `--show` adds the misses. A text with its numbers changed
+may be kept or dropped. `--fit` fits the weights of `configs/contamination.yaml` to the gold file instead, on each half of it,
+and prints both and those of the whole. About two minutes on two cores; the vectors are kept in `--cache`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 STRENGTH = 10.0
-"""scikit-learn's C: the inverse of how strongly the weights are held down."""
+"""scikit-learn's C: the inverse of the regularisation strength."""
 RELATED_WORDS, RELATED_COSINE = 0.8, 0.85
-"""Two benchmark problems above both share a long introduction and ask different things: no example of other problems."""
+"""Two benchmark problems above both share a long introduction and ask different things: not an example of others."""
 
 
 def kind_of(row: dict[str, Any]) -> str:
@@ -68,7 +68,7 @@ def report(rows: list[dict[str, Any]], hits: list[Hit | None], *, show: bool) ->
 def labelled_pairs(
     rows: list[dict[str, Any]], vectors: np.ndarray, detector: Detector
 ) -> Iterator[tuple[str, dict[str, float], int]]:
-    """Yield (text's id, similarities, 1 or 0) for texts beside their nearest problems: 1 where they are paraphrased from it."""
+    """Yield (text's id, similarities, 1 or 0) for texts and their nearest problems: 1 if they are paraphrased from it."""
     rule = load_contamination().neighbours
     index_of = {(benchmark.name, row): index for index, (benchmark, row) in enumerate(detector.rows)}
     for row, vector in zip(rows, vectors, strict=True):
@@ -91,7 +91,7 @@ def labelled_pairs(
 
 
 def fit(rows: list[dict[str, Any]], detector: Detector, embedder: Embedder) -> None:
-    """Fit the weights on each half and on all, and print them with the scores of what was held out."""
+    """Fit the weights on each half and on all, and print them with the scores of the held-out half."""
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
@@ -118,7 +118,7 @@ def main() -> None:
         "--data", type=Path, default=PROJECT.parent / "shared" / "data", help="the folder with benchmarks/ and gold/"
     )
     parser.add_argument("--gold", type=Path, help="labelled texts (default: gold/contamination_dev.jsonl in --data)")
-    parser.add_argument("--cache", type=Path, default=PROJECT / "data" / "embeddings.sqlite", help="keeps the vectors")
+    parser.add_argument("--cache", type=Path, default=PROJECT / "data" / "embeddings.sqlite", help="file to cache the vectors")
     parser.add_argument("--show", action="store_true", help="print the mistakes")
     parser.add_argument("--fit", action="store_true", help="fit the weights instead of measuring")
     args = parser.parse_args()

@@ -1,12 +1,12 @@
-"""What controls say of a model whose errors are known, and the processor time that they cost.
+"""What controls show about a model whose errors are known, and their cost in CPU time.
 
     python benchmarks/controls.py --runs 50
     python benchmarks/controls.py --overhead 1000
 
 --runs: a scripted server errs in a known share of its responses by difficulty; each run has controls of its own, three votes,
-and the rules of the filter sft. Printed is in how many runs the interval covers the true share of wrong labels, which is
-computed by all that three votes can be. --overhead: a chain of so many problems without and with 5% of them planted, the same
-number of requests, side by side, five times.
+and the rules of the filter sft. Prints in how many runs the interval covers the true share of wrong labels, which is
+computed from all outcomes of three votes. --overhead: a chain of that many problems without and with 5% of them planted, with
+the same number of requests, in turns, five times.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def run(name: str, *arguments: object) -> float:
 
 
 def served(server: ScriptedServer) -> list[object]:
-    """Return the flags that lead to the server."""
+    """Return the flags for the server."""
     return ["--model_path", MODEL, "--tokenizer", load_model("smollm2").path, "--base_url", server.url, "--preflight", 0]
 
 

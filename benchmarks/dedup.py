@@ -1,12 +1,12 @@
-"""How well duplicates are found: pairs in a group, renumbered problems that were merged, paraphrases that were found.
+"""Quality of deduplication: pairs in a group, renumbered problems that were merged, paraphrases that were found.
 
     python benchmarks/dedup.py [--data ../shared/data] [--gold FILE] [--half even|odd|all] [--show]
     python benchmarks/dedup.py --pairs ../shared/data/gold/same_problem_dev.jsonl tests/data/same_problem.jsonl
 
 The gold file's rows have `instruction`, `group` (one problem) and `kind`; a `renumbered` row has the words of an original with
-other numbers, and its group differs from the original's in its last letter alone. Beside it stands the rule of the original
-program: two problems are the same when the cosine of their embeddings is above 0.975. `--half` takes every second group: the
-lists of words were made looking at the even ones of the open file. Targets: precision 0.99, recall 0.95, at most 1% of the
+other numbers, and its group differs from the original's only in the last letter. It is compared with the rule of the original
+program: two problems are the same if the cosine of their embeddings is above 0.975. `--half` takes every second group: the
+lists of words were made from the even ones of the open file. Targets: precision 0.99, recall 0.95, at most 1% of the
 renumbered merged, half of the paraphrases.
 """
 
@@ -84,7 +84,7 @@ def report_pairs(path: Path, embedder: Embedder) -> None:
 
 
 def show_misses(found: set[Pair], rows: list[dict[str, Any]]) -> None:
-    """Print the pairs that were missed and those that were wrongly found."""
+    """Print the missed pairs and the wrong ones."""
     true = pairs_of([row["group"] for row in rows])
     for what, pairs in (("missed", true - found), ("wrong", found - true)):
         for pair in sorted(pairs):
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--half", choices=["even", "odd", "all"], default="all", help="groups to take (default all)")
     parser.add_argument("--embedding_model", default=DEFAULT_EMBEDDING_MODEL, help=f"(default {DEFAULT_EMBEDDING_MODEL})")
     parser.add_argument("--cache", type=Path, help="file that keeps the embeddings (default: none)")
-    parser.add_argument("--show", action="store_true", help="print what was missed and what was wrong")
+    parser.add_argument("--show", action="store_true", help="print missed and wrong pairs")
     parser.add_argument("--pairs", type=Path, nargs="+", default=[], help="measure files of pairs instead")
     args = parser.parse_args()
     for path in args.pairs:

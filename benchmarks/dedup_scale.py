@@ -1,12 +1,12 @@
-"""How de-duplication grows: vectors of 384 numbers with planted copies, beside raw FAISS, the original program and SemHash.
+"""How deduplication scales: 384-dimensional vectors with planted copies; compared with raw FAISS, the original and SemHash.
 
     python benchmarks/dedup_scale.py [--sizes 20000 200000 1000000] [--kind clustered|random] [--full_below 50000]
 
-Embeddings are given, so nothing of a language model is in the times. One in twenty vectors is a copy of another at a cosine
-from 0.975 to 0.999; `clustered` vectors lie around centres as sentences do, `random` ones have no structure (the hardest case
-for lists). What compares every pair is measured whole up to --full_below vectors, and beyond on a sample of the queries and
-multiplied (marked ~). Recall: planted copies in the group of their source. Memory: the process's peak, each in its own process.
-Targets: at a million at most 10 minutes and 8 GB on two cores, recall 0.98, time clearly below N².
+Embeddings are given, so the times include no language model. One in twenty vectors is a copy of another at a cosine from 0.975
+to 0.999; `clustered` vectors lie around centres as sentences do, `random` ones have no structure (the hardest case for lists).
+Methods that compare every pair are measured in full up to --full_below vectors, and beyond on a sample of the queries and
+extrapolated (marked ~). Recall: planted copies in the group of their source. Memory: the process's peak, each in its own
+process. Targets: at a million at most 10 minutes and 8 GB on two cores, recall 0.98, time clearly below N².
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 
 DIMENSION, COPIES, THRESHOLD = 384, 20, 0.97
 SAMPLE = 2000
-"""Queries of a method that compares every pair, where it is not measured whole."""
+"""Queries of a method that compares every pair, if it is not measured in full."""
 ORIGINAL_SEARCH_SPACE = 500
 Found = tuple[np.ndarray, float, bool]
 
@@ -38,7 +38,7 @@ def planted(count: int, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     copies = count // COPIES
     vectors = np.empty((count, DIMENSION), dtype=np.float32)
     centres = rng.standard_normal((max(1, count // 100), DIMENSION), dtype=np.float32)
-    for start in range(0, count, 50_000):  # in parts: twice a million vectors would count as memory of the method
+    for start in range(0, count, 50_000):  # in parts: two copies of a million vectors would count as memory of the method
         part = rng.standard_normal((min(50_000, count - start), DIMENSION), dtype=np.float32)
         if kind == "clustered":
             part = centres[rng.integers(0, len(centres), len(part))] + 0.8 * part

@@ -1,11 +1,11 @@
-"""How often the tagger of fields without a language model is right, and its training.
+"""Accuracy of the domain tagger that needs no language model, and its training.
 
     python benchmarks/domains.py [DATA] [--gold FILE] [--show]      measures
     python benchmarks/domains.py [DATA] [--gold FILE] --train       measures, trains on all of it and writes the weights
 
 Measured by nested cross-validation (the settings are chosen inside each training part; near copies stay together): the mean
-over the fields and its spread over repetitions, beside logistic regression on the plain embeddings, and what happens to texts
-that are no mathematics. The weights that are in the project are measured too, on the rows that they were not trained on.
+over the fields and its spread over repetitions, compared with logistic regression on the plain embeddings, and the labels of
+texts that are not mathematics. The project's weights are measured too, on the rows that they were not trained on.
 Trains from the gold file (`instruction`, `domain`; `also`: further fields that are right), configs/tagging/
 domain_examples.yaml and the topics of configs/domains. About two minutes.
 """
@@ -41,7 +41,7 @@ FOLDS, INNER_FOLDS, REPEATS = 10, 4, 3
 
 @dataclass(frozen=True)
 class Samples:
-    """Features of texts, their fields (indices of LABELS) and what each counts in training."""
+    """Features of texts, their fields (indices of LABELS) and their training weights."""
 
     embeddings: np.ndarray
     words: csr_matrix
@@ -59,7 +59,7 @@ class Samples:
         return Samples(dense[0], vstack([self.words, other.words]).tocsr(), *dense[1:])
 
     def matrix(self, scale: float) -> csr_matrix:
-        """Return what the classifier is given."""
+        """Return the classifier's input."""
         return hstack([csr_matrix(self.embeddings), self.words * scale, csr_matrix(self.cues * CUE_SCALE)]).tocsr()
 
 
@@ -70,7 +70,7 @@ def featured(features: DomainFeatures, pairs: list[tuple[str, str]], counts: flo
 
 
 def own_samples(features: DomainFeatures) -> Samples:
-    """Return what the project itself brings: examples and topics."""
+    """Return the project's own samples: examples and topics."""
     labelled = load(config_path("tagging", "domain_examples.yaml"), dict[str, list[str]])
     examples = [(text, field) for field, texts in labelled.items() for text in texts]
     topics = [(topic, field) for field in DOMAINS for topic in load_domain(field).topics]
@@ -147,7 +147,7 @@ def plain(embeddings: np.ndarray, fields: np.ndarray, groups: np.ndarray, seed: 
 
 
 def decide(found: np.ndarray) -> np.ndarray:
-    """Return the fields that the tagger would name."""
+    """Return the fields that the tagger would assign."""
     best = found.argmax(1)
     best[found.max(1) < LEAST_CONFIDENCE] = LABELS.index(OTHER_DOMAIN)
     return best
@@ -159,7 +159,7 @@ def hits_of(named: np.ndarray, rows: list[dict[str, Any]]) -> np.ndarray:
 
 
 def by_field(hits: np.ndarray, rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the share that is right for each field."""
+    """Return the accuracy for each field."""
     fields = np.array([row["domain"] for row in rows])
     return {field: float(hits[fields == field].mean()) for field in DOMAINS if (fields == field).any()}
 
@@ -188,7 +188,7 @@ def measure(gold: Samples, own: Samples, raw: np.ndarray, rows: list[dict[str, A
     for field in by_field(hits[0], rows):
         line(f"  {field}", [by_field(hit, rows)[field] for hit in hits])
     line("mathematics called other", [float((decide(found) == other).mean()) for found, _ in runs])
-    line("no mathematics called other", [float((decide(strangers) == other).mean()) for _, strangers in runs])
+    line("non-mathematics called other", [float((decide(strangers) == other).mean()) for _, strangers in runs])
     for low, high in ((0, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.01)):
         held = np.concatenate([(found.max(1) >= low) & (found.max(1) < high) for found, _ in runs])
         right = np.concatenate([hits_of(found.argmax(1), rows) for found, _ in runs])[held]
@@ -199,7 +199,7 @@ def measure(gold: Samples, own: Samples, raw: np.ndarray, rows: list[dict[str, A
 
 
 def show_misses(named: np.ndarray, hits: np.ndarray, rows: list[dict[str, Any]]) -> None:
-    """Print what is wrong."""
+    """Print the errors."""
     for index in np.flatnonzero(~hits):
         row = rows[index]
         print(f"[{row['domain']} > {LABELS[named[index]]}] {' '.join(row['instruction'].split())[:150]}")
@@ -225,13 +225,13 @@ def write_weights(path: Path, gold: Samples, own: Samples, raw: np.ndarray, text
 
 
 def row_hashes(texts: list[str]) -> np.ndarray:
-    """Return a number for each text, whatever its layout: the weights remember by these what they were trained on."""
+    """Return a hash of each text, independent of layout: the weights file stores those of its training data."""
     flat = [" ".join(text.split()).encode("utf-8", "surrogatepass") for text in texts]
     return np.array([int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") for text in flat], dtype=np.uint64)
 
 
 def measure_weights(rows: list[dict[str, Any]], texts: list[str], *, show: bool) -> None:
-    """Print how often the project's own weights are right, on the rows alone that they were not trained on."""
+    """Print the accuracy of the project's own weights, only on rows that they were not trained on."""
     if not WEIGHTS.exists():
         return
     with np.load(WEIGHTS) as stored:
@@ -250,7 +250,7 @@ def measure_weights(rows: list[dict[str, Any]], texts: list[str], *, show: bool)
 
 
 def main() -> None:
-    """Measure, and train where that is asked for."""
+    """Measure, and train on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=PROJECT.parent / "shared" / "data", help="data folder")
     parser.add_argument("--gold", type=Path, help="problems with their fields (default: DATA/gold/domains_dev.jsonl)")

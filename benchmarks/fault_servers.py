@@ -1,4 +1,4 @@
-"""The servers that faults.py asks."""
+"""The servers for faults.py."""
 
 from __future__ import annotations
 

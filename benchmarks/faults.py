@@ -2,11 +2,11 @@
 
     python benchmarks/faults.py --kills 1000 --limits 200 --bits 1500 --clocks 40 --servers 40
 
-A kill is a SIGKILL at a random moment of a run, in a process of its own that is forked from this one, so that nothing is loaded
-again; stages with a model ask a scripted server. After some kills the run goes on to its end, and its files must be equal, byte
-by byte, to an undisturbed run's (of gen_ins.py, whose problems are drawn, every id must be there once); no process of a killed
-run may be left. A full disk is a limit of a file's size. benchmarks/kill.py does the same, a few times, with a real engine.
-Exit code 1 if anything was lost, doubled or changed.
+A kill is a SIGKILL at a random moment of a run, in a process forked from this one, so that nothing is loaded again; stages with
+a model use a scripted server. After some kills the run is resumed to its end, and its files must equal, byte for byte, those of
+an undisturbed run (for gen_ins.py, which samples, every id must be there once); no process of a killed run may be left. A full
+disk is simulated by a file-size limit. benchmarks/kill.py does the same, a few times, with a real engine. Exit code 1 if
+anything was lost, doubled or changed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ COMPARED = ("out.jsonl", "out_dropped.jsonl")
 
 
 def call(stage: str) -> list[str]:
-    """Return a stage's words."""
+    """Return a stage's command line."""
     return [*OWN_CALLS.get(stage, fuzz_cases.CALLS[stage][0])]
 
 
@@ -114,7 +114,7 @@ def size_of(path: Path) -> int:
 
 
 def made(folder: Path, stage: str = "") -> dict[str, Any]:
-    """Return what a run has made, and whatever else it has left; of problems that are drawn, the ids."""
+    """Return a run's output and any other files; for sampled problems, the ids."""
     names = {path.name for path in folder.iterdir()} - {"in.jsonl", "more.jsonl", "out.run.json"}
     names = {name for name in names if not name.startswith("embeddings.sqlite")}  # a cache, whose bytes depend on its history
     found = {name: (folder / name).read_bytes() for name in names}
@@ -124,7 +124,7 @@ def made(folder: Path, stage: str = "") -> dict[str, Any]:
 
 
 def whole(stage: str, folder: Path, urls: dict[str, str]) -> tuple[dict[str, Any], float]:
-    """Run a stage undisturbed; return what it made, and its seconds."""
+    """Run a stage undisturbed; return its output and its seconds."""
     inputs(folder, stage)
     began = time.monotonic()
     code = ended(start(stage, folder, urls))
@@ -136,7 +136,7 @@ def whole(stage: str, folder: Path, urls: dict[str, str]) -> tuple[dict[str, Any
 def disturbed(
     stage: str, count: int, urls: dict[str, str], luck: random.Random, once: Callable[[str, Path, float], bool]
 ) -> tuple[int, list[str]]:
-    """Disturb a stage by `once` until that has happened `count` times; return how often, and what was wrong at the ends."""
+    """Disturb a stage by `once` until that has happened `count` times; return how often, and what was wrong in the end."""
     with tempfile.TemporaryDirectory() as name:
         expected, seconds = whole(stage, Path(name), urls)
     before = children()
@@ -166,7 +166,7 @@ def children() -> set[int]:
 
 
 def left_behind(stage: str, before: set[int]) -> list[str]:
-    """Wait for the processes that killed runs have left to end; return those that do not within a minute."""
+    """Wait for leftover processes of killed runs to end; return those that do not within a minute."""
     deadline = time.monotonic() + 60
     while (left := [pid for pid in children() - before if not os.waitpid(pid, os.WNOHANG)[0]]) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -174,7 +174,7 @@ def left_behind(stage: str, before: set[int]) -> list[str]:
 
 
 def kills(stage: str, count: int, urls: dict[str, str], luck: random.Random) -> tuple[int, list[str]]:
-    """Kill a stage at random moments: of its whole time, or once its log has grown to some size."""
+    """Kill a stage at random moments: of its running time, or once its log has reached some size."""
 
     def once(stage: str, folder: Path, seconds: float) -> bool:
         part, bytes_then = folder / "out.part", luck.randrange(10_000)
@@ -186,7 +186,7 @@ def kills(stage: str, count: int, urls: dict[str, str], luck: random.Random) -> 
 
 
 def limits(stage: str, count: int, urls: dict[str, str], luck: random.Random) -> tuple[int, list[str]]:
-    """Let the disk be full at a random byte."""
+    """Simulate a full disk at a random byte."""
     problems = []
 
     def once(stage: str, folder: Path, seconds: float) -> bool:
@@ -218,7 +218,7 @@ def clocks(stage: str, count: int, urls: dict[str, str], luck: random.Random) ->
 
 
 def bits(count: int, luck: random.Random) -> tuple[int, list[str]]:
-    """Flip bits in the log of a stopped run, and go on: what is damaged is made again, and the output is as if nothing was."""
+    """Flip bits in the log of a stopped run, and resume: damaged records are redone, and the output is as if undamaged."""
     from magpie.runs.run import Run
 
     def go_on(output: Path, until: int) -> bytes:
@@ -299,7 +299,7 @@ def report(what: str, count: int, problems: list[str], began: float) -> bool:
 
 
 def main() -> int:
-    """Do what is asked for, each kind spread over the stages."""
+    """Do what is requested, each kind spread over the stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("kills", 1000), ("limits", 200), ("clocks", 40), ("bits", 1500), ("servers", 40), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"(default {default})")
@@ -314,7 +314,7 @@ def main() -> int:
 
 
 def by_stage(counts: dict[str, int], luck: random.Random) -> list[bool]:
-    """Disturb every stage in the ways that are asked for, as often as that in all."""
+    """Disturb every stage in the requested ways, that often in total."""
     ways = {"kills": kills, "limits": limits, "clocks": clocks}
     bad = []
     with Served(STAGES) as urls:
@@ -329,5 +329,5 @@ def by_stage(counts: dict[str, int], luck: random.Random) -> list[bool]:
 
 
 if __name__ == "__main__":
-    sys.path.append(sys.path.pop(0))  # behind exp: both have a verify.py
+    sys.path.append(sys.path.pop(0))  # after exp: both have a verify.py
     sys.exit(main())

@@ -1,11 +1,11 @@
-"""Hand every program broken files, flags and values, thousands a minute, and look at what comes of it.
+"""Feed every program broken files, flags and values, thousands per minute, and check the results.
 
     python benchmarks/fuzz.py --cases 10000 --seed 1
 
 A case is a program's proper call with one to three mutations: of its input (bytes, keys, values), of its flags, of the files
-that lie where it reads or writes, of the environment. It runs in this process, through the program's own `main`. A violation
-is a traceback, more than 30 seconds, a row that is neither written nor dropped, a changed input, a replaced file of the user's,
-a temporary file that is left, our key in what is shown or written. Violations are counted by kind; of each kind the
+where it reads or writes, of the environment. It runs in this process, through the program's own `main`. A violation
+is a traceback, more than 30 seconds, a row that is neither written nor dropped, a changed input, a replaced user file,
+a leftover temporary file, our key in anything shown or written. Violations are counted by kind; of each kind the
 smallest is shown. Exit code 1 if there was one.
 """
 
@@ -33,13 +33,13 @@ from unittest import mock
 from fuzz_cases import KEY, MUTATIONS, Case, Hang, proper
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.append(str(PROJECT / "tests"))  # how programs are run in this process
+sys.path.append(str(PROJECT / "tests"))  # how programs run in this process
 
 LIMIT = 30
 SHARED = Path("/dev/shm")  # noqa: S108 (folders of a private name in it; a disk would take most of the time)
 DIMENSION = 8
 SMALLER = 60
-"""Tries to make a violation smaller."""
+"""Attempts to shrink a violation."""
 
 
 # --- a case --------------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def limited(seconds: int) -> Iterator[None]:
 
 
 def violations(case: Case, urls: dict[str, str], *, again: bool = True) -> set[str]:
-    """Run a case and return what is wrong with what came of it; what hangs twice hangs: a busy machine may do so once."""
+    """Run a case and return its violations; a hang counts if it happens twice: a busy machine may hang once."""
     from conftest import program
 
     environment = {"MAGPIE_BASE_URL": urls["model"], "MAGPIE_API_KEY": KEY} | case.environment
@@ -105,14 +105,14 @@ def violations(case: Case, urls: dict[str, str], *, again: bool = True) -> set[s
                 return violations(case, urls, again=False)
             where = traceback.extract_tb(hang.__traceback__)[-2]  # the last one is the alarm
             return {f"hangs in {Path(where.filename).name}, {where.name}"}
-        except Exception as error:  # noqa: BLE001 (what escapes a program is what is looked for)
+        except Exception as error:  # noqa: BLE001 (whatever escapes a program is a finding)
             return {f"{type(error).__name__} escapes"}
         after = content(folder)
         return set(judged(case, done, before, after))
 
 
 def judged(case: Case, done: Any, before: dict[str, bytes], after: dict[str, bytes]) -> Iterator[str]:
-    """Yield what is wrong with a case that has ended."""
+    """Yield the violations of a case that has ended."""
     if "Traceback" in done.stderr:
         yield f"traceback: {done.stderr.strip().splitlines()[-1][:80]}"
     elif done.returncode not in (0, 2):
@@ -131,7 +131,7 @@ def judged(case: Case, done: Any, before: dict[str, bytes], after: dict[str, byt
 
 
 def miscounted(case: Case, after: dict[str, bytes]) -> Iterator[str]:
-    """Yield what does not add up in a run that has ended well."""
+    """Yield what does not add up in a successful run."""
     run = json.loads(after["out.run.json"])
     counts, dropped = run["counts"], after.get("out_dropped.jsonl", b"").count(b"\n")
     if run["status"] != "complete" or counts["read"] != counts["written"] + sum(counts["dropped"].values()):
@@ -151,7 +151,7 @@ def miscounted(case: Case, after: dict[str, bytes]) -> Iterator[str]:
 
 @contextmanager
 def without_embedding_model() -> Iterator[None]:
-    """Put a stand-in in the place of the embedding model, which would take most of the time."""
+    """Replace the embedding model, which would take most of the time, by a stand-in."""
     from magpie.compute.embedding import Encoder
 
     with mock.patch.object(Encoder, "__call__", vectors), mock.patch.object(Encoder, "dimension", DIMENSION):
@@ -183,7 +183,7 @@ def smaller(case: Case, kind: str, urls: dict[str, str], luck: random.Random) ->
 
 
 def main() -> int:
-    """Run the cases and say what they have shown."""
+    """Run the cases and print the findings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000, help="(default 10000)")
     parser.add_argument("--seed", type=int, default=0, help="(default 0)")
@@ -232,5 +232,5 @@ def fuzz(cases: int, seed: int, seconds: float = 0) -> dict[str, Case]:
 
 
 if __name__ == "__main__":
-    sys.path.append(sys.path.pop(0))  # behind exp: both have a verify.py
+    sys.path.append(sys.path.pop(0))  # after exp: both have a verify.py
     sys.exit(main())

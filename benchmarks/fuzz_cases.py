@@ -1,4 +1,4 @@
-"""The cases of fuzz.py: proper calls of every program, and what is done to them."""
+"""The cases of fuzz.py: valid calls of every program, and their mutations."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
 """Proper calls of every program; the embedding model has a stand-in, the sandbox, the engine and chains of processes are not
 started."""
 SLOW = {"verify": 1, "check_code": 1, "gen_ins": 4, "gen_po_rewards": 10}
-"""How often a program is drawn; the others: 20."""
+"""Weight of a program in the draw; the others: 20."""
 NEVER = {
     "--ray",
     "--push_to_hub",
@@ -81,7 +81,7 @@ NEVER = {
     "--guard_url",
     "--max_restarts",
 }
-"""Flags that start something heavy or reach out; tests/ has their own cases."""
+"""Flags that start something heavy or use the network; tests/ has separate cases for them."""
 TEXTS = (
     "",
     " ",
@@ -133,18 +133,18 @@ RAW = (
 
 
 class Hang(BaseException):
-    """A program took longer than the limit; nothing of ours catches it."""
+    """A program took longer than the limit; our code does not catch this."""
 
 
 @dataclasses.dataclass
 class Case:
-    """One call with all that it finds."""
+    """One call with its files and environment."""
 
     program: str
     words: list[str]
     files: dict[str, bytes]
     special: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Name → what stands there instead of a file."""
+    """Name → what is there instead of a file."""
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def shown(self) -> str:
@@ -258,13 +258,13 @@ def flags_changed(case: Case, luck: random.Random) -> None:
 
 
 def special_file(case: Case, luck: random.Random) -> None:
-    """Let something else than a proper file stand where the program reads or writes."""
+    """Put something other than a regular file where the program reads or writes."""
     read = ("in.jsonl",) if luck.random() < 0.4 else ("out.jsonl", "out_dropped.jsonl", "out.run.json", "out.part", "set")
     case.special[luck.choice(read)] = luck.choice(("folder", "link", "hard link", "loop", "pipe", "zero", "mine", "dangling"))
 
 
 def run_file_there(case: Case, luck: random.Random) -> None:
-    """Leave an edited run file, and perhaps the log of a run, beside the output."""
+    """Leave an edited run file, and perhaps the log of a run, next to the output."""
     run = json.loads(json.dumps(RUN_FILE | {"stage": f"{case.program}.py"}))
     where, key = luck.choice(list(places(run)))
     where[key] = luck.choice(VALUES)
@@ -274,7 +274,7 @@ def run_file_there(case: Case, luck: random.Random) -> None:
 
 
 def environment_changed(case: Case, luck: random.Random) -> None:
-    """Set a variable to something that is none of its values."""
+    """Set a variable to an invalid value."""
     name = luck.choice(("MAGPIE_LOG", "MAGPIE_API_KEY", "DATA_DIR", "HF_HOME", "COLUMNS", "NO_COLOR", "HOME"))
     text = luck.choice(TEXTS)
     case.environment[name] = text.replace("\x00", "")[:3000]

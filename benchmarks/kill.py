@@ -1,4 +1,4 @@
-"""Kill -9 a stage or its server in the middle, again and again; at the end every record must be there exactly once.
+"""Kill -9 a stage or its server in the middle, repeatedly; at the end every record must be there exactly once.
 
     python benchmarks/kill.py gen_ins --kills 10
     python benchmarks/kill.py gen_res --kills 10
@@ -6,9 +6,9 @@
     python benchmarks/kill.py waves --kills 1000
 
 gen_ins and gen_res are killed once some new records are on disk and started again with the same command, against one server.
-`server` kills the engine's two processes in turn while exp/serve.py holds them and gen_res.py goes on. `waves` kills
+`server` kills the engine's two processes in turn while exp/serve.py runs them and gen_res.py continues. `waves` kills
 gen_res.py --stop_when settled at random moments, between and within waves, against the tests' scripted server; each run is
-forked from this process, so that nothing is loaded again, and killed with its workers (half a second a kill).
+forked from this process, so that nothing is loaded again, and killed with its workers (half a second per kill).
 About 3 minutes each for the stages, 10 for the server, on two cores. Exit code 1 if anything was lost or doubled.
 """
 
@@ -45,7 +45,7 @@ VOTES = 8
 
 
 def stage_command(stage: str, folder: Path, records: int, max_tokens: int = 96) -> tuple[list[str], Path]:
-    """Return a stage's command on small data in `folder`, and its output file; the input of gen_res.py is made here."""
+    """Return a stage's command on small data in `folder`, and its output file; the input of gen_res.py is created here."""
     output = folder / f"{stage}_out.jsonl"
     command = [sys.executable, str(PROJECT / "exp" / f"{stage}.py"), "--model_path", "smollm2", "--output_file", str(output)]
     if stage == "gen_ins":
@@ -108,7 +108,7 @@ def engine_processes(root: int) -> list[int]:
         try:
             return " ".join(process.cmdline())
         except psutil.NoSuchProcess:
-            return "tracker"  # one that is gone meanwhile is none
+            return "tracker"  # one that has ended meanwhile does not count
 
     children = psutil.Process(root).children(recursive=True)
     servers = [child for child in children if "vllm.entrypoints." in words(child)]
@@ -152,7 +152,7 @@ def problems_of(output: Path, records: int) -> list[str]:
 
 
 def vote_of(index: int, slot: int) -> int:
-    """Return what a problem's vote says: some agree at once, some late, some never."""
+    """Return a problem's vote: some agree at once, some late, some never."""
     return random.Random(f"{index} {slot}").choice([1] * (1 + index % 7) + [2, 3])
 
 
@@ -165,7 +165,7 @@ def votes_of(index: int, votes: int) -> list[str]:
 
 
 class Forked:
-    """A stage in a process that is forked from this one, with what it needs of a `subprocess.Popen`."""
+    """A stage in a process forked from this one, with the needed interface of `subprocess.Popen`."""
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
         import gen_res
@@ -203,7 +203,7 @@ class Forked:
 
 @contextlib.contextmanager
 def forked_server(server: Any) -> Iterator[str]:
-    """Run a server in a process of its own, for threads and forks do not mix; yield its URL."""
+    """Run a server in a separate process, because threads and forks do not mix; yield its URL."""
     reader, writer = os.pipe()
     if not (pid := os.fork()):
         with server:
@@ -216,7 +216,7 @@ def forked_server(server: Any) -> Iterator[str]:
 
 
 def kill_waves(kills: int, folder: Path, records: int, seed: int = 0, *, fork: bool = False) -> tuple[int, list[str]]:
-    """Kill gen_res.py at random moments while it asks in waves; return the kills done, and what is wrong at the end."""
+    """Kill gen_res.py at random moments while it requests waves; return the kills done, and the problems at the end."""
     sys.path.append(str(PROJECT / "tests"))
     from scripted_server import MODEL, Call, Reply, ScriptedServer, completion
 
@@ -241,7 +241,7 @@ def kill_waves(kills: int, folder: Path, records: int, seed: int = 0, *, fork: b
 
 
 def main() -> int:
-    """Run one kind of kill and say how it went."""
+    """Run one kind of kill and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["gen_ins", "gen_res", "server", "waves"])
     parser.add_argument("--kills", type=int, default=10, help="(default 10)")

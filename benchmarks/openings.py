@@ -1,10 +1,10 @@
-"""What opening words do to a model's problems (gen_ins.py --openings): samples with and without them, side by side.
+"""The effect of opening words on a model's problems (gen_ins.py --openings): samples with and without them.
 
     python exp/serve.py smollm2 -- python benchmarks/openings.py [--model_path smollm2] [--samples 200] [--seed 1]
 
-For both: how many of the samples ended and passed cleaning, how many of those are distinct (letter case and layout aside),
-their median length, how they begin, and why the rest was dropped; with openings the same by opening. What passes cleaning is
-mathematics that gives something and asks for something, not yet a problem that can be solved: read some. MAGPIE_BASE_URL names
+For both: how many of the samples ended and passed cleaning, how many of those are distinct (ignoring case and layout),
+their median length, how they begin, and why the rest was dropped; with openings the same by opening. Passing cleaning means
+that a text states and asks something mathematical, not that it can be solved: read some. MAGPIE_BASE_URL names
 the server; without it one is started for each of the two.
 """
 
@@ -35,13 +35,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model_path", default="smollm2")
     parser.add_argument("--samples", type=int, default=200, help="samples of each kind (default 200)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="where the samples are kept (default: nowhere)")
-    parser.add_argument("flags", nargs="*", help="more flags of gen_ins.py, behind --")
+    parser.add_argument("--folder", type=Path, help="folder to keep the samples (default: none)")
+    parser.add_argument("flags", nargs="*", help="more flags of gen_ins.py, after --")
     return parser.parse_args()
 
 
 def sample(args: argparse.Namespace, folder: Path, switch: str) -> list[dict[str, Any]]:
-    """Return the first samples of a run, and those that did not end, each with its drop reason ("" where it passed)."""
+    """Return the first samples of a run, and those that did not end, each with its drop reason ("" if it passed)."""
     out = folder / f"{switch.strip('-')}_{args.seed}_ins.jsonl"
     command = [sys.executable, str(PROJECT / "exp/gen_ins.py"), "--model_path", args.model_path, "--no-clean", switch]
     command += ["--total_prompts", str(args.samples), "--seed", str(args.seed), "--output_file", str(out), *args.flags]

@@ -1,12 +1,12 @@
-"""What the pipeline costs: tokens/s of gen_res.py through the server, against the bare engine on the same token ids.
+"""Overhead of the pipeline: tokens/s of gen_res.py through the server, against the bare engine on the same token ids.
 
     python benchmarks/overhead.py INPUT_FILE [--records 64] [--max_tokens 128] [--rounds 5]
 
-Starts both once, a server and an engine in a process of its own, with the same weights, sampling, environment and engine
-flags (data type, most requests and tokens of a step). They work in turns; the engine's is one `LLM.generate` call. Prints of
-each turn the tokens a second, and the processor seconds of all its processes for 1,000 tokens, without those that gen_res.py
-takes to start. The ratios are of the medians (target: 0.95); beside other work only that of the processor seconds means
-something. A ratio above 1.02 compares unlike things, and is called invalid.
+Starts both once, a server and a separate engine process, with the same weights, sampling, environment and engine
+flags (data type, most requests and tokens of a step). They work in turns; the engine's is one `LLM.generate` call. Prints for
+each turn the tokens per second, and the CPU seconds of all its processes per 1,000 tokens, without the start-up of
+gen_res.py. The ratios are of the medians (target: 0.95); on a busy machine only that of CPU seconds is
+meaningful. A ratio above 1.02 means that the sides are not alike, and is reported as invalid.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from magpie.serving.server import Server  # noqa: E402
 
 TEMPERATURE, TOP_P = 1.0, 1.0
 MOST = 1.02
-"""A pipeline on the engine cannot be faster than the engine, but for noise."""
+"""A pipeline on the engine cannot be faster than the engine, except by noise."""
 
 
 def write_input(source: Path, records: int, target: Path) -> list[str]:
@@ -51,7 +51,7 @@ def write_input(source: Path, records: int, target: Path) -> list[str]:
 
 
 class Turn(NamedTuple):
-    """One side's turn: completion tokens, seconds of work, and processor seconds of all its processes."""
+    """One side's turn: completion tokens, seconds of work, and CPU seconds of all its processes."""
 
     tokens: int
     seconds: float
@@ -64,20 +64,20 @@ class Turn(NamedTuple):
 
     @property
     def price(self) -> float:
-        """Processor seconds for 1,000 tokens."""
+        """CPU seconds per 1,000 tokens."""
         return 1000 * self.processor / self.tokens
 
     def __str__(self) -> str:
-        return f"{self.tokens} tokens, {self.rate:.1f}/s, {self.price:.2f} processor seconds for 1,000"
+        return f"{self.tokens} tokens, {self.rate:.1f}/s, {self.price:.2f} CPU seconds per 1,000"
 
 
 def processor_seconds(processes: list[psutil.Process]) -> float:
-    """Return the processor seconds that processes have taken so far."""
+    """Return the CPU seconds that processes have used so far."""
     return sum(sum(process.cpu_times()[:4]) for process in processes)
 
 
 class Pipeline:
-    """gen_res.py on a server that is up."""
+    """gen_res.py on a running server."""
 
     def __init__(self, model: str, folder: Path, max_tokens: int, server: Server) -> None:
         self._folder, self._server = folder, psutil.Process().children(recursive=True)
@@ -102,7 +102,7 @@ class Pipeline:
 
 
 class Engine:
-    """The bare engine, in a process of its own."""
+    """The bare engine, in a separate process."""
 
     def __init__(self, model: str, prompts_file: Path, max_tokens: int) -> None:
         told, self._say = os.pipe()
@@ -129,7 +129,7 @@ class Engine:
 
 
 def engine_child(model: str, prompts_file: Path, max_tokens: int, told: int, writer: int) -> None:
-    """Generate in this process whenever it is told to, and write `[tokens, seconds]`."""
+    """Generate in this process on request, and write `[tokens, seconds]`."""
     from vllm import LLM, EngineArgs, SamplingParams
     from vllm.usage.usage_lib import UsageContext
 
@@ -137,7 +137,7 @@ def engine_child(model: str, prompts_file: Path, max_tokens: int, told: int, wri
     flags = local_flags(preset, layout(preset, this_machine()).flags())
     settings = {name.replace("-", "_"): value for name, value in flags.items() if not name.startswith("no-")}
     settings |= {name[3:].replace("-", "_"): False for name in flags if name.startswith("no-")}
-    # the limits that a server takes, as the other side has them: `LLM` takes larger ones
+    # a server's default limits, as on the other side: `LLM` has larger ones
     server = EngineArgs(preset.path, **settings).create_engine_config(UsageContext.OPENAI_API_SERVER).scheduler_config
     settings |= {"max_num_batched_tokens": server.max_num_batched_tokens, "max_num_seqs": server.max_num_seqs}
     engine = LLM(model=preset.path, seed=hashed_seed(0, 0, 0), **settings)
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("input_file", type=Path)
     parser.add_argument("--model_path", default="smollm2", help="(default smollm2)")
     parser.add_argument("--records", type=int, default=64, help="(default 64)")
-    parser.add_argument("--max_tokens", type=int, default=128, help="tokens of an answer at most (default 128)")
+    parser.add_argument("--max_tokens", type=int, default=128, help="maximum tokens of an answer (default 128)")
     parser.add_argument("--rounds", type=int, default=5, help="(default 5)")
     args = parser.parse_args()
     from magpie.models.chat_template import ChatTemplate
@@ -191,8 +191,8 @@ def main() -> None:
                 print(f"round {number}: gen_res.py {turns[-1][0]}; LLM.generate {turns[-1][1]}", flush=True)
             engine.stop()
     ours, bare = zip(*turns[1:], strict=True)  # the first one warms both
-    print(f"tokens a second: {verdict(median(t.rate for t in ours) / median(t.rate for t in bare))}")
-    print(f"tokens a processor second: {verdict(median(t.price for t in bare) / median(t.price for t in ours))}")
+    print(f"tokens per second: {verdict(median(t.rate for t in ours) / median(t.rate for t in bare))}")
+    print(f"tokens per CPU second: {verdict(median(t.price for t in bare) / median(t.price for t in ours))}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""How many preference pairs are right against wrong.
+"""The share of preference pairs that are right versus wrong.
 
     python benchmarks/pairs.py [DATA] [--gold FILE …] [--show] [--samples 3 5 7 8] [--settings FILE]
 
 DATA is the folder with `gold/votes_dev.jsonl` and `gold/answers_dev.jsonl` (default ../shared/data); --gold names other files
 of the same kinds instead. The program sees the problems, the responses and the rewards; the graders' flags judge its pairs. For
-each strategy and for the original rule (best against worst reward): the pairs, the shares of them that are right against wrong,
+each strategy and for the original rule (best versus worst reward): the pairs, the shares of them that are right versus wrong,
 the reverse, both right and both wrong, and the share of the problems with right and wrong responses that have a pair. For
-strong_weak every second response counts as the weak model's, the others as the strong one's, and the other way round. Then the
-same with fewer samples a problem, over all choices of so many of its responses (at most 60 of them, drawn at random).
+strong_weak every second response counts as the weak model's, the others as the strong one's, and vice versa. Then the
+same with fewer samples per problem, over all choices of that many responses (at most 60 of them, drawn at random).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from magpie.verification.pool import Job, Limits, Verifier  # noqa: E402
 FILES = ("votes_dev.jsonl", "answers_dev.jsonl")
 LISTS = ("responses", "rewards", "answers", "answer_states", "answer_groups", "is_correct", "response_models")
 MODELS = ("every second", "the others")
-KINDS = ("right against wrong", "wrong against right", "both right", "both wrong", "not gradable")
+KINDS = ("right versus wrong", "wrong versus right", "both right", "both wrong", "not gradable")
 MOST_CHOICES = 60
 Rule = Callable[[dict[str, Any]], tuple[int, int] | str]
 Problem = tuple[dict[str, Any], list[bool | None]]
@@ -54,9 +54,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def problems(rows: list[dict[str, Any]], verifier: Verifier, *, hidden: bool) -> list[Problem]:
-    """Return what verify.py makes of the rows, each with the graders' flags; `hidden`: without the reference answer.
+    """Return the rows verified by verify.py, each with the graders' flags; `hidden`: without the reference answer.
 
-    Rows that have none are left out where it is not hidden.
+    Rows without one are left out unless it is hidden.
     """
     known = [row for row in rows if hidden or row["reference_answer"]]
     jobs = ((row, Job(row["responses"], None if hidden else row["reference_answer"])) for row in known)
@@ -98,7 +98,7 @@ def kind(flags: list[bool | None], chosen: int, rejected: int) -> str:
 
 
 def choices(problem: Problem, samples: int | None) -> Iterator[tuple[Problem, float]]:
-    """Yield a problem with only so many of its responses, for all choices of them, with their weights (in all 1)."""
+    """Yield a problem with only so many of its responses, for all choices of them, with their weights (summing to 1)."""
     record, flags = problem
     count = len(flags)
     if samples is None or samples >= count:
@@ -112,7 +112,7 @@ def choices(problem: Problem, samples: int | None) -> Iterator[tuple[Problem, fl
 
 
 def measure(found: list[Problem], rule: Rule, samples: int | None = None, *, show: bool = False) -> str:
-    """Return a row of the table; prints the pairs that are not right against wrong, and what has no pair."""
+    """Return a row of the table; prints the pairs that are not right versus wrong, and the problems without a pair."""
     kinds: dict[str, float] = {}
     mixed = covered = 0.0
     for record, flags in found:
@@ -137,9 +137,9 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=PROJECT / ".." / "shared" / "data")
-    parser.add_argument("--gold", type=Path, action="append", help="a file of either kind in place of the folder's two")
-    parser.add_argument("--show", action="store_true", help="show the pairs that are not right against wrong, and refusals")
-    parser.add_argument("--samples", type=int, nargs="*", default=[3, 5, 7, 8], help="responses a problem (default 3 5 7 8)")
+    parser.add_argument("--gold", type=Path, action="append", help="a file of either kind instead of the folder's two")
+    parser.add_argument("--show", action="store_true", help="show the pairs that are not right versus wrong, and refusals")
+    parser.add_argument("--samples", type=int, nargs="*", default=[3, 5, 7, 8], help="responses per problem (default 3 5 7 8)")
     parser.add_argument("--settings", type=Path, help="other settings for the strategy `verified`")
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)  # Math-Verify's warnings
@@ -171,7 +171,7 @@ def main() -> None:
         for title, found, rule in (named[0], named[3], named[4]):
             print(f"{title:<34}{measure([p for p in found if p[0]['id'] in mine], rule)}")
     for samples in args.samples:
-        print(f"at most {samples} responses a problem")
+        print(f"at most {samples} responses per problem")
         for name, found, rule in (named[0], named[2], named[3]):
             print(f"{name:<34}{measure(found, rule, samples)}", flush=True)
 

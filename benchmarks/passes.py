@@ -1,12 +1,12 @@
-"""What a quick pass costs: filter.py, concat.py and export.py over records of 2 kB, against an orjson loop over them.
+"""The cost of a quick pass: filter.py, concat.py and export.py over records of 2 kB, against an orjson loop over them.
 
     python benchmarks/passes.py [--records 1000000] [--rounds 1] [--source FILE]
 
-Every program runs in a process of its own; its times and its peak memory are those of the whole process, start and all
-(on a machine in use, look at the processor's time).
-Memory a record: the peak less that of a run over 1,000 records. Targets: a ratio of 2 at most, about 100 bytes a record. The
-records are those of --source (default: made here, with text of the usual mix), with ids of their own and filled to 2 kB. They
-need 2.1 GB, an output as much, in --folder (default: a temporary one). About 5 minutes on two cores.
+Every program runs in its own process; its times and its peak memory are those of the whole process, including start-up (on a
+busy machine, look at the CPU time). Memory per record: the peak minus that of a run over 1,000 records. Targets: a ratio of at
+most 2, about 100 bytes per record. The records are those of --source (default: made here, with text of the usual mix), with new
+ids and padded to 2 kB. They need 2.1 GB, an output as much, in --folder (default: a temporary one). About 5 minutes on two
+cores.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took: seconds, those of the processor, and its peak memory in bytes."""
+    """The cost of one process: seconds, CPU seconds, and its peak memory in bytes."""
 
     seconds: float
     processor: float
@@ -119,7 +119,7 @@ def write_input(path: Path, records: int, source: Path | None) -> None:
 
 
 def cost(command: list[str]) -> Cost:
-    """Run a command and return what it took."""
+    """Run a command and return its cost."""
     done = subprocess.run([sys.executable, "-c", TIMED, *command], capture_output=True, text=True, check=True)
     seconds, processor, kilobytes, code = done.stdout.split()
     if code != "0":
@@ -128,7 +128,7 @@ def cost(command: list[str]) -> Cost:
 
 
 def commands(folder: Path, source: Path) -> dict[str, list[str]]:
-    """Return what is compared, by name; every one writes into the folder."""
+    """Return the compared commands, by name; each writes into the folder."""
     exp, python = PROJECT / "exp", sys.executable
     given = ["--input_file", str(source), "--overwrite"]
     output = ["--output_file", str(folder / "out.jsonl")]
@@ -150,9 +150,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=1, help="the least of so many runs of each counts")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each; the fastest counts")
     parser.add_argument("--source", type=Path, help="a file of records to take the texts from")
-    parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
+    parser.add_argument("--folder", type=Path, help="folder for the files (default: a temporary one)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
@@ -161,7 +161,7 @@ def main() -> None:
         write_input(few, FEW, args.source)
         size = many.stat().st_size / args.records
         print(f"{args.records:,} records of {size:,.0f} bytes")
-        print(f"{'':40} {'seconds':>8} {'ratio':>6} {'CPU s':>8} {'ratio':>6} {'peak MB':>8} {'bytes a record':>15}")
+        print(f"{'':40} {'seconds':>8} {'ratio':>6} {'CPU s':>8} {'ratio':>6} {'peak MB':>8} {'bytes per record':>15}")
         best: dict[str, Cost] = {}
         for _ in range(args.rounds):
             for what, command in commands(folder, many).items():

@@ -4,10 +4,9 @@
 
 The problems are written here from patterns, words and numbers; one in twenty is an earlier one in another layout, one in twenty
 an earlier one with other numbers. The two machines are two of Ray's own nodes on this one, a core each. While the cluster
-works, a worker is killed (-9) every --kill_every seconds; then all but the embeddings is done once more, with a worker killed
-every 8 seconds. The one process embeds every --embed_every-th chunk of texts itself
-and takes the other vectors from the cluster; with 1, all are its own. Targets: the vectors and the outputs of both are equal,
-byte for byte.
+works, a worker is killed (-9) every --kill_every seconds; then everything except the embeddings is repeated, with a worker
+killed every 8 seconds. The one process embeds every --embed_every-th chunk of texts itself and takes the other vectors from the
+cluster; with 1, all are its own. Targets: the vectors and the outputs of both are equal, byte for byte.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ PATTERNS = (
 
 
 def problems(count: int) -> list[dict[str, object]]:
-    """Return made records; `planted` says what a record is: new, copy or renumbered, and `planted_of` what."""
+    """Return made records; `planted` is the kind: new, copy or renumbered, and `planted_of` the source."""
     chance = random.Random(11)
     records: list[dict[str, object]] = []
     for number in range(count):
@@ -84,7 +83,7 @@ def problems(count: int) -> list[dict[str, object]]:
 
 
 class Killer(threading.Thread):
-    """Kills a worker at work from time to time."""
+    """Kills a working worker from time to time."""
 
     def __init__(self, every: float) -> None:
         super().__init__(daemon=True)
@@ -92,7 +91,7 @@ class Killer(threading.Thread):
         self._every, self._over = every, threading.Event()
 
     def run(self) -> None:
-        """Kill until the end is told."""
+        """Kill until told to stop."""
         while not self._over.wait(self._every):
             at_work: list[psutil.Process] = []
             while not at_work and not self._over.wait(0.05):
@@ -105,17 +104,17 @@ class Killer(threading.Thread):
                 self.killed.append(victim.pid)
 
     def end(self) -> None:
-        """Kill no more."""
+        """Stop killing."""
         self._over.set()
 
 
 def is_worker(process: psutil.Process) -> bool:
-    """Whether a process is a worker of ours, at work on a part."""
+    """Whether a process is one of our workers, working on a part."""
     return bool(process.info["cmdline"]) and process.info["cmdline"][0].startswith("ray::_Worker.do")
 
 
 def run(folder: Path, records: list[dict[str, object]], *more: str) -> float:
-    """Run gen_dis.py in a folder of its own and return the seconds."""
+    """Run gen_dis.py in its own folder and return the seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "made.jsonl"
     source.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
@@ -127,7 +126,7 @@ def run(folder: Path, records: list[dict[str, object]], *more: str) -> float:
 
 
 def lend(source: Path, folder: Path, records: list[dict[str, object]], every: int) -> int:
-    """Copy a run's vectors but for every `every`-th chunk of texts; return how many are left to compute."""
+    """Copy a run's vectors except every `every`-th chunk of texts; return how many are left to compute."""
     from magpie.compute.embedding import CHUNK, Embedder
 
     if every == 1:
@@ -144,7 +143,7 @@ def lend(source: Path, folder: Path, records: list[dict[str, object]], every: in
 
 
 def vectors(folder: Path) -> list[tuple[bytes, bytes]]:
-    """Return what a run's cache holds."""
+    """Return the vectors in a run's cache."""
     with sqlite3.connect(folder / "embeddings.sqlite") as base:
         return list(base.execute("SELECT key, vector FROM vectors ORDER BY key"))
 
@@ -152,7 +151,7 @@ def vectors(folder: Path) -> list[tuple[bytes, bytes]]:
 def on_cluster(folder: Path, records: list[dict[str, object]], kill_every: float) -> list[tuple[float, list[int], bytes]]:
     """Run gen_dis.py twice on a cluster of two nodes, the second time with the first one's vectors, while workers are killed.
 
-    Returns of each run the seconds, who was killed, and the output.
+    Returns for each run the seconds, the killed workers, and the output.
     """
     from ray.cluster_utils import Cluster
 
@@ -178,7 +177,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000, help="problems to make (default 100,000)")
     parser.add_argument("--kill_every", type=float, default=120.0, help="seconds between two killed workers (default 120)")
     parser.add_argument(
-        "--work", type=Path, help="folder that keeps the files; vectors that are there are not computed again (default: none)"
+        "--work", type=Path, help="folder to keep the files; existing vectors are not recomputed (default: none)"
     )
     parser.add_argument("--embed_every", type=int, default=1, help="chunks that the one process embeds itself (default: each)")
     args = parser.parse_args()

@@ -3,7 +3,7 @@
     python benchmarks/replicas.py --problems 192
 
 Both nodes are of this machine (Ray's own test cluster). Problems are made by both replicas; while they are answered, the worker
-of one replica is killed with its engine, and Ray starts it again. Shown: each replica's share of the tokens while both were up,
+of one replica is killed with its engine, and Ray restarts it. Prints each replica's share of the tokens while both were up,
 and whether every record is there once. Targets: shares within 15% of each other; nothing lost, nothing twice.
 """
 
@@ -31,12 +31,12 @@ SHARE = re.compile(r"(http://\S+): ([\d,]+) completions, ([\d,]+) tokens")
 
 
 def shares(log: str) -> list[int]:
-    """Return the tokens of each server, from what a stage says at its end."""
+    """Return the tokens of each server, from a stage's final messages."""
     return [int(tokens.replace(",", "")) for _, _, tokens in SHARE.findall(log)]
 
 
 def kill_one_when(begun: Path, rows: int, killed: list[str]) -> None:
-    """Kill a replica's worker and its engine once so many rows of the `.part` file are there."""
+    """Kill a replica's worker and its engine once the `.part` file has so many rows."""
     while not (begun.exists() and begun.read_bytes().count(b"\n") >= rows):
         time.sleep(0.2)
     for process in psutil.process_iter(["cmdline"]):
@@ -59,7 +59,7 @@ def watch(seen: set[psutil.Process], over: threading.Event) -> None:
 
 @contextlib.contextmanager
 def two_nodes() -> Iterator[Any]:
-    """Give a Ray cluster of two nodes of one core each."""
+    """Yield a Ray cluster of two nodes of one core each."""
     from ray.cluster_utils import Cluster
 
     node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
@@ -74,7 +74,7 @@ def two_nodes() -> Iterator[Any]:
 
 
 def run(address: str, folder: Path, problems: int, max_tokens: int) -> dict[str, object]:
-    """Do it on the cluster at an address, and return what was seen."""
+    """Run the benchmark on the cluster at an address, and return its findings."""
     made, answered = folder / "x_ins.jsonl", folder / "x_ins_res.jsonl"
     stage = f"{sys.executable} {PROJECT}/exp"
     window = "--max_in_flight 24"

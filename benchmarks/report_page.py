@@ -1,11 +1,11 @@
-"""Is a report fit to be read? Looks at it in a real browser, at two widths, light and dark.
+"""Check that a report is readable, in a real browser, at two widths, light and dark.
 
     python benchmarks/report_page.py data/JOB/report.html --screenshots docs/images
 
 Fails (exit code 1) on a page that is wider than the window, on text whose contrast with its background is below WCAG AA (4.5,
 or 3 for large text), on an image that does not load, on anything in the
 browser's console, and on a filter box that does not filter.
-Needs `pip install playwright` and a Chromium: `playwright install chromium`, or one that is on this machine (--browser).
+Needs `pip install playwright` and a Chromium: `playwright install chromium`, or an installed one (--browser).
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def _note(wrong: list[str], where: str, message: Any) -> None:
 
 
 def main() -> int:
-    """Look at the page, and say what is wrong with it."""
+    """Check the page, and print its faults."""
     from playwright.sync_api import sync_playwright  # type: ignore[import-not-found]
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path)
-    parser.add_argument("--screenshots", type=Path, help="folder for pictures (default: none are taken)")
-    parser.add_argument("--browser", default=shutil.which("chromium"), help="a Chromium (default: the one that is found)")
+    parser.add_argument("--screenshots", type=Path, help="folder for screenshots (default: none)")
+    parser.add_argument("--browser", default=shutil.which("chromium"), help="a Chromium (default: the installed one)")
     args = parser.parse_args()
     wrong: list[str] = []
     with sync_playwright() as play:

@@ -1,4 +1,4 @@
-"""What batches by length are worth: answers a second of a tiny reward model, one at a time and in batches.
+"""The benefit of batches by length: answers per second of a tiny reward model, one at a time and in batches.
 
     python benchmarks/rewards.py [DATA] [--gold FILE] [--records 10] [--hidden 32]
 
@@ -27,9 +27,9 @@ from magpie.rewards.base import Conversation  # noqa: E402
 from magpie.rewards.model import RewardModel, conversation  # noqa: E402
 
 IN_ORDER = 8
-"""Answers in a batch that is made in the order of the file."""
+"""Answers per batch in file order."""
 CHARACTERS = 2
-"""Characters a token, about: mathematics under the tokenizer of SmolLM2."""
+"""Characters per token, about: mathematics under the tokenizer of SmolLM2."""
 
 
 def make_model(folder: Path, hidden: int) -> Path:
@@ -62,7 +62,7 @@ def read_answers(path: Path, records: int) -> list[Conversation]:
 
 
 def timed(model: RewardModel, batches: list[list[Conversation]]) -> tuple[float, list[float]]:
-    """Return answers a second, and the scores."""
+    """Return answers per second, and the scores."""
     started = time.monotonic()
     scores = [score for batch in batches for score in model.score(batch)]
     seconds = time.monotonic() - started
@@ -70,7 +70,7 @@ def timed(model: RewardModel, batches: list[list[Conversation]]) -> tuple[float,
 
 
 def padding(lengths: list[int], batches: list[list[int]]) -> float:
-    """Return how much is padding, as a share of the tokens."""
+    """Return the share of padding among the tokens."""
     return sum(len(batch) * max(lengths[i] for i in batch) for batch in batches) / sum(lengths) - 1
 
 
@@ -96,7 +96,7 @@ def main() -> None:
         one_core = on_one_core(model, one_each)
         unsorted, _ = timed(RewardModelInOrder(model), [[answers[n] for n in block] for block in blocks])
         by_length, found = timed(model, [answers])
-    print(f"{len(answers)} answers, about {sum(lengths) // len(lengths)} tokens in the mean, {max(lengths)} at most")
+    print(f"{len(answers)} answers, about {sum(lengths) // len(lengths)} tokens on average, {max(lengths)} at most")
     by_size = list(by_tokens(lengths, reward_heads.BATCH_TOKENS))
     rates = {"one at a time": alone, "one at a time, one core": one_core, "batches in file order": unsorted}
     for name, rate in (rates | {"batches by length": by_length}).items():
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def on_one_core(model: RewardModel, batches: list[list[Conversation]]) -> float:
-    """Return answers a second where torch may use one core."""
+    """Return answers per second with torch on one core."""
     import torch
 
     cores = torch.get_num_threads()
@@ -117,7 +117,7 @@ def on_one_core(model: RewardModel, batches: list[list[Conversation]]) -> float:
 
 
 class RewardModelInOrder(RewardModel):
-    """The same model with batches as they come."""
+    """The same model with batches in file order."""
 
     def __init__(self, model: RewardModel) -> None:
         super().__init__(str(model.name), batch_tokens=10**9)

@@ -1,10 +1,10 @@
-"""A million rows of Parquet through filter.py and export.py: time beside PyArrow's own read and write, and memory.
+"""A million rows of Parquet through filter.py and export.py: time compared with PyArrow's own read and write, and memory.
 
     python benchmarks/tables.py [--rows 1000000] [--folder DIR]
 
-Makes a Parquet file of made problems, solutions and answers (about 1 KB a row), then, each in a process of its own: PyArrow
-reads it and writes it again, as Parquet and (with Python's json) as JSON Lines; filter.py --where; export.py to a Parquet data
-set. Prints seconds and the largest resident memory, of the stages on a tenth of the rows too.
+Makes a Parquet file of made problems, solutions and answers (about 1 KB per row), then, each in its own process: PyArrow
+reads it and writes it again, as Parquet and (with Python's json) as JSON Lines; filter.py --where; export.py to a Parquet
+dataset. Prints seconds and peak resident memory, for the stages also on a tenth of the rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ with open(target, "w") as out:
 
 
 def make(path: Path, rows: int) -> None:
-    """Write the file; in a process of its own, for a child's largest memory begins with its parent's."""
+    """Write the file; in its own process, because a child's peak memory starts from its parent's."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -60,13 +60,13 @@ def make(path: Path, rows: int) -> None:
 
 
 def measure(name: str, *command: object) -> None:
-    """Run a command of Python, and print its seconds and its memory."""
+    """Run a Python command, and print its seconds and its memory."""
     before = time.perf_counter()
     child = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     told = child.stderr.read().decode() if child.stderr else ""
     _, status, usage = os.wait4(child.pid, 0)
     seconds, processor = time.perf_counter() - before, usage.ru_utime + usage.ru_stime
-    print(f"{name:32} {seconds:7.1f} s, of a processor {processor:6.1f} s, {usage.ru_maxrss >> 10:6} MB", flush=True)
+    print(f"{name:32} {seconds:7.1f} s, CPU {processor:6.1f} s, {usage.ru_maxrss >> 10:6} MB", flush=True)
     if status:
         sys.exit(told[-1500:])
 

@@ -3,10 +3,10 @@
     python benchmarks/validity.py --model_path smollm2 [--base_url http://127.0.0.1:8000/v1] [--rows 200] [--votes 3]
 
 Runs exp/unitag.py --tag_mission validity on the problems of raw/valimath.jsonl (--rows: that many of them, by --seed) and
-prints precision and recall of `invalid`, by the check of ValiMath that a problem fails, and what the votes cost. A problem
+prints precision and recall of `invalid`, by the check of ValiMath that a problem fails, and the cost of the votes. A problem
 is invalid there if one of its five checks fails, and valid if all hold; one with neither is not counted. (The file's own
 `valid` is false in every row.) A problem that the model did not decide is neither found nor wrongly dropped, and
-is counted apart.
+is counted separately.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHECKS = ("question_format", "language", "conditions", "contradiction", "complet
 
 
 def parse_args() -> tuple[argparse.Namespace, list[str]]:
-    """Return the command line, and what is passed on to unitag.py."""
+    """Return the command line, and the flags passed on to unitag.py."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=PROJECT / "../shared/data")
     parser.add_argument("--rows", type=int, help="this many of them at random (default: all 2,147)")
@@ -36,13 +36,13 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
 
 
 def failed_check(row: dict[str, Any]) -> str | None:
-    """Return the first check that a problem fails, an empty text for a valid one, None if that is not known."""
+    """Return the first check that a problem fails, an empty text for a valid one, None if unknown."""
     failed = next((name for name in CHECKS if row[name] is False), None)
     return failed or ("" if all(row[name] for name in CHECKS) else None)
 
 
 def judged(rows: list[dict[str, Any]], flags: list[str]) -> tuple[list[dict[str, Any]], dict[str, int], float]:
-    """Return the problems as unitag.py tags them, the tokens, and the seconds."""
+    """Return the problems as tagged by unitag.py, the tokens, and the seconds."""
     with tempfile.TemporaryDirectory(prefix="validity-") as folder:
         path = Path(folder) / "valimath.jsonl"
         problems = [{"id": row["id"], "instruction": row["instruction"]} for row in rows]

@@ -1,13 +1,13 @@
-"""How well and how fast answers are verified.
+"""Quality and speed of verification.
 
     python benchmarks/verify.py [DATA] [--gold FILE …] [--show] [--ablation] [--responses 12000] [--rounds 1]
 
 DATA is the folder with `gold/` (default ../shared/data): pairs of answers (equality_dev.jsonl), other projects' own test cases
 (answers_peers.jsonl), graded responses (votes_dev.jsonl, answers_dev.jsonl); --gold names other files of these kinds instead.
-Of pairs: how many wrong ones are called right, how many right ones are found, how many are called wrong. Of the peers' cases,
-suite by suite: how many verdicts are as the suite says, beside bare Math-Verify. Of responses: how many of the graders' flags
-`is_correct` and bare Math-Verify give, and how often the majority of the responses, found without the reference, is right.
---ablation leaves out one named rule after the other and prints what changes (4 minutes). Then responses a second, with one
+For pairs: how many wrong ones are called right, how many right ones are found, how many are called wrong. For the peers' cases,
+suite by suite: how many verdicts match the suite's, compared with bare Math-Verify. For responses: how many of the graders'
+flags `is_correct` and bare Math-Verify give, and how often the majority of the responses, found without the reference, is
+right. --ablation leaves out one named rule at a time and prints what changes (4 minutes). Then responses per second, with one
 worker and its limits, against bare Math-Verify in one process on the same responses, each with an answer and a comparison of
 its own (3 minutes on two free cores).
 """
@@ -51,7 +51,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def verdicts(rows: Iterable[dict[str, Any]], off: str = "") -> list[str]:
     """Return the verdict on every pair, within the limits, without the named rule; `none`: a response without answer."""
     table = rules.RULES if off in rules.RULES else normalize.SPELLINGS
-    table.pop(off, None)  # in a worker of its own: nothing to put back
+    table.pop(off, None)  # in its own worker: nothing to restore
     equality.spelling.cache_clear()
     found = []
     for row in rows:
@@ -94,7 +94,7 @@ def pairs(path: Path, *, show: bool) -> None:
 
 
 def ablation(paths: list[Path]) -> None:
-    """Print what changes where one named rule is left out: verdicts lost, and verdicts won."""
+    """Print what changes if one named rule is left out: verdicts lost, and verdicts won."""
     rows = [row for path in paths for row in read(path)]
     whole = judged(rows)
     names = (*rules.RULES, *normalize.SPELLINGS)
@@ -110,7 +110,7 @@ def ablation(paths: list[Path]) -> None:
 
 
 def name_of(row: dict[str, Any]) -> str:
-    """Return what a gold file calls a problem."""
+    """Return the name of a problem in a gold file."""
     return str(row.get("id", row.get("idx")))
 
 
@@ -145,7 +145,7 @@ def accuracy(path: Path, verifier: Verifier, *, show: bool) -> None:
 
 
 def majority(row: dict[str, Any], judgement: Judgement) -> str:
-    """Return what became of a vote, by the graders' flags."""
+    """Return the outcome of a vote, by the graders' flags."""
     result = vote(judgement, has_reference=False)
     if result.agreement is None:
         return "too few answers"
@@ -188,7 +188,7 @@ def distinct(rows: list[dict[str, Any]], number: int) -> list[tuple[str, str]]:
 
 
 def speed(rows: list[dict[str, Any]], number: int, rounds: int, verifier: Verifier) -> None:
-    """Print responses a second of both, in turn, and their ratio."""
+    """Print responses per second of both, in turns, and their ratio."""
     pairs = distinct(rows, number)
     list(verifier.judge_all((None, Job([text] * 8, reference)) for reference, text in distinct(rows, 200)))  # workers are warm
     for reference, text in distinct(rows, 200):
@@ -211,9 +211,9 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=PROJECT / ".." / "shared" / "data")
-    parser.add_argument("--gold", type=Path, action="append", help="a file of these kinds in place of the folder's four")
-    parser.add_argument("--show", action="store_true", help="show what was missed")
-    parser.add_argument("--ablation", action="store_true", help="leave out one rule after the other")
+    parser.add_argument("--gold", type=Path, action="append", help="a file of these kinds instead of the folder's four")
+    parser.add_argument("--show", action="store_true", help="show the misses")
+    parser.add_argument("--ablation", action="store_true", help="leave out one rule at a time")
     parser.add_argument(
         "--responses", type=int, default=12_000, help="distinct responses for the speed; 0: none (default 12000)"
     )

@@ -47,9 +47,9 @@ def parse_args() -> argparse.Namespace:
     group.add_argument(
         "--memory_limit", type=flags.number(int, least=64), default=1024, help="megabytes per program (default 1024)"
     )
-    group.add_argument("--workers", type=flags.positive, default=2, help="programs that run side by side (default 2)")
+    group.add_argument("--workers", type=flags.positive, default=2, help="programs that run in parallel (default 2)")
     flags.switch(
-        group, "--weak_sandbox", "where no strong walls can be had, run programs with limits alone: they can read your files"
+        group, "--weak_sandbox", "if no strong sandbox is available, run programs with limits alone: they can read your files"
     )
     flags.add_shard(parser)
     flags.add_model(parser)
@@ -87,7 +87,7 @@ def main() -> None:
         if not generate(run, preset, model, options, items, checker.check, try_template=lambda each: trial(checker, each)):
             return
         told = [f"{count:,} {state}" for state, count in checker.states.most_common()]
-        log.info("programs of this session: %s", ", ".join(told) or "none")
+        log.info("programs in this session: %s", ", ".join(told) or "none")
         log.info("they agree with the majority in %d, differ in %d", checker.agreement[True], checker.agreement[False])
 
 

@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     if args.inputs and not args.output_file:
         parser.error("--inputs needs --output_file")
     if args.shards and args.output_file:
-        parser.error("--shards makes the file that it names: leave --output_file out")
+        parser.error("--shards writes the file that it names: leave out --output_file")
     return args
 
 
@@ -71,11 +71,11 @@ def put_together(file: Path, *, overwrite: bool, check: bool) -> None:
     rows, arguments, inputs = whole.counts.read, whole.arguments, whole.inputs
     run = Run(whole.stage, file, rows=rows, arguments=arguments, inputs=inputs, input_files=tuple(shards.paths))
     if not overwrite and shards.is_newer():
-        log.info("a shard has been made again since %s was put together", file)
+        log.info("a shard has been rebuilt since %s was joined", file)
         overwrite = True
     if begins(run, overwrite=overwrite, check=check):
         join_shards(shards)
-        log.info("%s: %d rows of %d shards, which may be deleted now", file, whole.counts.written, len(shards.paths))
+        log.info("%s: %d rows from %d shards, which can be deleted now", file, whole.counts.written, len(shards.paths))
 
 
 def main() -> None:

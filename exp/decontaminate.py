@@ -51,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     )
     group.add_argument("--embedding_model", default=DEFAULT_EMBEDDING_MODEL, help=f"(default {DEFAULT_EMBEDDING_MODEL})")
     group.add_argument(
-        "--embedding_cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite beside the output)"
+        "--embedding_cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite next to the output)"
     )
     flags.add_run(parser)
     return parser.parse_args()
@@ -86,7 +86,7 @@ def main() -> None:
     known, rules = load_benchmark_list(), load_contamination(args.config)
     options = flags.options_from(args, StageOptions)
     if args.input_file.exists() or not args.check:
-        next(read_rows(args.input_file, None), None)  # a wrong path fails before the hub is asked
+        next(read_rows(args.input_file, None), None)  # a wrong path fails before the hub is queried
     benchmarks = load_benchmarks(args.benchmarks, known, args.problem_column)
     methods = {"embedding_model": args.embedding_model, **plain(rules)}
     arguments = {"benchmarks": {one.name: one.fingerprint for one in benchmarks}, **methods}

@@ -47,10 +47,8 @@ def parse_args() -> argparse.Namespace:
         metavar=("LOW", "HIGH"),
         help="wanted pass rates: a child above them is rewritten further (default 0.1 0.7)",
     )
-    group.add_argument("--total", type=flags.positive, help="stop once this many are in the band (default: use all)")
-    flags.switch(
-        group, "--judge", "ask the model whether a child is valid (default: what `judges` of its preset says)", default=None
-    )
+    group.add_argument("--total", type=flags.positive, help="stop when this many are in the band (default: use all)")
+    flags.switch(group, "--judge", "ask the model whether a child is valid (default: `judges` in its preset)", default=None)
     flags.add_language(parser)
     flags.add_shard(parser)
     flags.add_model(parser)

@@ -90,7 +90,7 @@ def require_pairs(args: argparse.Namespace) -> None:
 
 
 def kept_controls(args: argparse.Namespace) -> dict[str, bool]:
-    """Return the flag where it is given: exports that were made before there was one stay as they are."""
+    """Return the flag if it is given: exports made before it existed stay as they are."""
     return {"keep_controls": True} if args.keep_controls else {}
 
 
@@ -116,11 +116,11 @@ def open_folder(args: argparse.Namespace) -> Run:
     """Return the run that makes the folder; a folder that this program did not make is never replaced."""
     folder: Path = args.output_folder
     if not folder.name:
-        raise MagpieError(f"--output_folder {folder}: name a folder of its own, like data/job/job_sft")
+        raise MagpieError(f"--output_folder {folder}: choose a separate folder, like data/job/job_sft")
     arguments = {name: getattr(args, name) for name in DECISIVE_OF_FOLDERS} | kept_controls(args)
     run = stream_run("export.py", flags.options_from(args, StageOptions), "", arguments, folder=folder)
     if folder.exists() and (not run.paths.run.exists() or args.input_file.resolve().is_relative_to(folder.resolve())):
-        raise MagpieError(f"--output_folder {folder} is there, and was not made by export.py. Choose another")
+        raise MagpieError(f"--output_folder {folder} exists and was not made by export.py. Choose another")
     return run
 
 
@@ -146,7 +146,7 @@ def fill_folder(args: argparse.Namespace, options: Options, run: Run, template: 
             known = known_keys((*chosen.columns, *METADATA))
             one_pass("export.py", flags.options_from(args, StageOptions), out, work, required=chosen.needs, known=known)
         if not table.counts:
-            raise MagpieError(f"{args.input_file}: no record gives a row ({dict(run.totals.dropped)}). Nothing is written")
+            raise MagpieError(f"{args.input_file}: no record yields a row ({dict(run.totals.dropped)}). Nothing was written")
         if template:
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
         card = Card(

@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
         type=flags.number(float, above=0.0, most=1.0),
         metavar="SHARE",
         help="besides the rules, require the lowest agreement above which at least this share of the controls' labels is right "
-        "(one-sided, 95%%); an error where no agreement is supported",
+        "(one-sided, 95%%); an error if no agreement is supported",
     )
     flags.add_two_models(parser, "one of several models, for rules on their pass rates (default: measured on this file)")
     group = parser.add_argument_group("selection from what passes")
@@ -74,7 +74,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     chooses = args.balance or args.top is not None or args.shuffle
     if not args.config and not args.where and (not chooses or args.target_precision is not None):
-        parser.error("--config or --where is needed, or one of --balance, --top and --shuffle: what is to be kept")
+        parser.error("--config or --where is needed, or one of --balance, --top and --shuffle, to say what to keep")
     if args.top is not None and not (args.by or args.shuffle):
         parser.error("--top needs --by FIELD (the best) or --shuffle (at random)")
     if args.by and args.top is None and not args.balance:
@@ -108,7 +108,7 @@ class Work:
         self.models: tuple[str, str] | tuple[()] = ()
         if args.target_precision is not None:
             self.arguments["target_precision"] = args.target_precision
-        if args.where:  # files that were made before there was this flag stay
+        if args.where:  # files made before this flag existed stay valid
             self.arguments["where"] = args.where
         chosen_by = tuple(key_of(field) for field in (args.balance, args.by) if field)
         self.keys = tuple(key for each in self._rulers for key in each.keys) + chosen_by
@@ -136,7 +136,7 @@ class Work:
         return "", ""
 
     def add_least_agreement(self, args: argparse.Namespace) -> dict[str, Any]:
-        """Add the rule of the least agreement that the controls which pass the others support, and return what it is."""
+        """Add a rule with the least agreement that the controls passing the other rules support, and return it."""
         from magpie.controls.measures import least_agreement_of
 
         def passes(record: dict[str, Any]) -> bool:
@@ -144,13 +144,13 @@ class Work:
 
         found = least_agreement_of(args.input_file, passes, args.target_precision)
         least, count, right = found["agreement"], found["controls"], found["right"]
-        log.info("from an agreement of %g on %d of %d controls have a right label", least, right, count)
+        log.info("at an agreement of %g or more, %d of %d controls have a right label", least, right, count)
         rule = Rule("agreement", "at_least", "below_target_precision", "drop", least, made_by="verify.py")
         self._rulers.append(Filter(FilterPreset([rule]), "--target_precision"))
         return {"least_agreement": least, "controls": count, "right_controls": right}
 
     def at_end(self, out: Stream) -> None:
-        """Write the selection, and say where something looks wrong."""
+        """Write the selection, and warn if something looks wrong."""
         for condition in self._conditions:
             condition.refuse_unknown_fields()
         if self._selection:

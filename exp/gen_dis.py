@@ -59,7 +59,9 @@ def parse_args() -> argparse.Namespace:
         f"{DEFAULT_EMBEDDING_MODEL})",
     )
     parser.add_argument("--device", help="for the embeddings, as torch names it (default: a GPU if there is one)")
-    parser.add_argument("--cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite beside the output)")
+    parser.add_argument(
+        "--cache", type=Path, help="file that caches embeddings (default: embeddings.sqlite next to the output)"
+    )
     parser.add_argument(
         "--distance_threshold",
         type=flags.number(float, above=0.0, most=4.0),
@@ -84,7 +86,7 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
     arguments = {name: getattr(args, name) for name in ("embedding_model", "distance_threshold")} | {
         "index": str(args.index) if args.index else None
     }
-    if args.drop:  # files that were made before there was this flag go on
+    if args.drop:  # files made before this flag existed can be resumed
         arguments["drop"] = True
     switches = {name: getattr(args, name) for name in ("skip_malformed", "partial", "overwrite", "check")}
     found = []

@@ -51,7 +51,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def add_steering(parser: flags.Parser) -> None:
-    """Add the flags of steering: the problems that are asked for, and how they begin."""
+    """Add the steering flags: which problems to request, and how they begin."""
     group = parser.add_argument_group("steering")
     group.add_argument(
         "--control_tasks", choices=["math", "none"], default="math", help="what the system prompt asks for (default math)"
@@ -77,7 +77,7 @@ def add_steering(parser: flags.Parser) -> None:
     flags.switch(
         group,
         "--rationale",
-        "with --concepts above 1, ask the model first how the topics go together (default: what `judges` of its preset says)",
+        "with --concepts above 1, ask the model first how the topics go together (default: `judges` in its preset)",
         default=None,
     )
     flags.switch(
@@ -95,14 +95,14 @@ def add_steering(parser: flags.Parser) -> None:
     flags.switch(
         group,
         "--ban_markdown",
-        "let no problem begin with a token that opens markdown; needs a vLLM server (default: the model's preset; on for Llama "
+        "forbid problems that open with markdown; needs a vLLM server (default: the model's preset; on for Llama "
         "3.1 and 3.3, off elsewhere)",
         default=None,
     )
 
 
 def add_samples(parser: flags.Parser) -> None:
-    """Add the flags of samples: how many are drawn, and which of them count."""
+    """Add the sampling flags: how many samples are drawn, and which of them count."""
     group = parser.add_argument_group("samples")
     group.add_argument("--preflight", type=flags.not_negative, default=20, help="samples to check first, 0: none (default 20)")
     group.add_argument("--max_attempts", type=flags.positive, help="maximum samples (default: 10 per problem, at least 200)")
@@ -134,7 +134,7 @@ def add_samples(parser: flags.Parser) -> None:
 
 
 def tell(run: Run, *, cleaned: bool) -> None:
-    """Say what the samples are worth, and what comes next."""
+    """Log how many samples can be used, and the next command."""
     dropped, written = run.totals.dropped, run.totals.written
     samples = written + dropped.total()
     share = f"{written} of {samples} samples ({100 * written // samples}%)"
@@ -142,7 +142,7 @@ def tell(run: Run, *, cleaned: bool) -> None:
         log.info("%s passed cleaning%s", share, f" ({by_reason(dropped)})" if dropped else "")
         say_next("gen_res.py --model_path MODEL --input_file %s", run.paths.output)
     else:
-        log.info("%s are there as they came; which of them are problems, clean_ins.py tells", share)
+        log.info("%s are written as sampled; clean_ins.py finds out which are problems", share)
         say_next("clean_ins.py --input_file %s", run.paths.output)
 
 
@@ -183,7 +183,7 @@ def main() -> None:
     }
     if args.planted:
         arguments |= {name: getattr(args, name) for name in ("planted", "planted_families", "planted_levels")}
-    if args.concepts > 1:  # runs that were begun before there was this flag go on
+    if args.concepts > 1:  # runs begun before this flag existed can be resumed
         arguments |= {"concepts": args.concepts, "rationale": args.rationale}
     if args.template_variables:
         arguments["template_variables"] = args.template_variables

@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     flags.switch(
         group,
         "--rejected_without_answer",
-        "let a response without a final answer be the rejected one (default: as the settings say, which is off)",
+        "let a response without a final answer be the rejected one (default: as in the settings, where it is off)",
         default=None,
     )
     flags.add_keep_controls(group)
@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def settings_of(strategy: str, file: Path | None, *, rejected_without_answer: bool | None) -> PairSettings:
-    """Return the strategy's settings; one that is given on the command line overrides the file's."""
+    """Return the strategy's settings; the command line overrides the file."""
     settings = load_pair_settings(strategy, file)
     if rejected_without_answer is None:
         return settings

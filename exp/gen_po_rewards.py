@@ -30,7 +30,7 @@ from magpie.runs.stage import StageOptions, begins, open_rows, open_run
 from magpie.runs.summary import show_summary
 
 WINDOW = 256
-"""Responses that are sorted by length together; a kill costs at most their scores."""
+"""Responses sorted by length together; a kill costs at most their scores."""
 Item = tuple[int, dict[str, Any], list[str]]
 
 
@@ -128,7 +128,7 @@ def main() -> None:
     served = [model.is_served for model in models]
     run.made_with = loaded_here(name for name, is_served in zip(args.reward_model, served, strict=True) if not is_served)
     if args.ray and any(served) and not all(served):
-        raise MagpieError("on a Ray cluster the reward models are folders and hub ids, or all are URLs. Leave out one kind")
+        raise MagpieError("on a Ray cluster reward models are either all folders and hub ids, or all URLs. Leave out one kind")
     unscored = 0
     with executor_at(None if all(served) else args.ray) as executor, run.session(overwrite=args.overwrite):
         with StageBar("rewards", run.rows, run.closed) as bar:

@@ -87,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     if args.num_responses > 1 and args.temperature == 0:
         parser.error("--temperature 0 gives the same response every time: with --num_responses above 1 raise it (0.8)")
     if args.append and args.stop_when != NEVER:
-        parser.error(f"--append asks for all of --num_responses: leave out --stop_when {args.stop_when}")
+        parser.error(f"--append requests all of --num_responses: leave out --stop_when {args.stop_when}")
     if args.num_responses == 1 and args.stop_when != NEVER:
         parser.error(f"--stop_when {args.stop_when} needs several responses to compare: --num_responses 8")
     return args
@@ -97,7 +97,7 @@ def run_arguments(args: argparse.Namespace, model: str, sampling: Sampling) -> d
     """Return what decides the output's content."""
     names = ("num_responses", "response_style", "system_prompt", "retry_length", "request_seeds", "seed", "tokenizer")
     arguments = {"model_path": model, **plain(sampling), **{name: getattr(args, name) for name in names}}
-    if args.stop_when != NEVER:  # files that were begun before there was this flag go on
+    if args.stop_when != NEVER:  # files begun before this flag existed can be resumed
         arguments["stop_when"] = args.stop_when
     if args.thinking_budget:
         arguments["thinking_budget"] = args.thinking_budget
@@ -123,7 +123,7 @@ def main() -> None:
     if args.thinking_budget and args.thinking_budget >= sampling.max_tokens:
         raise MagpieError(
             f"--thinking_budget {args.thinking_budget} leaves no room for an answer: --max_tokens is {sampling.max_tokens}. "
-            "Lower the one, or raise the other"
+            "Lower the first or raise the second"
         )
     model, options = flags.options_from(args, ModelOptions), flags.options_from(args, StageOptions)
     suffix = f"_{args.num_responses}more" if args.append else "_res" if args.num_responses == 1 else f"_{args.num_responses}res"
@@ -143,7 +143,7 @@ def main() -> None:
             )
         if template.unknown_tag:
             log.warning(
-                "the chat template of %s speaks of %s, which no format in configs/reasoning.yaml has: a thought in such tags "
+                "the chat template of %s mentions %s, which no format in configs/reasoning.yaml has: a thought in such tags "
                 "stays in the response. Add the format there (docs/add-a-model.md)",
                 preset.model,
                 template.unknown_tag,

@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def stages(runs: list[RunFile], verdicts: Verdicts) -> list[measures.Measures]:
-    """Return what each stage dropped of the controls; where these had labels, how many were right and wrong."""
+    """Return the controls that each stage dropped, and how many of their labels, if any, were right and wrong."""
     rows = []
     left = next((run.arguments["planted"] for run in runs if run.arguments.get("planted")), None)
     for run in runs:
@@ -53,7 +53,7 @@ def stages(runs: list[RunFile], verdicts: Verdicts) -> list[measures.Measures]:
 
 
 def measured(here: list[Seen], others: Counter[str | None], runs: list[RunFile], *, is_pairs: bool) -> measures.Measures:
-    """Return all that the controls tell."""
+    """Return everything measured on the controls."""
     verify = next((run for run in reversed(runs) if run.stage == "verify.py" and run.output.exists()), None)
     voted = [*seen_in(verify.output), *seen_in(verify.dropped)] if verify else here
     verdicts = Verdicts()

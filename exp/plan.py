@@ -34,7 +34,7 @@ def setting(text: str) -> tuple[str, float]:
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the checked command line."""
     parser = flags.Parser(__doc__)
-    group = parser.add_argument_group("what is made")
+    group = parser.add_argument_group("what to make")
     group.add_argument("--model_path", help="a name in configs/models (deepseek-r1), or a hub id (default: the job's)")
     count = flags.number(int, least=1, most=10**12)
     group.add_argument("--problems", type=count, required=True, help="clean problems that get responses")

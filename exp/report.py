@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def source_in(args: argparse.Namespace) -> Source | None:
-    """Return the file, or the dataset in a folder or on the hub, that is meant; None: it is a job."""
+    """Return the file, or the dataset in a folder or on the hub, that the argument names; None: it is a job."""
     source = flags.source_of(args, args.job)
     if args.columns or args.split or args.job.is_file() or source.spooled:
         return source
@@ -82,7 +82,7 @@ def main() -> None:
     beside = source.with_name(f"{stem_of(source)}_report.html") if source else folder / "report.html"
     output = args.output_file or beside
     if os.path.lexists(output) and not is_report(output):
-        raise MagpieError(f"--output_file {output}: this is there, and is no report. Name another file")
+        raise MagpieError(f"--output_file {output} exists and is not a report. Name another file")
     if source:
         warn_without_problems(source)
     write_atomically(output, [page(read_file(source, args.seed) if source else read_job(folder, args.seed)).encode()])
@@ -101,7 +101,7 @@ def warn_without_problems(source: Source) -> None:
 
 
 def is_report(path: Path) -> bool:
-    """Return whether this program has made a file."""
+    """Return whether this program wrote a file."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

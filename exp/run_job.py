@@ -46,7 +46,7 @@ KINDS = sorted(path.stem for path in (CONFIGS / "jobs").glob("*.yaml") if path.s
 
 
 def parse_args() -> argparse.Namespace:
-    """Return the checked command line; what stands behind `--` are the job's own arguments."""
+    """Return the checked command line; what follows `--` are the job's own arguments."""
     parser = flags.Parser(__doc__)
     parser.add_argument("kind", nargs="?", choices=KINDS, help="a chain of configs/jobs (with --job: default the last one)")
     parser.add_argument("--job", type=Path, metavar="FILE", help="run the job that this job.json describes")
@@ -65,7 +65,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def saved(path: Path, kind: str | None) -> tuple[JobFile, Chain]:
-    """Return a job file and the chain in it that is meant."""
+    """Return a job file and the chain to run from it."""
     if not path.is_file():
         raise MagpieError(f"--job {path}: no such file. Name a job.json")
     file = JobFile(path)
@@ -101,7 +101,7 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
     else:
         name = settings["job_name"] or new_name(settings["model"])
         if "/" in name:
-            raise MagpieError(f"JOB_NAME is {name}: it must have no slash. Choose another")
+            raise MagpieError(f"JOB_NAME is {name}: it must not contain a slash. Choose another")
         always, path = {"JOB_NAME": name}, data_folder(name) / JOB_FILE
     file = JobFile(path)
     names = arranged(args.kind, file, inputs, settings)
@@ -130,7 +130,7 @@ def asked_for(args: argparse.Namespace, job: Job) -> tuple[JobFile, Chain]:
 
 
 def _progress(kind: str, folder: Path, inputs: dict[str, Path], settings: dict[str, str]) -> tuple[bool, dict[str, str]]:
-    """Return whether a job has begun in the order of before, and what its problems have behind them; adds the role `base`."""
+    """Return whether a job was begun in the old order of stages, and what its problems have passed; add the role `base`."""
     if not inputs:
         clean = cleaned_file(folder)
         return clean is not None and responses_began(clean, 1), {}
@@ -140,7 +140,7 @@ def _progress(kind: str, folder: Path, inputs: dict[str, Path], settings: dict[s
         return not (done["has_clean"] and done["has_unique"]) and responses_began(
             problems, int(settings["num_responses"])
         ), done
-    if "votes" not in settings:  # harder problems: there was no order before
+    if "votes" not in settings:  # harder problems: there was no earlier order
         inputs["base"] = problems
         return False, done
     votes = int(settings["votes"])
@@ -150,7 +150,7 @@ def _progress(kind: str, folder: Path, inputs: dict[str, Path], settings: dict[s
 
 
 def _called(args: argparse.Namespace) -> str:
-    """Return what comes before the job's arguments in the command that resumes it."""
+    """Return what precedes the job's arguments in the command that resumes it."""
     if args.launcher:
         return f"bash {shlex.quote(args.launcher)}"
     return shlex.join([sys.executable, *sys.argv[: len(sys.argv) - len(args.arguments)]])
@@ -170,7 +170,7 @@ def _source(given: Path, *, is_file: bool) -> tuple[str, dict[str, Path], Path, 
 
 
 def begin_events(chain: Chain) -> None:
-    """Write the events of the job and of its stages, if that is asked for."""
+    """Write the events of the job and its stages, if requested."""
     events.begin(Path(name) if (name := chain.settings.get("events")) else None, "run_job")
 
 
@@ -195,7 +195,7 @@ def main() -> int:
 
 
 def preview(file: JobFile, chain: Chain, count: int, usage: str) -> int:
-    """Run the chain on a few problems, show them, and predict what all of them take."""
+    """Run the chain on a few problems, show them, and predict the cost of all."""
     from magpie.planning.prediction import predict
     from magpie.planning.preview import show
 

@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     if any(flag.split("=")[0] in ("--api-key", "--api_key") for flag in args.engine_flags):
         parser.error("--engine_flags would show the key to everybody on this machine: put it into MAGPIE_API_KEY")
     if args.replicas > 1 and (args.nodes > 1 or args.backend or args.port or args.replica):
-        parser.error("--replicas goes without --nodes, --backend, --port and --replica: Ray finds the machines")
+        parser.error("--replicas excludes --nodes, --backend, --port and --replica: Ray finds the machines")
     if split < len(arguments) and not args.command:
         parser.error("nothing follows --: give the command to run")
     return args
@@ -103,7 +103,7 @@ def main() -> int:
     args = parse_args()
     preset = load_model(args.model)
     if args.replicas > 1 and not args.dry_run:
-        machine_of(args)  # a description is for --dry_run alone
+        machine_of(args)  # a description is only for --dry_run
         ChatTemplate(preset)
         return with_replicas(preset, args)
     found = layout_of(preset, args)

@@ -136,7 +136,7 @@ def main() -> None:
     arguments = {name: getattr(args, name) for name in names}
     if args.judge and args.template_variables:
         arguments["template_variables"] = args.template_variables
-    if args.reference_key != REFERENCE:  # files that were verified before there was this flag go on
+    if args.reference_key != REFERENCE:  # files verified before this flag existed can be resumed
         arguments["reference_key"] = args.reference_key
     run = open_run("verify.py", options, "_verified", arguments)
     if not args.judge and not begins(run, overwrite=args.overwrite, check=args.check):

@@ -1,6 +1,6 @@
-"""What pages of docs/ have from the programs: `bash scripts/docs.sh` writes it.
+"""The generated parts of docs/, written by `bash scripts/docs.sh`.
 
-Between two comments, `<!-- flags: gen_ins -->` and `<!-- end of flags -->`, stand a program's flags out of its own --help;
+Between two comments, `<!-- flags: gen_ins -->` and `<!-- end of flags -->`, are a program's flags from its --help;
 between `<!-- plan: ARGUMENTS -->` and `<!-- end of plan -->` the plan that `exp/plan.py ARGUMENTS` prints.
 """
 
@@ -22,11 +22,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 MARKED = re.compile(r"<!-- flags: (\w+) -->\n.*?<!-- end of flags -->", re.DOTALL)
 PLANNED = re.compile(r"<!-- plan: (.*?) -->\n.*?<!-- end of plan -->", re.DOTALL)
 ADDED_BY_PYTHON = re.compile(r" \(default: (True|False)\)$")
-"""Python before 3.13 adds this to every flag that is on or off; ours say it themselves."""
+"""Python before 3.13 adds this to every switch; ours say it themselves."""
 
 
 class _HelpAsked(Exception):
-    """Carries the parser whose --help was asked for."""
+    """Carries the parser whose --help was requested."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self.parser = parser
@@ -63,7 +63,7 @@ def parser_of(program: str) -> argparse.ArgumentParser:
 
 
 def flags_of(program: str) -> str:
-    """Return a program's own words and a table of its flags, in Markdown."""
+    """Return a program's description and a table of its flags, in Markdown."""
     parser = parser_of(program)
     rows = []
     for group in parser._action_groups:
@@ -93,7 +93,7 @@ def _row(action: argparse.Action, program: str) -> str:
 
 
 def pages() -> Iterator[Path]:
-    """Yield the pages that have something made."""
+    """Yield the pages with generated parts."""
     for path in sorted((PROJECT / "docs").glob("*.md")):
         text = path.read_text(encoding="utf-8")
         if MARKED.search(text) or PLANNED.search(text):
@@ -101,7 +101,7 @@ def pages() -> Iterator[Path]:
 
 
 def written(text: str) -> str:
-    """Return a page with its flags and its plans as they are now."""
+    """Return a page with its current flags and plans."""
     text = MARKED.sub(lambda found: f"<!-- flags: {found[1]} -->\n{flags_of(found[1])}\n<!-- end of flags -->", text)
     return PLANNED.sub(lambda found: f"<!-- plan: {found[1]} -->\n\n{plan_of(found[1])}\n<!-- end of plan -->", text)
 
@@ -112,7 +112,7 @@ def plan_of(arguments: str) -> str:
 
 
 def main() -> None:
-    """Write every page anew."""
+    """Rewrite every page."""
     for path in pages():
         path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
 

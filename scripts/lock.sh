@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Makes locks/cpu.txt and locks/gpu.txt, the complete pinned sets, from requirements-cpu.txt and requirements.txt, and locks/dev.txt,
-# what requirements-dev.txt needs beside them. For those who change a requirement; users never need it. Seconds, after the set-up.
+# what requirements-dev.txt needs besides them. For those who change a requirement; users never need it. Seconds, after the set-up.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# One lock serves Python 3.11 to 3.14 on Linux x86-64 ([tool.uv] in pyproject.toml), so only the markers that tell Python
-# versions apart say anything: the others are cut.
+# One lock serves Python 3.11 to 3.14 on Linux x86-64 ([tool.uv] in pyproject.toml), so only the markers of Python
+# versions matter: the others are cut.
 lock() { # requirements, excluded packages, lock, further arguments
   local requirements=$1 excluded=$2 lock=$3
   shift 3

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Preference pairs from any file of problems (`instruction`): what scripts/align.sh does for a job, written beside the file. Problems
+# Preference pairs from any file of problems (`instruction`): what scripts/align.sh does for a job, written next to the file. Problems
 # are cleaned and deduplicated before responses are generated.
 #   bash scripts/magpie_po.sh FILE [--model MODEL] [--num_responses 5] [--strategy verified|consensus|reward]
 #                             [--reward_model MODEL] [--pairs_per_problem 1] [--formats "dpo sharegpt_dpo kto"] [--temperature 0.8]

@@ -44,20 +44,20 @@ is_set_up() {
   is_linked
 }
 
-# Whether .venv's Python finds exp/magpie, and this one, by whatever path: not that of where the checkout was copied or moved from.
+# Whether .venv's Python finds exp/magpie, and this one, by whatever path: not the one that the checkout was copied or moved from.
 is_linked() {
   .venv/bin/python -c 'import magpie, os, sys; sys.exit(not os.path.samefile(magpie.__path__[0], "exp/magpie"))' 2>/dev/null
 }
 
-# The array installer: uv, which takes seconds where pip takes minutes, told the indexes and certificates that pip is configured
-# with (uv reads no pip.conf); pip where uv cannot be had. The array pytorch: what has it look at PyTorch's own CPU index.
+# The array installer: uv, which takes seconds where pip takes minutes, given the indexes and certificates that pip is configured
+# with (uv reads no pip.conf); pip where uv is not available. The array pytorch: what makes it use PyTorch's own CPU index.
 find_installer() {
   local told
   installer=("${pip[@]}") pytorch=(--retries 1 --index-url https://download.pytorch.org/whl/cpu)
   if [[ "$(.venv/bin/uv --version 2>/dev/null)" != "uv $uv_version"* ]] &&
     ! told=$("${pip[@]}" --quiet --retries 1 --no-deps -r locks/uv.txt 2>&1); then
     [[ $told != *'connection broken'* && $told != *'Network is unreachable'* ]] || no_index
-    say "uv $uv_version cannot be installed: pip does it, which takes minutes"
+    say "uv $uv_version cannot be installed: using pip, which takes minutes"
     return
   fi
   installer=(.venv/bin/uv pip install --python .venv/bin/python) pytorch=(--torch-backend cpu)
@@ -70,7 +70,7 @@ no_index() { fail "no package index answers: is there a network? A mirror: pip c
 add_pips_settings() {
   local key value words index='' more='' cache=${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/uv}
   mkdir -p "$cache" 2>/dev/null && [[ -w $cache ]] || export UV_CACHE_DIR=$PWD/.venv/.uv-cache
-  while IFS='=' read -r key value; do # what counts more comes later
+  while IFS='=' read -r key value; do # later ones take precedence
     value=${value//\\n/ } value=${value//\'/}
     read -ra words <<<"$value"
     case ${key#* } in
@@ -88,8 +88,8 @@ add_pips_settings() {
   [[ -z $more ]] || export UV_INDEX=${UV_INDEX:-$more} UV_INDEX_STRATEGY=unsafe-best-match # the best of all, as pip does
 }
 
-# The CPU build of torch, from the first place that has it: the package index at hand, PyTorch's own index, and, if neither can be
-# had, PyPI's CUDA build, which runs on the CPU too but is 3 GB more to get. The local version "+cpu" tells them apart.
+# The CPU build of torch, from the first place that has it: the configured package index, PyTorch's own index, and, if neither has
+# it, PyPI's CUDA build, which runs on the CPU too but is 3 GB more to download. The local version "+cpu" tells them apart.
 install_cpu_torch() {
   local version told wheel
   version=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements-cpu.txt)
@@ -101,7 +101,7 @@ install_cpu_torch() {
   elif "${installer[@]}" --dry-run "${pytorch[@]}" "${wheel[@]}" >/dev/null 2>&1; then
     "${installer[@]}" "${pytorch[@]}" "${wheel[@]}"
   else
-    say "no CPU build of torch $version can be had here; taking the CUDA build (3 GB more)"
+    say "no CPU build of torch $version is available here; taking the CUDA build (3 GB more)"
     "${installer[@]}" "torch==$version" || fail "torch $version cannot be installed: see the message above"
   fi
 }
@@ -127,7 +127,7 @@ uv_version=$(sed -n 's/^uv==//p' locks/uv.txt)
 pip=(.venv/bin/python -m pip install --disable-pip-version-check)
 
 is_set_up && exit
-# A checkout of somebody else's is used as it is, if it is complete.
+# Someone else's checkout is used as it is, if it is complete.
 for place in . .venv .setup.lock; do
   [[ ! -e $place || -w $place ]] || fail "$PWD is not set up for this, and you may not write there: $(stat -c %U "$place") must run bash scripts/setup.sh $dev, or you make a clone of your own"
 done
@@ -135,19 +135,19 @@ done
 # One set-up at a time: two jobs may be started at once on a fresh clone.
 if command -v flock >/dev/null; then
   exec 9>.setup.lock
-  flock 9 || say 'this file system has no locks: take care that only one set-up runs at a time'
+  flock 9 || say 'this file system has no locks: make sure that only one set-up runs at a time'
   is_set_up && exit
 fi
 
-# Half made (interrupted), or of another set than the one that was asked for: made anew.
+# Half built (interrupted), or of a set other than the requested one: rebuilt.
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ ${had:-$set} != "$set" ]]; then
   python=$(find_python)
-  say "making .venv with $("$python" --version)"
+  say "creating .venv with $("$python" --version)"
   # Debian and Colab leave ensurepip out: there pip, where Python has it, installs itself into .venv
   "$python" -m venv --clear .venv >/dev/null 2>&1 ||
     { "$python" -m venv --clear --without-pip .venv && "$python" -m pip --python .venv/bin/python install --quiet pip; } ||
     fail "python -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"
-  printf '%s' "$set" >"$mark" # begun: whatever happens now, this set is made
+  printf '%s' "$set" >"$mark" # begun: whatever happens now, this set is installed
 fi
 find_installer
 if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A dataset for supervised fine-tuning from a finished main job: duplicates (unless done) -> benchmarks, if named -> tags and
-# validity (--judge, --no-judge; default: the model's preset) -> votes on what is left -> verified answers -> filter -> export.
+# validity (--judge, --no-judge; default: the model's preset) -> votes on the rest -> verified answers -> filter -> export.
 # JOB is a name under data/ or a folder; the dataset is the folder JOB_sft in it, with a dataset card.
 #   bash scripts/sft.sh JOB [--votes 4] [--model MODEL] [--benchmarks "math500 my_tests.csv"] [--filter sft] [--format messages]
 #                       [--missions "difficulty quality language"] [--test_share 0.05] [--push_to_hub OWNER/NAME]

@@ -4,7 +4,7 @@
 # Tags go to FILE_tagged.jsonl beside it; existing tags are kept, and another mission is added. Defaults: all (every mission that
 # can be done; it names those it skips), every GPU, the model that wrote the file. Several missions: "difficulty quality".
 # DEVICE: GPUs by number (0 or 0,1). MODEL: a language model; for safety a guard model, for reward a reward model.
-# Environment, all optional: GUARD_MODEL, REWARD_MODEL (for all), MAGPIE_BASE_URL and MAGPIE_API_KEY (a server that holds MODEL),
+# Environment, all optional: GUARD_MODEL, REWARD_MODEL (for all), MAGPIE_BASE_URL and MAGPIE_API_KEY (a server of MODEL),
 # TAG_FLAGS (extra flags for exp/unitag.py, as on a command line). Rerun to resume.
 '''':; [ -n "${BASH_VERSION:-}" ] || { echo "error: this is for bash: bash $0" >&2; exit 2; } # for sh; and python reads a string
 set -euo pipefail

@@ -161,7 +161,7 @@ BAD_ARGUMENTS: list[tuple[Program, tuple[str, ...], tuple[str, ...]]] = [
     (FOLDER, ("--input_file", "in.jsonl", "--output_folder", "linked", "--overwrite"), ("linked", "not made by export.py")),
     (FOLDER, ("--input_file", "in.jsonl", "--output_folder", "mine.jsonl", "--overwrite"), ("mine.jsonl", "not made")),
     (FOLDER, ("--input_file", "in.jsonl", "--output_folder", "mine.jsonl/set"), ("mine.jsonl",)),
-    (FOLDER, ("--input_file", "in.jsonl", "--output_folder", "/"), ("folder of its own",)),
+    (FOLDER, ("--input_file", "in.jsonl", "--output_folder", "/"), ("separate folder",)),
     (CONCAT, (), ("--inputs", "--help")),
     (CONCAT, ("--inputs", "missing.jsonl"), ("missing.jsonl", "no such file")),
     (CONCAT, ("--inputs", "."), ("not a job",)),

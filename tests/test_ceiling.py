@@ -161,7 +161,7 @@ def test_a_partial_file_is_refused_where_nobody_says_that_it_is_known(tmp_path: 
     made = program("export", *flags, "--partial")
     assert made.returncode == 0 and "**Partial**" in (tmp_path / "set" / "README.md").read_text(), made.stderr
     report = program("report", tmp_path)
-    assert report.returncode == 0 and "Partial: a run has stopped at its ceiling" in (tmp_path / "report.html").read_text()
+    assert report.returncode == 0 and "Partial: a run stopped at its ceiling" in (tmp_path / "report.html").read_text()
 
 
 def test_a_limit_of_cost_needs_prices_and_counts_them(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_job_previewed_and_stopped_in_the_middle_goes_on_to_the_same_files(tmp
         at = next(one for one in chain["stages"] if one["status"] == "partial: ceiling")
         assert (at["stage"]["name"], at["exit_code"]) == ("responses", EXIT_CEILING)
         assert next(one for one in chain["stages"] if one["stage"]["name"] == "sft_file")["status"] == "waiting"
-        assert "Partial: a run has stopped" in (part / "job" / "report.html").read_text()
+        assert "Partial: a run stopped" in (part / "job" / "report.html").read_text()
         known = finished([*command, "--partial"], env=limited)  # what is there is exported
         assert known.returncode == EXIT_CEILING, known.stderr
         some = part / "job" / f"{names[-1]}.jsonl"

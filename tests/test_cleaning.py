@@ -292,7 +292,7 @@ def test_the_stage_reads_what_it_writes_and_drops(tmp_path: Path) -> None:
     assert counts["read"] == len(texts) == counts["written"] + sum(counts["dropped"].values())
     before = out.read_bytes()
     again = program("clean_ins", "--input_file", source)
-    assert again.returncode == 0 and "complete already" in again.stderr
+    assert again.returncode == 0 and "already complete" in again.stderr
     other = program("clean_ins", "--input_file", source, "--language", "any")
     assert other.returncode == 2 and "--language" in other.stderr
     over = program("clean_ins", "--input_file", out, "--output_file", tmp_path / "twice.jsonl")

@@ -60,7 +60,7 @@ def test_jobs_and_files_are_merged_in_order_with_unique_ids(tmp_path: Path) -> N
     assert [r["source"] for r in merged] == ["one", "one", "two"] and merged[2]["extra"] == {"kept": [1]}
     assert json.loads((tmp_path / "both.run.json").read_text())["counts"] == {"read": 3, "written": 3, "dropped": {}}
     again = program("concat", "--inputs", one, two, "--output_file", tmp_path / "both.jsonl")
-    assert again.returncode == 0 and "complete already" in again.stderr
+    assert again.returncode == 0 and "already complete" in again.stderr
     other = program("concat", "--inputs", one, two, "--output_file", tmp_path / "both.jsonl", "--ids", "keep")
     assert other.returncode == 2 and "--ids was" in other.stderr
 

@@ -339,7 +339,7 @@ def test_all_configurations_are_read_and_hle_is_private(hub):
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("hle", ("datasets", "DatasetNotFoundError", "no access"), ("cais/hle", "hf auth login", "HF_TOKEN", "ask for it")),
+        ("hle", ("datasets", "DatasetNotFoundError", "no access"), ("cais/hle", "hf auth login", "HF_TOKEN", "request it")),
         ("gsm8k", ("datasets", "DatasetNotFoundError", "doesn't exist"), ("openai/gsm8k", "HF_TOKEN")),
         ("gsm8k", ("builtins", "ConnectionError", "Couldn't reach 'openai/gsm8k'"), ("cannot be reached", "--benchmarks FILE")),
         ("gsm8k", ("hub", "OfflineModeIsEnabled", "offline"), ("cannot be reached", "--benchmarks FILE")),
@@ -389,7 +389,7 @@ def test_every_known_benchmark_is_pinned():
 def test_a_record_with_a_canary_stops_with_its_line(tmp_path, record, canary, change):
     text = json.dumps(record).replace("{}", change(canary))
     (tmp_path / "in.jsonl").write_text('{"instruction":"1 + 1?"}\n\n' + text + "\n")
-    with pytest.raises(MagpieError, match=r"in.jsonl, line 3: the record holds the canary string"):
+    with pytest.raises(MagpieError, match=r"in.jsonl, line 3: the record contains the canary string"):
         refuse_canaries(tmp_path / "in.jsonl", KNOWN.canaries)
 
 

@@ -105,7 +105,7 @@ def test_a_second_run_has_nothing_to_do_and_other_benchmarks_are_refused(job, mo
     before = {path: path.read_bytes() for path in job.iterdir() if "decontaminated" in path.name}
     assert len(before) == 4
     run_here(monkeypatch, arguments(job))
-    assert "complete already" in caplog.text and {path: path.read_bytes() for path in before} == before
+    assert "already complete" in caplog.text and {path: path.read_bytes() for path in before} == before
     write_lines(job / "private.jsonl", [{"question": "What is 3 + 3?"}])
     with pytest.raises(MagpieError, match=r"other settings.*benchmarks private"):
         run_here(monkeypatch, arguments(job))

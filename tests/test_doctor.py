@@ -176,7 +176,7 @@ def test_a_lock_is_read_for_this_python():
         ({"a": "1", "torch": "2+cpu"}, "cpu", ["ok"], "as locked"),
         ({"a": "1", "torch": "2+cpu"}, "gpu", ["note"], "has the gpu set"),
         ({"a": "1"}, "", ["problem"], "1 of 2 packages missing: torch 2"),
-        ({"a": "3", "torch": "2"}, "cpu", ["problem"], "another version than the lock's: a 1"),
+        ({"a": "3", "torch": "2"}, "cpu", ["problem"], "a version other than the locked one: a 1"),
         ({"a": "1", "torch": "2", "torchvision": "9"}, "cpu", ["note", "ok"], "torchvision: not of the cpu set"),
     ],
 )

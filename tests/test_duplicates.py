@@ -230,5 +230,5 @@ def test_a_broken_index_is_refused(folder: Path, broken: str) -> None:
 
 
 def test_a_folder_that_is_no_index_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MagpieError, match="no index folder"):
+    with pytest.raises(MagpieError, match="not an index folder"):
         IndexFolder.open(tmp_path, "model-a")

@@ -323,7 +323,7 @@ def test_kept_rows_are_the_inputs_own_bytes_and_everything_is_counted(tmp_path: 
     assert counts == {"read": 60, "written": len(wanted), "dropped": Counter(r["drop_reason"] for r in dropped)}
     assert all(r["drop_detail"] for r in dropped) and len(wanted) + len(dropped) == 60
     again = program("filter", "--config", "magpie", "--input_file", tmp_path / "x.jsonl")
-    assert again.returncode == 0 and "complete already" in again.stderr
+    assert again.returncode == 0 and "already complete" in again.stderr
     other = program("filter", "--config", "hle", "--input_file", tmp_path / "x.jsonl")
     assert other.returncode == 2 and "--rules was" in other.stderr
 

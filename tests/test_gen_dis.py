@@ -66,7 +66,7 @@ def test_a_file_as_a_user_runs_it(tmp_path: Path, cache: Path) -> None:
     run = json.loads((tmp_path / "job_res_distance.run.json").read_text())
     assert run["counts"] == {"read": 6, "written": 6, "dropped": {}}
     again = program("gen_dis", "--input_file", source, "--cache", cache, "--index", tmp_path / "kept")
-    assert "complete already" in again.stderr
+    assert "already complete" in again.stderr
 
 
 def test_sharegpt_lines_as_in_the_original_program(tmp_path: Path, cache: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_row_without_a_problem_is_refused_by_its_line(record: dict[str, Any]) 
         (["--input_file", "a.jsonl", "b.jsonl", "--output_file", "c.jsonl"], "single --input_file"),
         (["--input_file", "missing.jsonl"], "no such file"),
         (["--input_file", "a.jsonl", "--distance_threshold", "0"], "out of range"),
-        (["--input_file", "a.jsonl", "--index", "."], "no index folder"),
+        (["--input_file", "a.jsonl", "--index", "."], "not an index folder"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line_before_a_model_is_loaded(

@@ -179,7 +179,7 @@ def test_a_file_of_pairs_is_an_input_again_its_repeated_ids_told_apart_by_their_
     done = program("export", "--input_file", job.with_name("job_5res_verified_pairs.jsonl"), "--check")
     assert done.returncode == 0, done.stderr
     doubled = write(job.with_name("doubled.jsonl"), rows(job.with_name("job_5res_verified_pairs.jsonl")) * 2)
-    assert "used again" in program("export", "--input_file", doubled).stderr
+    assert "ids occur twice" in program("export", "--input_file", doubled).stderr
 
 
 # --- the formats -----------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_samples_that_are_not_cleaned_are_not_called_problems(tmp_path):
     arguments = ["--model_path", "smollm2", "--served_model", MODEL, "--preflight", 0, "--no-clean", "--total_prompts", 3]
     with ScriptedServer(default=Reply(body=completion(" me a story about a fox."))) as server:
         done = program("gen_ins", *arguments, "--output_file", out, "--base_url", server.url)
-    assert done.returncode == 0 and "3 of 3 samples (100%) are there as they came" in done.stderr, done.stderr
+    assert done.returncode == 0 and "3 of 3 samples (100%) are written as sampled" in done.stderr, done.stderr
     assert all("raw_instruction" not in r and r["instruction"].endswith("a fox.") for r in rows(out))
 
 

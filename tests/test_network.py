@@ -165,7 +165,7 @@ def test_a_reward_server_that_never_answers_well_ends_the_run_in_one_line(tmp_pa
     with HostileServer(no_key) as server:
         done = score(tmp_path, server.url)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "does not answer as a server of rewards does" in done.stderr
+    assert "does not answer like a reward server" in done.stderr
 
 
 @pytest.mark.parametrize("how", [bomb, endless])
@@ -314,7 +314,7 @@ def test_another_model_in_the_answer_is_told(tmp_path):
     with ScriptedServer(*(Reply(body=body) for body in bodies), owned_by="x", routes=("chat/completions",)) as server:
         done = ask(tmp_path, server.url, "--max_in_flight", "1")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("the server answers as cheap/other") == 1 and "\x1b[31m" not in done.stderr
+    assert done.stderr.count("but the server reports cheap/other") == 1 and "\x1b[31m" not in done.stderr
     statistics = json.loads((tmp_path / "out.run.json").read_text())["statistics"]
     assert list(statistics["answered_by_other_models"].values()) == [1]
 

@@ -44,7 +44,7 @@ def test_a_stage_takes_every_form_and_gives_the_columns_back(tmp_path: Path, sta
     output = tmp_path / "out.jsonl"
     done = program(stage, "--inputs" if stage == "concat" else "--input_file", path, "--output_file", output, *more)
     assert done.returncode == 0, done.stderr
-    assert "as `instruction`" in done.stderr and "ids are made" in done.stderr, done.stderr
+    assert "as `instruction`" in done.stderr and "ids are generated" in done.stderr, done.stderr
     made = rows(output)
     assert len(made) == COUNT
     if stage == "export":
@@ -245,7 +245,7 @@ def test_the_given_answer_is_the_answer_and_not_a_majority_that_is_wrong(tmp_pat
     got = [(row["reference_answer"], row["answer_source"], row["majority_answer"]) for row in records(tmp_path / "set")]
     assert got == [("7", "reference", "8"), ("7", "reference", "7")]
     card = (tmp_path / "set" / "README.md").read_text()
-    assert card.count("| right by the given answer |") == 2 and "asked for: 2 of the records" in card
+    assert card.count("| right by the reference answer |") == 2 and "requested: 2 of the records" in card
     assert "2 rows have a given `answer`" in card
 
 
@@ -253,8 +253,8 @@ def test_a_card_does_not_say_that_models_wrote_somebodys_own_problems(tmp_path: 
     path = made(tmp_path, [{"problem": "Berechne 1 + 1.", "solution": "2", "language": "DE"}])
     program("export", "--input_file", path, "--output_folder", tmp_path / "set")
     card = (tmp_path / "set" / "README.md").read_text()
-    assert "by themselves" not in card and "synthetic" not in card and "language:\n- de\n" in card
-    assert "license of the data that these rows are from" in card
+    assert "from scratch" not in card and "synthetic" not in card and "language:\n- de\n" in card
+    assert "terms of the data that these rows are from" in card
 
 
 def test_the_final_answer_of_a_given_solution_is_what_a_program_checks_against(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_canary_in_a_table_stops_the_run(tmp_path: Path, name: str) -> None:
         path.write_text(f"problem,note\n1 + 1?,{held[0]['note']}\n")
     else:
         parquet(path, held)
-    with pytest.raises(MagpieError, match=r"row 1: the record holds the canary"):
+    with pytest.raises(MagpieError, match=r"row 1: the record contains the canary"):
         refuse_canaries(source(path), load_benchmark_list().canaries)
 
 

@@ -145,7 +145,7 @@ def test_a_replica_is_never_smaller_than_the_one_whose_speed_was_measured_unless
 
 def test_a_model_of_unknown_speed_is_refused_until_it_is_told():
     unknown = load_model("smollm2")
-    with pytest.raises(MagpieError, match=r"response_tokens, tokens_per_second, replica_gpus of .*--set response_tokens=…"):
+    with pytest.raises(MagpieError, match=r"response_tokens, tokens_per_second, replica_gpus for .*--set response_tokens=…"):
         figures_of(unknown, None, None, {})
     assert figures_of(unknown, 1, None, {"response_tokens": 200, "tokens_per_second": 470})["replica_gpus"].value == 1
 

@@ -441,7 +441,7 @@ def test_the_program_writes_the_page_beside_the_files(job: Path) -> None:
     assert program("report", job, "--output_file", job / "other.html").returncode == 0  # its own page it makes again
     (job / "mine.html").write_text("mine")
     done = program("report", job, "--output_file", job / "mine.html")
-    assert done.returncode == 2 and "is no report" in done.stderr and (job / "mine.html").read_text() == "mine"
+    assert done.returncode == 2 and "is not a report" in done.stderr and (job / "mine.html").read_text() == "mine"
 
 
 @pytest.mark.parametrize("which", ["no-such-job", "EMPTY"])

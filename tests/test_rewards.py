@@ -312,7 +312,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(tmp_path, made):
     assert not output.exists()
     again = subprocess.run(command, env=clean_environment(), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert "are done already" in again.stderr
+    assert "are already done" in again.stderr
     found = rows(output)
     assert [row["id"] for row in found] == list(range(150))
     assert all(len(row["rewards"]) == 4 and math.isfinite(row["rewards"][0]) for row in found)

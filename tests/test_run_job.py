@@ -155,7 +155,7 @@ def test_a_job_made_before_gets_a_job_file_and_goes_on(tmp_path: Path, stub_serv
     assert asked["judge"] is True and asked["model_path"].endswith("SmolLM2-135M-Instruct")
     assert (
         job / "job_ins_clean_2res.jsonl"
-    ).read_bytes() == before and "job_ins_clean_2res.jsonl is complete already" in done.stderr
+    ).read_bytes() == before and "job_ins_clean_2res.jsonl is already complete" in done.stderr
     chains = json.loads((job / "job.json").read_text())
     assert set(chains) == {"earlier", "sft"} and {one["status"] for one in chains["earlier"]["stages"]} == {"complete"}
     assert chains["sft"]["settings"]["judge"] == "true"

@@ -196,7 +196,7 @@ def test_where_uv_cannot_be_had_pip_installs_the_same(clone):
     assert [line.split()[0] for line in done] == ["cleared", *["pip"] * 5]  # its dry run, torch and the rest
     assert "-r locks/cpu.txt" in done[3] and "--editable ." in done[4] and "-r locks/dev.txt" in done[5]
     assert all("--no-deps" in line for line in done[1:])
-    assert "pip does it, which takes minutes" in said
+    assert "using pip, which takes minutes" in said
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_where_uv_cannot_be_had_pip_installs_the_same(clone):
         ({"NO_CPU_TORCH": "1"}, "--torch-backend cpu --no-deps torch==VERSION+cpu"),
         ({"NO_CPU_TORCH": "1", "NO_PYTORCH_INDEX": "1"}, ".venv/bin/python torch==VERSION"),
     ],
-    ids=["the index at hand", "PyTorch's own", "the CUDA build"],
+    ids=["the configured index", "PyTorch's own", "the CUDA build"],
 )
 def test_the_cpu_build_of_torch_comes_from_the_first_place_that_has_it(clone, lacking, expected):
     version = next(
@@ -238,7 +238,7 @@ def test_uv_gets_the_indexes_and_certificates_that_pip_is_configured_with(clone)
 
 
 def one_line(said: str) -> str:
-    [line] = [line for line in said.splitlines() if not line.startswith("setup: making .venv")]
+    [line] = [line for line in said.splitlines() if not line.startswith("setup: creating .venv")]
     assert line.startswith("setup: ")
     return line
 

@@ -260,9 +260,9 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "a pickle": ("x.pkl", b"\x80\x04\x95abc", "pickle"),
     "JSON over lines": ("x.json", b'{\n  "problem": "a",\n  "answer": 1\n}\n', "over several lines"),
     "half of UTF-16": ("x.jsonl", '{"problem": "a"}\n'.encode("utf-16")[:-1], "broken UTF-16"),
-    "a broken quote": ("x.csv", b'problem,answer\n"a,b\nc,d\n', 'line 1: 1 columns instead of 2: "a,b c,d'),
+    "a broken quote": ("x.csv", b'problem,answer\n"a,b\nc,d\n', 'row 1: 1 columns instead of 2: "a,b c,d'),
     "Parquet in gzip": ("x.parquet.gz", gzip.compress(b"PAR1"), "unpack it"),
-    "gzip without its name": ("x.jsonl", gzip.compress(b"{}"), "let its name end in .gz"),
+    "gzip without its name": ("x.jsonl", gzip.compress(b"{}"), "give it a name that ends in .gz"),
     "a pointer": ("x.parquet", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "a web page": ("x.jsonl", b"<!DOCTYPE html>", "a download that failed"),
     "rows inside an object": ("x.json", b'{"mine": [{"problem": "a"}]}', "jq -c '.mine[]'"),
@@ -271,9 +271,9 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "a turn without text": (
         "x.jsonl",
         b'{"messages":[{"role":"user","content":[{"type":"image"}]}]}\n',
-        "no turn of a user with text",
+        "no user turn with text",
     ),
-    "a conversation without a user": ("x.jsonl", b'{"messages":[{"role":"system","content":"a"}]}\n', "no turn of a user"),
+    "a conversation without a user": ("x.jsonl", b'{"messages":[{"role":"system","content":"a"}]}\n', "no user turn"),
 }
 
 
@@ -283,6 +283,6 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path, what: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     done = program("filter", "--where", "1 < 2", "--input_file", path)
-    told = [line for line in done.stderr.splitlines() if ": reads `" not in line and "ids are made" not in line]
+    told = [line for line in done.stderr.splitlines() if ": reads `" not in line and "ids are generated" not in line]
     assert done.returncode == 2 and len(told) == 1 and says in told[0] and str(path) in told[0], done.stderr
     assert sorted(one.name for one in tmp_path.iterdir()) == [name]

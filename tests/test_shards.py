@@ -124,7 +124,7 @@ def test_what_was_dropped_and_counted_is_put_together_too(answered: Path) -> Non
     assert run["counts"] == {"read": 12, "written": 9, "dropped": {"empty_response": 3}}
     assert "shard" not in run["arguments"] and run["tokens"]["completion"] == 24
     again = program("concat", "--shards", answered)
-    assert again.returncode == 0 and "complete already" in again.stderr
+    assert again.returncode == 0 and "already complete" in again.stderr
 
 
 def test_a_shard_that_was_made_again_is_taken_up_and_costs_are_added(answered: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_shard_that_was_made_again_is_taken_up_and_costs_are_added(answered: P
     path = shard_file(answered, 2, ".run.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"updated": "2026-11-23T01:00:00"}))
     again = program("concat", "--shards", answered)
-    assert again.returncode == 0 and "made again since" in again.stderr and "9 rows" in again.stderr
+    assert again.returncode == 0 and "rebuilt since" in again.stderr and "9 rows" in again.stderr
 
 
 def test_a_report_counts_shards_once(answered: Path) -> None:
@@ -178,7 +178,7 @@ def test_one_worker_takes_the_joined_file_for_its_own(answered: Path) -> None:
     with ScriptedServer() as server:
         arguments = ("--model_path", MODEL, "--tokenizer", TOKENIZER, "--base_url", server.url)
         done = program("gen_res", *arguments, "--input_file", answered.with_name("x.jsonl"))
-        assert done.returncode == 0 and "complete already" in done.stderr and not server.history
+        assert done.returncode == 0 and "already complete" in done.stderr and not server.history
 
 
 def take_one_away(whole: Path) -> str:
@@ -239,7 +239,7 @@ def test_a_broken_run_file_of_the_whole_is_refused_until_it_may_be_overwritten(a
 
 def test_no_shards_at_all_is_said(tmp_path: Path) -> None:
     done = program("concat", "--shards", tmp_path / "x_res.jsonl")
-    assert done.returncode != 0 and "no finished shards" in done.stderr
+    assert done.returncode != 0 and "no shards of it found" in done.stderr
 
 
 def test_a_shard_is_no_input_of_an_ordinary_merge(answered: Path) -> None:

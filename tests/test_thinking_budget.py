@@ -90,7 +90,7 @@ def test_every_thought_ends_at_the_limit_and_has_an_answer_behind_it(
         assert row["completion_tokens"] <= LIMIT or who == "obeys at first"  # what was written beyond it is counted
     assert sum(call.body.get(FIELD) == 1 for call in calls) == 1  # the trial
     assert ("by the server" in done.stderr) is (who.startswith("obeys"))
-    assert ("beyond --thinking_budget" in done.stderr) is (who == "obeys at first")
+    assert ("exceed --thinking_budget" in done.stderr) is (who == "obeys at first")
 
 
 def test_a_budget_saves_the_tokens_of_thoughts_that_never_end(r1: tuple[Path, ChatTemplate], tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_another_mission_is_added_and_nothing_is_tagged_twice(tmp_path, tag, cap
         assert new == old | {"domain": "discrete", "language": "en"} | {"tagged_by": new["tagged_by"]}
         assert new["tagged_by"] == {"difficulty": MODEL, "domain": MODEL, "language": "lingua"}
     assert again == second
-    assert "has these already: difficulty, domain" in caplog.text
+    assert "already has these: difficulty, domain" in caplog.text
     run = json.loads((tmp_path / "x_tagged.run.json").read_text())
     assert run["status"] == "complete" and run["counts"]["read"] == 3
     assert run["arguments"]["done_before"] == {"difficulty": MODEL}
@@ -220,7 +220,7 @@ def test_a_guard_model_on_its_own_server_tags_safety_after_the_language_model(tm
         (["reward"], "no reward model given"),
         (["reward", "--reward_model", "a/b"], "records with one `response`"),
         (["safety"], "no guard model given"),
-        (["safety", "--guard_model", "smollm2"], "is no guard model"),
+        (["safety", "--guard_model", "smollm2"], "is not a guard model"),
         (["domain"], "does not say which model wrote it"),
         (["domain", "--model_path", "qwen3guard-gen-8b", "--base_url", "http://127.0.0.1:9/v1"], "is a guard model"),
         (["domain", "--model_path", "deepseek-r1"], "does not fit"),

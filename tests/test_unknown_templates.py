@@ -47,9 +47,9 @@ REFUSED = {
     ),
     "a date": ("{{ 'Today is ' + current_date }}", "'current_date' is undefined.*--template_variables"),
     "a clock of its own": ("{{ datetime.now() }}", "'datetime' is undefined"),
-    "chance": ("{{ range(1000) | random }}", "depends on the user's words"),
-    "the words' length": ("{{ messages[-1].content | length }}", "depends on the user's words"),
-    "the words elsewhere": ("{{ messages[-1].content }}", "shows the user's words 2 times"),
+    "chance": ("{{ range(1000) | random }}", "depends on the user's text"),
+    "the words' length": ("{{ messages[-1].content | length }}", "depends on the user's text"),
+    "the words elsewhere": ("{{ messages[-1].content }}", "shows the user's text 2 times"),
     "a book": ("{{ 'You are wise. ' * 200000 }}", "it writes 2,800,0"),
     "no end": ("{%- for i in range(100000000) %}{{ i }}{% endfor -%}", "Range too big"),
     "Python": ("{{ ''.__class__.__mro__ }}", "unsafe"),
@@ -83,7 +83,7 @@ def test_what_a_template_asks_for_can_be_given_to_it(tmp_path: Path) -> None:
 
 
 def test_a_template_that_changes_the_words_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MagpieError, match="shows the user's words 0 times"):
+    with pytest.raises(MagpieError, match="shows the user's text 0 times"):
         load(tmp_path / "made", TURNS.replace("m.content", "m.content | upper") + ASKS)
 
 
@@ -97,7 +97,7 @@ def test_a_thought_in_unknown_tags_is_warned_of_and_stops_the_run(tmp_path: Path
         arguments = ["--model_path", tmp_path / "made", "--served_model", MODEL, "--base_url", server.url, "--max_tokens", 900]
         done = program("gen_res", *arguments, "--input_file", source)
     said = " ".join(done.stderr.split())
-    assert f"speaks of {tag}, which no format in configs/reasoning.yaml has" in said
+    assert f"mentions {tag}, which no format in configs/reasoning.yaml has" in said
     assert done.returncode == 2 and "3 of the first 3 samples are bad (3 thought in the solution)" in said
 
 
@@ -127,4 +127,4 @@ def test_no_problem_is_sampled_from_an_empty_prefix(tmp_path: Path) -> None:
     given = ["--model_path", tmp_path / "made", "--served_model", MODEL, "--total_prompts", 2, "--control_tasks", "none"]
     with TokenModel(load(tmp_path / "other", TURNS + ASKS), SOLUTION) as server:
         done = program("gen_ins", *given, "--base_url", server.url, "--output_file", tmp_path / "x_ins.jsonl")
-    assert done.returncode == 2 and "puts nothing before a user's words" in " ".join(done.stderr.split())
+    assert done.returncode == 2 and "puts nothing before the user's text" in " ".join(done.stderr.split())

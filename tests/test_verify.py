@@ -222,7 +222,7 @@ def test_killed_at_any_moment_it_goes_on_loses_nothing_and_leaves_no_process(tmp
     assert psutil.wait_procs(children, timeout=120)[1] == []
     done = program("verify", "--input_file", source)
     assert done.returncode == 0, done.stderr
-    assert "going on" in done.stderr
+    assert "resuming" in done.stderr
     out = rows(tmp_path / "x_2res_verified.jsonl")
     assert [row["id"] for row in out] == [f"p{i}" for i in range(400)]
     assert all(row["answer_groups"][:2] == [0, 0] for row in out)

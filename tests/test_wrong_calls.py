@@ -28,7 +28,7 @@ WRONG: list[tuple[str, list[str], dict[str, str], str]] = [
     ("magpie_math", ["smollm2", "4", "--everything"], {}, "unrecognized arguments: --everything. See"),
     ("magpie_math", ["smollm2", "4", "--votes"], {}, "--votes: expected one argument"),
     ("magpie_math", ["smollm2", "4", "--votes", "none"], {}, "--votes none: it must be a whole number from 1"),
-    ("magpie_math", ["smollm2", "4"], {"JOB_NAME": "a/b"}, "JOB_NAME is a/b: it must have no slash"),
+    ("magpie_math", ["smollm2", "4"], {"JOB_NAME": "a/b"}, "JOB_NAME is a/b: it must not contain a slash"),
     ("magpie_math", ["smollm2", "4"], {"RES_FLAGS": "--num_responses 4"}, "one response per problem"),
     ("magpie_math", ["smollm2", "4"], {"RES_FLAGS": "--num_responses=4"}, "one response per problem"),
     ("magpie_math", ["smollm2", "4"], {"INS_FLAGS": "--domain alchemy"}, "alchemy"),

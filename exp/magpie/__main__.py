@@ -1,4 +1,4 @@
-"""`magpie PROGRAM …`: the programs as commands of an installed package, with the flags that they have in a clone."""
+"""`magpie PROGRAM …`: the programs as commands of an installed package, with the same flags as in a clone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def main() -> None:
     if path := programs.get(name.replace("_", "-")):
         os.execv(sys.executable, [sys.executable, str(path), *arguments])  # noqa: S606
     if name not in ("-h", "--help"):
-        sys.exit(f"magpie: no program '{name}'. There are: {', '.join(programs)}")
-    print("usage: magpie PROGRAM …\n\nmagpie PROGRAM --help tells its flags.\n")
+        sys.exit(f"magpie: no program '{name}'. Available: {', '.join(programs)}")
+    print("usage: magpie PROGRAM …\n\nmagpie PROGRAM --help shows its flags.\n")
     for name, path in programs.items():
         about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         print(f"  {name:16} {about.partition(chr(10))[0]}")

@@ -1,9 +1,9 @@
-"""The verifier as a reward of reinforcement learning, for TRL, verl and verifiers.
+"""The verifier as a reward for reinforcement learning, with TRL, verl and verifiers.
 
-Rewards are what verify.py says of a response: 1.0 for right, 0.0 for wrong or without a final answer, None where the two
+Rewards are verify.py's verdicts on a response: 1.0 for right, 0.0 for wrong or without a final answer, None where the two
 answers cannot be compared (TRL leaves such a completion out). Answers are compared in worker processes with limits of time and
-memory, one pool a process, made when it is first needed: threads share it, a process that is forked makes its own. As with all
-that starts processes, a script that trains needs `if __name__ == "__main__":`, for the workers read it too.
+memory, one pool per process, created when first needed: threads share it, a forked process creates its own. As with anything
+that starts processes, a training script needs `if __name__ == "__main__":`, because the workers import it too.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class _Shared:
         """Return the verifier, with its workers."""
         with self._lock:
             if self._verifier is None:
-                multiprocessing.current_process().daemon = False  # a data loader's worker may have none of its own otherwise
+                multiprocessing.current_process().daemon = False  # a data loader's worker may otherwise have none of its own
                 self._verifier = Verifier(LIMITS, self._start_method).__enter__()  # pebble stops it when the process ends
             return self._verifier
 
     def close(self) -> None:
-        """Stop the workers; the next call makes new ones."""
+        """Stop the workers; the next call creates new ones."""
         with self._lock:
             if self._verifier is not None:
                 self._verifier.__exit__()
@@ -49,7 +49,7 @@ _shared = _Shared()
 
 
 def _forget() -> None:
-    """Have a forked process make its own: its parent's lock, workers and fork server are of no use to it."""
+    """Let a forked process create its own: its parent's lock, workers and fork server are of no use to it."""
     global _shared
     _shared = _Shared("spawn")
 
@@ -63,13 +63,13 @@ def close() -> None:
 
 
 def text_of(completion: Completion) -> str:
-    """Return the solution in a completion: its last message without the chain of thought; empty where that never ended."""
+    """Return the solution in a completion: its last message without the chain of thought; empty if that never ended."""
     text = completion if isinstance(completion, str) else (completion[-1].get("content") if completion else "")
     return THINK.split(str(text or ""))[1] or ""
 
 
 def accuracy(completions: Sequence[Completion], ground_truth: Sequence[str | None], **_: Any) -> list[float | None]:
-    """Return the rewards of TRL's completions, texts or messages; None where there is no answer or nobody knows.
+    """Return the rewards of TRL's completions, texts or messages; None if there is no answer or no verdict.
 
     For the columns of `export.py --format rlvr`: `GRPOTrainer(reward_funcs=magpie.reward.accuracy, …)`.
     """
@@ -88,7 +88,7 @@ def accuracy(completions: Sequence[Completion], ground_truth: Sequence[str | Non
 
 
 def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any) -> float:
-    """Return the reward of a completion as verl asks for it; it knows no None: what cannot be compared gets 0.
+    """Return the reward of a completion in verl's interface, which has no None: what cannot be compared gets 0.
 
     In its configuration: `custom_reward_function.path` is this file, `custom_reward_function.name` is compute_score.
     """
@@ -96,5 +96,5 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
 
 
 def correct_answer(completion: Completion, answer: str, **_: Any) -> float:
-    """Return the reward of a completion as verifiers asks for it: `vf.Rubric(funcs=[magpie.reward.correct_answer])`."""
+    """Return the reward of a completion in verifiers' interface: `vf.Rubric(funcs=[magpie.reward.correct_answer])`."""
     return accuracy([completion], [answer])[0] or 0.0

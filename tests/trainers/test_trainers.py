@@ -150,7 +150,7 @@ def test_trl_reads_the_other_formats_as_their_cards_say(
     folder = exported(tmp_path / "job_ins_res.jsonl", name, tmp_path / name)
     [snippet] = re.findall(r"(    rows = load_dataset.*?)    SFTTrainer", (folder / "README.md").read_text(), re.DOTALL)
     scope: dict[str, Any] = {"load_dataset": functools.partial(datasets_load, cache=tmp_path / "cache")}
-    exec(textwrap.dedent(snippet.replace("THIS_DATA_SET", str(folder))), scope)
+    exec(textwrap.dedent(snippet.replace("THIS_DATASET", str(folder))), scope)
     config = trl.SFTConfig(output_dir=str(tmp_path / "out"), use_cpu=True, bf16=False, report_to=[])
     trainer = trl.SFTTrainer(models[0], args=config, train_dataset=scope["rows"])
     texts = [trainer.processing_class.decode(row["input_ids"]) for row in trainer.train_dataset]

@@ -1,1 +1,1 @@
-"""A job's stages, each run as a process, and the file that tells how far the job is."""
+"""A job's stages, each run as a process, and the file that records the job's progress."""

@@ -1,4 +1,4 @@
-"""What a chain may take, shared by its stages."""
+"""A chain's ceiling, shared by its stages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from magpie.runs.run_file import RunFile, find_run_file
 
 
 class Budget:
-    """The ceiling of a chain: a stage gets what the others have left of it.
+    """The ceiling of a chain: each stage gets what the others have left.
 
     Args:
         file: the job's file.
-        chain: whose settings have the limits.
+        chain: its settings have the limits.
     """
 
     def __init__(self, file: JobFile, chain: Chain) -> None:
@@ -28,7 +28,7 @@ class Budget:
         return [run for run in found if run]
 
     def note_seconds(self) -> None:
-        """Keep the seconds of all calls in the chain."""
+        """Record the seconds of all calls in the chain."""
         self._chain.seconds = round(self._earlier + time.monotonic() - self._began, 1)
 
     def _limit(self, name: str) -> float | None:
@@ -44,7 +44,7 @@ class Budget:
         return sum(one["prompt"] for one in counts), sum(one["completion"] for one in counts)
 
     def flags(self, state: StageState) -> list[str]:
-        """Return the limits of a stage as flags: its own share until now, and what nobody has taken."""
+        """Return the limits of a stage as flags: what it has used so far plus what is left."""
         self.note_seconds()
         tokens = self._tokens([one for one in self._chain.stages if one is not state])
         own = sum(run.seconds + run.start_seconds for run in self.runs(state))
@@ -59,7 +59,7 @@ class Budget:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether no stage may ask a model any more."""
+        """Whether no stage may query a model any more."""
         self.note_seconds()
         tokens = self._limit("max_tokens_total")
         limits = Limits(

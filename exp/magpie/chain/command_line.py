@@ -19,10 +19,10 @@ from magpie.selection.config import load_filter
 from magpie.verification.early_stop import NEVER, SETTLED
 
 ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
-"""Variables beside the settings' own that the command to resume a job repeats, where they are set."""
+"""Other variables that the command to resume a job repeats if they are set."""
 
 LEAST_WITH_CONTROLS, SHARE_PLANTED, LEAST_PLANTED = 200, 0.05, 20
-"""Problems of a job that gets controls by itself, their share, and how many there are at least."""
+"""Problems from which on a job gets controls by default, the controls' share, and their minimum number."""
 REWARD = "reward"
 """The mission that needs a response."""
 
@@ -37,14 +37,14 @@ def settings_of(
     launcher: str,
     source: str = "job",
 ) -> dict[str, str]:
-    """Return a job's settings: what the arguments say, else the environment, else the launcher, else configs/jobs.
+    """Return a job's settings: from the arguments, else the environment, else the launcher, else configs/jobs.
 
     Args:
         job: the description of `kind`.
         arguments: the launcher's own arguments.
         defaults: the launcher's defaults.
-        positional: which settings the launcher takes by place (default: the job's).
-        launcher: what the user has called, for messages.
+        positional: settings that the launcher takes as positional arguments (default: the job's).
+        launcher: the program that the user called, for messages.
         source: what the job begins with, for messages: `job` or `file`.
 
     Raises:
@@ -62,7 +62,7 @@ def settings_of(
         _check(name, setting, settings[name], f"--{name}" if name not in places else name.upper())
     if settings.get("votes") == "1" and load_filter(settings["filter"]).needs_votes:
         raise MagpieError(
-            f"--votes 1 verifies nothing, and the filter {settings['filter']} keeps what is verified: 3 votes or more, or "
+            f"--votes 1 verifies nothing, and the filter {settings['filter']} keeps only verified records: 3 votes or more, or "
             "another filter (--filter finished)"
         )
     for name, setting in job.settings.items():
@@ -75,13 +75,13 @@ def settings_of(
 def derived(
     job: Job, settings: Mapping[str, str], done: Mapping[str, str] | None = None, earlier: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return what follows from settings: what the model's preset decides, the filter's short name, which missions come when.
+    """Return what follows from the settings: what the model's preset decides, the filter's short name, the order of missions.
 
     Args:
         job: the description.
-        settings: what was asked for.
-        done: what the job's source has behind it already (`runs.jobs.done_before`).
-        earlier: the settings with which the job was begun.
+        settings: as requested.
+        done: the stages that the job's source has passed already (`runs.jobs.done_before`).
+        earlier: the settings that the job was begun with.
     """
     preset, rules = load_model(settings["model"]), settings.get("filter", "")
     found = dict.fromkeys(("has_clean", "has_unique", "has_validity", "has_controls", *NAMES), "") | dict(done or {})
@@ -95,22 +95,22 @@ def derived(
     before = [*(["validity"] if judge else []), *(name for name in missions if name not in (REWARD, "validity"))]
     found |= {"problem_missions": " ".join(before), "response_missions": REWARD if REWARD in missions else ""}
     if "stop_when" in job.settings and not settings["stop_when"]:
-        begun_before = earlier is not None and "stop_when" not in earlier  # there was this setting: its votes go on
+        begun_before = earlier is not None and "stop_when" not in earlier  # older than this setting: its votes continue
         found["stop_when"] = NEVER if begun_before or load_filter(rules).reads_rates else SETTLED
     if "planted" in job.settings:
-        begun_before = earlier is not None and "planted" not in earlier  # it has none, and goes on without
+        begun_before = earlier is not None and "planted" not in earlier  # older than controls: it continues without
         found["planted"] = settings["planted"] or ("0" if begun_before else str(planted_of(settings["total"])))
         found["has_controls"] = "" if found["planted"] == "0" else "true"
     votes_had = (earlier or {}).get("vote_flags") or (
         job.settings["vote_flags"].default if "vote_flags" in job.settings else ""
     )
-    if votes_had and not settings.get("vote_flags"):  # once they had a default
+    if votes_had and not settings.get("vote_flags"):  # they used to have a default
         found["vote_flags"] = votes_had
     return found | ({"filter_name": PurePath(rules).name.removesuffix(".yaml")} if rules else {})
 
 
 def planted_of(total: str) -> int:
-    """Return how many controls a job of so many problems has where nobody says it."""
+    """Return the default number of controls for a job of so many problems."""
     wanted = int(total) if total.isdecimal() else 0
     return max(LEAST_PLANTED, round(SHARE_PLANTED * wanted)) if wanted >= LEAST_WITH_CONTROLS else 0
 
@@ -154,7 +154,7 @@ def _check(name: str, setting: Setting, value: str, shown: str) -> None:
 
 
 def resume_command(job: Job, launcher: str, arguments: list[str], always: dict[str, str]) -> str:
-    """Return the command that resumes a job: the launcher (a shell's words) and its arguments behind what was set for it."""
+    """Return the command that resumes a job: variables that were set, the launcher (shell words) and its arguments."""
     names = [*ALSO_REPEATED, *(name.upper() for name, setting in job.settings.items() if setting.environment)]
     chosen = {name: os.environ[name] for name in names if os.environ.get(name)} | always
     words = [f"{name}={shlex.quote(value)}" for name, value in chosen.items()]

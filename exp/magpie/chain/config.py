@@ -1,4 +1,4 @@
-"""configs/jobs: which stages a launcher chains, in which order, with which flags, and what may be set."""
+"""configs/jobs: the stages that a launcher chains, their order and flags, and the settings."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Flags = dict[str, str | list[str]]
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a launcher takes as `--name`, or as the environment variable NAME."""
+    """A setting of a launcher: `--name`, or the environment variable NAME."""
 
     help: str
     default: str = ""
     required: str = ""
-    """What is said where it is missing."""
+    """The error if it is missing."""
     environment: bool = True
     switch: bool = False
     """`--name` and `--no-name`: "true" and "false"."""
     preset: Literal["", "judges"] = ""
-    """The key of the model's preset that decides where nobody has set it."""
+    """The key of the model's preset that gives the default."""
     least: int | None = None
     bare: str = ""
-    """What `--name` alone stands for."""
+    """The value of `--name` alone."""
     number: bool = False
-    """It is a number from 0."""
+    """It is a number, 0 or more."""
     choices: list[str] = []
     needs: dict[str, str] = {}
-    """A value → the setting that must be there with it."""
+    """A value → the setting that it requires."""
     refused: dict[str, str] = {}
     """A flag that must not be among these flags → why."""
 
@@ -43,29 +43,29 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     program: str = ""
     include: str = ""
     server: bool | str = False
-    """Whether it asks the model: yes, no, or a switch's value (`"{judge}"`)."""
+    """Whether it queries the model: yes, no, or a switch's value (`"{judge}"`)."""
     input: list[str] = []
-    """Earlier stages or the job's own files: the first one that there is."""
+    """Earlier stages or the job's own files: the first that exists."""
     flags: Flags = {}
     more: str = ""
     """Further flags, as a user writes them on a command line."""
     for_each: str = ""
-    """Words: the stage is run once for each of them, `{each}`."""
+    """Words: the stage is run once per word, `{each}`."""
     only: dict[str, str] = {}
     unless: dict[str, str] = {}
-    """Setting → the value with which the stage is left out (`only`: without which)."""
+    """Setting → the value that skips the stage (`only`: without which it is skipped)."""
     if_skipped: str = ""
     if_empty: str = ""
-    """What is said, and the chain ends, where it wrote no row."""
+    """The message with which the chain ends if the stage wrote no row."""
 
     def is_meant(self, settings: dict[str, str]) -> bool:
-        """Return whether these settings ask for it."""
+        """Return whether these settings request it."""
         return all(settings[name] == value for name, value in self.only.items()) and not any(
             settings[name] == value for name, value in self.unless.items()
         )
 
     def asks_model(self, settings: dict[str, str]) -> bool:
-        """Return whether it asks the model with these settings."""
+        """Return whether it queries the model with these settings."""
         return self.server is True or str(self.server).format_map(settings) == "true"
 
 
@@ -88,11 +88,11 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_job(kind: str, *, before: bool = False) -> Job:
-    """Return a job's description with what all jobs have, and its included stages in place.
+    """Return a job's description with the settings of all jobs, and its included stages in place.
 
     Args:
         kind: the name of its file.
-        before: take the order in which jobs were chained before copies were looked for first.
+        before: use the order of stages from before deduplication came first.
     """
     folder = CONFIGS / "jobs" / "before" if before else CONFIGS / "jobs"
     job, common = load(folder / f"{kind}.yaml", Job), load(CONFIGS / "jobs" / "common.yaml", _Common)

@@ -1,4 +1,4 @@
-"""JOB/job.json: what a job's chains are, as they were asked for, and how far each is."""
+"""JOB/job.json: a job's chains as requested, and the progress of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Status = Literal["waiting", "running", "complete", "skipped", "failed", "stopped
 
 
 class Output(msgspec.Struct, kw_only=True):
-    """What a stage program reports of one of its files; paths are relative to the job's folder where they are inside it."""
+    """What a stage program reports about one of its files; paths are relative to the job's folder where they are inside it."""
 
     output: str
     run_file: str = ""
@@ -28,7 +28,7 @@ class Output(msgspec.Struct, kw_only=True):
 
 
 class StageState(msgspec.Struct, kw_only=True):
-    """One stage and how far it is."""
+    """One stage and its progress."""
 
     stage: Stage
     status: Status = "waiting"
@@ -38,13 +38,13 @@ class StageState(msgspec.Struct, kw_only=True):
 
 
 class Chain(msgspec.Struct, kw_only=True):
-    """A launcher's chain of stages, with everything that decides what they make."""
+    """A launcher's chain of stages, with everything that decides their output."""
 
     kind: str
     job: str
     settings: dict[str, str]
     inputs: dict[str, str] = {}
-    """The job's own files that the stages begin with."""
+    """The job's own files that the stages start from."""
     intro: str = ""
     done: str = ""
     report: str = ""
@@ -52,25 +52,25 @@ class Chain(msgspec.Struct, kw_only=True):
     stages: list[StageState] = []
     status: Status = "waiting"
     message: str = ""
-    """Why it has ended, or how."""
+    """Why or how it ended."""
     command: str = ""
-    """What resumes it."""
+    """The command that resumes it."""
     updated: float = 0.0
     seconds: float = 0.0
-    """That it has run, in all calls."""
+    """Running time over all calls."""
     provenance: list[Provenance] = []
-    """What its stages were run with: an entry for each that differs."""
+    """Provenance of its stages: one entry per different one."""
     tokens_per_kept_record: dict[str, float] = {}
-    """Of the models, from the first stage to the last file that was made."""
+    """Of the models, from the first stage to the last file written."""
 
     @property
     def key(self) -> str:
-        """Under which name it is in the file."""
+        """Its name in the file."""
         return chain_key(self.kind, int(self.settings.get("round") or 1))
 
 
 def chain_key(kind: str, number: int) -> str:
-    """Return the name of a chain, of a later round with its number."""
+    """Return the name of a chain; a later round has its number."""
     return kind if number == 1 else f"{kind}_round{number}"
 
 
@@ -78,7 +78,7 @@ class JobFile:
     """A job's file; every change is written at once.
 
     Args:
-        path: job.json in the job's folder, or one beside a file of problems.
+        path: job.json in the job's folder, or next to a file of problems.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,23 +87,23 @@ class JobFile:
         self.chains: dict[str, Chain] = earlier_chains(path.parent) if found is None and path.name == JOB_FILE else found or {}
 
     def write(self, chain: Chain) -> None:
-        """Write the file with this chain as it is now."""
+        """Write the file with the chain's current state."""
         chain.updated = time.time()
         self.chains[chain.key] = chain
         write_atomically(self.path, [msgspec.json.format(msgspec.json.encode(self.chains), indent=1)])
 
     def relative(self, path: str) -> str:
-        """Return a path as the file has it."""
+        """Return a path as stored in the file."""
         whole = Path(path).resolve()
         return str(whole.relative_to(self.folder.resolve())) if whole.is_relative_to(self.folder.resolve()) else str(whole)
 
     def absolute(self, path: str) -> Path:
-        """Return the path that is meant by one in the file."""
+        """Return the path that a stored one stands for."""
         return self.folder / path
 
 
 def earlier_chains(folder: Path) -> dict[str, Chain]:
-    """Return what the run files of a job tell that was made before there were job files: one chain of finished stages."""
+    """Return the chain of finished stages from the run files of a job that has no job file yet."""
     runs = sorted(folder.glob(f"*{ENDING}"))
     states = [
         StageState(
@@ -125,7 +125,7 @@ def _made(run: RunFile) -> str:
 
 
 def read_chains(path: Path) -> dict[str, Chain] | None:
-    """Return a job file's chains by their kind, or None where there is no such file.
+    """Return a job file's chains by kind, or None if there is no such file.
 
     Raises:
         MagpieError: it is broken.
@@ -135,4 +135,4 @@ def read_chains(path: Path) -> dict[str, Chain] | None:
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MagpieError(f"{path}: not a job file ({error}). Run the launcher again without it, or put it right") from error
+        raise MagpieError(f"{path}: not a job file ({error}). Fix it, or delete it and rerun the launcher") from error

@@ -1,4 +1,4 @@
-"""A preview: a main job's chain on a few problems, in a folder of its own, whose completions the real run takes over."""
+"""A preview: a main job's chain on a few problems, in a separate folder, whose completions the real run reuses."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from magpie.config.model_presets import WINDOW
 
 SPEED = "speed"
 SPEED_TOKENS = 64
-"""The stage that shows how fast the server is when it has all the requests that it takes, and its tokens per response."""
+"""The stage that shows the server's speed under full load, and its tokens per response."""
 
 
 def take_over(folder: Path) -> None:
-    """Let all stages that this process starts take over what previews of a job have."""
+    """Let all stages that this process starts reuse the completions of a job's previews."""
     if found := sorted(folder.glob("preview_*/completions/*.jsonl")):
         os.environ[TAKE_OVER] = os.pathsep.join(map(str, found))
 
 
 def preview_of(file: JobFile, chain: Chain, count: int) -> tuple[JobFile, Chain]:
-    """Return the file and the chain of a preview on so many problems.
+    """Return the file and the chain of a preview on `count` problems.
 
     Raises:
-        MagpieError: there are not more problems than these.
+        MagpieError: the job has no more problems than that.
     """
     total = int(chain.settings["total"])
     if count >= total:
-        raise MagpieError(f"--preview {count}: the whole has {total} problems. Look at fewer, or leave --preview out")
+        raise MagpieError(f"--preview {count}: the whole has {total} problems. Preview fewer, or leave out --preview")
     small = msgspec.convert(msgspec.to_builtins(chain), Chain)
     small.settings["total"], small.seconds, small.done = str(count), 0.0, "The preview is done"
     each = min(WINDOW, total) // count

@@ -1,4 +1,4 @@
-"""What a chain finds in its job: responses that it can use, names that are taken, and the round before."""
+"""What a chain finds in its job: responses to reuse, names that are taken, and the previous round."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from magpie.models.checkpoint import files_hash
 from magpie.runs.run_file import ENDING, find_run_file
 
 STAGE = {"align": "responses", "sft": "voted", "main": "voted"}
-"""The stage of a chain that asks for several responses."""
+"""The stage of a chain that requests several responses."""
 OTHERS = {"align": ("main", "sft"), "sft": ("align",), "main": ("align",)}
 NAMES = ("own", "own_verified", "has_responses", "append")
-"""Settings that follow: what is in the names of a chain's own files, whether responses are there, or more come to them."""
+"""Derived settings: the part of its own files' names, whether responses exist, whether more are added to them."""
 DECIDES = ("model", "num_responses", "votes", "temperature", "template_variables", "res_flags", "vote_flags")
 BEFORE_RESPONSES = ("valid", "judged", "decontaminated", "unique", "clean")
 
 
 def arranged(kind: str, file: JobFile, inputs: dict[str, Path], settings: dict[str, str]) -> dict[str, str]:
-    """Return the settings NAMES; where responses are there that serve, they are the role `problems`.
+    """Return the settings NAMES; responses that can be reused take the role `problems`.
 
     Raises:
-        MagpieError: a round of preference training has none before it that is finished.
+        MagpieError: the previous round of preference training is not finished.
     """
     if kind not in OTHERS:
         return {}
@@ -66,14 +66,14 @@ def _has_begun(chain: Chain) -> bool:
 
 
 def _output(file: JobFile, chain: Chain, stage: str) -> Path | None:
-    """Return what a finished stage of a chain made, if it is there."""
+    """Return the output of a finished stage of a chain, if it exists."""
     state = next((one for one in chain.stages if one.stage.name == stage and one.status == "complete" and one.outputs), None)
     path = file.absolute(state.outputs[0].output) if state else None
     return path if path and path.exists() else None
 
 
 def _votes_that_serve(votes: Path, theirs: dict[str, str], settings: dict[str, str]) -> int:
-    """Return how many responses there are to a problem at most, or 0 if others are asked for: of another model or sampling."""
+    """Return how many responses per problem can be reused at most; 0 for another model or sampling."""
     run = find_run_file(votes.with_suffix(ENDING))
     if run is None or settings["res_flags"]:
         return 0

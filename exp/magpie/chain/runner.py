@@ -1,4 +1,4 @@
-"""Running a chain: each stage is the process that a user would start, and tells by --result_file what it has made."""
+"""Running a chain: each stage is the process that a user would start, and reports its outputs in --result_file."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from magpie.serving.run_command import end_tree
 from magpie.serving.server import MADE_WITH, TOLD, read_made_with, served_with
 
 ORPHAN_SECONDS = 60.0
-"""How long the processes of a chain that was killed may take to end."""
+"""How long the processes of a killed chain may take to end."""
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.2
 
 
 class StageFailed(Exception):
-    """A stage ended with this exit code, and has said why."""
+    """A stage failed with this exit code, and has reported why."""
 
     def __init__(self, program: str, code: int) -> None:
         super().__init__(f"{program}.py failed (exit code {code}): see above")
@@ -46,12 +46,12 @@ class StageFailed(Exception):
 
 
 class Runner:
-    """Runs a chain and keeps its file true.
+    """Runs a chain and keeps its file up to date.
 
     Args:
-        file: the job's file; its folder need not be there yet.
+        file: the job's file; its folder need not exist yet.
         chain: what to run.
-        records: it is a preview, whose completions are kept.
+        records: whether it is a preview, whose completions are kept.
     """
 
     def __init__(self, file: JobFile, chain: Chain, *, records: bool = False) -> None:
@@ -67,10 +67,10 @@ class Runner:
         """Check every stage, then run what is not complete; return the exit code.
 
         Args:
-            usage: what is said of the launcher's arguments where a stage refuses its settings.
+            usage: shown about the launcher's arguments if a stage refuses its settings.
 
         Raises:
-            MagpieError: a setting is refused, or another process is at work on the job.
+            MagpieError: a setting is refused, or another process is working on the job.
         """
         with contextlib.ExitStack() as stack:
             if self._file.path.exists():  # processes of an earlier call may still be ending
@@ -99,7 +99,7 @@ class Runner:
             if any(state.status == PARTIAL for state in chain.stages):
                 chain.status, chain.message = PARTIAL, f"{PARTIAL}. What is finished is on disk"
                 log.warning(
-                    "%s. To go on, raise the ceiling, or take what is there with --partial: %s", chain.message, chain.command
+                    "%s. To continue, raise the ceiling, or use what is there with --partial: %s", chain.message, chain.command
                 )
                 return EXIT_CEILING
         except StageFailed as failed:
@@ -128,7 +128,7 @@ class Runner:
         self._budget.note_seconds()
         self._file.write(self._chain)
 
-    # --- what is filled into a stage's flags ----------------------------------------------------------------------------
+    # --- the values of a stage's flags -----------------------------------------------------------------------------------
 
     def _values(self) -> dict[str, str]:
         made = {state.stage.name: self._path(state) for state in self._chain.stages if state.outputs}
@@ -145,7 +145,7 @@ class Runner:
         if stage.input:
             source = next((values[name] for name in stage.input if name in values), None)
             if source is None:
-                raise MagpieError(f"stage {stage.name}: none of its inputs ({', '.join(stage.input)}) is there")
+                raise MagpieError(f"stage {stage.name}: none of its inputs ({', '.join(stage.input)}) exists")
             values |= {"input": source, "input_stem": source.removesuffix(".jsonl")}
         for each in stage.for_each.format_map(values).split() if stage.for_each else [""]:
             words = _words(stage.flags, values | {"each": each})
@@ -156,7 +156,7 @@ class Runner:
     # --- the stages --------------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        """Let every stage check its arguments and files, and learn which of them are complete; nothing is written."""
+        """Let every stage check its arguments and files, and find out which are complete; nothing is written."""
         environment = {name: value for name, value in os.environ.items() if name != "MAGPIE_LOG"}
         for state in self._chain.stages:
             state.outputs, state.status = [], "waiting"
@@ -174,7 +174,7 @@ class Runner:
             environment: dict[str, str] | None = None
             for number, state in enumerate(self._chain.stages):
                 if number > last:
-                    stack.close()  # a reward model gets the memory for itself
+                    stack.close()  # a reward model gets all the memory
                     environment = None
                 elif environment is None and self._needs_server(state) and not self._budget.is_used_up:
                     environment = stack.enter_context(self._server())
@@ -190,11 +190,11 @@ class Runner:
         return asks and state.status == "waiting" and not os.environ.get("MAGPIE_BASE_URL")
 
     def _stage(self, state: StageState, environment: dict[str, str]) -> bool:
-        """Run a stage, unless it is complete or not meant; return whether the chain goes on behind it."""
+        """Run a stage, unless it is complete or not requested; return whether the chain continues after it."""
         if state.status == "skipped" and state.stage.if_skipped and self._values().keys() & set(state.stage.input):
             log.info("%s", state.stage.if_skipped)
         if state.status == "complete":
-            log.info("%s is complete already", self._path(state))
+            log.info("%s is already complete", self._path(state))
             self._count_tokens(state)
         if state.status != "waiting":
             return True
@@ -224,12 +224,12 @@ class Runner:
         return self._chain.settings.get("partial") == "true"
 
     def _count_tokens(self, state: StageState) -> None:
-        """Take over what the stage's run file says of the tokens per kept record."""
+        """Copy the tokens per kept record from the stage's run file."""
         for run in self._budget.runs(state)[:1]:
             self._chain.tokens_per_kept_record = run.tokens_per_kept_record or self._chain.tokens_per_kept_record
 
     def _call(self, command: list[str], environment: dict[str, str]) -> tuple[list[Output], int]:
-        """Run a stage program to its end and return what it reports of its outputs, and its exit code (0, or a ceiling's)."""
+        """Run a stage program to its end; return the outputs that it reports, and its exit code (0, or a ceiling's)."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
             result = Path(folder) / "stage.result"
             program, *arguments = command
@@ -245,7 +245,7 @@ class Runner:
     def _report(self) -> None:
         words = [f"--output_file={self._file.absolute(self._chain.report)}"] if self._chain.report else []
         if self._wait(self._start(["report.py", str(self._file.folder), *words], os.environ)):
-            log.warning("no report: see above. The job is whole without it")
+            log.warning("no report: see above. The job is complete without it")
 
     # --- processes ---------------------------------------------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class Runner:
         return subprocess.Popen(words, env=environment, pass_fds=fds, **more)  # noqa: S603
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
-        """Return the exit code, as a shell has it, of a process that ends with us."""
+        """Return the exit code, as a shell reports it, of a process that ends with us."""
         try:
             code = process.wait()
         finally:
@@ -266,12 +266,12 @@ class Runner:
 
     @contextlib.contextmanager
     def _server(self) -> Iterator[dict[str, str]]:
-        """Yield the environment that leads to a server of the chain's model, started for as long as this lasts."""
+        """Yield the environment for a server of the chain's model, which runs until the block ends."""
         chain, logs = self._chain, self._file.folder / "logs"
         file = logs / f"server-{os.getpid()}.url"
         environment = {"MAGPIE_API_KEY": os.environ.get("MAGPIE_API_KEY") or secrets.token_urlsafe(24)}
         words = [f"--log_dir={logs}", f"--url_file={file}", *_words(chain.serve, self._values())]
-        # it serves for as long as `cat` reads from us, so it ends when we do, however that is
+        # it serves for as long as `cat` reads from us, so it ends when we do, however we end
         command = ["serve.py", chain.settings["model"], *words, "--", "cat"]
         process = self._start(command, os.environ | environment, stdin=subprocess.PIPE)
         try:
@@ -300,7 +300,7 @@ class Runner:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise MagpieError(
-                            f"{self._file.folder}: another process is at work on this job. Wait for it, or choose another job"
+                            f"{self._file.folder}: another process is working on this job. Wait for it, or choose another job"
                         ) from None
                     if not told:
                         log.info("waiting up to a minute for another process of this job to end")
@@ -310,7 +310,7 @@ class Runner:
 
 
 def _words(flags: Flags, values: dict[str, str]) -> list[str]:
-    """Return flags as words of a command line; what is empty is left out."""
+    """Return flags as words of a command line; empty ones are omitted."""
     words: list[str] = []
     for name, template in flags.items():
         if isinstance(template, list):
@@ -326,7 +326,7 @@ def _words(flags: Flags, values: dict[str, str]) -> list[str]:
 
 
 def _split(text: str, name: str) -> list[str]:
-    """Return the words of a text as a shell splits them; nothing in it is run."""
+    """Return the words of a text as a shell splits them; nothing in it is executed."""
     try:
         return shlex.split(text)
     except ValueError as error:

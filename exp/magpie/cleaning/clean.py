@@ -49,8 +49,8 @@ def clean(raw: str, *, language: str = "en", is_other: Callable[[str], bool] | N
 
     Args:
         raw: the model's text.
-        language: "en" drops what is surely not English; "any" drops nothing for its language.
-        is_other: tells whether a text is of no domain of mathematics (`other_sign`); asked only where the rules are in doubt.
+        language: "en" drops what is clearly not English; "any" drops nothing for its language.
+        is_other: tells whether a text is of no domain of mathematics (`other_sign`); called only if the rules are in doubt.
     """
     limit = load_cleaning().limits.looked_at
     text, defects = raw[:limit].strip(), []
@@ -75,7 +75,7 @@ def clean(raw: str, *, language: str = "en", is_other: Callable[[str], bool] | N
 
 
 def other_sign(tagger: DomainTagger) -> Callable[[str], bool]:
-    """Return the sign `is_other` of `clean`: the classifier of domains says "other", and is not merely unsure."""
+    """Return `is_other` for `clean`: the domain classifier says "other", and is not merely unsure."""
 
     def is_other(text: str) -> bool:
         domain, probability = tagger.tag_with_confidence([text])[0]
@@ -99,7 +99,7 @@ def cut_template_tokens(text: str) -> str:
 
 
 _DEBRIS = re.compile(r"(?<=[\s.?!)])(?:(?<=[.?!]):)?[\s|}{<>#*_`~%\[-]{1,80}$")
-"""Debris between a problem and the template tokens behind it."""
+"""Debris between a problem and the template tokens after it."""
 
 
 def strip_heading(text: str) -> str:
@@ -153,10 +153,10 @@ _ROW = re.compile(rf"\n[ \t]*[-\d{MATH}]")
 _OPERATES = re.compile(
     r"(?:\w+,?\s)?(?:divide|multiply|add|subtract|apply|combine|isolate|rearrange|substitute)\b", re.IGNORECASE
 )
-"""A step of a calculation, which is no question."""
+"""A step of a calculation, which is not a question."""
 _EXAMPLE = re.compile(r"\b(?:examples?|such as|like the (?:one|ones))\W{0,2}\Z", re.IGNORECASE)
 _LAST_FORMULA = re.compile(r"(?:\$\$?|\\[(\[])(?:(?!\s[a-z]{2,}[\s,])[^\n$]){1,400}(?:[.?!]|\\[)\]])", re.IGNORECASE)
-"""A formula left open at the end of a text that ends as a whole one does: a slip of the pen, and nothing is missing."""
+"""A formula left open at the end of a text that otherwise ends properly: a typo, and nothing is missing."""
 _BRACE = re.compile(r"(?<!\\)[{}]")
 
 
@@ -206,7 +206,7 @@ def _truncated(problem: Text) -> bool:
 
 
 def _ends_open(problem: Text) -> bool:
-    """Return whether the text breaks off: with a colon, a comma, a word that must be followed by another."""
+    """Return whether the text breaks off: at a colon, a comma, or a word that must be followed by another."""
     end = problem.formulas.masked.rstrip(" \n\t*_\"'”’")
     if end.endswith(
         (":", ",", "\uff1a", "\uff0c", "\u3001", "(", "[", "=", "+", "-", "–", "—", "\\", "/", "<", "^", "&", "...,")
@@ -260,7 +260,7 @@ OF_ANY_LANGUAGE: dict[str, Callable[[Text], bool]] = {
 
 
 def answer_type(problem: Text) -> str:
-    """Return the type of answer that a problem's words ask for: a proof if it is asked for anywhere, else the first one."""
+    """Return the type of answer that a problem's words ask for: a proof if one is asked for anywhere, else the first."""
     first = ""
     for sentence in problem.sentences:
         words = bare(sentence)

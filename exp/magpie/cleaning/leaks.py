@@ -15,8 +15,8 @@ from magpie.text.latex import MATH
 def leak_start(problem: Text) -> int | None:
     """Return where the problem's text ends and its solution, an explanation or another problem begins; None: nowhere.
 
-    What certainly begins a solution, and what repeats the text, ends the problem there. Any other statement behind the question
-    that is no note, condition, wish or item of it ends the problem if nothing is asked after it.
+    What certainly begins a solution or repeats the text ends the problem. Any other statement after the question
+    that is not a note, condition, wish or item of it ends the problem if nothing is asked after it.
     """
     asked, doubtful, level = "", None, Doubt.NONE
     repetitions, before = Repetitions(), ""
@@ -65,8 +65,8 @@ class Repetitions:
 
 _LAYOUT = re.compile(r"\\[()\[\]]|[$*#\s]")
 FEWEST_REPEATED = 20
-"""Characters of a sentence that is a repetition where it comes again; shorter ones are choices, items, cells. Half as many are
-enough for a question and for the first sentence."""
+"""Minimum characters of a sentence that counts as repeated; shorter ones are choices, items, cells. Half as many are enough for
+a question and for the first sentence."""
 
 
 def _begins_another(words: str, asked: str) -> bool:
@@ -79,12 +79,12 @@ def _awaits_data(asked: str, problem: Text, sentence: Sentence) -> bool:
 
 
 def _has_data(problem: Text, sentence: Sentence) -> bool:
-    """Return whether a number or a formula stands before a sentence."""
+    """Return whether a number or a formula precedes a sentence."""
     return bool(_DATA.search(problem.formulas.masked, 0, sentence.start))
 
 
 class Doubt(IntEnum):
-    """Certainty that a sentence after the question is no part of the problem."""
+    """Certainty that a sentence after the question is not part of the problem."""
 
     NONE = 0
     STATES = 1
@@ -150,7 +150,7 @@ class Rules:
         return self.asks_too(words) or bool(self._blank.search(words))
 
     def asks_too(self, words: str) -> bool:
-        """Return whether a sentence after the question asks for something more; a blank to fill in is no sign of that."""
+        """Return whether a sentence after the question asks for something more; a blank to fill in is not a sign of that."""
         return "?" in words or self._has_request(words)
 
     def asks_clearly(self, words: str) -> bool:
@@ -214,7 +214,7 @@ _CHOSEN = re.compile(
     r"(?:is|would be)\b",
     re.IGNORECASE,
 )
-"""What names the answer, also behind choices."""
+"""What names the answer, also after choices."""
 _COUNTER = re.compile(r"#\d{1,3}")
 _POINTS = re.compile(
     r"\b(?:the|this)\s(?:\w+\s)?(?:figure|diagram|picture|grid|graph|table|array|chart|image)\s"
@@ -224,7 +224,7 @@ _POINTS = re.compile(
 """A sentence that points at a drawing belongs to the problem."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _REMARK = re.compile(r"\((?!(?:the )?(?:answer|solution)).*\)[.\s]*$", re.IGNORECASE | re.DOTALL)
-"""What stands in parentheses belongs to the question before it."""
+"""Parentheses belong to the question before them."""
 _ITEM = re.compile(rf"[*\-•\s]{{0,4}}[(\[]?(?:[A-Ja-j]|\d{{1,2}}|[ivx]{{1,4}})[.)\]][\s{MATH}].{{0,120}}$|[|*•-]", re.DOTALL)
 """A choice, an item of a list or a row of a table."""
 _TAKES_UP = re.compile(
@@ -234,7 +234,7 @@ _TAKES_UP = re.compile(
     r"|to\s\w[^.?]{0,200}\b(?:we|you)\s(?:first\s)?(?:use|can|need|must|should|apply|start|begin|have|will|multiply|divide)\b",
     re.IGNORECASE,
 )
-"""How a solution takes up the problem that it solves."""
+"""How a solution restates the problem that it solves."""
 _ANNOUNCES = re.compile(r"\b(?:problem|question|exercise|puzzle|help|it)\b|:$|\bfollowing\b", re.IGNORECASE)
 _FIRST_ITEM = re.compile(r"1[.)]\s")
 _RULE = re.compile(r"```|(?:[-_=]\s?|\*\s?){3,}$")
@@ -242,7 +242,7 @@ _ABOUT = re.compile(r"\b(?:this|the above)\s(?:\w+\s)?(?:problem|question|exerci
 """What talks about the problem is not part of it."""
 STEP_HEADING = re.compile(r"[#*>][#*>\s]{0,6}step\s{0,2}\d", re.IGNORECASE)
 DRAWN = re.compile(r"\[/?[a-z]{3,5}\]|(?:\$\$?|\\\[)?\s?\\(?:begin\{|(?:text(?:bf)?|math(?:rm|bf))\{\s?\(?A)|\|")
-"""What is drawn, a table, an array, choices set as a formula: part of the question before it."""
+"""A drawing, a table, an array, choices set as a formula: part of the question before it."""
 _CONDITION_SOLVES = re.compile(
     r"(?:given|if|since|when|suppose|assuming|considering|for|a|an|two)\b.{0,600}?\bwe\s(?:\w+ly\s|first\s|now\s)?"
     r"(?:need to|can|start|begin|proceed|have|will|must|use|apply|analyze|know|see|get|obtain|find|note)\b",

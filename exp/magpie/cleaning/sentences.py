@@ -22,7 +22,7 @@ _ABBREVIATION = re.compile(
 
 
 _NUMBER = re.compile(r"\s*\(?(?:\d{1,2}|[a-zA-Z])\.")
-"""The number of a list item, which is no sentence by itself."""
+"""The number of a list item, which is not a sentence by itself."""
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _gives(problem: Text, asked: Task) -> Task:
 
 
 STEM = 6
-"""Characters by which notions are told apart: derivative and derivatives, geometry and geometric are one."""
+"""Characters that distinguish notions: derivative and derivatives, geometry and geometric are one."""
 FEWEST_TOLD = 120
 """Characters of a story that may be data without a number or a notion, if what it asks for is certainly mathematical."""
 _CLAUSE = re.compile(
@@ -114,7 +114,7 @@ _ARITHMETIC = re.compile(
 )
 """A request for arithmetic with a number in it."""
 _WANTED = re.compile(r"\bto (?:compute|calculate|find|determine|evaluate)\s.{0,200}\d", re.IGNORECASE)
-"""A wish to compute something, with numbers behind it."""
+"""A wish to compute something, followed by numbers."""
 _ADVICE = re.compile(
     r"^how (?:can|could|do|does|should|would) (?:i|you|we|one|people)\b(?! (?:\w+ )?(?:prove|show) that)"
     r"|\bwhat (?:is|are) (?:the|some) (?:\w+ ){0,2}(?:steps?|ways?|tips|advantages|benefits|approach|strategy)\b",
@@ -141,13 +141,13 @@ _COUNTED = re.compile(
     r"ideas?|paragraphs?|tips?)\b|\b(?:in|of)\s(?:\d+|one|two|three|four|five)\s(?:lines?|pages?)\b|\b(?:question|problem|exercise|grade|step|chapter|line|lesson)s?\s\d+",
     re.IGNORECASE,
 )
-"""Numbers that say how much is to be written: no data."""
+"""Numbers that say how much to write: not data."""
 _ABSENT = re.compile(
     r"\b(?:the|this|that|following|given|these)\s(equation|function|expression|series|sequence|polynomial|matrix|system|integral|"
     r"inequality|data ?set|event)\b(?!\s(?:of|that|which|whose|for|with|to|in|when|where|has|have)\b)",
     re.IGNORECASE,
 )
-"""An object of which nothing can be found unless it is given."""
+"""An object about which nothing can be found unless it is given."""
 _QUANTITY = re.compile(r"\bhow (?:many|much|old|long|far)\b|\bprobability that\b", re.IGNORECASE)
 _DETERMINED = re.compile(
     r"\b(?:regular|equilateral|(?:penta|hexa|hepta|octa|nona|deca|dodeca)gon|(?:tetra|octa|dodeca|icosa)hedron|square|cube|"

@@ -1,1 +1,1 @@
-"""Flags that programs share."""
+"""Flags shared by the programs."""

@@ -1,4 +1,4 @@
-"""Flags that several programs share: declared once, checked while parsing, refused in one line."""
+"""Flags shared by several programs: declared once, checked while parsing, refused in one line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Variables(argparse.Action):
             if not equals or not name.isidentifier():
                 raise argparse.ArgumentError(self, f"{pair!r} is not NAME=VALUE, like enable_thinking=true")
             if name in RESERVED:
-                raise argparse.ArgumentError(self, f"{name} is what the programs themselves give the template")
+                raise argparse.ArgumentError(self, f"{name} is set by the programs themselves")
             try:
                 read[name] = json.loads(value)
             except ValueError:
@@ -87,7 +87,7 @@ def number(
 
 
 def switch(group: argparse._ActionsContainer, flag: str, help: str, *, default: bool | None = False) -> None:
-    """Add --flag and --no-flag. `help` itself describes a default of None, which means that neither was given."""
+    """Add --flag and --no-flag. A default of None means that neither was given; `help` describes it."""
     shown = "" if default is None else f" (default {'on' if default else 'off'})"
     group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=help + shown)
 
@@ -146,7 +146,7 @@ def add_model(parser: Parser, *, default: str | None = None) -> None:
 def add_ceiling(parser: Parser) -> None:
     """Add the ceilings of a run, over all its sessions."""
     group = parser.add_argument_group(
-        "ceiling", "Where one is reached the run ends with exit code 4 and what is finished; with a higher one it goes on."
+        "ceiling", "When one is reached, the run ends with exit code 4 and what is finished; with a higher one it resumes."
     )
     group.add_argument(
         "--max_tokens_total", type=number(int, least=0, most=10**14), help="maximum tokens read and written (default: no limit)"
@@ -162,7 +162,7 @@ def add_ceiling(parser: Parser) -> None:
 
 
 def add_hosted(parser: Parser) -> None:
-    """Add the flags of a service run by others: its interface, its limits, its prices."""
+    """Add the flags for a hosted service: its interface, limits and prices."""
     group = parser.add_argument_group("hosted service")
     group.add_argument(
         "--api",
@@ -234,7 +234,7 @@ def add_run(parser: Parser) -> None:
 
 
 def result_file(text: str) -> Path:
-    """Check a name that no input and no output has, and that is not taken."""
+    """Check that the name is neither an input nor an output, and is not taken."""
     if Path(text).suffix != ".result" or os.path.lexists(text):
         raise argparse.ArgumentTypeError("give the name of a new file that ends in .result")
     return Path(text)
@@ -260,7 +260,7 @@ def add_shard(parser: Parser) -> None:
 
 
 def add_ray(parser: Parser) -> None:
-    """Add --ray, which decides where the work is done."""
+    """Add --ray, which decides where the work runs."""
     parser.add_argument_group("cluster").add_argument(
         "--ray",
         nargs="?",
@@ -274,17 +274,17 @@ def add_ray(parser: Parser) -> None:
 
 def add_keep_controls(parser: Any) -> None:
     """Add --keep_controls."""
-    switch(parser, "--keep_controls", "let controls (planted problems) pass, which are refused elsewhere: see measure.py")
+    switch(parser, "--keep_controls", "let controls (planted problems) pass, which are otherwise refused: see measure.py")
 
 
 def add_two_models(group: argparse._ActionsContainer, about: str) -> None:
-    """Add --weak_model and --strong_model; `about` goes on after "the weak"."""
+    """Add --weak_model and --strong_model; `about` continues after "the weak"."""
     for which in ("weak", "strong"):
         group.add_argument(f"--{which}_model", metavar="NAME", default="", help=f"the {which} {about}")
 
 
 def add_language(parser: Parser) -> None:
-    """Add --language, that of problems."""
+    """Add --language, the language of problems."""
     parser.add_argument(
         "--language",
         choices=["en", "any"],

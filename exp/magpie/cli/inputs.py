@@ -1,4 +1,4 @@
-"""The flags of a stage's input: which file, in which form, under which names."""
+"""The flags of a stage's input: its file, format and column names."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ INPUTS = ("input_file", "inputs", "against")
 
 
 def source_of(args: argparse.Namespace, path: Path) -> Source:
-    """Return an input with what --columns and --split say of it."""
+    """Return an input with its --columns and --split."""
     return Source.named(path, getattr(args, "columns", {}), getattr(args, "split", None), known_sets)
 
 
 def take_sources(args: argparse.Namespace) -> None:
-    """Make the paths of a parsed command line's inputs sources."""
+    """Turn the input paths of a parsed command line into sources."""
     for name in INPUTS:
         if given := getattr(args, name, None):
             setattr(args, name, source_of(args, given) if isinstance(given, Path) else [source_of(args, one) for one in given])

@@ -21,12 +21,12 @@ ELSEWHERE = {
     "max_model_len": "for a launcher set MAX_MODEL_LEN; a stage that starts its own server chooses it",
     "quantization": "for a launcher set QUANTIZATION",
     "dtype": "for a launcher set ENGINE_FLAGS",
-    "device": "for a launcher CUDA_VISIBLE_DEVICES=0,1; a stage takes it from the environment too",
+    "device": "for a launcher CUDA_VISIBLE_DEVICES=0,1; a stage reads it from the environment too",
     "n": "the number of problems is --total_prompts, that of responses --num_responses",
     "votes": "it belongs to scripts/sft.sh; here it is --num_responses",
     "repetition_penalty": "not offered: it distorts mathematics, where symbols repeat",
 }
-"""Flags of Magpie's scripts and of other tools, and what takes their place."""
+"""Flags of Magpie's scripts and other tools, and their replacements."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def parse_args(self, *given: Any, **more: Any) -> Any:
-        """Parse, and note where the outcome is to be written (`add_run`)."""
+        """Parse, and note where to write the outcome (`add_run`)."""
         self._look_at(given[0] if given and given[0] is not None else sys.argv[1:])
         args = super().parse_args(*given, **more)
         outcome.write_to(getattr(args, "result_file", None))
@@ -46,17 +46,17 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def parse_intermixed_args(self, *given: Any, **more: Any) -> Any:
-        """Parse positional arguments in any place."""
+        """Parse positional arguments in any position."""
         self._look_at(given[0] if given and given[0] is not None else sys.argv[1:])
         return super().parse_intermixed_args(*given, **more)
 
     def _look_at(self, words: list[str]) -> None:
-        """Refuse what argparse would misread or report late, and take values in other spelling."""
+        """Refuse what argparse would misread or report late, and accept other spellings of values."""
         for word in words:
             if not _is_text(word):
-                raise MagpieError(f"{printable(word, 60)}: bytes that are no UTF-8. Rename the file, or fix the value")
-            if word.startswith("--") and word.endswith("=--"):  # argparse takes the value away
-                raise MagpieError(f"{printable(word, 60)}: -- is no value. See {self.prog} --help")
+                raise MagpieError(f"{printable(word, 60)}: not valid UTF-8. Rename the file, or fix the value")
+            if word.startswith("--") and word.endswith("=--"):  # argparse removes the value
+                raise MagpieError(f"{printable(word, 60)}: -- is not a value. See {self.prog} --help")
         known = [flag for flag in self._option_string_actions if flag.startswith("--")]
         for word in itertools.takewhile(lambda word: word != "--", words):
             flag = word.split("=")[0]
@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
         if message.endswith("expected one argument"):
-            message += " (one that begins with a dash goes behind an equals sign: --flag='--value')"
+            message += " (a value that begins with a dash needs an equals sign: --flag='--value')"
         raise MagpieError(f"{message}{'' if message.endswith('?') else '.'} See {self.prog} --help")
 
 
@@ -85,7 +85,7 @@ def _hint(flag: str, known: list[str]) -> str:
 
 
 def did_you_mean(near: Iterable[str]) -> str:
-    """Return a question for the end of an error: at most three names; nothing where there is none."""
+    """Return a question for the end of an error, with at most three names; empty if none is close."""
     shown = list(near)[:3]
     return f"; did you mean {' or '.join(shown)}?" if shown else ""
 

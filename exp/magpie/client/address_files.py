@@ -20,9 +20,9 @@ class Connection:
     Attributes:
         urls: base URLs.
         api_key: sent as a bearer token; empty: none is sent.
-        gone: returns why the servers are gone for good, or an empty string.
+        gone: returns why the servers are permanently gone, or an empty string.
         files: files that list more base URLs.
-        made_with: what the responses are made with (`runs.provenance`), where these programs have started the servers.
+        made_with: provenance of the responses (`runs.provenance`), if these programs started the servers.
     """
 
     urls: list[str]
@@ -65,11 +65,11 @@ def read_addresses(file: Path) -> list[str]:
 
 
 def _checked_url(url: str) -> str:
-    """Return a base URL, without the route behind it."""
+    """Return a base URL without the route."""
     base = checked_url(url, "--base_url (MAGPIE_BASE_URL)")
     short = re.sub(r"(?<=[^/:])/(chat/)?completions$", "", base)
     if short != base:
-        log.info("--base_url: %s is taken for %s", printable(base), printable(short))
+        log.info("--base_url: %s is read as %s", printable(base), printable(short))
     return short
 
 
@@ -77,13 +77,13 @@ def checked_url(url: str, flag: str) -> str:
     """Return a base URL without a trailing slash.
 
     Raises:
-        MagpieError: it is none, or may hold a key, which would be shown and stored with it; it is not in the message.
+        MagpieError: it is invalid, or may hold a key, which would be shown and stored with it; it is not in the message.
     """
     if "@" in url:
         raise MagpieError(f"{flag} holds a user name or password. Put the key into MAGPIE_API_KEY instead")
     if "?" in url or "#" in url:
         raise MagpieError(
-            f"{flag} holds a ? or #, behind which keys are. Give the address alone, and the key in MAGPIE_API_KEY"
+            f"{flag} holds a ? or #, which may carry a key. Give the address alone, and the key in MAGPIE_API_KEY"
         )
     if not _is_readable(url):
         raise MagpieError(f"{flag}: '{printable(url, 200)}' is not a URL. Give one like http://host:8000/v1")
@@ -93,7 +93,7 @@ def checked_url(url: str, flag: str) -> str:
 def _is_readable(url: str) -> bool:
     try:
         return urlsplit(url).port != 0 and url.isprintable() and not any(character.isspace() for character in url)
-    except ValueError:  # a broken IPv6 address, a port that is none
+    except ValueError:  # a broken IPv6 address, an invalid port
         return False
 
 
@@ -121,7 +121,7 @@ class AddressFiles:
         return {url for file in self._files for url in read_addresses(file)}
 
     def have_changed(self) -> bool:
-        """Return whether they differ from what was read and are the same as at the last call: nobody is writing now."""
+        """Return whether they have changed since they were read, but not since the last call: nobody is writing now."""
         now = self._stamps()
         settled = now == self._last_stamps
         self._last_stamps = now

@@ -1,4 +1,4 @@
-"""A ceiling on what a run may take, in tokens, seconds and dollars: every request passes it.
+"""A ceiling on a run's tokens, seconds and dollars, which every request must pass.
 
 A request whose expected tokens no longer fit waits until another has ended. When the ceiling is reached, an item without
 finished requests ends; one that has some which are not on disk yet may go on until they are, so that nothing finished is lost.
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass
 class Item:
-    """What an item of work has in the air."""
+    """The unfinished requests of an item of work."""
 
     in_flight: int = 0
     unrecorded: int = 0
@@ -35,14 +35,14 @@ _item: ContextVar[Item | None] = ContextVar("item", default=None)
 
 
 def recorded() -> None:
-    """Note that what the item has so far is on disk."""
+    """Note that the item's completions so far are on disk."""
     if item := _item.get():
         item.unrecorded = 0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may take, over all its sessions; None: no limit. Tokens are those read and those written."""
+    """The limits of a run, over all its sessions; None: no limit. Tokens are prompt plus completion tokens."""
 
     tokens: int | None = None
     seconds: float | None = None
@@ -51,7 +51,7 @@ class Limits:
 
     @property
     def named(self) -> dict[str, float]:
-        """The limits by their units, and the prices, where there are any."""
+        """The limits by unit, and the prices, if any."""
         prices = {"prompt_price": self.prices.prompt, "completion_price": self.prices.completion} if self.prices else {}
         units = {"tokens": self.tokens, "seconds": self.seconds, "dollars": self.cost}
         limits = {unit: float(limit) for unit, limit in units.items() if limit is not None}
@@ -69,10 +69,10 @@ class Limits:
 
 
 class Ceiling:
-    """What a run has taken, and may still take.
+    """What a run has used, and may still use.
 
     Args:
-        limits: what it may take.
+        limits: what it may use.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -84,7 +84,7 @@ class Ceiling:
         self._changed = asyncio.Event()
 
     def begin(self, prompt_tokens: int, completion_tokens: int, seconds: float) -> None:
-        """Set what the run has taken until now."""
+        """Set what the run has used so far."""
         self._prompt, self._completion = prompt_tokens, completion_tokens
         self._began = time.monotonic() - seconds
 
@@ -101,12 +101,12 @@ class Ceiling:
         return self._limits.reached(self._prompt, self._completion, time.monotonic() - self._began)
 
     def require_room(self) -> None:
-        """Raise CeilingReached if the run may take nothing more."""
+        """Raise CeilingReached if the run may use nothing more."""
         if why := self.reached:
             raise CeilingReached(why)
 
     async def allows_more(self, work: Callable[[T], Awaitable[None]], item: T) -> bool:
-        """Do the work on an item, whose requests are one thing, and return whether another may begin."""
+        """Do the work on an item, whose requests belong together, and return whether another may begin."""
         _item.set(Item())
         try:
             await work(item)
@@ -120,7 +120,7 @@ class Ceiling:
 
     @asynccontextmanager
     async def request(self, prompt_tokens: int, max_tokens: int) -> AsyncIterator[Callable[[int, int], None]]:
-        """Wait until a request may be sent; yields what to call with the tokens that it has read and written.
+        """Wait until a request may be sent; yields a function to call with its prompt and completion tokens.
 
         Raises:
             CeilingReached: it may not.
@@ -142,7 +142,7 @@ class Ceiling:
             yield count
         finally:
             self._take(item, -1, -prompt_tokens, -max_tokens)
-            self._changed.set()  # wakes all that wait now
+            self._changed.set()  # wakes all that are waiting
             self._changed.clear()
 
     def _take(self, item: Item, requests: int, prompt_tokens: int, max_tokens: int) -> None:
@@ -152,7 +152,7 @@ class Ceiling:
         self._most_in_flight += max_tokens
 
     def _fits(self, prompt_tokens: int, max_tokens: int) -> bool:
-        """Return whether one more request fits, were it and all in flight as long as the mean so far, at first as allowed."""
+        """Return whether one more request fits if it and those in flight get mean length, at first their maximum length."""
         if self.reached:
             return False
         most = self._most_in_flight + max_tokens

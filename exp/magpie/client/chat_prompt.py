@@ -13,12 +13,12 @@ from magpie.text.reasoning import CLOSE, OPEN, THINK, ReasoningFormat
 SPECIAL_TOKEN_START = re.compile(rf"<(?=[|｜])|<(?={OPEN[1:]}|{CLOSE[1:]})")
 """The start of a special token in the usual templates: the service's own template is not known."""
 CHARACTERS_PER_TOKEN = 2
-"""A cautious guess where there is no tokenizer (English has about four, formulas fewer)."""
+"""A cautious guess without a tokenizer (English has about four, formulas fewer)."""
 
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """A prompt as messages; its length is an estimate, in tokens."""
+    """A prompt as messages; its length in tokens is an estimate."""
 
     messages: list[dict[str, str]]
 
@@ -31,11 +31,11 @@ Prompt = list[int] | ChatPrompt
 
 
 class HostedTemplate:
-    """The stand-in for a `ChatTemplate` where only the server knows the template.
+    """The stand-in for a `ChatTemplate` if only the server knows the template.
 
     Args:
         reasoning: how the model writes its chain of thought, if the server leaves it in the text.
-        variables: what the server is to give its template.
+        variables: for the server to pass to its template.
     """
 
     forced_think = False
@@ -46,12 +46,12 @@ class HostedTemplate:
         self.reasoning, self.variables = reasoning, dict(variables or {})
 
     def prompt(self, user: str, system: str | None = None, *, thinking: bool = True) -> ChatPrompt:
-        """Return a user's turn. `thinking` has no effect: the service decides whether the model thinks first."""
+        """Return a user's turn. `thinking` has no effect: the service decides about it."""
         first = [{"role": "system", "content": system}] if system else []
         return ChatPrompt([*first, {"role": "user", "content": user}])
 
     def escape_special_tokens(self, text: str) -> str:
-        """Return the text with nothing in it that looks like a token of a chat template."""
+        """Return the text without anything that looks like a chat-template token."""
         return SPECIAL_TOKEN_START.sub("< ", text)
 
     def frame(self, system: str | None = None) -> NoReturn:

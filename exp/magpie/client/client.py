@@ -42,23 +42,23 @@ from magpie.common.progress import Load
 from magpie.text.degeneration import LOOK_AGAIN, RUNNING_TOKENS
 
 MAX_ATTEMPTS = 8
-"""Attempts at one request before its row is dropped; waiting for a server that is down, or for a rate limit, is not one."""
+"""Attempts at one request before its row is dropped; waiting for a server that is down or for a rate limit does not count."""
 MAX_RATE_LIMITED = 100
 MAX_OUTAGES = 30
-"""A request during which a server has died so often may be what it dies of."""
+"""A request during which a server has died this often may be the cause."""
 LONGEST_PAUSE = 60.0
 NO_SERVER_SECONDS = 1.0
-"""The pause of a request that found no server."""
+"""Pause of a request that found no server."""
 MOST_NAMES = 20
-"""Names of other models that are told apart."""
+"""Maximum number of other models counted by name."""
 MAX_REFUSED_IN_A_ROW = 20
-"""So many permanent errors without a success between them mean that the settings are wrong, not the rows."""
+"""This many permanent errors in a row mean that the settings are wrong, not the rows."""
 T = TypeVar("T")
 
 
 @dataclass
 class _Attempts:
-    """The attempts at one request, by their outcome."""
+    """The attempts at one request, by outcome."""
 
     failed: int = 0
     rate_limited: int = 0
@@ -67,7 +67,7 @@ class _Attempts:
     in_outage: bool = False
 
     def count_outage(self) -> None:
-        """Count an outage, however often the request finds no server in it; what failed just before was the dying server."""
+        """Count an outage once, however often the request finds no server; a failure just before it was the dying server's."""
         if not self.in_outage:
             self.in_outage, self.outages, self.failed = True, self.outages + 1, 0
 
@@ -99,7 +99,7 @@ class Client:
         api: which of OpenAI's interfaces to use.
         limits: requests and tokens per minute.
         proxy: see `proxies.py`.
-        ceiling: what all requests together may take.
+        ceiling: on all requests together.
     """
 
     def __init__(
@@ -124,9 +124,9 @@ class Client:
         self._refused_in_a_row = self._succeeded = 0
         self._last_refusal: Refused | None = None
         self._not_taken: set[str] = set()
-        """Fields of a request that the servers refuse, and which can be done without."""
+        """Optional fields of a request that the servers refuse."""
         self.other_models: Counter[str] = Counter()
-        """Completions by the name of another model that the server says has written them."""
+        """Number of completions by the name of the other model that, as the server reports, wrote them."""
 
     async def __aenter__(self) -> Client:
         self._http = HttpSession(self._api_key, self._timeout, self._proxy)
@@ -154,7 +154,7 @@ class Client:
 
     @property
     def context(self) -> int | None:
-        """Tokens that the model takes, prompt and completion together; None: not known."""
+        """Context of the model in tokens, prompt and completion together; None: unknown."""
         return self.pool.info.context
 
     def load(self) -> Load:
@@ -166,14 +166,14 @@ class Client:
     async def complete(
         self, prompt: Prompt, sampling: dict[str, Any], *, end_loops: bool = False, slot: object = ""
     ) -> Completion:
-        """Return a completion of token ids, or of messages. `sampling` is sent as it is.
+        """Return a completion of token ids or messages. `sampling` is sent unchanged.
 
-        With `end_loops` it is streamed, and ended (`repetition`) where it has become a loop; where there is time for one.
-        `slot` tells requests apart that are the same, where a record needs several or all have one prompt.
+        With `end_loops` it is streamed, and ended (`repetition`) once it is a loop, if it is long enough for one.
+        `slot` distinguishes identical requests, if a record needs several or all share one prompt.
 
         Raises:
             Refused: a permanent error.
-            CeilingReached: the run may take nothing more.
+            CeilingReached: the run may use nothing more.
             MagpieError: the run cannot continue.
         """
         content = {"messages": prompt.messages} if isinstance(prompt, ChatPrompt) else {"prompt": prompt}
@@ -196,7 +196,7 @@ class Client:
                 self._count_refused(error)
                 raise
             if refused not in self._not_taken:
-                log.warning("the server takes no %s (%s): continuing without", OPTIONAL[refused], error.detail)
+                log.warning("the server does not accept %s (%s): continuing without", OPTIONAL[refused], error.detail)
             self._not_taken.add(refused)
             return await self.complete(prompt, sampling, end_loops=end_loops, slot=slot)
         self._refused_in_a_row = 0
@@ -205,12 +205,12 @@ class Client:
         return completion
 
     def _note_model(self, name: str) -> None:
-        """Count a completion that another model than the one asked for has written; services name a dated version."""
+        """Count a completion that, by its reply, another model wrote; services name a dated version."""
         asked, told = (each.lower().rpartition("/")[2] for each in (self.model, name))
         if told and not told.startswith(asked) and not asked.startswith(told):
             shown = printable(name, 100)
             if shown not in self.other_models:
-                log.warning("asked for %s, the server answers as %s", printable(self.model), shown)
+                log.warning("requested %s, but the server reports %s", printable(self.model), shown)
             if len(self.other_models) < MOST_NAMES or shown in self.other_models:
                 self.other_models[shown] += 1
 
@@ -225,7 +225,7 @@ class Client:
         return completion
 
     async def _send_with_retries(self, body: dict[str, Any], prompt_tokens: int, max_tokens: int) -> Completion:
-        """Send a request as often as it takes; every attempt counts against the rate limits."""
+        """Send a request, with retries; every attempt counts against the rate limits."""
         attempts = _Attempts()
         while True:
             reserved = await self._limits.reserve(prompt_tokens, max_tokens)
@@ -309,24 +309,24 @@ class Client:
 
     @property
     def all_refused(self) -> Refused | None:
-        """The last refusal, if there was nothing else."""
+        """The last refusal, if every request was refused."""
         return None if self._succeeded else self._last_refusal
 
     # --- many ----------------------------------------------------------------------------------------------------
 
     async def for_each(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-        """Run `work` on every item, as many at once as the servers take; items are drawn only when there is room.
+        """Run `work` on every item, as many at once as the servers accept; items are drawn only when there is room.
 
-        At the ceiling what is in flight ends, and the other items are left; where the time is up it is cut.
+        At the ceiling requests in flight finish (when time is up, they are cancelled), and the other items are left.
 
         Raises:
-            Whatever `work` raises first; the others are cancelled.
+            The first exception of `work`; the others are cancelled.
         """
         await work_on_all(items, work, self.pool, self.ceiling)
 
 
 def _pause(attempts: int, error: TransientError) -> float:
-    """Return the seconds to wait before another attempt: as many as the server says, or a random exponential back-off."""
+    """Return the seconds to wait before another attempt: the server's own, or a random exponential back-off."""
     if isinstance(error, RateLimited) and error.seconds is not None:
         return error.seconds
     return random.uniform(0, min(LONGEST_PAUSE, 0.5 * 2 ** (attempts - 1)))

@@ -1,4 +1,4 @@
-"""What servers take differently, or do not take."""
+"""Differences in what servers accept."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from magpie.client.replies import Refused
 
 OPTIONAL = {"response_format": "JSON schemas", "stream": "requests for streams"}
-"""Fields that can be done without, with those whose names begin like them."""
+"""Optional fields, and those whose names begin like them."""
 
 
 def translate_for_llama_cpp(body: dict[str, Any]) -> None:
-    """Say what llama.cpp's server says differently.
+    """Translate a request for llama.cpp's server.
 
-    Its samplers are on where a request does not say otherwise (top_k 40, min_p 0.05), and completions take a JSON schema under
+    Its samplers are on unless a request says otherwise (top_k 40, min_p 0.05), and completions take a JSON schema under
     another key; under `response_format` they ignore it.
     """
     body.setdefault("top_k", 0)
@@ -23,6 +23,6 @@ def translate_for_llama_cpp(body: dict[str, Any]) -> None:
 
 
 def optional(body: dict[str, Any], error: Refused) -> str | None:
-    """Return the field of a request that the server refuses, if it can be done without."""
+    """Return the field of a request that the server refuses, if it is optional."""
     is_about = error.detail if error.reason == "request_refused" else ""
     return next((name for name in OPTIONAL if name in body and name in is_about), None)

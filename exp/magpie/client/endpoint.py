@@ -1,4 +1,4 @@
-"""One server of a pool: its window of requests, whether it is up, and what it has done."""
+"""One server of a pool: its window of requests, its state, and its counts."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from magpie.common.console import log, printable
 
 BACK_OFF_SECONDS = 5.0
-"""How long a server that is down gets no request."""
+"""How long a server that is down gets no requests."""
 QUIET_SECONDS = 60.0
-"""The least time between two messages that a server is down."""
+"""Minimum time between two messages that a server is down."""
 
 
 @dataclass(eq=False)
 class Endpoint:
     """One server.
 
-    Its window, the number of requests that it takes at once, follows AIMD: a 429 halves it, every success opens it a little,
+    Its window, the number of requests that it takes at once, follows AIMD: a 429 halves it, every success widens it a little,
     up to `max_window`.
 
     Attributes:
         url: its base URL.
         max_window: requests in flight at most.
-        probed: a probe has found that it can do the work.
+        probed: a probe found that it can do the work.
         excluded: it gets no new requests.
         in_flight: requests that it has not answered yet.
         down_since: when it was first found down (monotonic seconds); None: it is up.
@@ -48,7 +48,7 @@ class Endpoint:
         self.open(self.max_window)
 
     def open(self, window: int) -> None:
-        """Let it have so many requests in flight."""
+        """Set the number of requests that it may have in flight."""
         self.max_window, self.window = window, float(window)
 
     @property
@@ -63,7 +63,7 @@ class Endpoint:
 
     @property
     def is_backing_off(self) -> bool:
-        """Whether it was down just now, or another request is probing whether it still is."""
+        """Whether it was down a moment ago, or another request is probing it."""
         if self.down_since is None:
             return False
         return self.in_flight > 0 or time.monotonic() - self._failed_at < BACK_OFF_SECONDS

@@ -1,6 +1,6 @@
-"""HTTP to the servers that the user named. What is true of every request is here.
+"""HTTP to the servers that the user named: the rules for every request.
 
-The key and the prompts go to the named server alone: a redirect to another one is refused. A proxy (`proxies.py`) is never used
+The key and the prompts go only to the named server: a redirect to another one is refused. A proxy (`proxies.py`) is never used
 for this machine. A reply is read up to a limit, counted after decompression.
 """
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""A machine that loses power closes no connection: two minutes later its connections count as broken."""
+"""A machine that loses power closes no connections: they count as broken after two minutes."""
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 3
 REPLY_BYTES, BYTES_PER_TOKEN = 1 << 20, 256
-"""A reply may have so many bytes, and so many for each token: long ones have 128 spaces, and each byte may be escaped."""
+"""Bytes that a reply may have, and bytes per token: long ones have 128 spaces, and each byte may be escaped."""
 LIST_BYTES = 1 << 24
 """The limit of a list of models."""
 ERROR_BYTES = 1 << 16
-"""Bytes that are read of a reply that is an error."""
+"""Bytes read of an error's reply."""
 PORTS = {"http": 80, "https": 443}
 EVENTS, EVENT_FACTOR = "text/event-stream", 4
-"""The type of a streamed reply, and how many times as long it may be: each token may have an event of its own."""
+"""The type of a streamed reply, and how many times longer it may be: each token may be its own event."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class HttpReply:
     body: bytes
     retry_after: str | None
     is_stream: bool = False
-    """Whether the body was a stream of events, and has been read as such."""
+    """Whether the body was a stream of events and was read as one."""
 
 
 class HttpSession:
@@ -102,12 +102,12 @@ class HttpSession:
         seconds: float | None = None,
         events: Callable[[bytes], bool] | None = None,
     ) -> HttpReply:
-        """Send a JSON body and return the reply; one that is a stream is given to `events`, until that has enough.
+        """Send a JSON body and return the reply; a stream is fed to `events` until it has enough.
 
         Raises:
             ServerUnusable: a redirect to another server.
-            TransientError: the reply is longer than `limit` bytes, or compressed in a way that is not understood.
-            aiohttp.ClientError, TimeoutError, OSError: there is no whole reply.
+            TransientError: the reply is longer than `limit` bytes, or its compression is not supported.
+            aiohttp.ClientError, TimeoutError, OSError: the reply is not complete.
         """
         return await self._send("POST", url, body, limit, seconds, events)
 
@@ -138,7 +138,7 @@ class HttpSession:
 
 
 def reply_limit(tokens: int) -> int:
-    """Return the bytes that a reply may have whose prompt and completion have so many tokens at most."""
+    """Return the maximum bytes of a reply to a prompt and completion of at most so many tokens."""
     return REPLY_BYTES + BYTES_PER_TOKEN * tokens
 
 
@@ -152,7 +152,7 @@ def _redirected(status: int, url: str, location: str) -> str:
         to = urljoin(url, location)
         before, after = _origin(url), _origin(to)
     except ValueError:
-        before, after = ("", None, None), ("", "an address that is none", None)
+        before, after = ("", None, None), ("", "an invalid address", None)
     if after in (before, ("https", before[1], 443)):
         return to
     raise ServerUnusable(
@@ -168,7 +168,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 async def _read_events(reply: aiohttp.ClientResponse, limit: int, events: Callable[[bytes], bool]) -> None:
-    """Give a stream to `events`, piece by piece; where that has enough the connection is closed, which ends the request."""
+    """Feed a stream to `events`, piece by piece; once it has enough, the connection is closed, which ends the request."""
     if reply.headers.get("Content-Encoding", "identity") != "identity":
         events(await _read(reply, EVENT_FACTOR * limit))
         return
@@ -183,7 +183,7 @@ async def _read_events(reply: aiohttp.ClientResponse, limit: int, events: Callab
 
 
 async def _read(reply: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return a reply's body; of an error only its beginning."""
+    """Return a reply's body; of an error only the beginning."""
     is_error = reply.status != 200
     limit = ERROR_BYTES if is_error else limit
     body = bytearray()
@@ -201,11 +201,11 @@ async def _read(reply: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return at most a byte more than `limit` of a body's content."""
+    """Return at most `limit` + 1 bytes of a body's content."""
     if encoding in ("identity", ""):
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise TransientError(f"the reply is compressed in a way that was not asked for ({printable(encoding, 40)})")
+        raise TransientError(f"the reply is compressed in a way that was not requested ({printable(encoding, 40)})")
     try:
         return zlib.decompressobj(47).decompress(body, limit + 1)  # 47: gzip or zlib, by the header
     except zlib.error as error:
@@ -218,7 +218,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _keepalive_socket(address: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
-    """Return a socket that notices when the machine at its other end is gone."""
+    """Return a socket that notices when the machine at the other end is gone."""
     family, kind, protocol, *_ = address
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,4 +1,4 @@
-"""The servers of a run, which may come and go: who is in the pool, and which server gets the next request."""
+"""The servers of a run, which may come and go: the members of the pool, and which of them gets the next request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from magpie.client.probe import Api, ServerInfo, Unreachable, probe
 from magpie.common.console import MagpieError, again, log, printable
 
 POLL_SECONDS = 1.0
-"""How often the files of addresses are checked; one is read again once it has not changed between two checks."""
+"""Interval between checks of the address files; one is reread once it has not changed between two checks."""
 
 
 class EndpointPool:
@@ -45,7 +45,7 @@ class EndpointPool:
         """Probe the servers.
 
         Raises:
-            MagpieError: none answers (those in a file are waited for), or one cannot do the work.
+            MagpieError: none answers (servers in a file are waited for), or one cannot do the work.
         """
         self._http = http
         self._update_members()
@@ -60,7 +60,7 @@ class EndpointPool:
                 raise MagpieError(str(errors[0]) if errors else f"no server is listed in {self._files}")
             if not waiting:
                 waiting = True
-                log.info("waiting for the first server of %s", self._files)
+                log.info("waiting for the first server in %s", self._files)
             self._raise_if_gone()
             await asyncio.sleep(POLL_SECONDS)
             self._update_members()
@@ -95,7 +95,7 @@ class EndpointPool:
         return True
 
     def exclude(self, endpoint: Endpoint, why: str) -> bool:
-        """Send no more requests to a server that cannot do the work. Return False if it is the last one and none may come."""
+        """Send no more requests to a server that cannot do the work. Return False if it is the last and no other may come."""
         others = any(not each.excluded for each in self._endpoints if each is not endpoint)
         if not others and not self._files:
             return False
@@ -139,7 +139,7 @@ class EndpointPool:
         if self.info.context and (info.context or self.info.context) < self.info.context:
             if self._is_open:  # requests may already be sized for the longer context
                 raise MagpieError(
-                    f"{where} has a context of {info.context} tokens, the others of {self.info.context}. Start it with as many"
+                    f"{where} has a context of {info.context} tokens, the others of {self.info.context}. Start it with the same"
                 )
             self.info = replace(self.info, context=info.context)
 
@@ -152,10 +152,10 @@ class EndpointPool:
                     self._room.notify_all()
 
     def _update_members(self) -> None:
-        """Add the servers that are new in the files; those no longer listed finish the requests that they have."""
+        """Add servers that are new in the files; those no longer listed finish their requests."""
         try:
             listed = self._files.read() | set(self._connection.urls)
-        except MagpieError as error:  # the file was there at the start: somebody is editing it
+        except MagpieError as error:  # the file existed at the start: it is being edited
             log.warning("%s; continuing with the known servers", error)
             return
         for endpoint in self._endpoints:
@@ -202,7 +202,7 @@ class EndpointPool:
         """Check whether waiting still makes sense.
 
         Raises:
-            MagpieError: there has been no server for longer than `outage`, or there will never be one again.
+            MagpieError: no server has been up for longer than `outage`, or none will ever be again.
         """
         self._raise_if_gone()
         members = self._members
@@ -225,12 +225,12 @@ class EndpointPool:
 
     @property
     def capacity(self) -> int:
-        """Requests that all servers together take at once."""
+        """Requests that all servers together accept at once."""
         return sum(endpoint.max_window for endpoint in self._members) or self._window
 
     @property
     def in_flight(self) -> int:
-        """Requests that a server has now."""
+        """Requests that the servers are working on."""
         return sum(endpoint.in_flight for endpoint in self._endpoints)
 
     @property
@@ -239,7 +239,7 @@ class EndpointPool:
         return sum(endpoint.tokens for endpoint in self._endpoints)
 
     def shares(self) -> list[str]:
-        """Return a line on what each server has done; none if there is only one."""
+        """Return a line about the work of each server; none if there is only one."""
         if len(self._endpoints) == 1:
             return []
         total = self.tokens or 1

@@ -1,4 +1,4 @@
-"""What a server is: asked before any work is sent to it."""
+"""Probing a server before any work is sent to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Api = Literal["auto", "completions", "chat"]
 PROBE_TIMEOUT = 30.0
 NO_SUCH_ROUTE = (404, 405, 501)
 ENGINE = re.compile(rb'^vllm:num_requests_running\{[^}]*engine="(\d{1,5})"', re.MULTILINE)
-"""A line of vLLM's metrics that each engine behind the address has."""
+"""A line in vLLM's metrics for each engine behind the address."""
 MOST_COPIES = 64
 
 
@@ -33,8 +33,8 @@ class ServerInfo:
         chat: prompts go to it as messages (chat completions).
         is_vllm: it is vLLM, and takes parameters that only vLLM knows.
         is_llama_cpp: it is llama.cpp's server, which takes other parameters.
-        copies: copies of the model behind the address, each of which takes as many requests as a server of one.
-        context: tokens that the model takes, prompt and completion together; None: not known.
+        copies: copies of the model behind the address, each with its own window of requests.
+        context: of the model in tokens, prompt and completion together; None: unknown.
     """
 
     chat: bool
@@ -80,7 +80,7 @@ async def probe(http: HttpSession, url: str, model: str, api: Api) -> ServerInfo
     is_llama_cpp = found.owned_by == "llamacpp"
     if is_llama_cpp and not chat:
         log.info(
-            "%s is llama.cpp's server: it returns no token ids (a cut response is made again, not continued; no "
+            "%s is llama.cpp's server: it returns no token ids (a cut response is regenerated, not continued; no "
             "--first_token_temperature, no --ban_markdown), and shows special tokens only if started with --special",
             printable(url),
         )
@@ -89,7 +89,7 @@ async def probe(http: HttpSession, url: str, model: str, api: Api) -> ServerInfo
 
 
 async def _copies(http: HttpSession, url: str) -> int:
-    """Return the number of engines behind a vLLM server's address; 1 where it does not say."""
+    """Return the number of engines behind a vLLM server's address; 1 if it does not say."""
     try:
         _, body = await _get(http, f"{url.removesuffix('/v1')}/metrics")
     except (MagpieError, Unreachable):

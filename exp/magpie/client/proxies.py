@@ -1,7 +1,7 @@
 """Which proxy a request goes through.
 
 `--proxy` is for every server that is not on this machine; '' is none. Without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-NO_PROXY are for services elsewhere: a job's own servers are on this machine or beside it, where a proxy cannot reach them.
+NO_PROXY are for services elsewhere: a job's own servers are on this machine or near it, where a proxy cannot reach them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _is_here(host: str) -> bool:
 
 
 def _is_near(host: str) -> bool:
-    """Return whether a host is of the local network, by its name without a dot or its private address."""
+    """Return whether a host is in the local network, by a name without a dot or a private address."""
     address = _address(host)
     return "." not in host and ":" not in host if address is None else address.is_private or address.is_link_local
 

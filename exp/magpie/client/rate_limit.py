@@ -1,4 +1,4 @@
-"""Requests and tokens per minute, and what they cost."""
+"""Limits on requests and tokens per minute, and prices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 SECONDS_PER_MINUTE = 60.0
 FIRST_GUESS = 1000
-"""Tokens of a completion before any has come back."""
+"""Assumed tokens of a completion before any is known."""
 
 
 @dataclass(frozen=True)

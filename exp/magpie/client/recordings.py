@@ -1,4 +1,4 @@
-"""Completions of a preview, kept so that the real run takes them over instead of asking again."""
+"""Completions of a preview, kept so that the real run reuses them instead of requesting them again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import xxhash
 from magpie.client.replies import Completion
 
 RECORD, TAKE_OVER = "MAGPIE_RECORD", "MAGPIE_TAKE_OVER"
-"""Variables with the file to add completions to, and with those (separated as in PATH) to take them from."""
+"""Variables that name the file to add completions to, and the files (separated as in PATH) to take them from."""
 
 
 class Recorded(msgspec.Struct):
@@ -28,7 +28,7 @@ class Recorded(msgspec.Struct):
 
 
 class Recordings:
-    """Completions by their requests; each is taken over once."""
+    """Completions by request; each is reused once."""
 
     def __init__(self) -> None:
         self._file = os.environ.get(RECORD, "")

@@ -1,4 +1,4 @@
-"""HTTP replies: read as a completion, or as the error that they stand for."""
+"""HTTP replies: read as a completion or an error."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from magpie.text.reasoning import CLOSE, OPEN
 
 LONGEST_RETRY_AFTER = 60.0
 SHOWN, READ = 300, 4096
-"""Characters of an error's reply that are shown, and those before what is no text in it and our key are taken out."""
+"""Characters of an error's reply that are shown, and those read before control characters and our key are removed."""
 MOST_TOKENS = 10**9
-"""More than this is no count of one request's tokens."""
+"""A larger number is not a count of one request's tokens."""
 DATA = b"data:"
-"""How a line begins that holds an event of a stream."""
+"""Beginning of a line that holds a stream's event."""
 UNFINISHED = ("length", "repetition")
-"""A thought that ended for such a reason has not been closed."""
+"""A thought that ended for this reason was not closed."""
 SERVER_DOWN = (502, 503)
-"""From a gateway whose server is down (504: from one that does not wait for a long completion)."""
+"""From a gateway whose server is down (504: or which does not wait for a long completion)."""
 SERVER_UNUSABLE = (401, 402, 403, 404)
-"""The server refuses the key, is not paid, or serves another model now: other requests will fare no better there."""
+"""The server refuses the key, is not paid, or serves another model now: all other requests will fail too."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Completion:
     completion_tokens: int
     token_ids: list[int] | None
     model: str = ""
-    """The model that the server says it is."""
+    """The model that the server reports."""
     saved_tokens: int = 0
-    """Tokens up to the limit that a loop, which was ended, might still have written."""
+    """Tokens saved at most by ending a loop: those left up to the limit."""
 
 
 class Refused(Exception):
@@ -82,7 +82,7 @@ class _Message(msgspec.Struct):
 
     @property
     def parts(self) -> tuple[str, str]:
-        """The text, and the chain of thought wherever the server puts it."""
+        """The text, and the chain of thought from whichever field the server uses."""
         return self.content or "", self.reasoning or self.reasoning_content or ""
 
 
@@ -97,7 +97,7 @@ class _Choice(msgspec.Struct):
 
     @property
     def parts(self) -> tuple[str, str]:
-        """The text and the chain of thought beside it."""
+        """The text and the separate chain of thought."""
         said = self.message or self.delta
         return said.parts if said else (self.text or "", "")
 
@@ -174,7 +174,7 @@ class Stream:
         self._usage, self._model, self._finish, self._is_ended = _Usage(), "", "", False
 
     def feed(self, piece: bytes) -> bool:
-        """Read a piece of the body; return whether the rest is not wanted, since it is a loop.
+        """Read a piece of the body; return whether to stop, because it is a loop.
 
         Raises:
             TransientError: it cannot be read.
@@ -194,17 +194,17 @@ class Stream:
             text, thought = piece.parts
             self._parts.append((text, thought))
             self._ids += piece.token_ids or ()
-            tokens = len(piece.token_ids or ()) or int(bool(text or thought))  # others than vLLM send one in each event
+            tokens = len(piece.token_ids or ()) or int(bool(text or thought))  # servers other than vLLM send one in each event
             self._tokens += tokens
             self._finish = piece.finish_reason or self._finish
             self._is_ended = not self._finish and self._watch.loops(text + thought, tokens)
         return self._is_ended
 
     def completion(self, prompt_tokens: int, limit: int) -> Completion:
-        """Return what has been read; the arguments stand in for what the server did not come to say.
+        """Return what has been read; the arguments replace what the server did not get to send.
 
         Raises:
-            TransientError: it is not all.
+            TransientError: it is incomplete.
         """
         finish = "repetition" if self._is_ended else self._finish
         if not finish:
@@ -216,7 +216,7 @@ class Stream:
 
 
 def _counted(tokens: int) -> int:
-    """Return a server's count of tokens; 0, as where there is none, for one that cannot be true."""
+    """Return a server's count of tokens; 0 if it is missing or cannot be true."""
     return tokens if 0 <= tokens <= MOST_TOKENS else 0
 
 

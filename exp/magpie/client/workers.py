@@ -1,4 +1,4 @@
-"""Work on many items at once: as many as the servers take, until the ceiling is reached."""
+"""Work on many items at once: as many as the servers accept, until the ceiling is reached."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def work_on_all(
                 finished, workers = await asyncio.wait(workers, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 if ceiling.seconds_left <= 0:
                     ceiling.require_room()
-                if finished:  # nothing is left to draw, or one has failed
+                if finished:  # no item is left, or one has failed
                     break
     except BaseExceptionGroup as group_error:
         raise _first_leaf(group_error) from None

@@ -1,1 +1,1 @@
-"""Programs that compute a problem's answer: asked for, run, compared with the votes."""
+"""Programs that compute a problem's answer: requested, run, compared with the votes."""

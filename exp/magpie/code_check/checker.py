@@ -1,4 +1,4 @@
-"""The check of one record: its programs asked for, run in the sandbox, compared with its votes."""
+"""The check of one record: its programs are requested, run in the sandbox, compared with its votes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def require_votes(record: dict[str, Any]) -> None:
     """Refuse a record that was not verified.
 
     Raises:
-        MagpieError: so it is.
+        MagpieError: it was not.
     """
     if "majority_answer" not in record:
         raise MagpieError(
@@ -43,7 +43,7 @@ class CodeChecker:
         sandbox: where programs run.
         verifier: compares answers.
         sampling: of a response.
-        programs: how many a problem is asked for.
+        programs: number per problem.
         seconds: processor time of a program, which the prompt names.
         seed: the run's.
     """
@@ -108,5 +108,5 @@ class CodeChecker:
 
 
 def trial(checker: CodeChecker, template: Template) -> None:
-    """Render a prompt as the work will."""
+    """Render a prompt as `check` will."""
     template.prompt(checker.question("1 + 1?"))

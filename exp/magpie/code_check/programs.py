@@ -1,4 +1,4 @@
-"""The program in a model's response, and what it says of a problem's answer."""
+"""The program in a model's response, and its answer to the problem."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from magpie.verification.votes import vote
 KEYS = ("code", "code_answer", "code_state", "code_agrees", "code_votes", "code_sandbox")
 NO_CODE, NO_OUTPUT = "no_code", "no_output"
 LONGEST_ANSWER = 1000
-"""Characters of the last line that a program printed, beyond which it is no final answer."""
+"""Maximum characters of a program's last line that can be a final answer."""
 _FENCE = re.compile(r"^[ \t]*```([^\n`]*)\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 _PYTHON = ("python", "py", "python3", "")
 
@@ -52,7 +52,7 @@ def program_in(solution: str) -> str | None:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One program, or none, and how it ended. `state`: the sandbox's, `no_code`, `no_output`, or why there was no response."""
+    """One program, if any, and how it ended. `state`: the sandbox's, `no_code`, `no_output`, or why there was no response."""
 
     state: str
     code: str | None = None
@@ -60,7 +60,7 @@ class Attempt:
 
     @classmethod
     def of(cls, code: str, outcome: Outcome) -> Attempt:
-        """Return the attempt of a program that has been run: its answer is the last line that it printed."""
+        """Return the attempt of a program that was run: its answer is the last line that it printed."""
         lines = [line.strip() for line in outcome.output.splitlines() if line.strip()]
         if outcome.state != RAN:
             return cls(outcome.state, code)
@@ -68,15 +68,15 @@ class Attempt:
 
 
 def job_of(attempts: list[Attempt], record: dict[str, Any]) -> Job:
-    """Return what the verifier is to compare: the programs' answers with one another and with the votes' majority."""
+    """Return the job for the verifier: compare the programs' answers with one another and with the majority."""
     return Job([f"\\boxed{{{each.answer}}}" if each.answer is not None else "" for each in attempts], record["majority_answer"])
 
 
 def checked(record: dict[str, Any], attempts: list[Attempt], judgement: Judgement, walls: str) -> dict[str, Any]:
-    """Return a record with what its programs say.
+    """Return a record with its programs' results.
 
-    Of several programs the answer is the majority's, null on a tie; `code_agrees` is null where there is no answer on either
-    side, or the two could not be compared.
+    Of several programs the answer is the majority's, null on a tie; `code_agrees` is null if one of the answers is missing
+    or the two could not be compared.
     """
     if len(attempts) == 1:
         winners = [0]

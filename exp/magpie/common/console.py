@@ -20,7 +20,7 @@ from magpie.common.masking import masked
 
 log = logging.getLogger("magpie")
 file_log = logging.getLogger("magpie-file")
-"""Logger for the file of `MAGPIE_LOG` alone: the screen shows the same in another form."""
+"""Logger for the file of `MAGPIE_LOG` only: the screen shows the same in another form."""
 
 PARENT = "MAGPIE_PARENT"
 PR_SET_PDEATHSIG = 1
@@ -46,7 +46,7 @@ class MagpieError(Exception):
 
 
 class CeilingReached(Exception):
-    """The run has taken all that it may (`client/ceiling.py`); the message names the limit. What is done is kept."""
+    """The run has reached its ceiling (`client/ceiling.py`); the message names the limit. Finished work is kept."""
 
 
 class NothingToDo(Exception):
@@ -58,7 +58,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Return the text without our keys and what a terminal would act on, cut to `limit` characters."""
+    """Return the text without our keys and terminal control characters, cut to `limit` characters."""
     text = masked(text)
     if limit is not None and len(text) > limit:
         text = text[:limit].rstrip() + " …"
@@ -66,7 +66,7 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """Whatever is logged, our keys are masked in it."""
+    """Masks our keys in everything that is logged."""
 
     def format(self, record: logging.LogRecord) -> str:
         return masked(super().format(record))
@@ -76,11 +76,11 @@ def set_up_logging(program: str) -> None:
     """Send the `magpie` logger to the standard error and to the file that `MAGPIE_LOG` names, if any."""
     screen = logging.StreamHandler()
     screen.setFormatter(_Formatter(f"{program}: %(message)s"))
-    log.handlers = [screen]  # an error with the file below is shown already
+    log.handlers = [screen]  # set first, to show an error about the file below
     files: list[logging.Handler] = []
     if path := os.environ.get("MAGPIE_LOG"):
         if Path(path).suffix in (".jsonl", ".json", ".gz", ".csv", ".parquet", ".part"):
-            raise MagpieError(f"MAGPIE_LOG: {path} has the name of a data file, and lines of a log would go into it")
+            raise MagpieError(f"MAGPIE_LOG: {path} has the name of a data file, and log lines would be written into it")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         files = [logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")]
         files[0].setFormatter(_Formatter(f"%(asctime)s {program}: %(message)s"))
@@ -97,21 +97,21 @@ def _raise_interrupted(number: int, frame: FrameType | None) -> None:
 
 
 def end_with_parent() -> None:
-    """Get SIGTERM when the process that started this one ends, however that is, if it asks for that (`PARENT`; Linux)."""
+    """Get SIGTERM when the process that started this one ends, however it ends, if it requested that (`PARENT`; Linux)."""
     parent = os.environ.pop(PARENT, "")
     if not parent or not sys.platform.startswith("linux"):
         return
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if parent != str(os.getppid()):  # it has ended already
+    if parent != str(os.getppid()):  # it has already ended
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_program(program: str, main: Callable[[], int | None]) -> None:
     """Run a program's `main` and exit: 0, 2 with one line for a `MagpieError`, 4 at a ceiling, 130 when interrupted.
 
-    Any other exception is a defect of ours and keeps its traceback (in the log too), with exit code 1.
+    Any other exception is a bug of ours and keeps its traceback (in the log too), with exit code 1.
     """
     signal.signal(signal.SIGINT, _raise_interrupted)
     signal.signal(signal.SIGTERM, _raise_interrupted)
@@ -128,7 +128,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
         outcome.write()
         code = 0
     except CeilingReached as why:
-        log.warning("partial: ceiling (%s). What is finished is on disk. To go on, raise it and %s", why, again())
+        log.warning("partial: ceiling (%s). What is finished is on disk. To continue, raise it and %s", why, again())
         outcome.write()
         code = EXIT_CEILING
     except MagpieError as error:
@@ -143,7 +143,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
         log.error("error: %s", explain_os_error(error))
         code = EXIT_ERROR
     except Exception:
-        log.exception("error: this is a defect of %s; please report it with the lines below", program)
+        log.exception("error: this is a bug in %s; please report it with the lines below", program)
         code = 1
     events.end(code)
     logging.shutdown()
@@ -151,7 +151,7 @@ def run_program(program: str, main: Callable[[], int | None]) -> None:
 
 
 def say_next(command: str, *values: object) -> None:
-    """Say which command usually comes next, where nobody runs it anyway (exp/run_job.py)."""
+    """Log the command that usually comes next, unless exp/run_job.py runs it anyway."""
     if not outcome.is_asked():
         log.info(f"next: python exp/{command}", *values)
 

@@ -1,4 +1,4 @@
-"""What a program does, one line of JSON an event, for other programs (`--events`; docs/events.md has the schema)."""
+"""What a program does, one line of JSON per event, for other programs (`--events`; docs/events.md has the schema)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Events:
         self.emit("ended", code=code)
 
     def emit(self, event: str, **more: Any) -> None:
-        """Append a line, whole or not at all; one that a killed process has torn is cut off first."""
+        """Append a line atomically; a line torn by a killed process is cut off first."""
         head = {"event": event, "time": round(time.time(), 3), "program": self._program, "pid": os.getpid()}
         line = json.dumps(head | more).encode() + b"\n"
         with self._path.open("a+b", buffering=0) as file:
@@ -58,7 +58,7 @@ class _Events:
 
 
 def _whole_end(file: Any) -> int:
-    """Return where the last whole line ends."""
+    """Return where the last complete line ends."""
     at = end = file.seek(0, os.SEEK_END)
     while at:
         start = max(0, at - 4096)
@@ -73,7 +73,7 @@ _current: list[_Events] = []
 
 
 def begin(path: Path | None, program: str) -> None:
-    """Write the events of this program into a file, and let the programs that it starts do so (None: the parent's file)."""
+    """Write the events of this program, and of programs that it starts, into a file (None: the parent's file)."""
     if path:
         os.environ[EVENTS] = str(path.resolve())
     _current.clear()
@@ -81,11 +81,11 @@ def begin(path: Path | None, program: str) -> None:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         events = _Events(Path(name), program)
         events.begin()
-        _current.append(events)  # not before: what cannot be begun is not ended
+        _current.append(events)  # only now: what did not begin has no end
 
 
 def count_by(counts: Counts) -> None:
-    """Name what tells the counts of the run that goes on now."""
+    """Set the function that returns the current run's counts."""
     for each in _current:
         each.counts = counts
 

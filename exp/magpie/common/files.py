@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic file and folder writes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-"""Whatever has the name already, a link or a file, is neither opened nor followed."""
+"""An existing link or file of that name is neither opened nor followed."""
 LONGEST_NAME = 255 - len(".12345678.tmp.")
-"""Bytes of a file's name to which the temporary one's can be added."""
+"""Maximum bytes of a file name that leave room for the temporary suffix."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces `path` at the end; nothing is left behind on failure."""
-    inside = Path(tempfile.mkdtemp(prefix=".magpie-", suffix=".tmp", dir=path.parent))  # its name is nobody else's
+    inside = Path(tempfile.mkdtemp(prefix=".magpie-", suffix=".tmp", dir=path.parent))  # nobody else uses its name
     temporary, old = inside / "new", inside / "old"
     temporary.mkdir()
     try:
@@ -61,7 +61,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def _new_name(path: Path) -> Path:
-    """Return a name beside a file that nobody else has; what processes that were killed left under such names is deleted."""
+    """Return an unused name next to a file; leftovers of killed processes under such names are deleted."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
         with contextlib.suppress(OSError), os.fdopen(os.open(stale, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             _lock(file)
@@ -70,12 +70,12 @@ def _new_name(path: Path) -> Path:
 
 
 def _lock(file: BinaryIO) -> None:
-    """Show that a temporary file is in use; raise BlockingIOError where another process does."""
+    """Mark a temporary file as in use; raise BlockingIOError if another process has."""
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def settle(file: BinaryIO) -> None:
-    """Get what was written onto the disk: here it shows that the disk is full."""
+    """Flush what was written to disk: a full disk shows here."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -90,7 +90,7 @@ def sync(path: Path) -> None:
 
 
 def write_atomically(path: Path, lines: Iterable[bytes]) -> None:
-    """Write a file of lines, whole or not at all."""
+    """Write a file of lines atomically."""
     with replacing(path) as file:
         for line in lines:
             file.write(line)

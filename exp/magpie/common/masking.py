@@ -1,4 +1,4 @@
-"""Our own keys: wherever a text from elsewhere is shown or stored, they are masked in it."""
+"""Our own keys: masked in every foreign text that is shown or stored."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from urllib.parse import quote, quote_plus
 
 VARIABLES = ("MAGPIE_API_KEY", "VLLM_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 SHORTEST = 6
-"""Characters of a key that is masked: servers that need none are given `EMPTY`, `none`, `x`, which are words of texts too."""
+"""Minimum characters of a masked key: servers that need none get `EMPTY`, `none`, `x`, which also occur in texts."""
 MASK = "[key]"
 _kept: set[str] = set()
 
 
 def keep_secret(key: str) -> None:
-    """Mask a key that is in none of VARIABLES."""
+    """Also mask a key that is not in VARIABLES."""
     _kept.add(key)
 
 
 def masked(text: str) -> str:
-    """Return the text without our keys, as they are or as JSON, URLs and HTML write them."""
+    """Return the text without our keys, plain or escaped as in JSON, URLs and HTML."""
     for secret in _kept | {os.environ.get(name, "").strip() for name in VARIABLES}:
         if len(secret) >= SHORTEST:
             for spelling in _spellings(secret):

@@ -1,4 +1,4 @@
-"""What a program has made, for the one that started it: `--result_file` gets a line of JSON for each output."""
+"""A program's outputs, for the process that started it: `--result_file` gets a line of JSON per output."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def write_to(path: Path | None) -> None:
 
 
 def is_asked() -> bool:
-    """Return whether somebody reads the outcome: then it need not be said on the screen that there is nothing to do."""
+    """Return whether another process reads the outcome: then "nothing to do" need not be shown on the screen."""
     return bool(_file)
 
 
 def note(output: Path, run_file: Path, status: str, rows: int | None = None) -> None:
-    """Note how far an output was found: `fresh`, `stopped` or `complete`, then with its rows; several passes add up."""
+    """Note the state in which an output was found: `fresh`, `stopped` or `complete` (with its rows); several passes add up."""
     if status != "complete" or str(output) not in _outputs:
         _outputs[str(output)] = {"output": str(output), "run_file": str(run_file), "status": status, "rows": rows}
 
 
 def note_made(output: Path, run_file: Path, status: str, rows: int) -> None:
-    """Note that an output has been made, whole or in part."""
+    """Note that an output was written, in full or in part."""
     _outputs.pop(str(output), None)
     note(output, run_file, status, rows)
 

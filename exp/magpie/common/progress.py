@@ -17,11 +17,11 @@ from magpie.common.console import log, printable
 
 PLAIN_SECONDS, TERMINAL_SECONDS, LOOK_SECONDS = 30.0, 0.1, 1.0
 LOG_BYTES, LINE_CHARACTERS = 8000, 80
-"""Bytes at the end of a log that are read for its last line, and characters of that line on the screen."""
+"""Bytes read from the end of a log for its last line, and characters of that line on the screen."""
 
 
 class Load(NamedTuple):
-    """What the servers are doing: requests in flight, and the tokens of all that are done."""
+    """The servers' load: requests in flight, and the tokens of all finished ones."""
 
     in_flight: int
     tokens: int
@@ -30,13 +30,13 @@ class Load(NamedTuple):
 class StageBar(contextlib.AbstractContextManager["StageBar"]):
     """The progress of one stage: records, tokens per second, dropped, requests in flight, time left.
 
-    It is shown also while no record ends: long chains of thought take many minutes.
+    It is shown even while no record finishes: long chains of thought take many minutes.
 
     Args:
         title: the stage.
-        total, done: records in all (None: not known), and those that are done already.
-        each: answers per record; more than one are counted one by one.
-        answers: how many are there of records that are not done.
+        total, done: number of records (None: unknown), and of those already done.
+        each: answers per record; if several, each is counted.
+        answers: how many exist of records that are not done.
         load: returns what the servers are doing; None: the stage uses no server.
         more: returns further words for a plain line.
     """
@@ -67,7 +67,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
             smoothing=0.05,
         )
         self._load, self._more, self._dropped = load, more, 0
-        self._told = False  # how many were dropped is not known before the first record, in a stage that goes on
+        self._told = False  # in a resumed stage, the number of dropped ones is not known before the first record
         self._started = self._shown = time.monotonic()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._ticker = threading.Thread(target=self._keep_showing, daemon=True)
@@ -128,7 +128,7 @@ class StageBar(contextlib.AbstractContextManager["StageBar"]):
 
 
 def so_far(done: int, total: int, answered: int, each: int) -> str:
-    """Return how many records are done, and answers where a record has `each` of several."""
+    """Return how many records are done, and how many answers if a record has several (`each`)."""
     answers = f", {answered:,} of {total * each:,} answers" if each > 1 else ""
     return f"{done:,} of {total:,} records{answers} ({100 * answered // max(total * each, 1)}%)"
 
@@ -149,7 +149,7 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def waiting_bar(title: str, log_file: Path, *, show: bool) -> Iterator[Callable[[], None]]:
-    """Show that something of unknown length goes on, with the last line of its log; yields what to call now and then."""
+    """Show that something of unknown length is running, with the last line of its log; yields a function to call regularly."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty() and show

@@ -1,4 +1,4 @@
-"""A uniform sample of a stream: what is kept does not grow with it."""
+"""A uniform sample of a stream, in constant memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Reservoir(Generic[Thing]):
         self.kept: list[Thing] = []
 
     def offer(self, make: Callable[[], Thing]) -> None:
-        """Count one more, and make and keep it if it is drawn."""
+        """Count one more item, and create and keep it if it is drawn."""
         self.seen += 1
         if len(self.kept) < self._size:
             self.kept.append(make())

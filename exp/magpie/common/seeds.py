@@ -6,7 +6,7 @@ import hashlib
 
 
 def hashed_seed(seed: int, *parts: object) -> int:
-    """Return a seed of 31 bits for one part of a run: neighbouring replicas, starts and requests get different ones.
+    """Return a 31-bit seed for one part of a run: neighbouring replicas, starts and requests get different ones.
 
     With one seed for all, replicas and restarts of an engine return the same samples.
     """

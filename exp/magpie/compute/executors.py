@@ -15,7 +15,7 @@ R = TypeVar("R")
 NEW = "new"
 """--ray without an address: a cluster of this machine alone, for this run."""
 MODEL_CORES = 4
-"""Cores of a worker with a model on a CPU: more of them wait for one another."""
+"""Cores of a worker with a model on a CPU: with more they wait for one another."""
 
 
 class Executor(Protocol):

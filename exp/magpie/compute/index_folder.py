@@ -47,7 +47,7 @@ class IndexFolder:
         """Open a folder, or return an empty index if there is none.
 
         Raises:
-            MagpieError: it belongs to another embedding model, is no index, or is broken.
+            MagpieError: it belongs to another embedding model, is not an index, or is broken.
         """
         if not path.exists():
             return cls(path, [], None)
@@ -55,7 +55,7 @@ class IndexFolder:
             contents = msgspec.json.decode((path / "index.json").read_bytes(), type=_Contents)
         except (OSError, msgspec.DecodeError) as error:
             raise MagpieError(
-                f"--index {path}: no index folder ({error}). Name a new folder, or one that --index made"
+                f"--index {path}: not an index folder ({error}). Name a new folder, or one that --index created"
             ) from error
         if contents.model != model:
             raise MagpieError(
@@ -67,9 +67,9 @@ class IndexFolder:
             records = [msgspec.json.decode(line, type=IndexedRecord) for line in lines]
             index = VectorIndex.read(path / contents.vectors, made_for=contents.made_for)
         except (OSError, RuntimeError, msgspec.DecodeError) as error:
-            raise MagpieError(f"--index {path}: broken ({error}). Make it again from its datasets") from error
+            raise MagpieError(f"--index {path}: broken ({error}). Rebuild it from its datasets") from error
         if not len(records) == len(index) == contents.rows:
-            raise MagpieError(f"--index {path}: broken ({len(records)} records, {len(index)} vectors). Make it again")
+            raise MagpieError(f"--index {path}: broken ({len(records)} records, {len(index)} vectors). Rebuild it")
         return cls(path, records, index)
 
     def extend(self, records: list[IndexedRecord], vectors: np.ndarray, model: str) -> None:

@@ -1,6 +1,6 @@
 """Arrays that may be larger than main memory: above a limit they are memory-mapped, backed by an unlinked temporary file.
 
-The file disappears with the process, however that ends.
+The file disappears with the process, however it ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def zeros(shape: tuple[int, ...], dtype: Any, folder: Path | None) -> np.ndarray
         return np.zeros(shape, dtype=dtype)
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
-            # without this, a full disk would kill the process with SIGBUS later
+            # without this, a full disk would later kill the process with SIGBUS
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             error.filename = str(folder or tempfile.gettempdir())

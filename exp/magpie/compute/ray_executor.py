@@ -27,7 +27,7 @@ R = TypeVar("R")
 PATIENCE_SECONDS = 120.0
 """Longest wait for a first free CPU or GPU."""
 MOST_DEATHS = 4
-"""Workers that may die on one chunk: after that the chunk is taken to be the cause."""
+"""Workers that may die on one chunk before it is considered the cause."""
 CONNECT_SECONDS = 10.0
 
 
@@ -246,13 +246,13 @@ def _refuse_unreachable(address: str) -> None:
     """Refuse an address at which nothing listens: Ray itself would try for minutes.
 
     Raises:
-        MagpieError: it is no address, or nothing listens there.
+        MagpieError: it is not an address, or nothing listens there.
     """
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
     if "/" in address or not host or not port.isdecimal():
-        raise MagpieError(f"--ray {address}: not an address of a Ray cluster. It is like HOST:6379 (no ray://), or auto")
+        raise MagpieError(f"--ray {address}: not an address of a Ray cluster. Give HOST:6379 (no ray://), or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:

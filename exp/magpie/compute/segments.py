@@ -1,4 +1,4 @@
-"""From texts to what an embedding model reads: each text is tokenised once, and only what is too long for the model twice.
+"""From texts to an embedding model's input: each text is tokenised once, and only one too long for the model twice.
 
 sentence-transformers tokenises the texts of every batch; to know where a long text must be cut, its tokens are needed before
 that. Here the ids of the first tokenisation are the model's input. Whether that gives what the library would give is asked of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 16
 """Segments of a text that are embedded; the text after them (beyond about 11,000 characters) is ignored."""
 AT_ONCE = 64
-"""Texts that are tokenised at once: the tokens of hostile ones take gigabytes."""
+"""Texts tokenised at once: the tokens of hostile ones take gigabytes."""
 PROBES = ["  Find all $x$ with $x^2 - 5x + 6 = 0$ (É, ∫). ", "A\n", "WHAT is 2 + 2?"]
 
 
@@ -31,17 +31,17 @@ class Segment:
     text: str
     tokens: int
     ids: np.ndarray | None = None
-    """Its token ids with the special ones; None: the library makes them."""
+    """Its token ids with the special ones; None: the library creates them."""
 
 
 class Segmenter:
-    """Cuts texts into segments that fit a sentence-transformers model, and makes the model's input of them."""
+    """Cuts texts into segments that fit a sentence-transformers model, and prepares the model's input."""
 
     def __init__(self, model: Any) -> None:
         self._model, self._tokenizer = model, model.tokenizer
         self._prompt = (model.prompts or {}).get(model.default_prompt_name or "")
         self._cuts = bool(getattr(self._tokenizer, "is_fast", False) and model.max_seq_length)
-        # where it cannot cut, a text keeps its length, and the model truncates it
+        # a text that it cannot cut keeps its length, and the model truncates it
         self._most = model.max_seq_length - self._tokenizer.num_special_tokens_to_add() if self._cuts else 0
 
     def segments(self, texts: Sequence[str]) -> list[Segment]:
@@ -74,7 +74,7 @@ class Segmenter:
         return Segment(index, text, max(1, tokens), np.array(found.ids) if self._ids_are_input else None)
 
     def _own_offsets(self, found: Any) -> list[tuple[int, int]]:
-        """Return where the tokens of the text itself are in it."""
+        """Return the offsets of the text's own tokens."""
         own = [where for where, special in zip(found.offsets, found.special_tokens_mask, strict=True) if not special]
         return own[: MOST_SEGMENTS * self._most]
 
@@ -91,7 +91,7 @@ class Segmenter:
     # --- the model's input ---------------------------------------------------------------------------------------
 
     def prepared(self, batch: list[Segment]) -> dict[str, Any] | None:
-        """Return the library's input for a batch, to be made before threads begin; None: `padded` makes it from the ids."""
+        """Return the library's input for a batch, to be prepared before threads start; None: `padded` makes it from the ids."""
         if batch[0].ids is not None:
             return None
         found: dict[str, Any] = self._model.preprocess([segment.text for segment in batch], prompt=self._prompt)
@@ -122,7 +122,7 @@ class Segmenter:
 
     @cached_property
     def _ids_are_input(self) -> bool:
-        """Whether the ids of the first tokenisation, padded here, are what the library would make."""
+        """Whether the ids of the first tokenisation, padded here, equal the library's input."""
         import numpy as np
         import torch
 

@@ -23,7 +23,7 @@ class VectorCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            self._database.execute(f"PRAGMA page_size={PAGE_BYTES}")  # for a new file; an old one keeps its own
+            self._database.execute(f"PRAGMA page_size={PAGE_BYTES}")  # for a new file; an existing one keeps its page size
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
@@ -42,7 +42,7 @@ class VectorCache:
                 yield key, np.frombuffer(vector, dtype=np.float32)
 
     def put(self, vectors: Iterable[tuple[bytes, np.ndarray]]) -> None:
-        """Store vectors; one that another process has stored meanwhile stays."""
+        """Store vectors; one that another process stored meanwhile is kept."""
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             rows = [(key, vector.tobytes()) for key, vector in vectors]

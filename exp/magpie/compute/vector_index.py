@@ -27,9 +27,9 @@ LISTS_SEARCHED = 8
 """Lists searched per query: finds 99.6% of copies at cosine 0.95–0.999 among vectors without clusters, the hardest case."""
 TRAINING_VECTORS_PER_LIST, TRAINING_ROUNDS = 40, 6
 GROWTH = 4
-"""An index that has grown by this factor since its lists were made is rebuilt."""
+"""An index that has grown by this factor since its lists were built is rebuilt."""
 QUERIES_PER_CHUNK, QUERIES_PER_CORE = 4096, 1024
-"""Queries per chunk, and of these on one core: the same whatever the number of cores, for the same results."""
+"""Queries per chunk, and of these on one core: independent of the number of cores, for identical results."""
 SEARCH_CORES = 16
 """Cores of a searching worker, which holds a partition's whole index."""
 PARTITION = 2_000_000
@@ -195,7 +195,7 @@ class VectorIndex:
 
     @property
     def made_for(self) -> int:
-        """The number of vectors when the lists were made."""
+        """The number of vectors when the lists were built."""
         return self._made_for
 
 

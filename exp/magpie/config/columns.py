@@ -10,5 +10,5 @@ from magpie.records.shapes import KnownSet
 
 @cache
 def known_sets() -> tuple[KnownSet, ...]:
-    """Return them in the order of their files' names; what an earlier one says counts."""
+    """Return them in the order of their file names; earlier ones take precedence."""
     return tuple(load(path, KnownSet) for path in sorted(config_path("columns").glob("*.yaml")))

@@ -13,7 +13,7 @@ from magpie.common.console import MagpieError
 _PACKAGE = Path(__file__).resolve().parents[1]
 IS_CLONE = (_PACKAGE.parents[1] / "configs").is_dir()
 PROJECT = _PACKAGE.parents[1] if IS_CLONE else Path.cwd()
-"""The clone; for an installed package the current folder, where data/ and models/ are then."""
+"""The clone; for an installed package the current folder, which then has data/ and models/."""
 CONFIGS = (_PACKAGE.parents[1] if IS_CLONE else _PACKAGE) / "configs"
 PROGRAMS = _PACKAGE.parent if IS_CLONE else _PACKAGE / "programs"
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from magpie.common.console import MagpieError
 from magpie.config.load import PROJECT, check, config_path, read_yaml
 
 WINDOW = 512
-"""Requests that a client sends to a server at once, and that our server on GPUs takes at once, unless told otherwise."""
+"""Default number of concurrent requests of a client to a server, and of our server on GPUs."""
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,7 +116,7 @@ def load_preset(path: Path) -> ModelPreset:
 
 
 def _what_was_meant(name: str) -> str:
-    """Return the end of the error about a model that is not known: the one that is near, else all."""
+    """Return the end of the error about an unknown model: close names, else all."""
     known = {path.stem: load_preset(path).guard for path in sorted(config_path("models").glob("*.yaml"))}
     if name.isdecimal():
         return f": {name} is a count, and the model comes first. For instance: qwen2-math-7b {name}"

@@ -1,1 +1,1 @@
-"""Planted problems whose answer is known, and what they tell of the others."""
+"""Planted problems with known answers, and what they show about the others."""

@@ -46,7 +46,7 @@ def problem(family: str, level: str, seed: int) -> tuple[Any, dict[str, Any]]:
 
 
 def _import(module: str) -> None:
-    """Import a module of reasoning-gym, but not its packages' __init__: they import all its games, and what those need."""
+    """Import a module of reasoning-gym, but not its packages' __init__: they import all its games and their dependencies."""
     for package in (PACKAGE, f"{PACKAGE}.{module.partition('.')[0]}"):
         if package not in sys.modules:
             if (spec := find_spec(package)) is None:
@@ -77,7 +77,7 @@ def plain(answer: str) -> str:
 
 
 def scored(control: dict[str, Any], answer: str | None) -> bool | None:
-    """Return whether reasoning-gym calls an answer right; None where it cannot read it, or makes another problem now."""
+    """Return whether reasoning-gym calls an answer right; None if it cannot read it, or now generates another problem."""
     from magpie.controls.planting import worded
 
     text = plain(answer) if answer and len(answer) <= LONGEST else ""

@@ -1,4 +1,4 @@
-"""What became of controls: their labels, read from the files of a job, and whether these are right."""
+"""The labels of controls, read from the files of a job, and whether they are right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Seen:
-    """A control as a stage left it; `label` is the answer that its record stands for, in a pair that of the chosen one."""
+    """A control as a stage left it; `label` is its record's answer, in a pair that of the chosen response."""
 
     control: dict[str, Any]
     label: str | None
@@ -42,7 +42,7 @@ class Seen:
 
 
 def seen(record: dict[str, Any]) -> Seen:
-    """Return what counts of a control's record."""
+    """Return the relevant part of a control's record."""
     control, is_pair = record["control"], "chosen" in record
     answers = record.get("answers")
     if answers is None:
@@ -72,14 +72,14 @@ def seen_in(path: Path) -> Iterator[Seen]:
     if path.exists():
         with path.open("rb") as lines:
             for line in lines:
-                if b'"control"' in line:  # few are: the others are not decoded
+                if b'"control"' in line:  # few rows are controls: the others are not decoded
                     record = msgspec.json.decode(line, type=dict[str, Any])
                     if is_control(record):
                         yield seen(record)
 
 
 class Verdicts:
-    """Whether answers are the exact ones; None: nobody knows. Most are told by their texts; no worker is started for those."""
+    """Whether answers equal the exact ones; None: unknown. Most are decided by their texts, without starting a worker."""
 
     def __init__(self) -> None:
         self._known: dict[Pair, bool | None] = {}
@@ -100,16 +100,16 @@ class Verdicts:
                 self._known |= {pair: judgement.correct[0] for pair, judgement in verifier.judge_all(jobs)}
 
     def of(self, one: Seen, answer: str | None) -> bool | None:
-        """Return whether an answer of a control is right; None also where there is none."""
+        """Return whether an answer of a control is right; None also if there is no answer."""
         return self._known.get((answer, one.exact)) if answer else None
 
     def rate(self, one: Seen) -> float | None:
-        """Return the share of all responses that are right; None where one of them could not be judged."""
+        """Return the share of all responses that are right; None if one of them could not be judged."""
         found = [self.of(one, answer) if answer else False for answer in one.answers]
         return None if None in found or not one.asked else sum(map(bool, found)) / one.asked
 
     def beside_scorers(self, controls: Iterable[Seen]) -> Iterator[tuple[Seen, str, bool, bool]]:
-        """Yield each judged answer with our verdict and that of reasoning-gym's scorer, where it has one."""
+        """Yield each judged answer with our verdict and that of reasoning-gym's scorer, if it has one."""
         for one in controls:
             for answer in sorted({answer for answer in (*one.answers, one.label) if answer}):
                 ours = self.of(one, answer)

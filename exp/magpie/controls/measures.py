@@ -1,4 +1,4 @@
-"""What controls tell: shares with their intervals (Wilson's, at 95%), by agreement, pass rate, difficulty, domain and stage."""
+"""What controls show: shares with their 95% Wilson intervals, by agreement, pass rate, difficulty, domain and stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from magpie.records.reading import read_rows
 from magpie.records.schema import is_control
 
 LEAST_OF_DOMAIN = 20
-"""Controls of a domain that is told by itself."""
+"""Minimum number of controls for a domain to be listed."""
 EXAMPLES = 5
 Measures = dict[str, Any]
 
@@ -63,12 +63,12 @@ def curve(controls: list[Seen], verdicts: Verdicts) -> list[Measures]:
 
 
 def least_agreement(controls: list[Seen], verdicts: Verdicts, target: float) -> Measures:
-    """Return the row of the least agreement from which on at least the target's share of labels is right.
+    """Return the row of the least agreement at and above which at least the target share of labels is right.
 
     The lower end of Wilson's interval counts (one-sided, 95%), and what could not be judged counts as wrong.
 
     Raises:
-        MagpieError: no agreement has so many right ones.
+        MagpieError: no agreement reaches the target.
     """
     rows = [row | row["from_here"] for row in curve(controls, verdicts)]
     for row in rows:
@@ -90,7 +90,7 @@ def least_agreement(controls: list[Seen], verdicts: Verdicts, target: float) -> 
 
 
 def least_agreement_of(path: Path, passes: Callable[[dict[str, Any]], bool], target: float) -> Measures:
-    """Return the same for the controls of a file that pass."""
+    """Return the same for the controls in a file that pass."""
     found = (row.record for row in read_rows(path, ()) if row.record and is_control(row.record))
     controls = [seen(record) for record in found if passes(record)]
     verdicts = Verdicts()
@@ -99,7 +99,7 @@ def least_agreement_of(path: Path, passes: Callable[[dict[str, Any]], bool], tar
 
 
 def calibration(controls: list[Seen], verdicts: Verdicts, key: Callable[[Seen], Any]) -> list[Measures]:
-    """Return the mean pass rate beside the mean share of right responses, by what `key` says of a control."""
+    """Return the mean pass rate and the mean share of right responses, by a control's value of `key`."""
     groups: dict[Any, list[tuple[float, float]]] = defaultdict(list)
     for one in controls:
         true = verdicts.rate(one)
@@ -117,13 +117,13 @@ def calibration(controls: list[Seen], verdicts: Verdicts, key: Callable[[Seen], 
 
 
 def fifth(one: Seen) -> str:
-    """Return the fifth that a pass rate is in."""
+    """Return the quintile that a pass rate falls into."""
     low = min(4, int((one.pass_rate or 0.0) * 5)) / 5
     return f"{low:.1f}–{low + 0.2:.1f}"
 
 
 def reweighted(controls: list[Seen], verdicts: Verdicts, others: Counter[str | None]) -> Measures:
-    """Return the share of wrong labels if controls were as often of each measured difficulty as the other records are.
+    """Return the share of wrong labels, re-weighted to the measured difficulties of the other records.
 
     The interval is Wilson's with the effective number of controls, (sum of weights)² / sum of their squares.
     """
@@ -161,7 +161,7 @@ def domains(controls: list[Seen], verdicts: Verdicts) -> dict[str, Measures]:
 
 
 def verifier(controls: list[Seen], verdicts: Verdicts) -> Measures:
-    """Return how often our verdict on an answer is another than that of reasoning-gym's scorer."""
+    """Return how often our verdict on an answer differs from that of reasoning-gym's scorer."""
     found = list(verdicts.beside_scorers(controls))
     differing = [row for row in found if row[2] != row[3]]
     counts = {"answers": len(found), "only_ours_right": sum(ours for _, _, ours, _ in differing), "differ": len(differing)}

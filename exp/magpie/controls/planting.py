@@ -22,7 +22,7 @@ def planted(count: int, seed: int, families: list[str], levels: list[str]) -> li
     """Return distinct controls, the same for the same seed: `instruction`, `control` and the domain that it belongs to.
 
     Raises:
-        MagpieError: there are not so many different problems.
+        MagpieError: there are not enough different problems.
     """
     known, draw = load_families(), random.Random(hashed_seed(seed, "controls"))
     named = families or [name for name in known if known[name].least <= count]
@@ -49,7 +49,7 @@ def planted(count: int, seed: int, families: list[str], levels: list[str]) -> li
 
 
 def worded(family: str, entry: dict[str, Any]) -> tuple[Fields, str]:
-    """Return what a problem's wordings are filled in with, and its exact answer."""
+    """Return the values for a problem's wordings, and its exact answer."""
     told = entry["metadata"]
     if family in SPECIAL:
         return SPECIAL[family](told)
@@ -115,9 +115,9 @@ SPECIAL: dict[str, Callable[[dict[str, Any]], tuple[Fields, str]]] = {
     "complex_arithmetic": _complex,
     "number_format": _numbers,
 }
-"""Families whose problems are not told in numbers, lists and expressions alone."""
+"""Families whose problems are not stated in numbers, lists and expressions alone."""
 FIT: dict[str, Callable[[dict[str, Any]], bool]] = {
     "simple_geometry": lambda told: 0 < told["missing_angle_raw"] < 180,
     "polynomial_multiplication": lambda told: "(" in told["polynomial_expr"],
 }
-"""Families some of whose problems are none: polygons that are not convex, products of one factor."""
+"""Families with some degenerate problems: polygons that are not convex, products of one factor."""

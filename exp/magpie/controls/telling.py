@@ -1,4 +1,4 @@
-"""What controls tell, in words, tables and a picture."""
+"""What controls show, in words, tables and a chart."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Table = tuple[str, list[str], list[tuple[Any, ...]]]
-"""What it is, its columns, its rows."""
+"""Title, columns, rows."""
 ABOUT = (
     "Controls are problems of reasoning-gym with known answers. They were mixed in among the model's own problems, went "
     "through the same stages, and were taken out before this data was written. They are not the model's own problems: by "
-    "family they are easier or harder, so this tells how well votes and filter tell right answers from wrong ones, and not "
-    "how many of these rows are wrong. Intervals are Wilson's, at 95%."
+    "family they are easier or harder, so this shows how well votes and filter separate right answers from wrong ones, not "
+    "how many of these rows are wrong. Intervals are 95% Wilson intervals."
 )
 
 
 def percent(share: float | None, interval: list[float] | None = None) -> str:
-    """Return a share as a reader has it: 4.2% (2.3–7.8%)."""
+    """Return a share for a reader: 4.2% (2.3–7.8%)."""
     if share is None:
         return "not known"
     ends = f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f}%)" if interval else ""
@@ -27,7 +27,7 @@ def percent(share: float | None, interval: list[float] | None = None) -> str:
 
 
 def sentence(measured: dict[str, Any]) -> str:
-    """Return what the controls say of the labels, and of pairs."""
+    """Return what the controls show about labels and pairs."""
     found, pairs, again = measured["labels"], measured.get("pairs"), measured.get("reweighted")
     if pairs:
         text = f"In {_told(pairs)} of {pairs['judged']} pairs of controls the chosen response is right and the rejected one"
@@ -53,7 +53,7 @@ def _reasons(row: dict[str, Any]) -> str | None:
 
 
 def tables(measured: dict[str, Any]) -> list[Table]:
-    """Return the tables of what was measured, those that have rows."""
+    """Return the tables of measurements that have rows."""
     wrong_of = ["right", "wrong", "share of wrong labels"]
     curve = [
         (f"{row['agreement']:.4g}", row["controls"], _told(row), _told(row["from_here"])) for row in measured.get("curve", [])
@@ -82,7 +82,11 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     if scorers := measured.get("verifier"):
         head = ["answers", "verdicts that differ", "of these right by ours alone"]
         found.append(
-            ("Our verdicts beside reasoning-gym's", head, [(scorers["answers"], _told(scorers), scorers["only_ours_right"])])
+            (
+                "Our verdicts compared with reasoning-gym's",
+                head,
+                [(scorers["answers"], _told(scorers), scorers["only_ours_right"])],
+            )
         )
     return [
         (title, head, [tuple("–" if cell is None else cell for cell in row) for row in rows])
@@ -92,7 +96,7 @@ def tables(measured: dict[str, Any]) -> list[Table]:
 
 
 def draw_curve(axes: Axes, curve: list[dict[str, Any]], color: str = "C0", dim: str = "0.6") -> None:
-    """Draw the share of right labels by agreement, with its intervals, beside where both would be equal."""
+    """Draw the share of right labels by agreement, with intervals, and the diagonal on which both are equal."""
     known = [row for row in curve if row["share"] is not None]
     places, shares = [row["agreement"] for row in known], [row["share"] for row in known]
     below = [row["share"] - row["interval"][0] for row in known]
@@ -105,7 +109,7 @@ def draw_curve(axes: Axes, curve: list[dict[str, Any]], color: str = "C0", dim: 
 
 
 def save_curve(curve: list[dict[str, Any]], path: Path) -> None:
-    """Write that picture into a file."""
+    """Write that chart to a file."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")

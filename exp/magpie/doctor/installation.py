@@ -14,7 +14,7 @@ SET_GB = {"cpu": 4, "gpu": 12}
 """Disk space that .venv takes; cpu is measured, gpu an estimate."""
 MODEL_GB = 0.27
 CUDA_LIBRARY = re.compile(rb"lib(?:cudart|cublas)\.so\.\d{1,2}")
-"""The libraries of CUDA that FAISS's GPU build is linked to; their number need not be that of the engine's CUDA."""
+"""The libraries of CUDA that FAISS's GPU build is linked to; their version need not be that of the engine's CUDA."""
 
 
 def wanted_versions(lock: str, python: tuple[int, ...]) -> dict[str, str]:
@@ -62,7 +62,7 @@ def check_set_up(
         text = f"the set-up installs {len(wanted)} packages of the {kind} set, {SET_GB[kind]} GB, into .venv"
         yield Finding("problem", "set-up", f"nothing is installed yet; {text}", SET_UP)
         return
-    if mark and mark != kind:  # the set-up keeps what is there, unless MAGPIE_SET says otherwise
+    if mark and mark != kind:  # the set-up keeps the existing set, unless MAGPIE_SET says otherwise
         text = f".venv has the {mark} set"
         if kind == "gpu":
             yield Finding("problem", "set-up", f"{text}, which does not use this machine's GPU", f"MAGPIE_SET=gpu {SET_UP}")
@@ -71,7 +71,7 @@ def check_set_up(
             yield Finding("note", "set-up", f"{text}, for nodes that have a GPU; it stays", remedy)
         return
     again = SET_UP if not mark else f"rm .venv/.magpie-set && {SET_UP}"
-    for names, what in ((absent, "missing"), (other, "of another version than the lock's")):
+    for names, what in ((absent, "missing"), (other, "with a version other than the locked one")):
         if names:
             shown = ", ".join(f"{name} {wanted[name]}" for name in sorted(names)[:5]) + (", …" if len(names) > 5 else "")
             yield Finding("problem", "set-up", f"{len(names)} of {len(wanted)} packages {what}: {shown}", again)
@@ -91,7 +91,7 @@ def check_embedded(project: Path) -> Iterator[Finding]:
 
 
 def check_faiss(venv: Path) -> Iterator[Finding]:
-    """Yield the finding on FAISS's GPU build, if .venv has it: whether the libraries of its CUDA are installed beside it."""
+    """Yield the finding on FAISS's GPU build, if .venv has it: whether the libraries of its CUDA are installed."""
     for packages in venv.glob("lib/python3*/site-packages"):
         build = packages / "faiss" / "libfaiss.so"
         if not build.is_file():
@@ -103,4 +103,4 @@ def check_faiss(venv: Path) -> Iterator[Finding]:
             text = f"FAISS's GPU build needs {', '.join(absent)}, which .venv lacks"
             yield Finding("problem", "FAISS", text, f"rm .venv/.magpie-set && {SET_UP}")
         elif needed:
-            yield Finding("ok", "FAISS", f"its GPU build finds its own CUDA beside it: {', '.join(needed)}")
+            yield Finding("ok", "FAISS", f"its GPU build finds its own CUDA next to it: {', '.join(needed)}")

@@ -15,11 +15,11 @@ OLDEST, NEWEST = (3, 11), (3, 14)
 LEAST_DRIVER = 580
 """The oldest branch of NVIDIA's driver for CUDA 13, which locks/gpu.txt has (CUDA 13.0's release notes)."""
 GPU_FIELDS = ("name", "memory.total", "memory.used", "driver_version")
-"""Fields of nvidia-smi that old drivers have too: they must be recognised as such."""
+"""Fields of nvidia-smi that old drivers have too: these must be recognised as old."""
 LEAST_MEMORY_GB = 6.0
-"""Memory for the embedded model with its KV cache (parallelism.CPU_CACHE_GB) and the stages beside it."""
+"""Memory for the embedded model with its KV cache (parallelism.CPU_CACHE_GB) and the stages running with it."""
 LEAST_SHARED_GB = 1.0
-"""Shared memory for several GPUs. Containers have 0.06 by default, and the engine's processes then die at their start."""
+"""Shared memory for several GPUs. Containers have 0.06 by default, and the engine's processes then die at startup."""
 LEAST_FILES = 1024
 """Open files: 512 requests in flight need a socket each."""
 
@@ -31,7 +31,7 @@ def check_python(version: tuple[int, ...], system: str, machine: str) -> Iterato
         remedy = f"install Python 3.11 to 3.14, then PYTHON=/path/to/python3.12 {SET_UP}"
         yield Finding("problem", "Python", f"{text}: too {'old' if version[:2] < OLDEST else 'new'}", remedy)
     elif (system, machine) != ("Linux", "x86_64"):
-        remedy = "use a Linux x86-64 machine for the engine; stages can use it from here by MAGPIE_BASE_URL"
+        remedy = "use a Linux x86-64 machine for the engine; stages can use it from here via MAGPIE_BASE_URL"
         yield Finding("problem", "Python", f"{text}: the locks are for Linux on x86-64", remedy)
     else:
         yield Finding("ok", "Python", text)
@@ -49,7 +49,7 @@ def check_gpus(gpus: list[list[str]], cards: int) -> Iterator[Finding]:
             remedy = f"install NVIDIA's driver {LEAST_DRIVER} or later (in a container: start it with --gpus all)"
             yield Finding("problem", "GPU", f"{cards} NVIDIA card(s), but nvidia-smi does not answer", remedy)
         else:
-            yield Finding("ok", "GPU", "none: the CPU engine, for the embedded model; or a server elsewhere by MAGPIE_BASE_URL")
+            yield Finding("ok", "GPU", "none: CPU engine for the embedded model, or a server elsewhere via MAGPIE_BASE_URL")
         return
     for number, (name, *memory, _) in enumerate(gpus):
         total_gb, used_gb = map(gigabytes, memory)
@@ -58,7 +58,7 @@ def check_gpus(gpus: list[list[str]], cards: int) -> Iterator[Finding]:
             text = f"{number}: {name}, which shares the machine's memory"
         if used_gb > min(0.08 * total_gb, 4):  # the engine takes the rest (parallelism.SHARE)
             remedy = (
-                "end what uses it, or leave this GPU out: CUDA_VISIBLE_DEVICES, or ENGINE_FLAGS='--gpu-memory-utilization 0.7'"
+                "stop what uses it, or leave out this GPU: CUDA_VISIBLE_DEVICES, or ENGINE_FLAGS='--gpu-memory-utilization 0.7'"
             )
             yield Finding("problem", "GPU", text, remedy)
         else:
@@ -66,7 +66,7 @@ def check_gpus(gpus: list[list[str]], cards: int) -> Iterator[Finding]:
     driver = gpus[0][-1]
     branch = int(driver.split(".")[0]) if driver.split(".")[0].isdigit() else 0
     if branch < LEAST_DRIVER:
-        remedy = f"install driver {LEAST_DRIVER} or later, or use a server elsewhere by MAGPIE_BASE_URL"
+        remedy = f"install driver {LEAST_DRIVER} or later, or use a server elsewhere via MAGPIE_BASE_URL"
         yield Finding("problem", "driver", f"{driver}: too old for CUDA 13", remedy)
     else:
         yield Finding("ok", "driver", driver)
@@ -91,7 +91,7 @@ def check_processor(cpuinfo: str) -> Iterator[Finding]:
     text = f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
     if flags and "avx512f" not in flags:
         remedy = (
-            "if the engine does not start here, use a machine with AVX-512 or a GPU, or a server elsewhere by MAGPIE_BASE_URL"
+            "if the engine does not start here, use a machine with AVX-512 or a GPU, or a server elsewhere via MAGPIE_BASE_URL"
         )
         yield Finding("note", "processor", f"{text}, without AVX-512: the CPU engine is tried only with it", remedy)
     else:
@@ -111,7 +111,7 @@ def check_memory(total: float, available: float, limit: float | None, gpus: int,
     usable = min(available, limit or available)
     text = f"{total:.0f} GB, {available:.0f} GB free" + (f", this container may use {limit:.0f} GB" if limit else "")
     if usable < LEAST_MEMORY_GB and not gpus:
-        ways = "end other programs, raise the container's limit, or use a server elsewhere"
+        ways = "stop other programs, raise the container's limit, or use a server elsewhere"
         yield Finding("problem", "memory", text, f"the embedded model needs {LEAST_MEMORY_GB:.0f} GB free: {ways}")
     else:
         yield Finding("ok", "memory", text)
@@ -140,7 +140,7 @@ def check_disk(free: float, needed: float, where: Path) -> Iterator[Finding]:
 
 
 def check_limits() -> Iterator[Finding]:
-    """Yield a finding if too few files may be open at once."""
+    """Yield a finding if the limit on open files is too low."""
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

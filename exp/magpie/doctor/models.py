@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 SLOW_GB = 2.0
-"""Weights in GB from which an answer takes minutes on a few cores."""
+"""Weights in GB above which an answer takes minutes on a few cores."""
 
 
 def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
@@ -30,7 +30,9 @@ def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
 
         machine = this_machine()
     except ImportError as error:
-        yield Finding("note", "models", f"what fits here shows once the set-up is complete ({error.name} is missing)", SET_UP)
+        yield Finding(
+            "note", "models", f"what fits here is shown once the set-up is complete ({error.name} is missing)", SET_UP
+        )
         return
     too_large, to_get = 0, dict[str, float]()
     for path in sorted(configs.glob("models/*.yaml")):
@@ -38,10 +40,10 @@ def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
             preset = load_preset(path)
             needed, here = needed_gb(preset, None), model_folder(preset) is not None
         except MagpieError as error:
-            yield Finding("problem", "models", str(error), "correct the file")
+            yield Finding("problem", "models", str(error), "fix the file")
             continue
         size = f"{needed:.0f} GB" if needed and needed >= 1 else "under 1 GB" if needed else "of unknown size"
-        get = "on this disk" if here else f"{preset.weights_gb:.3g} GB to get" if preset.weights_gb else "to get"
+        get = "on this disk" if here else f"{preset.weights_gb:.3g} GB to download" if preset.weights_gb else "to get"
         finding = _fit(preset, machine, f"{path.stem:22} {size:>11}, {get}")
         too_large += finding.state == "note"
         if finding.state == "ok" and not here and preset.weights_gb:
@@ -73,7 +75,7 @@ def _fit(preset: ModelPreset, machine: Machine, text: str) -> Finding:
 
 
 def _room(requests: float | None, copies: int) -> str:
-    """Return for how many requests a model fits, in words; nothing where that is not known."""
+    """Return in words how many requests a model has room for; empty if unknown."""
     from magpie.serving.parallelism import COMFORTABLE
 
     if requests is None:

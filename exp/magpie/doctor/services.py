@@ -31,7 +31,9 @@ def check_login(environment: dict[str, str], home: Path) -> Iterator[Finding]:
         remedy = "only for gated models (Llama, Gemma) and --push_to_hub: .venv/bin/hf auth login, or set HF_TOKEN"
         yield Finding("note", "hub", "not logged in", remedy)
     if environment.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true"):
-        yield Finding("note", "hub", "HF_HUB_OFFLINE is set: only models on this disk", "unset HF_HUB_OFFLINE to get others")
+        yield Finding(
+            "note", "hub", "HF_HUB_OFFLINE is set: only models on this disk", "unset HF_HUB_OFFLINE to download others"
+        )
 
 
 def check_servers(listed: str, key: str) -> Iterator[Finding]:
@@ -61,7 +63,7 @@ def _server(url: str, key: str) -> Finding:
     try:
         models = asyncio.run(_models_of(url, key.strip()))
     except ImportError as error:
-        return Finding("note", "server", f"{url} is asked once the set-up is complete ({error.name} is missing)", SET_UP)
+        return Finding("note", "server", f"{url} is checked once the set-up is complete ({error.name} is missing)", SET_UP)
     except (MagpieError, ValueError, KeyError, TypeError) as error:
         return Finding("problem", "server", f"{url}: {str(error) or type(error).__name__}", remedy)
     return Finding("ok", "server", f"{url} serves {', '.join(models)}")
@@ -71,8 +73,8 @@ async def _models_of(url: str, key: str) -> list[str]:
     """Return the models that a server lists.
 
     Raises:
-        MagpieError, ValueError, KeyError, TypeError: it does not.
-        ImportError: the HTTP client, which the set-up installs, is not there.
+        MagpieError, ValueError, KeyError, TypeError: it lists none.
+        ImportError: the HTTP client, which the set-up installs, is missing.
     """
     import aiohttp
 

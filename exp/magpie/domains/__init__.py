@@ -1,1 +1,1 @@
-"""The domain of a problem by its embedding."""
+"""The domain of a problem, from its embedding."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).with_name("domains.npz")
 OTHER_DOMAIN = "other"
-"""No mathematics, or no clear domain."""
+"""Not mathematics, or no clear domain."""
 LABELS = (*DOMAINS, OTHER_DOMAIN)
 BUCKETS = 4096
 """Columns of hashed words. Hashing keeps the training data's words out of the weights."""

@@ -1,1 +1,1 @@
-"""Harder problems out of problems: rewritten by a model, kept only if votes measure them harder."""
+"""Harder problems from problems: rewritten by a model, kept only if votes show them to be harder."""

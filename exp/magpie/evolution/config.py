@@ -1,4 +1,4 @@
-"""`configs/evolution/ways.yaml`: how a model is asked for a harder problem."""
+"""`configs/evolution/ways.yaml`: the prompts for a harder problem."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from magpie.config.load import config_path, load
 
 
 class Way(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A way to make a harder problem: what is asked of the model, and out of how many problems."""
+    """A way to make a harder problem: the task for the model, and the number of parents."""
 
     task: str
     parents: int = 1
 
 
 class Ways(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ways, and the prompt that each is put into."""
+    """The ways, and the prompt around each of them."""
 
     prompt: str
     problem: str
     ways: dict[str, Way]
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be asked."""
+        """Refuse prompts without their placeholders."""
         if not self.ways or any(way.parents not in (1, 2) for way in self.ways.values()):
-            raise ValueError("`ways` needs one way at least, each with one parent or two")
+            raise ValueError("`ways` needs at least one way, each with one parent or two")
         if "{problems}" not in self.prompt or "{task}" not in self.prompt or "{problem}" not in self.problem:
             raise ValueError("`prompt` needs {problems} and {task}, `problem` needs {problem}")
 
     def ask(self, name: str, problems: Sequence[str]) -> str:
-        """Return the prompt for a harder problem than these; what a model wrote is filled in last."""
+        """Return the prompt for a problem harder than these; model-written text is filled in last."""
         numbers = [f" {n + 1}" if len(problems) > 1 else "" for n in range(len(problems))]
         shown = "\n\n".join(
             self.problem.replace("{number}", number).replace("{problem}", problem)

@@ -27,9 +27,9 @@ from magpie.verification.pool import Job, Verifier
 STILL_EASY, TOO_LONG, BAND_FULL, DUPLICATE = "still_easy", "prompt_too_long", "band_full", "duplicate"
 MOST = max(LEVELS)
 SLOTS = 4 * MOST
-"""Numbers of a round's replies in the run's log: the child, its votes, those of its second parent, the judge's verdict."""
+"""Slots of a round's replies in the run's log: the child, its votes, those of its second parent, the judge's verdict."""
 CARRIED = ("domain", "target_domain", "language", "pre_query_template")
-"""Keys that a child takes over from its parent."""
+"""Keys that a child inherits from its parent."""
 NO_VOTES = Votes(0, 0, leads=False)
 PARTNERS = 1000
 """Problems that a second parent is drawn from."""
@@ -37,7 +37,7 @@ PARTNERS = 1000
 
 @dataclass(frozen=True)
 class EvolveOptions:
-    """Flags of evolve_ins.py: the input, the ways, the rounds, the wanted pass rates, how many problems have them."""
+    """Flags of evolve_ins.py: input, ways, rounds, wanted pass rates, number of problems in the band."""
 
     input_file: Path
     ways: list[str]
@@ -50,7 +50,7 @@ class EvolveOptions:
 
 @dataclass
 class Problem:
-    """A problem of a lineage with its votes, which are asked for as they are needed."""
+    """A problem of a lineage with its votes, which are requested as needed."""
 
     id: str
     text: str
@@ -60,11 +60,11 @@ class Problem:
 
     @property
     def responses(self) -> list[Response]:
-        """The votes that came and have a solution."""
+        """The votes that arrived and have a solution."""
         return [each for each in self.replies if isinstance(each, Response) and not each.drop_reason]
 
     async def grow(self, votes: int, verifier: Verifier) -> None:
-        """Ask for votes up to a number, and count them all."""
+        """Request votes up to a number, and count them all."""
         if len(self.replies) >= votes:
             return
         self.replies += await asyncio.gather(*(self.ask(n) for n in range(len(self.replies), votes)))
@@ -78,9 +78,9 @@ class Evolver:
 
     Args:
         options: the stage's flags.
-        generator: asks for a rewritten problem, and for votes.
+        generator: requests rewritten problems and votes.
         verifier: its workers group the votes' final answers.
-        judge: asks whether a child is valid; None: nobody does.
+        judge: asks the model whether a child is valid; None: not judged.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Evolver:
     def rows(self, run: Run) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the input's rows that are not finished, each with its index."""
         path = self._options.input_file
-        self._told = {str(row["id"]) for row in run.so_far(kept=False)}  # a run that goes on tells of no child twice
+        self._told = {str(row["id"]) for row in run.so_far(kept=False)}  # a resumed run reports no child twice
         self._in_band = sum(row["evolution"]["in_band"] for row in run.so_far(kept=True))
         keys = ("instruction", "id", *CARRIED)
         pool = (row.record for row in read_rows(path, INSTRUCTION) if row.record)
@@ -113,7 +113,7 @@ class Evolver:
                 break
             self._tell(session, index, last, why)
             last, why = await lineage.round(number)
-            if not why:  # harder: whatever was harder before is between it and the root
+            if not why:  # harder: earlier harder ones are between it and the root
                 if best:
                     self._tell(session, index, best, STILL_EASY)
                 best, last, why = last, record, BAND_FULL
@@ -127,26 +127,26 @@ class Evolver:
         session.keep(index, best, [])
 
     def _tell(self, session: Session, index: int, child: dict[str, Any], reason: str) -> None:
-        """Write a child that failed to the dropped file, once; the lineage goes on."""
+        """Write a failed child to the dropped file, once; the lineage continues."""
         if reason != BAND_FULL and child["id"] not in self._told:
             session.drop(index, child, reason, replaced=True)
 
-    # --- what a lineage asks for -----------------------------------------------------------------------------------------
+    # --- what a lineage requests -----------------------------------------------------------------------------------------
 
     def way(self, record_id: str, number: int) -> str:
-        """Return a round's way: every way comes once before one comes again."""
+        """Return a round's way: each is used once before any is repeated."""
         ways = list(self._options.ways)
         random.Random(f"{self._options.seed}/{record_id}").shuffle(ways)
         return ways[(number - 1) % len(ways)]
 
     def partner(self, record: dict[str, Any], number: int) -> dict[str, Any]:
-        """Return a second parent: of the same domain, if there is one."""
+        """Return a second parent: of the same domain, if possible."""
         others = [one for one in self._partners if one["instruction"] != record["instruction"]] or self._partners
         near = [one for one in others if one.get("domain") == record.get("domain")] or others
         return random.Random(f"{self._options.seed}/{record['id']}/{number}").choice(near)
 
     def problem(self, session: Session, index: int, first: int, identity: str, text: str) -> Problem:
-        """Return a problem whose votes are kept in a row's slots from `first` on."""
+        """Return a problem whose votes are in a row's slots from `first` on."""
         prompt, room = self._generator.prompt(session, text)
         there = session.partials(index)
 
@@ -170,7 +170,7 @@ class Evolver:
         return await self._generator.one(session, prompt, room, index, slot)
 
     async def validity(self, session: Session, index: int, slot: int, text: str) -> dict[str, str | None]:
-        """Return the model's verdict on a problem as a key of the record (null: its votes do not tell)."""
+        """Return the model's verdict on a problem as a key of the record (null: its votes are undecided)."""
         if self._judge is None:
             return {}
         if kept := session.partials(index).get(slot):
@@ -212,7 +212,7 @@ class Evolver:
 
 
 class Lineage:
-    """A problem of the input and what became of it, round by round."""
+    """A problem of the input and its descendants, round by round."""
 
     def __init__(self, evolver: Evolver, session: Session, index: int, record: dict[str, Any]) -> None:
         self._evolver, self._session, self._index, self._root = evolver, session, index, record
@@ -220,7 +220,7 @@ class Lineage:
         self._ancestors: list[dict[str, Any]] = []
         self._tried: list[str] = [record["instruction"]]
         self.is_hopeless = False
-        """Nobody solves the parent, so nothing can be measured to be harder."""
+        """No response solves the parent, so nothing can be shown to be harder."""
 
     async def round(self, number: int) -> tuple[dict[str, Any], str]:
         """Return a round's child as a record, and why it is dropped (empty: it is kept)."""

@@ -1,4 +1,4 @@
-"""What a rewritten problem must pass before it costs a vote: no solution in it, whole, and not its parent in other words."""
+"""The checks of a rewritten problem before any vote: no solution in it, complete, and not its parent in other words."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SOLVES = re.compile(
     re.IGNORECASE,
 )
 LEAST_SHARED, FEWEST_NEW = 0.8, 2
-"""A child with its parent's numbers and formulas is another problem only if it has most of the parent's words and adds to
+"""A child with its parent's numbers and formulas is a new problem only if it has most of the parent's words and adds to
 them: the least share of them, and the fewest new ones."""
 
 
 def written_problem(reply: str) -> str:
-    """Return the problem in a model's reply: what stands last between the marks, else all of it."""
+    """Return the problem in a model's reply: the last text between the marks, else all of it."""
     marked = [found[1].strip() for found in _MARKED.finditer(reply)]
     return next((text for text in reversed(marked) if text), reply.strip())
 

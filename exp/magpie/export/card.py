@@ -39,7 +39,7 @@ TEMPLATE = "pre_query_template"
 SETTINGS = ("model_path", "temperature", "top_p", "max_tokens", "num_responses", "response_style", "system_prompt", "seed")
 CURVE = "reliability.png"
 PARTIAL_DATA = (
-    "**Partial**: a run that led to these rows has stopped at its ceiling (of tokens, time or cost), so rows are missing."
+    "**Partial**: a run that led to these rows stopped at its ceiling (of tokens, time or cost), so rows are missing."
 )
 MOST_VALUES, SHOWN_TEMPLATES = 5000, 3
 _labels = itemgetter(*LABELS)
@@ -66,7 +66,7 @@ class Facts:
         if (agreement := values["agreement"]) is not None:
             self.agreements += 1
             self._agreement += agreement
-        finish = of_response(record, "finish_reason")  # a list where none of several responses was chosen
+        finish = of_response(record, "finish_reason")  # a list if none of several responses was chosen
         self._together[(*_labels(values), None if isinstance(finish, list) else finish, record.get(TEMPLATE))] += 1
         if len(self._together) >= MOST_VALUES:
             self._take_apart()
@@ -91,13 +91,13 @@ class Facts:
 
     @property
     def mean_agreement(self) -> float:
-        """The mean of `agreement` where it is known."""
+        """The mean of `agreement` where known."""
         return self._agreement / self.agreements
 
 
 @dataclass(frozen=True)
 class Card:
-    """The content of a card beside the facts."""
+    """The content of a card besides the facts."""
 
     title: str
     format: str
@@ -113,7 +113,7 @@ class Card:
 def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
     """Return the finished runs that led to a file, the earliest first, and the last decontamination certificate among them.
 
-    They are the run files beside it whose output's stem begins the file's own: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
+    They are the run files next to it whose output's stem begins the file's: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
     """
     runs = runs_until(source)
     certificates = [_certificate(path) for path in files_until(source, ".certificate.json")]
@@ -125,12 +125,12 @@ def _certificate(path: Path) -> dict[str, Any]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        log.warning("%s: not readable (%s), so the dataset card goes without it", path, error)
+        log.warning("%s: not readable (%s), so the dataset card omits it", path, error)
         return {}
 
 
 def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
-    """Write README.md and croissant.json into a dataset folder whose rows are written already."""
+    """Write README.md and croissant.json into a dataset folder that has its rows."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
     total, origin = sum(card.splits.values()), facts.origin
@@ -177,7 +177,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
 
 
 def _sizes(folder: Path, card: Card) -> dict[str, Any]:
-    """Return the splits' rows and bytes, as a card's `dataset_info` has them.
+    """Return the splits' rows and bytes for a card's `dataset_info`.
 
     `datasets` 5.2 caches a local folder by its name and its card, not by its files: without the sizes, another job's dataset
     of the same name is what `load_dataset` returns.
@@ -194,7 +194,7 @@ def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
 
 def _sample(facts: Facts, total: int) -> str:
     text = (
-        "Verified, by the given answer or else by a majority of at least three answers and half of all that were asked for: "
+        "Verified, by the given answer or else by a majority of at least three answers and half of all requested: "
         f"{facts.sample.verified:,} of the records behind the {total:,} rows. Drawn at random, long texts shortened:"
     )
     return section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
@@ -208,12 +208,12 @@ def _columns(card: Card, runs: list[RunFile]) -> str:
         return known if known.partition(":")[0] in stages or known.startswith("export.py") else f"the input ({known})"
 
     rows: list[tuple[Any, ...]] = [(name, origin(name)) for name in card.columns]
-    return section("Where each column is from", ["column", "from"], rows)
+    return section("Where each column comes from", ["column", "from"], rows)
 
 
 def _made(runs: list[RunFile]) -> str:
     lines = "\n".join(printable(line, 2000) for line in evidence.commands(runs))
-    head = ["stages", "commit of the programs", "engine", "GPUs"]
+    head = ["stages", "code commit", "engine", "GPUs"]
     return f"{section('How it was made', head, list(evidence.made_rows(runs)))}\n\n{block(lines)}"
 
 
@@ -262,12 +262,14 @@ def _tokens(source: Path, card: Card) -> str:
     if not spent or not written:
         return ""
     read, made = (spent.get(kind, 0) / written for kind in ("prompt", "completion"))
-    return f"## Tokens per kept record\n\n{read:,.0f} read and {made:,.0f} written by the models, from the first stage on."
+    return f"## Tokens per kept record\n\n{read:,.0f} prompt and {made:,.0f} completion tokens, over all stages."
 
 
 def _validity(facts: Facts) -> str:
     counts = facts.counted("validity")
-    text = "Whether a problem is whole, free of contradiction and asks for one thing, by a model's votes on pointed questions."
+    text = (
+        "Whether a problem is complete, free of contradictions and asks for one thing, by a model's votes on pointed questions."
+    )
     return section("Validity", ["validity", "rows"], _rows(counts), text) if counts else ""
 
 
@@ -279,8 +281,8 @@ def _agreement(facts: Facts) -> str:
     )
     return (
         f"## Agreement\n\n{given}`answer` is what most of the sampled responses agree on: a vote, not the truth. "
-        f"{facts.agreements:,} rows have {'votes' if given else 'one'}; {100 * facts.mean_agreement:.0f}% of the votes agree "
-        "on average; one without an answer agrees with none."
+        f"{facts.agreements:,} rows have {'votes' if given else 'one'}. On average, {100 * facts.mean_agreement:.0f}% of the "
+        "votes agree; one without an answer agrees with none."
     )
 
 
@@ -299,10 +301,10 @@ def _measured(folder: Path, runs: list[RunFile]) -> str:
 
 def _contamination(certificate: dict[str, Any] | None) -> str:
     if certificate is None:
-        return "## Decontamination\n\nNot decontaminated: no certificate was there."
+        return "## Decontamination\n\nNot decontaminated: no certificate was found."
     keys = ("benchmark", "revision", "rows", "hits")
     rows = [tuple("–" if entry.get(key) is None else entry[key] for key in keys) for entry in certificate["benchmarks"]]
-    text = "Problems that are in these test sets were taken out (hits: how many)."
+    text = "Problems found in these test sets were removed (hits: how many)."
     methods = certificate.get("methods")
     appended = f"\n\nHow they were compared:\n\n{block(json.dumps(methods, indent=1), 'json')}" if methods else ""
     return section("Decontamination", list(keys), rows, text) + appended
@@ -320,10 +322,10 @@ def _training(card: Card) -> str:
     chosen = FORMATS[card.format]
     parts = [chosen.snippet] if chosen.snippet else []
     if chosen.axolotl:
-        entry = {"path": "THIS_DATA_SET", **chosen.axolotl}
+        entry = {"path": "THIS_DATASET", **chosen.axolotl}
         parts.append("axolotl:\n\n```yaml\n" + _yaml({"datasets": [entry]}) + "```")
     if chosen.llama_factory:
-        entry = {"magpie": {"hf_hub_url": "THIS_DATA_SET", **chosen.llama_factory}}
+        entry = {"magpie": {"hf_hub_url": "THIS_DATASET", **chosen.llama_factory}}
         parts.append(f"LLaMA-Factory's dataset_info.json:\n\n```json\n{json.dumps(entry, indent=2)}\n```")
     if card.template:
         parts.append(

@@ -1,7 +1,7 @@
-"""croissant.json: what a dataset folder has, for programs (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html).
+"""croissant.json: a dataset folder's description for programs (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html).
 
-By the rules of the hub, which writes one for every dataset (`croissant_utils.py` of huggingface/dataset-viewer), but of this
-folder's files, so that it can be read where it lies.
+As the hub writes it for every dataset (`croissant_utils.py` of huggingface/dataset-viewer), but for this
+folder's files, so that it can be read in place.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ CONTEXT: dict[str, Any] = {
 def write_croissant(
     folder: Path, about: dict[str, Any], columns: Columns, file_type: str, splits: list[str], *, citation: str
 ) -> None:
-    """Write croissant.json into a dataset folder whose rows are written already.
+    """Write croissant.json into a dataset folder that has its rows.
 
     Args:
         folder: the dataset.
         about: properties of schema.org: name, description, license, …
-        columns: the columns that its files have.
+        columns: of its files.
         file_type: of its files, `data/SPLIT.TYPE`.
         splits: their names.
         citation: how to cite it.
@@ -89,7 +89,7 @@ def write_croissant(
 
 
 def _field(name: str, column: str, kind: Any, path: list[str]) -> dict[str, Any]:
-    """Return a column as a field; `path` leads to what is inside an object."""
+    """Return a column as a field; `path` leads to a value inside an object."""
     if isinstance(kind, list):
         return _field(name, column, kind[0], path) | {"isArray": True, "arrayShape": "-1"}
     field = {"@type": "cr:Field", "@id": name}

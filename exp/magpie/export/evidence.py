@@ -1,4 +1,4 @@
-"""What a card shows so that its numbers need not be believed: rows drawn at random, and how the dataset was made."""
+"""A card's evidence: rows drawn at random, and how the dataset was made."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LICENSES = {
     "cc-by-nc-4.0": ("Creative Commons Attribution-NonCommercial 4.0", "https://creativecommons.org/licenses/by-nc/4.0/"),
     "odc-by": ("Open Data Commons Attribution License", "https://opendatacommons.org/licenses/by/1-0/"),
 }
-"""Name and address of the licenses that datasets mostly have, by the hub's names."""
+"""Name and address of the usual licenses of datasets, by the hub's names."""
 FROM = {
     "domain": "unitag.py: by its embedding, or a model's label",
     "difficulty": "unitag.py: a model's label",
@@ -43,21 +43,21 @@ FROM = {
     "input_quality": "unitag.py: a model's label",
     "language": "unitag.py",
     "answer_type": "clean_ins.py",
-    "answer": "verify.py: the one that was given (`reference_answer`), else the majority's",
-    "answer_source": "verify.py: reference (given) or majority (a vote)",
-    "majority_answer": "verify.py: the majority's, where an answer was given",
+    "answer": "verify.py: the reference answer, else the majority's",
+    "answer_source": "verify.py: reference (it was given) or majority (a vote)",
+    "majority_answer": "verify.py: the majority's, where there is a reference answer",
     "agreement": "verify.py: the largest group's share of the votes",
     "pass_rate": "verify.py: the share of responses that are right, or the majority's",
     "instruct_reward": "unitag.py: a reward model's score",
-    "source": "concat.py: the input's name, or what the input said",
+    "source": "concat.py: the input's name, or the input's own",
     "problem_model": "gen_ins.py",
     "answer_model": "gen_res.py",
 }
-"""Where the values of METADATA are from; every other column is put together by export.py from the record."""
+"""Origin of the values of METADATA; export.py builds every other column from the record."""
 
 
 class Sample:
-    """Rows drawn at random while they pass, the same for the same records and seed; and how many are verified."""
+    """Rows drawn at random from the stream, the same for the same records and seed; and the number of verified ones."""
 
     def __init__(self, seed: int = 0) -> None:
         self._drawn = Reservoir[tuple[str, ...]](SHOWN_ROWS, seed)
@@ -65,11 +65,11 @@ class Sample:
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
-        """What is shown of the drawn records."""
+        """The shown part of the drawn records."""
         return self._drawn.kept
 
     def add(self, record: dict[str, Any]) -> None:
-        """Count a record, and perhaps keep what is shown of it."""
+        """Count a record, and keep it if it is drawn."""
         self.verified += is_right(record)
         self._drawn.offer(lambda: _shown(record))
 
@@ -97,22 +97,22 @@ def _votes(record: dict[str, Any]) -> str:
 
 
 def verdict(record: dict[str, Any]) -> str:
-    """Return what is known of a row's answer."""
+    """Return what is known about a row's answer."""
     correct = True if record.get("why") == "reference" else of_response(record, "is_correct")
     if isinstance(correct, list):
         index = 0 if len(correct) == 1 else record.get("response_index")  # of the one that verify.py --choose kept
         correct = correct[index] if index is not None and index < len(correct) else None
     if correct is not None:
-        return "right by the given answer" if correct else "wrong by the given answer"
+        return "right by the reference answer" if correct else "wrong by the reference answer"
     return "verified by votes" if is_verified(record) else "not verified"
 
 
 def made_rows(runs: list[RunFile]) -> list[tuple[str, str, str, str]]:
-    """Return which stages were run with what: the programs' commit, the engine, the GPUs. This export is the last of them."""
+    """Return each stage's commit, engine and GPUs. This export is the last of them."""
     here = RunFile(stage="export.py", versions=versions(), provenance=[provenance()])
     stages: dict[tuple[str, str, str], list[str]] = {}
     for run in (*runs, here):
-        without = "not known" if run.window or not run.provenance else "–"  # a window: a model was asked
+        without = "not known" if run.window or not run.provenance else "–"  # a window: a model was queried
         for entry in run.provenance or [Provenance()]:
             gpus = ", ".join(f"{count} x {name}" for name, count in Counter(entry.gpus).items())
             driver = f", driver {entry.driver}" if entry.driver else ""
@@ -124,14 +124,14 @@ def made_rows(runs: list[RunFile]) -> list[tuple[str, str, str, str]]:
 
 def _commit(run: RunFile, entry: Provenance) -> str:
     if entry.commit:
-        return entry.commit if entry.clean else f"{entry.commit}, with changes"
+        return entry.commit if entry.clean else f"{entry.commit}, with local changes"
     return f"version {run.versions[PACKAGE]}" if PACKAGE in run.versions and not IS_CLONE else "not known"
 
 
 def commands(runs: list[RunFile]) -> list[str]:
-    """Return how each stage was called, as far as its run file says, and this export, with the engines' flags before it.
+    """Return the commands of the stages, from their run files, and of this export, with the engines' flags above them.
 
-    Of folders and addresses of this machine nothing is said.
+    Folders and addresses of this machine are left out.
     """
     lines: list[str] = []
     for run in runs:
@@ -162,7 +162,7 @@ def _portable(line: str) -> str:
 
 
 def _elsewhere(word: str) -> str:
-    """Return a word of a command without what means nothing on another machine."""
+    """Return a word of a command without anything specific to this machine."""
     return OF_THIS_MACHINE.sub(lambda found: "" if found[0].startswith("/") else "…", word)
 
 

@@ -1,4 +1,4 @@
-"""The formats of exported datasets: the content of a row, and the records that give none.
+"""The formats of exported datasets: the content of a row, and which records are refused.
 
 A column's type is "string", "double", "int64" or "bool"; [type] is a list, {name: type} an object. They are declared, not
 inferred: a column in which every value happens to be null keeps its type.
@@ -40,10 +40,10 @@ METADATA: Columns = {
     "problem_model": "string",
     "answer_model": "string",
 }
-"""Columns of every format beside its own; null where no stage set them, left out where that is so in all rows."""
+"""Columns that every format adds; null if no stage set them, omitted if null in all rows."""
 PROBLEMS = ("instruction", "question", "prompt", "messages", "conversations")
 ANSWERS = ("ground_truth", "answer", "pass_rate")
-"""What the hub shows first, in this order: the first of PROBLEMS that a format has, then these."""
+"""The columns that the hub shows first: the first of PROBLEMS that a format has, then these."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Format:
-    """A format: what the dataset card says of it, its columns, its rows, and why a record gives none (an empty text: it does).
+    """A format: its description in the card, its columns, its rows, and why a record is refused (empty: it is not).
 
     `row` returns one row or a list of them; `needs` are the keys that every record must have. `axolotl` and `llama_factory`:
     what those programs' documentation wants in their configurations to read it; `snippet`: how another trainer takes it.
@@ -73,7 +73,7 @@ class Format:
 
 
 def of_response(record: dict[str, Any], key: str) -> Any:
-    """Return a response's own value of a key that is a list where the record has several responses."""
+    """Return a response's own value of a key, which is a list if the record has several responses."""
     value, responses = record.get(key), record.get("responses")
     if isinstance(value, list) and responses and record.get("response") in responses:
         index = responses.index(record["response"])
@@ -82,7 +82,7 @@ def of_response(record: dict[str, Any], key: str) -> Any:
 
 
 def response_text(record: dict[str, Any], options: Options) -> str:
-    """Return the response, with its chain of thought before it where there is one and it is wanted."""
+    """Return the response, after its chain of thought if there is one and it is wanted."""
     thought = of_response(record, "reasoning") if options.reasoning else None
     return f"{OPEN}\n{thought}\n{CLOSE}\n\n{record['response']}" if thought else str(record["response"])
 
@@ -106,7 +106,7 @@ def unfit_single(record: dict[str, Any], options: Options) -> str:
 
 
 def unfit_response(record: dict[str, Any], options: Options) -> str:
-    """Return the reason why a record has no response to train on, or an empty text."""
+    """Return why a record has no response to train on, or an empty text."""
     if not record.get("response"):
         if record.get("responses"):
             raise MagpieError(
@@ -139,7 +139,7 @@ def alpaca(record: dict[str, Any], options: Options) -> Row:
 
 FORMATS = {
     "sharegpt": Format(
-        about="a conversation a problem: `conversations`, each turn `from` (human, gpt) and `value`",
+        about="one conversation per problem: `conversations`, each turn `from` (human, gpt) and `value`",
         columns={"conversation_id": "string", "conversations": [TURN]},
         row=sharegpt,
         refusal=unfit_response,
@@ -152,7 +152,7 @@ FORMATS = {
         llama_factory={"formatting": "sharegpt", "columns": {"messages": "conversations"}},
     ),
     "messages": Format(
-        about="chat messages a problem: `messages`, each `role` (user, assistant) and `content`",
+        about="chat messages, one list per problem: `messages`, each `role` (user, assistant) and `content`",
         columns={"id": "string", "messages": MESSAGES},
         row=messages,
         refusal=unfit_response,
@@ -166,7 +166,7 @@ FORMATS = {
     ),
     "rlvr": Format(
         about="a prompt and the answer to check against, as TRL's GRPO takes them: `prompt` (messages), `ground_truth`, and "
-        "where it is from in `answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
+        "its origin in `answer_source` (`reference`: given; `majority`: a vote, which can be wrong)",
         columns=rl_formats.RLVR_COLUMNS,
         row=rl_formats.rlvr,
         refusal=rl_formats.no_answer,
@@ -174,7 +174,7 @@ FORMATS = {
     ),
     "verl": Format(
         about="verl's rows: `prompt` (messages), `reward_model` with the answer to check against (`ground_truth`), and in "
-        "`extra_info` the id (`index`), the pass rate and where the answer is from (`majority`: a vote, which can be wrong)",
+        "`extra_info` the id (`index`), the pass rate and the origin of the answer (`majority`: a vote, which can be wrong)",
         columns=rl_formats.VERL_COLUMNS,
         row=rl_formats.verl,
         refusal=rl_formats.no_answer,
@@ -182,21 +182,21 @@ FORMATS = {
     ),
     "prime-rl": Format(
         about="rows of a verifiers environment, as prime-rl takes them: `question`, the same as `prompt` (messages), the "
-        "`answer` to check against, and in `info` (JSON) the id, the pass rate and where the answer is from",
+        "`answer` to check against, and in `info` (JSON) the id, the pass rate and the origin of the answer",
         columns=rl_formats.PRIME_RL_COLUMNS,
         row=rl_formats.prime_rl,
         refusal=rl_formats.no_answer,
         snippet=snippets.VERIFIERS,
     ),
     "stepwise": Format(
-        about="a response a row, for process reward models: `prompt`, `completions` (its steps) and `labels`: whether each is "
-        "right, which is the opinion of `reward_model` (at least 0.5 in `step_rewards`), not the truth",
+        about="one response per row, for process reward models: `prompt`, `completions` (its steps) and `labels`: whether each "
+        "is right, which is the opinion of `reward_model` (at least 0.5 in `step_rewards`), not the truth",
         columns=rl_formats.STEPWISE_COLUMNS,
         row=rl_formats.stepwise,
         refusal=rl_formats.no_steps,
     ),
     "alpaca": Format(
-        about="an instruction a row: `instruction`, `input` (empty) and `output`",
+        about="one instruction per row: `instruction`, `input` (empty) and `output`",
         columns={"id": "string", "instruction": "string", "input": "string", "output": "string"},
         row=alpaca,
         refusal=unfit_single,
@@ -208,7 +208,7 @@ FORMATS = {
         },
     ),
     "dpo": Format(
-        about="a preference a row: `prompt`, `chosen` and `rejected` (messages), and what it rests on",
+        about="one preference per row: `prompt`, `chosen` and `rejected` (messages), and what it rests on",
         columns=preference_formats.DPO_COLUMNS,
         row=preference_formats.dpo,
         refusal=preference_formats.not_a_pair,
@@ -217,7 +217,7 @@ FORMATS = {
         needs=NEEDS,
     ),
     "sharegpt_dpo": Format(
-        about="a conversation with two endings a row: `conversations`, `chosen`, `rejected`, each turn `from` and `value`",
+        about="one conversation with two endings per row: `conversations`, `chosen`, `rejected`, each turn `from` and `value`",
         columns=preference_formats.SHAREGPT_DPO_COLUMNS,
         row=preference_formats.sharegpt_dpo,
         refusal=preference_formats.not_a_pair,
@@ -226,7 +226,7 @@ FORMATS = {
         needs=NEEDS,
     ),
     "kto": Format(
-        about="a completion a row: `prompt` and `completion` (messages), `label`: whether it is desirable",
+        about="one completion per row: `prompt` and `completion` (messages), `label`: whether it is desirable",
         columns=preference_formats.KTO_COLUMNS,
         row=preference_formats.kto,
         refusal=preference_formats.not_a_pair,
@@ -238,7 +238,7 @@ FORMATS = {
 
 
 def shown_columns(chosen: Format) -> Columns:
-    """Return a format's columns with METADATA behind, in the order in which the hub shows them: first the problem."""
+    """Return a format's columns followed by METADATA, in the hub's display order: the problem first."""
     columns = METADATA | chosen.columns
     problem = next(name for name in PROBLEMS if name in columns)
     first = (problem, *(name for name in ANSWERS if name in columns))
@@ -248,7 +248,7 @@ def shown_columns(chosen: Format) -> Columns:
 def metadata(record: dict[str, Any]) -> Row:
     """Return the values of METADATA."""
     row = dict(zip(METADATA, map(record.get, METADATA), strict=True))
-    for name in ("domain", "difficulty"):  # a user's may be lists and numbers
+    for name in ("domain", "difficulty"):  # users' labels may be lists and numbers
         if (value := row[name]) is not None and not isinstance(value, str):
             row[name] = "; ".join(value) if isinstance(value, list) else str(value)
     row["validity"] = record.get("validity") or ("undecided" if record.get("validity_votes") else NOT_JUDGED)
@@ -261,7 +261,7 @@ def metadata(record: dict[str, Any]) -> Row:
 
 
 def group_of(record: dict[str, Any]) -> str:
-    """Return what tells a record's group of duplicates: the id of the one that is kept, or its own."""
+    """Return the key of a record's group of duplicates: the id of the kept one, or its own."""
     group = record.get("duplicate_of")
     if group is None:
         group = record.get("id")

@@ -37,5 +37,5 @@ def push_folder(folder: Path, name: str, *, private: bool) -> str:
         raise MagpieError(
             f"--push_to_hub {name}: no connection to the hub ({error}). {folder} is complete; run the same command again"
         ) from error
-    log.info("pushed to %s (%s, unless it was there before)", repo.url, "private" if private else "public")
+    log.info("pushed to %s (%s, unless it already existed)", repo.url, "private" if private else "public")
     return str(repo.url)

@@ -1,4 +1,4 @@
-"""Markdown of a dataset card: what models and users wrote stays text in it."""
+"""Markdown of a dataset card: text from models and users stays plain text."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def section(title: str, head: list[str], rows: list[tuple[Any, ...]], text: str 
 
 
 def block(text: str, language: str = "text") -> str:
-    """Return a text as a block of code that it cannot end."""
+    """Return a text as a code block that it cannot close."""
     return f"```{language}\n{text.replace('```', chr(39) * 3)}\n```"

@@ -1,6 +1,6 @@
 """The formats of exported preference data: the content of a row. Their input are the rows of gen_po_pairs.py.
 
-The functions take what those of formats.py take; the chain of thought is in the pairs as gen_po_pairs.py was asked for it.
+The functions take what those of formats.py take; the chain of thought is in the pairs as requested from gen_po_pairs.py.
 Columns are declared as there: "string", "double", "int64" or "bool"; [type] is a list, {name: type} an object.
 """
 
@@ -71,7 +71,7 @@ def sharegpt_dpo(record: dict[str, Any], options: object = None) -> Row:
 def kto(record: dict[str, Any], options: object = None) -> list[Row]:
     """Return a pair as two unpaired rows of TRL: a desirable completion and an undesirable one.
 
-    With several pairs a problem a response that is in more than one of them comes more than once.
+    With several pairs per problem, a response that is in more than one of them is repeated.
     """
     return [
         {"id": record.get("id"), "prompt": record["prompt"], "completion": record[side], "label": side == "chosen"}

@@ -91,7 +91,7 @@ def _text(value: Any) -> str | None:
 
 
 def stepwise(record: dict[str, Any], options: object = None) -> list[Row]:
-    """Return the responses whose steps the record's first process reward model scored, a row each."""
+    """Return the responses whose steps the record's first process reward model scored, one row each."""
     return [
         {
             "id": record.get("id"),

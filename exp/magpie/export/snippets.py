@@ -1,4 +1,4 @@
-"""How trainers are told to take a dataset: what stands in the card for a format."""
+"""Snippets for trainers: how to load a dataset of a format, for its card."""
 
 _TRL = """TRL:
 
@@ -7,7 +7,7 @@ from datasets import load_dataset
 from trl import {method}Config, {method}Trainer{more}
 
 if __name__ == "__main__":
-    rows = load_dataset("THIS_DATA_SET", split="train"){rows}
+    rows = load_dataset("THIS_DATASET", split="train"){rows}
     {method}Trainer("MODEL", args={method}Config("OUTPUT"), train_dataset=rows{argument}).train()
 ```"""
 SFT, DPO, KTO = (_TRL.format(method=method, more="", rows="", argument="") for method in ("SFT", "DPO", "KTO"))
@@ -27,7 +27,7 @@ GRPO = _TRL.format(
 VERL = """verl, with `exp` of this project's clone in PYTHONPATH:
 
 ```text
-data.train_files=THIS_DATA_SET/data/train.parquet
+data.train_files=THIS_DATASET/data/train.parquet
 custom_reward_function.path=exp/magpie/reward.py custom_reward_function.name=compute_score
 ```"""
 VERIFIERS = """verifiers and prime-rl, an environment:
@@ -40,6 +40,6 @@ from magpie.reward import correct_answer  # `exp` of this project's clone in PYT
 
 
 def load_environment() -> vf.Environment:
-    rows = load_dataset("THIS_DATA_SET", split="train")
+    rows = load_dataset("THIS_DATASET", split="train")
     return vf.SingleTurnEnv(dataset=rows, rubric=vf.Rubric(funcs=[correct_answer]))
 ```"""

@@ -1,4 +1,4 @@
-"""Writing a dataset's rows: Parquet or JSON Lines under an explicit schema, a file a split."""
+"""Writing a dataset's rows: Parquet or JSON Lines under an explicit schema, one file per split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FILE_TYPES = ("parquet", "jsonl")
 BATCH = 1000
-"""Rows that are held before they become a row group."""
+"""Rows buffered for one row group."""
 
 
 def arrow_type(kind: Any) -> pa.DataType:
@@ -46,7 +46,7 @@ def card_features(columns: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def split_of(group: str, test_share: float, seed: int) -> str:
-    """Return `test` or `train`: always the same for a group, whatever else is in the dataset."""
+    """Return `test` or `train`: always the same for a group, regardless of the rest of the dataset."""
     return "test" if xxhash.xxh3_64_intdigest(group.encode(), seed) < test_share * 2**64 else "train"
 
 
@@ -67,12 +67,12 @@ class TableWriter(AbstractContextManager["TableWriter"]):
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns that have a value in some row of some split."""
+        """The columns that have a value in any row of any split."""
         found = set().union(*self._has.values())
         return {name: kind for name, kind in self._declared.items() if name in found}
 
     def write(self, split: str, row: dict[str, Any]) -> None:
-        """Take a row of a split; ids become texts, for a column has one type."""
+        """Write a row of a split; ids become texts, because a column has one type."""
         for name in ("id", "conversation_id"):
             if name in row and row[name] is not None:
                 row[name] = str(row[name])
@@ -94,7 +94,7 @@ class TableWriter(AbstractContextManager["TableWriter"]):
             self._files[split].write_table(self._table(rows, names))
 
     def _widen(self, split: str, names: list[str]) -> None:
-        """Begin a split's file, or go on with more columns."""
+        """Begin a split's file, or continue it with more columns."""
         had, self._has[split] = self._has.get(split), names
         path = self._data / f"{split}.{self._type}"
         if self._type == "jsonl":

@@ -1,1 +1,1 @@
-"""A model asked: the session, problems, responses, steering, preflight."""
+"""Generation with a model: the session, problems, responses, steering, preflight."""

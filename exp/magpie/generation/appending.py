@@ -1,4 +1,4 @@
-"""Responses that come to those that a record has, of whichever models: gen_res.py --append."""
+"""Responses appended to those that a record has, of any models: gen_res.py --append."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ STALE = (
     "votes_asked",
     "lost_responses",
 )
-"""What was found of the earlier responses alone."""
+"""Results that describe the earlier responses only."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """The responses of a record, as lists of one length, and how many each model was asked for."""
+    """The responses of a record, as lists of equal length, and how many were requested from each model."""
 
     lists: dict[str, list[Any]]
     asked: dict[str, int]
 
     def of(self, model: str) -> int:
-        """Return how many are a model's."""
+        """Return how many are from a model."""
         return self.lists["response_models"].count(model)
 
 
 def earlier_responses(record: dict[str, Any]) -> Earlier:
-    """Return what responses a record has; without `response_models` all are of the model of `gen_response_configs`."""
+    """Return the responses of a record; without `response_models` all are from the model of `gen_response_configs`."""
     single = record.get("responses") is None
     responses = ([record["response"]] if record.get("response") else []) if single else record["responses"]
     count, model = len(responses), model_name(record.get("gen_response_configs") or {}) or UNKNOWN
@@ -58,11 +58,11 @@ def earlier_responses(record: dict[str, Any]) -> Earlier:
 def with_more(
     record: dict[str, Any], earlier: Earlier, made: dict[str, list[Any]], model: str, asked: int, configs: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a record with further responses of a model behind its earlier ones.
+    """Return a record with further responses of a model after its earlier ones.
 
     Args:
-        made: the lists of gen_res.py, of the further ones alone.
-        asked: how many further ones were asked for, lost ones too.
+        made: the lists of gen_res.py, for the further ones only.
+        asked: number of further ones requested, including lost ones.
     """
     lists = earlier.lists | {"response_models": [*earlier.lists["response_models"], *[model] * len(made["responses"])]}
     lists |= {key: [*lists[key], *values] for key, values in made.items()}

@@ -37,7 +37,7 @@ class Concepts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     with_rationale: str
 
     def __post_init__(self) -> None:
-        """Refuse weights that cannot be drawn by."""
+        """Refuse weights that cannot be used for drawing."""
         for domain, weights in self.neighbours.items():
             if {domain, *weights} - set(DOMAINS) or not all(0 < weight < math.inf for weight in (self.own, *weights.values())):
                 raise ValueError(f"`neighbours` of {domain}: domains ({', '.join(DOMAINS)}) and weights above 0 are expected")
@@ -48,7 +48,7 @@ class Concepts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/prompts/steering.yaml`: system prompts by control task, what holds a task template, how topics are combined."""
+    """`configs/prompts/steering.yaml`: system prompts by control task, the text around a task template, combined topics."""
 
     control_tasks: dict[str, list[str]]
     with_template: str
@@ -62,17 +62,19 @@ class Openings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domains: dict[str, dict[str, float]]
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
+        """Refuse openings that cannot be drawn."""
         if strange := self.domains.keys() - set(DOMAINS):
             raise ValueError(f"`domains` has {', '.join(sorted(strange))}, expected {', '.join(DOMAINS)}")
         for words, weight in [pair for weights in (self.math, *self.domains.values()) for pair in weights.items()]:
             if not words or words != words.strip() or not 0 < weight < math.inf:
-                raise ValueError(f"'{words}: {weight}' is no opening: words without spaces around them, and a weight above 0")
+                raise ValueError(
+                    f"'{words}: {weight}' is not an opening: words without spaces around them, and a weight above 0"
+                )
         if not all((self.math, *self.domains.values())):
             raise ValueError("a list of openings is empty")
 
     def of(self, domain: str | None) -> dict[str, float]:
-        """Return the openings of a domain; those of any mathematics where it has none of its own."""
+        """Return the openings of a domain; the general ones if it has none of its own."""
         return self.domains.get(domain or "", self.math)
 
 
@@ -101,7 +103,7 @@ def load_steering() -> Steering:
 
 
 def load_openings() -> Openings:
-    """Return the words that may open a problem."""
+    """Return the openings of problems."""
     return load(config_path("openings.yaml"), Openings)
 
 

@@ -1,4 +1,4 @@
-"""Responses that are continued: one that was cut, and one whose chain of thought is ended at a limit (budget forcing)."""
+"""Continued responses: one that was cut, and one whose chain of thought is ended at a limit (budget forcing)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from magpie.generation.session import Session, Template
 from magpie.models.reasoning_formats import load_last_thought
 
 FIELD = "thinking_token_budget"
-"""vLLM's own limit (0.32; it wants --reasoning-parser or --reasoning-config). Older versions took it and did not obey."""
+"""vLLM's own limit (0.32; it wants --reasoning-parser or --reasoning-config). Older versions accept and ignore it."""
 TRIAL_TOKENS = 64
-"""A thought of one token, and the words with which a server may end it."""
+"""The probe: a thought of one token, and the words with which a server may end it."""
 
 
 async def continued(
     session: Session, prompt: list[int], cut: Completion, settings: dict[str, Any], limit: int, ending: str = ""
 ) -> Completion:
-    """Return a response that was cut, continued behind `ending` up to `limit` tokens in all."""
+    """Return a cut response, continued after `ending` up to `limit` tokens in total."""
     template = session.own_template
     added = template.encode(ending) if ending else []
     ids = (template.encode(cut.text) if cut.token_ids is None else cut.token_ids) + added
@@ -40,7 +40,7 @@ async def continued(
 
 
 class ThinkingBudget:
-    """A limit to the tokens of a chain of thought, after which the model has to answer.
+    """A limit on the tokens of a chain of thought, after which the model has to answer.
 
     A server that shows that it obeys `FIELD` ends the thought itself. Elsewhere the response is cut there, its thought is ended
     with `load_last_thought`, and it is continued.
@@ -52,15 +52,15 @@ class ThinkingBudget:
 
     @staticmethod
     def check(template: Template) -> None:
-        """Refuse a template that only the server knows, behind which nothing can be continued."""
+        """Refuse a template that only the server knows: nothing can be continued after it."""
         if isinstance(template, HostedTemplate):
             raise MagpieError(
-                "--thinking_budget needs /v1/completions: this server has chat completions only, where no thought ends early. "
-                "Leave it out, and set what the service has for this with --template_variables (reasoning_effort=low)"
+                "--thinking_budget needs /v1/completions: this server has chat completions only, which cannot end a thought "
+                "early. Leave it out, and use the service's own setting: --template_variables reasoning_effort=low"
             )
 
     async def complete(self, session: Session, prompt: Prompt, settings: dict[str, Any], slot: int) -> Completion:
-        """Return a response whose chain of thought has no more tokens than the limit."""
+        """Return a response whose chain of thought is within the limit."""
         assert isinstance(prompt, list)  # noqa: S101 - see `check`
         obeys, own, form = await self._is_obeyed(session, prompt, settings), session.own_template, session.template.reasoning
         limit = {FIELD: self._tokens} if obeys else {"max_tokens": min(self._tokens, settings["max_tokens"])}
@@ -68,7 +68,7 @@ class ThinkingBudget:
         ids = own.encode(first.text) if first.token_ids is None else first.token_ids
         thought, solution = form.split(first.text, opened=own.forced_think)
         if obeys and len(own.encode(thought or "")) > self._tokens + TRIAL_TOKENS:
-            log.warning("the server has let a thought go beyond --thinking_budget: from now on thoughts are ended from here")
+            log.warning("the server let a thought exceed --thinking_budget: from now on thoughts are ended from here")
             self._server_obeys, solution, ids = False, None, ids[: self._tokens]
         elif first.finish_reason == "repetition" or (solution is not None and (obeys or first.finish_reason != "length")):
             return first
@@ -81,7 +81,7 @@ class ThinkingBudget:
         return await continued(session, prompt, cut, settings, settings["max_tokens"], ending)
 
     async def _is_obeyed(self, session: Session, prompt: list[int], settings: dict[str, Any]) -> bool:
-        """Return whether the server ends a thought at a limit, as one with a limit of one token shows at the start."""
+        """Return whether the server ends a thought at a limit, by trying a limit of one token at the start."""
         async with self._trial:
             if self._server_obeys is None:
                 self._server_obeys = session.client.is_vllm and await self._try(session, prompt, settings)

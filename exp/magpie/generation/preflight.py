@@ -1,4 +1,4 @@
-"""Checks of the samples of a run: the first ones for defects, all for duplicates."""
+"""Checks of a run's samples: the first ones for defects, all for duplicates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from magpie.common.console import MagpieError, log, printable
 from magpie.text.degeneration import sample_defect
 
 MOST_BAD = 0.5
-"""Share of bad samples under which even the smallest model stays if its prefix is right: docs/LOG.md."""
+"""Share of bad samples that even the smallest model stays below if its prefix is right: docs/LOG.md."""
 LEAST_TO_GIVE_UP = 10
-"""Of so many samples one should pass cleaning: by default a run takes 10 per problem."""
+"""At least one in this many samples should pass cleaning: by default a run takes 10 per problem."""
 SHOWN_CHARACTERS = 160
 REMEMBERED = 100_000
 LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
@@ -21,8 +21,8 @@ LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
 
 NEVER_ENDING = ("never ends", "repeats itself", "thought without end")
 MOST_ENDLESS = 0.9
-"""Share of responses that may have no end: hard problems and a low limit cut many, a stop token that is wrong all of them."""
-AFTER = "Look at the samples above; --preflight 0 goes on without this check, --overwrite starts afresh"
+"""Share of responses that may be cut: hard problems and a low limit cut many, a wrong stop token all of them."""
+AFTER = "Look at the samples above; --preflight 0 continues without this check, --overwrite starts afresh"
 
 
 def by_reason(counts: Mapping[str, int]) -> str:
@@ -38,12 +38,12 @@ class Preflight:
 
     Args:
         wanted: how many.
-        clean: also stop the run if none of them passes cleaning, for it asks for clean ones.
+        clean: also stop the run if none of them passes cleaning, because clean ones are wanted.
         language: as in `cleaning.clean`.
     """
 
     blames = "the pre-query prefix or the sampling settings do not fit this model"
-    """What is wrong where most samples are bad."""
+    """The likely fault if most samples are bad."""
 
     def __init__(self, wanted: int, *, clean: bool = True, language: str = "en") -> None:
         self.wanted, self._requested = wanted, 0
@@ -93,10 +93,10 @@ class Preflight:
         self._say()
 
     def _say(self) -> None:
-        """Say how many of the samples passed cleaning.
+        """Log how many of the samples passed cleaning.
 
         Raises:
-            MagpieError: none did, and the run asks for clean ones.
+            MagpieError: none did, and the run wants clean ones.
         """
         reasons = {
             number: defect or clean(text, language=self._language).drop_reason for number, (text, defect) in self._found.items()
@@ -119,9 +119,9 @@ class Preflight:
 
 
 class ResponsePreflight(Preflight):
-    """The same for responses; a chain of thought that was cut at the limit is no sign of wrong settings, if others end."""
+    """The same for responses; a chain of thought cut at the limit is not a sign of wrong settings if others end."""
 
-    blames = "what ends a response, or the format of its chain of thought, does not fit this model (docs/models.md)"
+    blames = "the stop tokens or the format of the chain of thought do not fit this model (docs/models.md)"
 
     def _too_many(self, defects: Counter[str]) -> bool:
         endless = sum(defects[kind] for kind in NEVER_ENDING)

@@ -1,4 +1,4 @@
-"""Problems: each row is sampled until it holds a usable one."""
+"""Problems: each row is sampled until it has a usable one."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class ProblemOptions:
 
 
 class ProblemGenerator:
-    """Generates problems: one row at a time, with as many samples as it takes.
+    """Generates problems: row by row, with as many samples as needed.
 
     Args:
         options: the stage's flags.
         preset: the model.
         sampling: settings of a sample.
-        stem: begins every record's id.
+        stem: beginning of every record's id.
     """
 
     def __init__(self, options: ProblemOptions, preset: ModelPreset, sampling: Sampling, stem: str) -> None:
@@ -100,7 +100,7 @@ class ProblemGenerator:
                 yield row, domain
 
     def _planted(self, run: Run) -> dict[int, dict[str, Any]]:
-        """Return the rows that are controls, spread at random over the run's."""
+        """Return the rows that are controls, spread at random over the run."""
         options, count = self._options, self._options.planted
         if not count:
             return {}
@@ -114,16 +114,16 @@ class ProblemGenerator:
         """Render a steered prefix.
 
         Raises:
-            MagpieError: there is none to sample from.
+            MagpieError: the template has no prefix to sample from.
         """
         if not template.frame(self._steerer.draw(0, 0, next(iter(self._domains), None)).system).pre_query:
-            raise MagpieError("the chat template puts nothing before a user's words, so no problem can be sampled from it")
+            raise MagpieError("the chat template puts nothing before the user's text, so no problem can be sampled from it")
 
     async def work(self, session: Session, item: tuple[int, str | None]) -> None:
         """Sample until the row is filled.
 
         Raises:
-            MagpieError: the run has taken its maximum of samples.
+            MagpieError: the run has reached its maximum number of samples.
         """
         row, domain = item
         if row in self._controls:
@@ -138,7 +138,7 @@ class ProblemGenerator:
             attempt += 1
 
     def _plant(self, session: Session, row: int) -> None:
-        """Finish a row with its control; only `control` tells it from the others."""
+        """Finish a row with its control; only `control` distinguishes it from the others."""
         control = self._controls[row]
         steer = self._steerer.draw(
             row, 0, control["domain"] if control["domain"] in self._domains else next(iter(self._domains), None)
@@ -160,7 +160,7 @@ class ProblemGenerator:
         return (
             f"{self._most_attempts} samples made only {totals.written} of {run.rows} {'clean ' * self._options.clean}problems, "
             f"dropped: {by_reason(totals.dropped)}. Nothing is lost: they are in {run.paths.part}. Rerun the same command to "
-            "try as often again, raise --max_tokens or --max_attempts, or ask for fewer. Where most samples are no "
+            "try again as often, raise --max_tokens or --max_attempts, or request fewer. If most samples are not "
             "mathematics, --openings or --domain may help"
         )
 
@@ -238,7 +238,7 @@ class ProblemGenerator:
             settings["max_tokens"] = max(1, min(settings["max_tokens"], session.client.context - len(prefix)))
         if self._options.request_seeds:
             settings |= {"seed": hashed_seed(self._options.seed, row, attempt)}
-        bans = self._options.ban_markdown and not steer.opening  # an opening is no markdown
+        bans = self._options.ban_markdown and not steer.opening  # an opening is not markdown
         if self._options.first_token_temperature is None and not bans:
             return await session.client.complete(prefix, settings, slot=(row, attempt))
         first_token = settings | self._first_token_settings(session, bans=bans)
@@ -249,7 +249,7 @@ class ProblemGenerator:
         rest = await session.client.complete(prefix + first.token_ids, settings, slot=(row, attempt))
         ids = first.token_ids + (rest.token_ids or [])
         tokens = first.completion_tokens + rest.completion_tokens
-        template = session.own_template  # behind the prefix, for some tokenizers drop a text's first space
+        template = session.own_template  # after the prefix, because some tokenizers drop a text's first space
         before = template.decode(prefix, users_turn=True)
         text = template.decode(prefix + ids, users_turn=True).removeprefix(before)
         return Completion(text, rest.finish_reason, first.prompt_tokens, tokens, ids)
@@ -258,7 +258,7 @@ class ProblemGenerator:
         if not session.client.is_vllm:
             raise MagpieError(
                 "--first_token_temperature and --ban_markdown need a vLLM server (token ids come back only there). Leave them "
-                "out; where the model's preset sets --ban_markdown, say --no-ban_markdown"
+                "out; if the model's preset sets --ban_markdown, pass --no-ban_markdown"
             )
         settings: dict[str, Any] = {"max_tokens": 1}
         if self._options.first_token_temperature is not None:

@@ -1,4 +1,4 @@
-"""Responses: generated row by row, split into chain of thought and solution, with the reason why they ended."""
+"""Responses: generated row by row, split into chain of thought and solution, with their finish reason."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Response:
     drop_reason: str = ""
 
     def defect(self, template: Template) -> str:
-        """Return the reason why the response is not one to train on, or an empty text."""
+        """Return why the response is not fit to train on, or an empty text."""
         if self.finish_reason != "stop":
             return "repeats itself" if self.finish_reason == "repetition" else "never ends"
         if self.drop_reason:
@@ -74,7 +74,7 @@ class Response:
 
 
 def has_reference(record: dict[str, Any]) -> bool:
-    """Whether the right answer is known: then the share of right ones is wanted, and all votes are asked for."""
+    """Whether the right answer is known: then the share of right ones is wanted, and all votes are requested."""
     return record.get("reference_answer") not in (None, "")
 
 
@@ -104,7 +104,7 @@ class ResponseGenerator:
         options: the stage's flags.
         preset: the model.
         sampling: settings of a response.
-        waves: asks for the responses in waves, and stops early; None: for all at once.
+        waves: requests the responses in waves, and stops early; None: all at once.
     """
 
     def __init__(self, options: ResponseOptions, preset: ModelPreset, sampling: Sampling, waves: Waves | None = None) -> None:
@@ -155,7 +155,7 @@ class ResponseGenerator:
             return
         prompt, room = self.prompt(session, record["instruction"])
         if room < 1:
-            session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the model takes {session.client.context}")
+            session.drop(index, record, "prompt_too_long", f"{len(prompt)} tokens, the context is {session.client.context}")
             return
         found: dict[int, Response | Refused] = {
             slot: read_response(completion, session.template) for slot, completion in session.partials(index).items()
@@ -177,7 +177,7 @@ class ResponseGenerator:
             session.drop(index, record, refused[0].reason, refused[0].detail)
 
     def prompt(self, session: Session, problem: str) -> tuple[Prompt, int]:
-        """Return the prompt for a problem, and how many tokens a response may have at most."""
+        """Return the prompt for a problem, and the maximum tokens of a response."""
         prompt = session.template.prompt(f"{self._style.before}{problem}{self._style.after}", self._options.system_prompt)
         return prompt, (session.client.context or 1 << 62) - len(prompt)
 
@@ -191,7 +191,7 @@ class ResponseGenerator:
         waves: Waves | None,
         own: int,
     ) -> str:
-        """Ask for the responses from the `own`-th that are not in `found`, in waves if need be; return why for no more."""
+        """Request the responses from the `own`-th that are not in `found`, in waves if set; return the stop reason."""
         asked = max(waves.first, *(slot + 1 for slot in found), 0) if waves else self._options.num_responses
         while True:
             missing = [slot for slot in range(own, asked) if slot not in found]
@@ -207,7 +207,7 @@ class ResponseGenerator:
             asked += more
 
     def _own_vote(self, record: dict[str, Any], template: Template) -> Response | None:
-        """Return the job's response in a record, if it was sampled as a vote is: it is the first one."""
+        """Return the job's response in a record, if it was sampled like a vote: it is the first vote."""
         configs, tokens = record.get("gen_response_configs") or {}, record.get("completion_tokens")
         alike = all(configs.get(key) == value for key, value in self._vote_configs.items())
         solution, finish = record.get("response"), record.get("finish_reason")
@@ -219,7 +219,7 @@ class ResponseGenerator:
         return Response(completion, record.get("reasoning"), solution, finish)
 
     async def one(self, session: Session, prompt: Prompt, room: int, index: int, slot: int) -> Response | Refused:
-        """Return the response in a slot of a record; one of several is kept in the run at once."""
+        """Return the response in a slot of a record; one of several is stored in the run immediately."""
         number = self._preflight.next_number()
         try:
             response = await self._sample(session, prompt, room, index, slot)
@@ -252,7 +252,7 @@ class ResponseGenerator:
     async def _longer(
         self, session: Session, prompt: Prompt, settings: dict[str, Any], cut: Completion, limit: int
     ) -> Completion:
-        """Continue a cut response up to `limit` tokens; if the server returns no token ids, generate a longer one afresh."""
+        """Continue a cut response up to `limit` tokens; if the server returns no token ids, generate a longer one."""
         if cut.token_ids is None or isinstance(prompt, ChatPrompt):
             whole = await session.client.complete(prompt, settings | {"max_tokens": limit}, end_loops=True)
             return replace(
@@ -297,7 +297,7 @@ class ResponseGenerator:
     def _append(
         self, session: Session, index: int, record: dict[str, Any], earlier: Earlier, found: dict[int, Response | Refused]
     ) -> None:
-        """Write a record with the responses that it had and those that were found."""
+        """Write a record with its earlier responses and the new ones."""
         made = [result for _, result in sorted(found.items()) if isinstance(result, Response)]
         uncounted = [each.completion for each in made] if self._options.num_responses == 1 else []
         lists = as_lists([each for each in made if not each.drop_reason])

@@ -1,4 +1,4 @@
-"""A stage that asks a model: from its checked arguments, over a server, to its finished file."""
+"""A stage that queries a model: from its checked arguments, through a server, to its finished file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from magpie.text.reasoning import THINK
 
 T = TypeVar("T")
 THINKING_TOKENS = 4096
-"""Added to the limit of a response that a program reads: a service's model cannot be kept from thinking first."""
+"""Added to the limit of machine-readable responses: a service's model cannot be kept from thinking first."""
 Template = ChatTemplate | HostedTemplate
 
 
@@ -71,7 +71,7 @@ class ModelOptions:
 
     @property
     def limits(self) -> Limits:
-        """What the run may take."""
+        """The run's ceiling."""
         return Limits(self.max_tokens_total, self.max_seconds, self.max_cost, self.prices)
 
     @property
@@ -96,14 +96,14 @@ class SamplingOptions:
     max_tokens: int | None
 
     def over(self, preset: Sampling) -> Sampling:
-        """Return the preset's settings with these over them."""
+        """Return the preset's settings, overridden by these."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         return msgspec.structs.replace(preset, **given)
 
 
 @dataclass
 class Session:
-    """A run with its server, as the work on one record needs them."""
+    """A run with its server, for the work on one record."""
 
     run: Run
     client: Client
@@ -121,12 +121,12 @@ class Session:
         return self.template.frame() if isinstance(self.template, HostedTemplate) else self.template
 
     def keep(self, index: int, record: dict[str, Any], completions: list[Completion]) -> None:
-        """Write a finished record and show it in the bar."""
+        """Write a finished record and update the bar."""
         self.run.keep(index, record, **_tokens(completions))
         self._tick(1, completions)
 
     def keep_partial(self, index: int, slot: int, completion: Completion) -> None:
-        """Write one finished response of a record that still lacks others, and show it in the bar."""
+        """Write one finished response of a record that still lacks others, and update the bar."""
         response = {"text": completion.text, "finish_reason": completion.finish_reason, **_tokens([completion])}
         self.run.keep_partial(index, slot, response, **_tokens([completion]))
         self._tick(0, [completion])
@@ -145,7 +145,7 @@ class Session:
         completions: list[Completion] | None = None,
         replaced: bool = False,
     ) -> None:
-        """Write a record to the dropped file and show it in the bar."""
+        """Write a record to the dropped file and update the bar."""
         completions = completions or []
         self.run.drop(index, record, reason, detail, replaced=replaced, **_tokens(completions))
         self._tick(int(not replaced), completions)
@@ -185,7 +185,7 @@ class Session:
     def greedy_settings(
         self, prompt: Prompt, max_tokens: int, name: str = "", schema: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return the settings of a request whose response a program reads, constrained to a JSON schema if one is given."""
+        """Return the settings for a machine-readable response, constrained to a JSON schema if given."""
         if self.client.chat:
             max_tokens += THINKING_TOKENS
         if self.client.context:
@@ -197,7 +197,7 @@ class Session:
         return settings | {"response_format": {"type": "json_schema", "json_schema": named}}
 
     def _ends(self, *, users_turn: bool = False) -> dict[str, Any]:
-        """Return what ends a turn: token ids for vLLM, else strings; a service is told the variables of its template."""
+        """Return what ends a turn: token ids for vLLM, else strings; a service gets the variables of its template."""
         if isinstance(self.template, HostedTemplate):
             return {"chat_template_kwargs": self.template.variables} if self.template.variables else {}
         ends = self.template.user_ends if users_turn else self.template.ends
@@ -224,7 +224,7 @@ def generate(
     try_template: Callable[[Template], object],
     responses: int = 1,
 ) -> bool:
-    """Run a generating stage: check, connect, work on every item, finish, show. Return whether anything was made.
+    """Run a generating stage: check, connect, work on every item, finish, show. Return whether anything was generated.
 
     Args:
         run: the stage's run, not yet checked.
@@ -254,10 +254,10 @@ def generate(
 
 
 def open_template(preset: ModelPreset, model: ModelOptions) -> Template:
-    """Return the model's chat template, or its stand-in where only the server knows it (`--api chat`)."""
+    """Return the model's chat template, or its stand-in if only the server knows it (`--api chat`)."""
     if model.api == "chat":
         if not model.base_url:
-            raise MagpieError("--api chat is for a server of somebody else's. Name it with --base_url (MAGPIE_BASE_URL)")
+            raise MagpieError("--api chat is for someone else's server. Name it with --base_url (MAGPIE_BASE_URL)")
         return hosted_template(preset, model)
     return ChatTemplate(preset, model.tokenizer, model.template_variables)
 
@@ -291,7 +291,7 @@ def with_server(
             if client.chat and not isinstance(template, HostedTemplate):  # it applies its own template
                 try_template(known := hosted_template(preset, model))
             run.notes["ceiling"] = model.limits.named
-            run.notes["window"] = client.pool.capacity  # maximum requests in flight, for --watch
+            run.notes["window"] = client.pool.capacity  # the maximum in flight, for --watch
             with run.session(overwrite=options.overwrite):
                 with _bar(run, client, responses) as bar:
                     session = Session(run, client, known, bar, model.prices)
@@ -322,7 +322,7 @@ def with_server(
 async def _work_on_all(run: Run, client: Client, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> str:
     """Work on every item, and return the ceiling that kept some from being done.
 
-    Where the server has refused all there was, its rows are not done: they are asked for again.
+    If the server refused every request, the rows are not done, and are requested again.
 
     Raises:
         MagpieError: see `Client`; or all requests were refused.

@@ -26,7 +26,7 @@ class Steer:
 
 
 def balanced(weights: dict[str, float], total: int) -> Iterator[str]:
-    """Yield `total` names; after every step each has had its share to within one (smooth weighted round-robin)."""
+    """Yield `total` names; after every step each has its share to within one (smooth weighted round-robin)."""
     credit = dict.fromkeys(weights, 0.0)
     whole = sum(weights.values())
     for _ in range(total):
@@ -47,7 +47,7 @@ class Steerer:
         domains: name → domain of mathematics; they replace the control task's prompts.
         use_templates: draw a task template too.
         seed: the run's seed.
-        openings: words to open problems with, if they are to be opened.
+        openings: words to open problems with, if any.
         concepts: topics per problem.
     """
 
@@ -72,7 +72,7 @@ class Steerer:
         return dataclasses.replace(self._prompt(row, attempt, domain), opening=self._opening(row, domain))
 
     def _opening(self, row: int, domain: str | None) -> str:
-        """Draw by row alone: so the weights are shares of what is kept, however many samples a row takes."""
+        """Draw by row only: the weights are then shares of kept problems, however many samples a row takes."""
         if self._openings is None:
             return ""
         weights = self._openings.of(domain)
@@ -94,7 +94,7 @@ class Steerer:
         return Steer(f"{system} {kind}", domain, template.id, concepts=concepts)
 
     def _topics(self, row: int, domain: str) -> tuple[str, ...]:
-        """Draw by row alone, so that concepts stay balanced in what is kept: a topic comes again when all have come."""
+        """Draw by row only, so that kept concepts stay balanced: a topic is repeated only after all others."""
         draw = random.Random(f"{self._seed}/{row}/concepts")
         turn, place = divmod(row // max(1, len(self._domains)), len(self._domains[domain].topics))
         topics = list(self._domains[domain].topics)

@@ -1,4 +1,4 @@
-"""Votes asked for in waves; between them the verify workers group the final answers."""
+"""Votes requested in waves; between them the verify workers group the final answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Identity(msgspec.Struct):
 
 
 class FirstVotes:
-    """A job's single responses, kept and dropped ones, by their problem's id; only where each stands is in memory."""
+    """A job's single responses, kept and dropped ones, by their problem's id; only their offsets are in memory."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._at: dict[str | int | None, tuple[Path, int]] = {}
@@ -29,7 +29,7 @@ class FirstVotes:
                 offset += len(line)
 
     def of(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return the job's record of a problem, with its response; the record itself where there is none or it has one."""
+        """Return the job's record of a problem, with its response; the record itself if there is none or it has a response."""
         if record.get("response") or record["id"] not in self._at:
             return record
         path, offset = self._at[record["id"]]
@@ -40,7 +40,7 @@ class FirstVotes:
 
 
 class Waves:
-    """How many votes a problem is asked for next, if any.
+    """The number of votes to request next for a problem.
 
     Args:
         rule: when to stop.
@@ -53,15 +53,15 @@ class Waves:
         """Votes of the first wave."""
 
     def load(self) -> None:
-        """Start the workers, which take seconds to load, while the first responses are written."""
+        """Start the workers, which take seconds to load, while the first responses are generated."""
         self._verifier.load()
 
     async def next(self, solutions: list[str], asked: int) -> tuple[int, str]:
-        """Return how many further votes to ask for, or 0 and why none.
+        """Return how many more votes to request, or 0 and the reason.
 
         Args:
-            solutions: the responses that are there.
-            asked: votes that were asked for, lost ones too.
+            solutions: the responses so far.
+            asked: votes requested so far, including lost ones.
         """
         if asked >= self.rule.votes:
             return 0, ALL

@@ -22,15 +22,15 @@ from magpie.text.reasoning import CLOSE, NONE, OPEN, ReasoningFormat
 
 SENTINELS = ("MagpieSentinelOne", "WhereTheUserSpeaks")
 ANSWER, NEXT = "MagpieAssistantAnswers", "MagpieAsksAgain"
-"""An assistant's message, and the user's that follows it."""
+"""An assistant's message, and the next one of the user."""
 THINK_TAGS = (OPEN, CLOSE)
 MOST_CHARACTERS = 1_000_000
-"""Characters that a template may add to the messages; real ones add some thousands at most."""
+"""Characters that a template may add to the messages; real ones add a few thousand at most."""
 MOST_TOKENS = 1 << 31
 OTHER_TOKENIZER = "Use an instruct model's tokenizer (--tokenizer)"
-VARIABLE = "What it asks for can be given to it: --template_variables NAME=VALUE. Or use another tokenizer (--tokenizer)"
+VARIABLE = "Give it what it asks for with --template_variables NAME=VALUE, or use another tokenizer (--tokenizer)"
 UNKNOWN_TAG = re.compile(r"(?!</?think>)</?[a-z]{0,20}:?(?:think|thought|reason)[a-z]{0,10}>|◁/?think▷")
-"""A tag of a chain of thought, by its name."""
+"""Names of chain-of-thought tags."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ChatTemplate:
         self.reasoning, self.thinks = self._reasoning_of(preset)
         self._eos = self._ends_of_sequence()  # refuses broken files before anything is written
         frame = self.frame()
-        if variables:  # the user's own may change the prefixes
+        if variables:  # the user's variables may change the prefixes
             return
         if preset.pre_query_template not in (None, frame.pre_query):
             raise MagpieError(
@@ -102,12 +102,12 @@ class ChatTemplate:
             text = self._render([*_system(system), _user(sentinel)], **variables)
             if text.count(sentinel) != 1:
                 raise MagpieError(
-                    f"the chat template of {self.source} shows the user's words {text.count(sentinel)} times. {OTHER_TOKENIZER}"
+                    f"the chat template of {self.source} shows the user's text {text.count(sentinel)} times. {OTHER_TOKENIZER}"
                 )
             found.append(Frame(*text.split(sentinel)))
         if found[0] != found[1]:
             raise MagpieError(
-                f"the chat template of {self.source} depends on the user's words; no prefix can be derived. {OTHER_TOKENIZER}"
+                f"the chat template of {self.source} depends on the user's text; no prefix can be derived. {OTHER_TOKENIZER}"
             )
         return found[0]
 
@@ -124,7 +124,7 @@ class ChatTemplate:
         except (TemplateError, *wrong) as error:
             steered = any(message["role"] == "system" for message in messages)
             reason = printable(" ".join(str(error)[:10_000].split()) or type(error).__name__, 300)
-            remedy = "It may know no system prompt: try --control_tasks none" if steered else VARIABLE
+            remedy = "It may not support a system prompt: try --control_tasks none" if steered else VARIABLE
             raise MagpieError(f"the chat template of {self.source} fails: {reason}. {remedy}") from error
 
     def encode(self, text: str) -> list[int]:
@@ -137,7 +137,7 @@ class ChatTemplate:
         return self._tokenizer.decode([i for i in ids if i not in set(ends.ids)])
 
     def prompt(self, user: str, system: str | None = None, *, thinking: bool = True) -> list[int]:
-        """Return the token ids of a user's turn up to the assistant's; without `thinking` past an empty chain of thought."""
+        """Return the token ids of a user's turn up to the assistant's; without `thinking`, past an empty chain of thought."""
         messages = [*_system(system), _user(user)]
         if thinking:
             return self.encode(self._render(messages))
@@ -156,7 +156,7 @@ class ChatTemplate:
 
     @cached_property
     def _rest_of_empty_thought(self) -> str:
-        """What the template, with thinking turned off, leaves out of an empty chain of thought."""
+        """The part of an empty chain of thought that the template omits with thinking turned off."""
         form, after = self.reasoning, self.frame(**self._off).after
         if not self.thinks or not form.empty or form.close in after:
             return ""
@@ -171,13 +171,13 @@ class ChatTemplate:
 
     @cached_property
     def unknown_tag(self) -> str:
-        """A tag of a chain of thought in the template of a model that is not known to think; else an empty text."""
+        """A chain-of-thought tag in the template of a model that is not known to think; else an empty text."""
         found = None if self.thinks else UNKNOWN_TAG.search(self._tokenizer.chat_template or "")
         return found.group() if found else ""
 
     @cached_property
     def left_off(self) -> str:
-        """The setting of --template_variables that turns thinking on, where the template leaves it off; else an empty text."""
+        """The --template_variables that turn thinking on, if the template leaves it off; else an empty text."""
         default = self.frame()
         if not self._off or self.frame(**self._off) != default:
             return ""
@@ -187,7 +187,7 @@ class ChatTemplate:
         return next(changes, "")
 
     def escape_special_tokens(self, text: str) -> str:
-        """Return a text in which no added token is left whole: one inside a problem would end its turn."""
+        """Return a text with every added token broken up: one inside a problem would end its turn."""
         for token in (*self.added_tokens, *THINK_TAGS, *self.reasoning.marks):
             if len(token) > 2 and token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
@@ -197,7 +197,7 @@ class ChatTemplate:
 
     @cached_property
     def ends(self) -> TurnEnds:
-        """What ends an assistant's turn: the end of the sequence, and what opens another speaker's turn.
+        """The ends of an assistant's turn: the end of the sequence, and the start of another speaker's turn.
 
         A token that the model writes inside one response (gpt-oss ends each of its messages like a turn) does not.
         """
@@ -205,7 +205,7 @@ class ChatTemplate:
 
     @cached_property
     def user_ends(self) -> TurnEnds:
-        """What ends a user's turn, in which nobody thinks."""
+        """The ends of a user's turn, which has no thinking."""
         return self._ends_without((self.reasoning.open, self.reasoning.close))
 
     def _ends_without(self, marks: tuple[str, ...]) -> TurnEnds:
@@ -241,7 +241,7 @@ class ChatTemplate:
 
     @cached_property
     def added_tokens(self) -> list[str]:
-        """The tokens added to the vocabulary, none of which belongs in a problem."""
+        """The tokens added to the vocabulary: none belongs in a problem."""
         return [
             token
             for token in self._tokenizer.added_tokens
@@ -270,7 +270,7 @@ def _generation_eos(source: str) -> list[int]:
         eos = json.loads(found.read_text(encoding="utf-8")).get("eos_token_id")
         ends = [i for i in (eos if isinstance(eos, list) else [eos]) if i is not None]
         if not all(isinstance(i, int) and 0 <= i < MOST_TOKENS for i in ends):
-            raise ValueError("eos_token_id is no token id")
+            raise ValueError("eos_token_id is not a token id")
     except (ValueError, AttributeError, RecursionError) as error:
-        raise MagpieError(f"{found}: broken ({printable(str(error), 300)}). Get the model's files again") from error
+        raise MagpieError(f"{found}: broken ({printable(str(error), 300)}). Download the model's files again") from error
     return ends

@@ -1,4 +1,4 @@
-"""The files of a model, and the memory that it needs, before anything is loaded."""
+"""A model's files and the memory that it needs, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MEMORY_FACTOR = 1.1
 (DeepSeek R1: 805 GB for 671 GB of weights, vLLM's recipe)."""
 QUANTISED = {"fp8": 0.52, "fp8_per_tensor": 0.52, "fp8_per_channel": 0.52, "fp8_per_block": 0.52, "mxfp8": 0.53}
 """Formats to which the engine quantises bfloat16 weights while it loads them (vLLM 0.32: `fp8` is `fp8_per_tensor`), and their
-size as a share of bfloat16's, with scales and unquantised embeddings (a 30th of 70B). Left out: formats for experts alone, and
-mxfp4, which needs Blackwell. All others need a checkpoint that is quantised already."""
+size relative to bfloat16, with scales and unquantised embeddings (1/30 of 70B). Left out: formats for experts alone, and
+mxfp4, which needs Blackwell. All others need a checkpoint that is already quantised."""
 
 HASHED_PIECE, HASHED_PIECES = 1 << 16, 256
 
 PART = re.compile(r".+-\d+-of-(?P<of>\d+)\.(safetensors|bin)")
-"""One of several files of weights: model-00001-of-000163.safetensors."""
+"""One of several weight files: model-00001-of-000163.safetensors."""
 
 
 def require_model(preset: ModelPreset) -> None:
@@ -63,14 +63,14 @@ def require_model(preset: ModelPreset) -> None:
 
 
 def _without_a_network() -> None:
-    """Have the hub's client, and the engine's, use this disk alone if the hub cannot be reached: they try for half a minute."""
+    """Put our hub client and the engine's into offline mode if the hub is unreachable: they retry for half a minute."""
     hub = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     if not hub.hostname or getproxies().get(hub.scheme):
         return
     try:
         socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), timeout=5).close()
     except OSError:
-        log.warning("%s cannot be reached: only what is on this disk is used", hub.hostname)
+        log.warning("%s cannot be reached: only files on this disk are used", hub.hostname)
         os.environ["HF_HUB_OFFLINE"] = "1"
         from huggingface_hub import constants
 
@@ -91,16 +91,16 @@ def model_folder(preset: ModelPreset) -> Path | None:
 
 
 def files_hash(preset: ModelPreset) -> str:
-    """Return a hash of the files of a model that only its folder names, else an empty text: another training has that name too.
+    """Return a hash of the files of a model known only by its folder, whose name may be reused; else an empty text.
 
-    Of a large file the size and pieces all over it count; training changes every one of them.
+    Large files are hashed by their size and sampled pieces; training changes every piece.
     """
     folder = Path(preset.folder or "")
     return _hash_of(folder) if preset.folder and preset.model == folder.name else ""
 
 
 def revision(preset: ModelPreset) -> str | None:
-    """Return the hub's commit of a model's files, or a hash of files that are elsewhere; None: they are not here."""
+    """Return the hub's commit of a model's files, or a hash of local files; None: they are not on this machine."""
     folder = model_folder(preset)
     if folder is None:
         return None
@@ -108,12 +108,12 @@ def revision(preset: ModelPreset) -> str | None:
 
 
 def loaded_here(names: Iterable[str]) -> dict[str, Any]:
-    """Return what is made with models that this process loads, as fields of `runs.provenance.Provenance`."""
+    """Return the provenance of models that this process loads, as fields of `runs.provenance.Provenance`."""
     models: dict[str, str | None] = {}
     for name in names:
         try:
             preset = load_model(name)
-        except MagpieError:  # no name of ours: whether it can be loaded is for who loads it to say
+        except MagpieError:  # not a name of ours: the loader reports whether it can be loaded
             models[name] = None
         else:
             models[preset.model] = revision(preset)
@@ -135,7 +135,7 @@ def _hash_of(folder: Path) -> str:
 def is_complete(preset: ModelPreset) -> bool:
     """Return whether the whole model is on this machine: its folder, or its configuration and weights in the hub's cache.
 
-    A folder in the cache is not enough: programs that only inspect a model leave its small files there.
+    A folder in the cache is not enough: programs that only inspect a model leave small files there.
     """
     folder = model_folder(preset)
     if folder is None or Path(preset.path).is_dir():
@@ -166,7 +166,7 @@ def model_config(preset: ModelPreset) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise MagpieError(f"{path}: broken ({error}). Get the model's files again") from error
+        raise MagpieError(f"{path}: broken ({error}). Download the model's files again") from error
 
 
 def weights_gb_held(preset: ModelPreset, quantization: str | None) -> float | None:

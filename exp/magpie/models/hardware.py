@@ -1,4 +1,4 @@
-"""The hardware of this machine: GPUs, memory, instructions of its processor. Needs the standard library and psutil alone."""
+"""The hardware of this machine: GPUs, memory, instructions of its processor. Needs only the standard library and psutil."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Machine:
 
 
 def gpus_and_driver() -> dict[str, list[str] | str | None]:
-    """Return the names of this machine's GPUs, as `this_machine` has them, and the driver's version; None without."""
+    """Return the names of this machine's GPUs, as in `this_machine`, and the driver version; None without GPUs."""
     names = [gpu.name for gpu in this_machine().gpus]
     driver = next((version for (version,) in query_gpus("driver_version")), None) if names else None
     return {"gpus": names or None, "driver": driver}
@@ -69,7 +69,7 @@ def _gpus(visible: str | None, memory_gb: float) -> tuple[Gpu, ...]:
 
 
 def _slices(uuids: list[str], memory_gb: float) -> tuple[Gpu, ...]:
-    """Return the first visible slice of a GPU (MIG): CUDA shows a process no other (NVIDIA's MIG guide).
+    """Return the first visible slice of a GPU (MIG): CUDA shows a process only that one (NVIDIA's MIG guide).
 
     Its memory is in the name of its profile, like 3g.40gb.
     """

@@ -19,13 +19,13 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_last_thought() -> str:
-    """Return the words with which a thought ends that is ended at a limit."""
+    """Return the closing words of a thought that is ended at a limit."""
     return load(config_path("reasoning.yaml"), _File).last_thought
 
 
 @cache
 def load_formats() -> dict[str, ReasoningFormat]:
-    """Return the formats by name, in the order in which they are looked for; `none` is no chain of thought.
+    """Return the formats by name, in the order in which they are tried; `none` is no chain of thought.
 
     Raises:
         MagpieError: the file is broken.
@@ -37,7 +37,7 @@ def load_formats() -> dict[str, ReasoningFormat]:
             try:
                 re.compile(getattr(form, key))
             except re.error as error:
-                raise MagpieError(f"{path}: `{key}` of {name} is no regular expression ({error})") from error
+                raise MagpieError(f"{path}: `{key}` of {name} is not a regular expression ({error})") from error
     return {**formats, "none": NONE}
 
 
@@ -45,7 +45,7 @@ def format_named(name: str, model: str) -> ReasoningFormat:
     """Return the format that a model's preset names.
 
     Raises:
-        MagpieError: there is none of that name.
+        MagpieError: there is no such format.
     """
     formats = load_formats()
     if name not in formats:
@@ -56,8 +56,8 @@ def format_named(name: str, model: str) -> ReasoningFormat:
 def detect_format(template: str, added_tokens: Collection[str]) -> tuple[ReasoningFormat, bool]:
     """Return the format that a model uses, and whether it thinks.
 
-    What its template handles comes first. A vocabulary may have the marks of a thought though the model was not trained on
-    them (Mistral's instruct models); only for the common tags are they a sign.
+    What its template handles comes first. A vocabulary may have thinking tokens although the model was not trained on
+    them (Mistral's instruct models); they are a sign only for the common tags.
     """
     formats = [form for form in load_formats().values() if form.signs]
     for form in formats:

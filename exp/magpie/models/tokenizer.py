@@ -1,6 +1,6 @@
 """A model's tokenizer and chat template, read from its files: `tokenizers` encodes, a sandboxed Jinja2 renders.
 
-transformers' AutoTokenizer gives the same text and ids, but imports torch: 8 to 10 s of processor time at every start. It is
+transformers' AutoTokenizer gives the same text and ids, but imports torch: 8 to 10 s of CPU time at every start. It is
 the fallback for a model without `tokenizer.json`. (Where transformers 5 rebuilds a tokenizer from a class of its own instead of
 reading that file, this module still reads the file.)
 """
@@ -30,7 +30,7 @@ NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_t
 FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 REASON_CHARACTERS = 300
 TODAY = date(2024, 7, 26)
-"""What templates that put today's date into the prompt are given, so that runs are alike: the example date of Llama 3.1's."""
+"""The date for templates that put today's into the prompt, so that runs are reproducible: Llama 3.1's example."""
 EXTRA, MORE = "extra_special_tokens", "additional_special_tokens"
 
 
@@ -90,7 +90,7 @@ class Tokenizer:
         return list(self._backend.decode_batch([[i] for i in ids], skip_special_tokens=False))
 
     def token(self, i: int) -> str:
-        """Return the token with an id, as the vocabulary spells it."""
+        """Return the token with an id, as spelled in the vocabulary."""
         return str(self._backend.id_to_token(i))
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class Tokenizer:
 
 
 class TransformersTokenizer(Tokenizer):
-    """The same interface to transformers' AutoTokenizer, for files that only transformers can read."""
+    """The same interface over transformers' AutoTokenizer, for files that only transformers can read."""
 
     def __init__(self, auto: Any) -> None:
         super().__init__(auto, _default(auto.chat_template), auto.special_tokens_map)
@@ -174,7 +174,7 @@ def _raise_exception(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def _strftime_now(format: str) -> str:  # the name that templates know it by
+def _strftime_now(format: str) -> str:  # the name that templates use
     return TODAY.strftime(format)
 
 
@@ -225,7 +225,7 @@ def model_file(source: str, name: str) -> Path | None:
 
     try:
         return Path(hf_hub_download(source, name))
-    except EntryNotFoundError:  # not in the repository, or not in the cache without a network
+    except EntryNotFoundError:  # not in the repository, or offline and not in the cache
         return None
 
 
@@ -263,7 +263,7 @@ def _special_tokens(
 
 
 def _token(token: str | dict[str, Any]) -> AddedToken:
-    """Return a special token, which a file gives as its text or with its flags."""
+    """Return a special token, which a file gives as text or with flags."""
     from tokenizers import AddedToken
 
     if isinstance(token, str):

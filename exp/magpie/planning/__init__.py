@@ -1,1 +1,1 @@
-"""The cost of a job before it is run."""
+"""The cost of a job, before it is run."""

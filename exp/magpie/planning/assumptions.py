@@ -1,4 +1,4 @@
-"""The figures of a plan: assumed (`configs/planning.yaml`), measured in a job, or set by hand; the last one counts."""
+"""The figures of a plan: assumed (`configs/planning.yaml`), measured in a job, or set by hand; the last takes precedence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_NODES = 64
 
 
 class Assumption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A number that a plan is computed from, and its source."""
+    """A figure behind a plan, and its source."""
 
     value: Annotated[float, msgspec.Meta(gt=0)]
     source: str
@@ -58,7 +58,7 @@ def figures_of(
     planning = load_planning()
     found = planning.general | planning.models.get(preset.model, {})
     if replica_gpus and ("replica_gpus" not in found or replica_gpus > found["replica_gpus"].value):
-        found["replica_gpus"] = Assumption(replica_gpus, "the layout of serve.py")  # on fewer its speed was not measured
+        found["replica_gpus"] = Assumption(replica_gpus, "the layout of serve.py")  # its speed was not measured on fewer
     if job:
         found |= measured(job)
     for name, value in chosen.items():
@@ -69,7 +69,7 @@ def figures_of(
         found[name] = Assumption(value, "--set")
     if absent := [name for name in planning.units if name not in found]:
         raise MagpieError(
-            f"nothing tells {', '.join(absent)} of {printable(preset.model, 80)}: name a job that it made (--job) and the "
+            f"no value of {', '.join(absent)} for {printable(preset.model, 80)}: name a job of that model (--job) and the "
             f"memory of a GPU (--gpu_memory), or {' '.join(f'--set {name}=…' for name in absent)}"
         )
     return found
@@ -78,7 +78,7 @@ def figures_of(
 def gpus_of_replica(preset: ModelPreset, gpus: int, nodes: int | None, gpu_memory: float) -> int | None:
     """Return the GPUs that a replica takes: those of serve.py's layout; over several nodes, all GPUs of these.
 
-    None: nothing tells how much memory the model needs.
+    None: the model's memory is unknown.
 
     Raises:
         MagpieError: it does not fit.
@@ -90,7 +90,7 @@ def gpus_of_replica(preset: ModelPreset, gpus: int, nodes: int | None, gpu_memor
 
 
 def finished_runs(folder: Path) -> list[RunFile]:
-    """Return a job's finished runs; shards that have been put together count once, as the whole.
+    """Return a job's finished runs; joined shards count once, as the whole.
 
     Raises:
         MagpieError: the folder is not a job, a run file is broken, or no run is complete.
@@ -124,7 +124,7 @@ def measured(folder: Path) -> dict[str, Assumption]:
         [run for run in finished if run.stage == stage] for stage in ("gen_ins.py", "clean_ins.py", "gen_res.py", "filter.py")
     )
     samples = sum(run.counts.read for run in problems)
-    whole = [run for run in responses if "stop_when" not in run.arguments]  # how many votes the others asked for is not told
+    whole = [run for run in responses if "stop_when" not in run.arguments]  # the others' number of votes is not recorded
     count = sum(run.counts.read * _responses_each(run) for run in whole)
     was_cleaned = cleaned or all(run.arguments.get("clean") for run in problems)
     clean_share = _share(problems) * (_share(cleaned) if cleaned else 1.0) if was_cleaned else 0.0
@@ -147,7 +147,7 @@ def measured(folder: Path) -> dict[str, Assumption]:
 def _responses_each(run: RunFile) -> int:
     asked = run.arguments.get("num_responses", 1)
     if not isinstance(asked, int) or asked < 1:
-        raise MagpieError(f"{run.path}: broken (num_responses is {printable(str(asked), 60)}). Make its stage again")
+        raise MagpieError(f"{run.path}: broken (num_responses is {printable(str(asked), 60)}). Rerun its stage")
     return asked
 
 

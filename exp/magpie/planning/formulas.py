@@ -15,7 +15,7 @@ COPIES = 6
 
 @dataclass(frozen=True)
 class Workload:
-    """The data to make, and the machines to make it on: the flags of plan.py, which explains them.
+    """The data to make, and the machines to use: the flags of plan.py, which explains them.
 
     `first_votes`: 1 if the main job's response is sampled like a vote, and so is its problem's first one.
     """
@@ -33,7 +33,7 @@ class Workload:
     hours: float | None = None
 
     def asked(self, unsettled_share: float) -> float:
-        """Return the votes per problem that will be asked for: the fewest that settle it, and a share of the others."""
+        """Return the votes per problem that will be requested: the fewest that settle it, and a share of the others."""
         if self.stop_when == NEVER or not self.votes:
             return self.votes
         fewest = Rule(self.stop_when, self.votes).wave(0, 0, 0)
@@ -44,7 +44,8 @@ def plan(workload: Workload, figures: Mapping[str, float]) -> dict[str, float]:
     """Return the cost of a workload by name, in the order in which it is shown; `figures`: values of `configs/planning.yaml`.
 
     `hours` are those of the model's work on `nodes`, `nodes_needed` those for the workload's hours, `core_hours` those of the
-    stages without a language model. Tokens read take no time: published speeds are of runs that read as much as they write.
+    stages without a language model. Prompt tokens take no time: published speeds are of runs with as many of
+    them as of completion tokens.
 
     Raises:
         MagpieError: not even one replica fits onto the nodes.
@@ -83,7 +84,7 @@ def plan(workload: Workload, figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def tokens_of(workload: Workload, samples: int, figures: Mapping[str, float]) -> dict[str, float]:
-    """Return the tokens that the model writes, by what they are and in all, and those that it reads."""
+    """Return the completion tokens, by purpose and in total, and the prompt tokens."""
     work = {
         "problems": (samples, "problem"),
         "responses": (workload.problems * workload.num_responses, "response"),
@@ -97,14 +98,14 @@ def tokens_of(workload: Workload, samples: int, figures: Mapping[str, float]) ->
 
 
 def nodes_for(replicas: int, replica_gpus: int, gpus: int) -> int:
-    """Return the nodes for so many replicas: each on whole nodes if it is larger than one, else as many per node as fit."""
+    """Return the nodes for a number of replicas: whole nodes for one larger than a node, else as many per node as fit."""
     if replica_gpus > gpus:
         return replicas * math.ceil(replica_gpus / gpus)
     return math.ceil(replicas / (gpus // replica_gpus))
 
 
 def disk_gb(workload: Workload, samples: int, figures: Mapping[str, float]) -> float:
-    """Return the GB of all files, and of the largest `.part` file, which holds several responses of a record twice."""
+    """Return the GB of all files, and of the largest `.part` file, which stores several responses of a record twice."""
 
     def records(responses: float) -> float:
         response = figures["response_tokens"] * figures["bytes_per_token"]

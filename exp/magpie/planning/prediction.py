@@ -1,7 +1,7 @@
-"""What a whole job will take, from a preview of it: every figure with an interval that is meant to hold in 80% of cases.
+"""The predicted cost of a whole job, from a preview: every figure with an interval meant to hold in 80% of cases.
 
 Tokens are scaled by problem; their spread is that of the previewed problems. A step of the server takes a + b · tokens, both
-solved from the time of the few responses and that of many short ones. What a stage needs before its work counts once.
+solved from the time of the few responses and that of many short ones. A stage's start-up counts once.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from magpie.runs.run_file import RunFile, find_run_file
 
 Z = statistics.NormalDist().inv_cdf(0.9)
 WIDEST = math.log(3) / 2
-"""The upper end is at most three times the lower one: what is not known better than that is not said to be."""
+"""The upper end of an interval is at most three times the lower one."""
 TOKENS_MISS, SECONDS_MISS = 0.1, 0.25
-"""What a sum of tokens, and one of seconds, may differ by beside what its parts tell: duplicates, a busier machine."""
+"""Further relative error of a sum of tokens and of seconds: duplicates, a busier machine."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Range:
     high: float
 
     def __add__(self, other: Range) -> Range:
-        """Return a sum whose parts are wrong in the same direction."""
+        """Return a sum whose parts err in the same direction."""
         return Range(self.low + other.low, self.mid + other.mid, self.high + other.high)
 
     def times(self, factor: float) -> Range:
@@ -55,31 +55,31 @@ def share(right: int, of: int) -> Range:
     centre = (middle + square / 2) / (1 + square)
     half = Z * math.sqrt(middle * (1 - middle) / of + square / of / 4) / (1 + square)
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    if right and low * 3 < high:  # around the interval's own centre: of simulated shares it holds more than around the raw one
+    if right and low * 3 < high:  # around the interval's own centre: this covers more simulated shares than around the raw one
         low, high = min(middle, centre / math.sqrt(3)), min(1.0, centre * math.sqrt(3))
     return Range(low, middle, high)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a model did in a stage of the preview."""
+    """A model's work in a stage of the preview."""
 
     run: RunFile
     per_problem: list[int]
-    """Tokens that were written for each problem."""
+    """Completion tokens per problem."""
     longest: int
     """Tokens of the longest completion."""
     requests: int
 
     @property
     def tokens(self) -> int:
-        """Tokens read and written."""
+        """Prompt and completion tokens."""
         return sum(self.run.tokens_in_all.values())
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the whole takes."""
+    """The predicted cost of the whole job."""
 
     problems: int
     rows: dict[str, Range]
@@ -101,7 +101,7 @@ def _work(folder: Path, state: StageState, count: int) -> Work | None:
     for line in found:
         by_prompt[line.prompt] += line.completion.completion_tokens
     lengths = [line.completion.completion_tokens for line in found]
-    per_problem = lengths if runs[0].stage == "gen_ins.py" else list(by_prompt.values())  # all samples may have one prompt
+    per_problem = lengths if runs[0].stage == "gen_ins.py" else list(by_prompt.values())  # all samples may share one prompt
     per_problem = per_problem + [0] * (count - len(per_problem))
     return Work(runs[0], per_problem, max(lengths, default=0), len(lengths))
 
@@ -117,7 +117,7 @@ def _spread(values: list[int], scale: float) -> float:
 
 
 def _step_times(works: dict[str, Work], speed: RunFile | None) -> tuple[float, float]:
-    """Return the seconds of a step, and those of each token in it."""
+    """Return the seconds per step, and those per token in it."""
     slow = max(works.values(), key=lambda work: work.run.seconds)
     alone = slow.run.seconds / max(slow.longest, 1)
     if speed is None:
@@ -150,7 +150,7 @@ def _seconds(work: Work, scale: float, times: tuple[float, float]) -> float:
 
 
 def _of_rows(state: StageState, run: RunFile, scale: float) -> float:
-    """Return the seconds that a stage without a model needs for its further rows."""
+    """Return the seconds that a stage without a model needs for the remaining rows."""
     general = load_planning().general
     rows = run.counts.read * (scale - 1)
     if state.stage.program == "verify":
@@ -159,7 +159,7 @@ def _of_rows(state: StageState, run: RunFile, scale: float) -> float:
 
 
 def predict(folder: Path, chain: Chain, total: int) -> Prediction:
-    """Return what a job of so many problems takes, by its preview in a folder."""
+    """Return the predicted cost of a job, from its preview in a folder."""
     count = int(chain.settings["total"])
     scale = total / count
     states = [state for state in chain.stages if state.status == "complete" and state.stage.name != SPEED]
@@ -172,7 +172,7 @@ def predict(folder: Path, chain: Chain, total: int) -> Prediction:
     fixed = max(0.0, chain.seconds - in_stages)
     for state in states:
         for run in _runs(folder, state)[:1]:
-            if run.stage == "gen_ins.py":  # it goes on until there are as many
+            if run.stage == "gen_ins.py":  # it continues until there are that many
                 drawn = share(count, run.counts.read)
                 rows["samples, with those replaced"] = Range(*(total / part for part in (drawn.high, drawn.mid, drawn.low)))
             else:

@@ -1,4 +1,4 @@
-"""A preview's finished rows one under the other, in the terminal and as a page, and what the whole is predicted to take."""
+"""A preview's finished rows, in the terminal and as a page, and the predicted cost of the whole job."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from magpie.reporting.math_html import MathText, visible
 from magpie.reporting.samples import Sample, sample_of
 
 CHARACTERS = 1200
-"""Of a text in the terminal; the page has more."""
+"""Maximum characters of a text in the terminal; the page shows more."""
 TEMPLATE = Path(__file__).with_name("preview.html")
 
 
 def show(folder: Path, chain: Chain, prediction: Prediction) -> Path:
-    """Print the finished rows of a preview, what was left out and the prediction; return the page that has the same."""
+    """Print a preview's finished rows, dropped problems and prediction; return the same as a page."""
     from rich import box
     from rich.console import Console, Group
     from rich.panel import Panel
@@ -38,7 +38,7 @@ def show(folder: Path, chain: Chain, prediction: Prediction) -> Path:
             Panel(Group(*parts, Text(printable(labels), style="dim")), title=Text(printable(row.title)), box=box.ROUNDED)
         )
     for row in dropped:
-        console.print(Text(printable(f"left out: {row.title} ({dict(row.labels).get('drop reason', '')})", 200)))
+        console.print(Text(printable(f"dropped: {row.title} ({dict(row.labels).get('drop reason', '')})", 200)))
     for name, value in lines_of(prediction):
         console.print(Text(f"  {name:<40}{value}"), soft_wrap=True)
     page = folder / "preview.html"
@@ -47,7 +47,7 @@ def show(folder: Path, chain: Chain, prediction: Prediction) -> Path:
 
 
 def finished(folder: Path, chain: Chain) -> list[Sample]:
-    """Return the rows that the chain has ended with, before they were exported."""
+    """Return the chain's final rows, before export."""
     outputs = [one for state in chain.stages if state.stage.program != "export" for one in state.outputs[:1]]
     files = [folder / output.output for output in outputs if not output.output.startswith("speed")]
     rows = read_rows(files[-1]) if files and files[-1].exists() else []
@@ -55,7 +55,7 @@ def finished(folder: Path, chain: Chain) -> list[Sample]:
 
 
 def left_out(folder: Path, chain: Chain) -> list[Sample]:
-    """Return the problems that a stage has dropped, but for the samples that were replaced."""
+    """Return the problems that a stage dropped, except replaced samples."""
     outputs = [one for state in chain.stages if state.stage.program not in ("gen_ins", "export") for one in state.outputs[:1]]
     files = [(folder / one.output).with_name(f"{Path(one.output).stem}_dropped.jsonl") for one in outputs]
     rows = [row for path in files if path.exists() and not path.name.startswith("speed") for row in read_rows(path)]
@@ -63,7 +63,7 @@ def left_out(folder: Path, chain: Chain) -> list[Sample]:
 
 
 def lines_of(prediction: Prediction) -> list[tuple[str, str]]:
-    """Return a prediction as lines: what, and how much."""
+    """Return a prediction as lines of name and value."""
     lines = [(f"Predicted for {prediction.problems:,} problems", "(in brackets: 80% of cases)")]
     lines += [
         (name if "samples" in name else f"records after {name}", _shown(found)) for name, found in prediction.rows.items()
@@ -71,7 +71,7 @@ def lines_of(prediction: Prediction) -> list[tuple[str, str]]:
     for name, found in prediction.figures.items():
         lines.append(("time", _shown(found.times(3600), seconds=True)) if name == "hours" else (name, _shown(found)))
     if "cost in dollars" not in prediction.figures:
-        lines.append(("cost in dollars", "no price is named (PROMPT_PRICE, COMPLETION_PRICE)"))
+        lines.append(("cost in dollars", "no price is given (PROMPT_PRICE, COMPLETION_PRICE)"))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""The responses of a problem, as candidates for both sides of a pair."""
+"""The responses to a problem, as candidates for both sides of a pair."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Candidate:
     reward: float | None
     excluded: str
     votes: int
-    """Number of responses with the same final answer; 0 if it has none that could be extracted."""
+    """Number of responses with the same final answer; 0 if none could be extracted."""
     tie_break: bytes
     """Tie-break between equals: a hash of the run's seed, the problem's id and the response's index."""
     model: str | None = None

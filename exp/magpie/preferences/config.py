@@ -29,15 +29,15 @@ class PairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The settings for a run file; what settings of before did not have is left out."""
+        """The settings for a run file, without those that older settings lacked."""
         found = msgspec.structs.asdict(self)
         return {key: value for key, value in found.items() if key != "least_ratio" or value != 1.0}
 
     def rejecting(self, *, without_answer: bool) -> PairSettings:
-        """Return the same, but for whether a response without a final answer may be the rejected one."""
+        """Return the same settings with another choice of whether a response without a final answer may be rejected."""
         return msgspec.structs.replace(self, rejected_without_answer=without_answer)
 
 
 def load_pair_settings(strategy: str, path: Path | None = None) -> PairSettings:
-    """Return the settings of a pair strategy, or of a file instead."""
+    """Return the settings of a pair strategy, or those in a file."""
     return load(path or config_path("pairs", f"{strategy}.yaml"), PairSettings)

@@ -35,7 +35,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses. `vote_margin`: the difference of their votes as a share of all that was asked for (None: no votes)."""
+    """Two responses. `vote_margin`: the difference of their votes as a share of all requested (None: no votes)."""
 
     chosen: Candidate
     rejected: Candidate
@@ -269,7 +269,7 @@ def row_of(record: dict[str, Any], pair: Pair, number: int) -> dict[str, Any]:
 
 
 def _require_stages(record: dict[str, Any], strategy: Strategy) -> None:
-    """Check that verification and, if needed, rewards are there.
+    """Check that the record has verification results and, if needed, rewards.
 
     Raises:
         MagpieError: the stage was not run on the file.

@@ -1,4 +1,4 @@
-"""Statistics of pairs: margins, lengths, shares of right against wrong, and length bias."""
+"""Statistics of pairs: margins, lengths, shares of right versus wrong, and length bias."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from magpie.preferences.pairs import Pair
 
 STANDARD_ERRORS = 2.0
-"""Standard errors that a share must differ from a half by to count as bias."""
+"""Standard errors from one half above which a share counts as bias."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Statistics:
 
 
 def longer_wins(chosen: int, rejected: int) -> float:
-    """Return 1 if the longer of two is the chosen, 0 if the shorter is, a half if they are equally long."""
+    """Return 1 if the longer of two is the chosen one, 0 if the shorter is, 0.5 if they are equally long."""
     return 0.5 if chosen == rejected else float(chosen > rejected)
 
 

@@ -17,7 +17,7 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the bytes of each element of the JSON array in a stream.
 
     Raises:
-        ValueError: the array has no end, or is followed by something.
+        ValueError: the array is not closed, or is followed by something.
     """
     buffer, depth, start, at, first = b"", 0, 0, 0, True
     while chunk := stream.read(max(1 << 20, len(buffer))):
@@ -40,7 +40,7 @@ def elements(stream: BinaryIO) -> Iterator[bytes]:
                 depth -= piece != b","
                 if not depth:
                     if buffer[at:].strip() or stream.read(4096).strip():
-                        raise SomethingBehind("something stands behind its end")
+                        raise SomethingBehind("there is something after its end")
                     return
         at = found.start() if found else len(buffer)
-    raise ValueError("it has no end")
+    raise ValueError("it is not closed")

@@ -1,6 +1,6 @@
 """Reading and validating files of records.
 
-What the stages write is JSON Lines. What a user names (`Source`) may be of any form (rows.py, tables.py), may have other
+Stages write JSON Lines. A user's input (`Source`) may have any format (rows.py, tables.py), may have other
 columns than a record (shapes.py), and may be a dataset in a folder or on the hub.
 """
 
@@ -24,11 +24,11 @@ from magpie.records.source import Source
 from magpie.records.tables import JSON, PACKED, TABLES, files_of, load_hub
 
 LOOKED_AT = 100
-"""Rows at the beginning that tell what the columns of a file are."""
+"""First rows of a file that decide what its columns are."""
 
 
 def _all_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]:
-    """Return the rows of a file, of all files of a dataset, or of a hub's dataset, as they stand."""
+    """Return the unchanged rows of a file, of all files of a dataset, or of a hub dataset."""
     if isinstance(path, Source) and path.hub_id:
         return _hub_rows(path, required)
     files = _parts(path)
@@ -92,7 +92,7 @@ def _shape(path: Source, required: tuple[str, ...]) -> Shape | None:
 
 
 def _remedy(rows: list[dict[str, Any]]) -> str:
-    """Return what to do; the rows may stand inside the only object of a file."""
+    """Return the remedy; the rows may be inside the only object of a file."""
     for name, value in rows[0].items() if len(rows) == 1 else ():
         if isinstance(value, list) and value and isinstance(value[0], dict) and not {"role", "from"} & value[0].keys():
             return f"Take the rows out of the object (jq -c '.{name}[]'), or name it"
@@ -141,7 +141,7 @@ def check_input(path: Path, *, skip_malformed: bool, required: Keys = ("instruct
 def checked_rows(
     path: Path, *, skip_malformed: bool, required: Keys = ("instruction",), known: Decode | None = None
 ) -> Iterator[Row]:
-    """Yield a file's rows, and check them on the way; some errors are raised at the end only.
+    """Yield a file's rows, and check them on the way; some errors are raised only at the end.
 
     Raises:
         MagpieError: the file is missing, empty, has a malformed row (unless `skip_malformed`) or an id twice.
@@ -166,7 +166,7 @@ def checked_rows(
 
 
 def fingerprint(path: Path) -> str:
-    """Return a hash of a file's bytes, of those of all files of a dataset, or of what the hub says of one."""
+    """Return a hash of the bytes of a file or of all files of a dataset, or of a hub dataset's metadata."""
     digest = xxhash.xxh3_128()
     if isinstance(path, Source) and path.hub_id:
         found = load_hub(path.hub_id, path.split, "--input_file")
@@ -180,9 +180,9 @@ def fingerprint(path: Path) -> str:
 
 
 def identity_of(record: dict[str, Any]) -> int:
-    """Return a hash of 64 bits of a record's id, the text "7" and the number 7 apart; valid in this process only.
+    """Return a 64-bit hash of a record's id (the text "7" and the number 7 differ); valid in this process only.
 
-    The pairs of one problem have its id: there the pair's number counts too.
+    Pairs of one problem share its id: for them the pair's number counts too.
     """
     identity, pair = record["id"], record.get("pair")
     text = identity if type(identity) is str else f"\0{identity}"
@@ -204,13 +204,13 @@ def _refuse_repeated_ids(path: Path, identities: array[int], required: Keys) -> 
         if row.record and row.record.get("id") is not None and identity_of(row.record) in repeated
     ]
     raise MagpieError(
-        f"{path}: ids are used again, {len(again):,} in all, the first {rows[0][1]!r} in {rows[0][0].unit}s "
-        f"{rows[0][0].line} and {rows[1][0].line}. Give every record its own id, or have ids made: --columns id="
+        f"{path}: {len(again):,} ids occur twice, first {rows[0][1]!r} in {rows[0][0].unit}s "
+        f"{rows[0][0].line} and {rows[1][0].line}. Give every record its own id, or have ids generated: --columns id="
     )
 
 
 def identified(row: Row, path: Path) -> dict[str, Any]:
-    """Return a row's record with an id: its own, else one made of the file's name and the line."""
+    """Return a row's record with an id: its own, else one built from the file's name and the line."""
     record = row.record or {}
     if record.get("id") is not None:
         return record

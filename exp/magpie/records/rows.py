@@ -1,6 +1,6 @@
-"""The rows of one file, of whatever form: decoded, checked, each with its number.
+"""The rows of one file of any format: decoded, checked, numbered.
 
-JSON Lines, UTF-8, one object a line; a JSON array (the older datasets), also inside an object (`{"data": […]}`); tables
+JSON Lines, UTF-8, one object per line; a JSON array (the older datasets), also inside an object (`{"data": […]}`); tables
 (tables.py); UTF-16; compressed with gzip or zstd. Everything is read as a stream: memory does not grow with the file.
 """
 
@@ -57,10 +57,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 Keys = tuple[str, ...] | None
-"""Keys that a row must have; None: it is no record, and may have any keys of any type."""
+"""Keys that a row must have; None: it is not a record, and may have any keys of any type."""
 Decode = Callable[[bytes], Any]
 LONGEST_NUMBER = 4300
-"""Digits of a whole number that Python reads (`sys.int_info.default_max_str_digits`)."""
+"""Maximum digits of an integer that Python reads (`sys.int_info.default_max_str_digits`)."""
 _DIGITS = re.compile(rb"\d\d")
 _decode_line: Decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
@@ -75,9 +75,9 @@ def as_bytes(value: Any) -> bytes:
 
 
 def known_keys(further: tuple[str, ...] = ()) -> Decode:
-    """Return a decoder of rows to the keys of `Record` and `further` alone, which checks types on the way.
+    """Return a decoder of rows to the keys of only `Record` and `further`, which checks types on the way.
 
-    For stages that only read records, or make something else of them: it takes two thirds of the time. Skipped keys need only
+    For stages that only read records or turn them into something else: it takes two thirds of the time. Skipped keys need only
     be valid JSON.
     """
     hints = get_type_hints(Record) | {key: Any for key in (*further, OLD_VOTE) if key not in Record.__annotations__}
@@ -114,7 +114,7 @@ def fault_of(value: Any, required: Keys, *, typed: bool) -> str:
 
 
 def _long_number(data: bytes) -> str:
-    """Return the fault of a row with a number that is too long for Python's json to read again, or an empty text."""
+    """Return the fault of a row with a number too long for Python's json to read, or an empty text."""
     if len(data) <= LONGEST_NUMBER or not _DIGITS.search(data[:: LONGEST_NUMBER // 2]):
         return ""  # a longer number has two digits among every half number's first bytes
     try:
@@ -163,14 +163,14 @@ def _array_rows(stream: BinaryIO, required: Keys, known: Decode | None, path: Pa
 def _line_rows(stream: BinaryIO, required: Keys, known: Decode | None) -> Iterator[Row]:
     for number, line in enumerate(stream, 1):
         if line.strip():
-            torn = "" if line.endswith(b"\n") else " (torn: the last line has no end)"
+            torn = "" if line.endswith(b"\n") else " (torn: the last line is incomplete)"
             yield _row(number, line, required, known, torn, is_line=True)
 
 
 _WRAPPED = re.compile(
     rb'\{(?:\s*"[^"\\]{1,80}"\s*:\s*(?:"[^"\\]{0,200}"|[\w.+-]{1,40})\s*,){0,8}\s*"(?:data|rows|records|examples|items|problems|train)"\s*:\s*(?=\[\s*\{)'
 )
-"""The beginning of an object that only holds an array of rows."""
+"""The beginning of an object that only wraps an array of rows."""
 
 
 def _json_rows(path: Path, required: Keys, known: Decode | None, stream: io.BufferedReader[Any]) -> Iterator[Row]:
@@ -183,23 +183,23 @@ def _json_rows(path: Path, required: Keys, known: Decode | None, stream: io.Buff
     if wrapped or head.lstrip().startswith(b"["):
         return _array_rows(stream, required, known, path, inside=bool(wrapped))
     if head.partition(b"\n")[0].strip() in (b"{", b'{"'):
-        raise MagpieError(f"{path}: JSON over several lines. Write one object a line (jq -c), or an array of them")
+        raise MagpieError(f"{path}: JSON over several lines. Write one object per line (jq -c), or an array of them")
     return _line_rows(stream, required, known)
 
 
 @cache
 def _typed_keys() -> dict[str, bool]:
-    """Return the keys of a record that do not hold texts alone, and whether they may hold one."""
+    """Return the keys of a record that do not hold only texts, and whether they may hold one."""
     hints = {key: get_args(hint) for key, hint in get_type_hints(Record).items()}
     return {key: str in kinds for key, kinds in hints.items() if kinds and {*kinds} - {str, type(None)}}
 
 
 def _read_cells(row: dict[str, Any]) -> None:
-    """Give the cells of a CSV file that stand under keys of numbers, lists and the like their values, in place."""
+    """Convert, in place, the cells of a CSV file under keys of numbers, lists and the like."""
     for key in _typed_keys().keys() & row.keys():
         if _typed_keys()[key] and not row[key].startswith("["):
             continue
-        with contextlib.suppress(msgspec.DecodeError):  # else: a text of the user's own
+        with contextlib.suppress(msgspec.DecodeError):  # else: a user's own text
             row[key] = _decode_line(row[key]) if row[key] else None
 
 
@@ -213,14 +213,14 @@ def _table_rows(path: Path, form: str, stream: io.BufferedReader[Any], required:
         try:
             data = b"" if required is None else encode(value)  # else what becomes of it is encoded
             problem = fault_of(value, required, typed=False)
-        except (TypeError, ValueError) as error:  # a type that JSON has not, half a surrogate pair
-            yield Row(number, None, f"no JSON can hold it ({error})")
+        except (TypeError, ValueError) as error:  # a type that JSON lacks, half a surrogate pair
+            yield Row(number, None, f"JSON cannot hold it ({error})")
             continue
         yield Row(number, None if problem else value, problem, data)
 
 
 def file_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]:
-    """Yield the rows of one file as they stand, malformed ones too.
+    """Yield the unchanged rows of one file, malformed ones too.
 
     Raises:
         MagpieError: it cannot be read at all.
@@ -236,7 +236,7 @@ def file_rows(path: Path, required: Keys, known: Decode | None) -> Iterator[Row]
             else:
                 yield from _table_rows(path, form, stream, required)
         except _compression_errors(path) as error:
-            raise MagpieError(f"{path}: broken compression ({error}). Make the file again") from error
+            raise MagpieError(f"{path}: broken compression ({error}). Recreate the file") from error
 
 
 def _compression_errors(path: Path) -> tuple[type[Exception], ...]:

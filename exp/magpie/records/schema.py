@@ -23,9 +23,9 @@ SAFETIES = ("safe", "controversial", "unsafe")
 CONTROL = {"family": str, "difficulty": str, "seed": int, "answer": str}
 """What `control` has in a planted problem."""
 OLD_VOTE = "answer"
-"""What verify.py called `majority_answer` before. Now it is the user's own."""
+"""The former name of verify.py's `majority_answer`. Now it is the user's own key."""
 REFERENCE_COLUMNS = ("answer", "expected_answer", "ground_truth", "solution", "final_answer")
-"""Keys under which datasets have what verify.py reads as `reference_answer`, if it is told to."""
+"""Keys under which datasets have reference answers; verify.py reads them only if told to (--reference_key)."""
 
 
 class Record(TypedDict, total=False):
@@ -150,12 +150,12 @@ class Record(TypedDict, total=False):
 
 
 def is_control(record: dict[str, Any]) -> bool:
-    """Return whether a record is a planted problem (gen_ins.py --planted), and not one that a model made."""
+    """Return whether a record is a planted problem (gen_ins.py --planted) rather than a model's."""
     control = record.get("control")
     return isinstance(control, dict) and all(isinstance(control.get(key), kind) for key, kind in CONTROL.items())
 
 
 def read_old_vote(record: dict[str, Any]) -> None:
-    """Name the majority's answer of a record that was verified before as it is called now, in place."""
+    """Rename, in place, the majority's answer of a record verified by an older version."""
     if OLD_VOTE in record and "answer_groups" in record and "majority_answer" not in record:
         record["majority_answer"] = record.pop(OLD_VOTE)

@@ -1,7 +1,7 @@
-"""What a user's columns are to the stages: the problem, the response, the right answer, an id.
+"""How stages read a user's columns: the problem, the response, the right answer, an id.
 
-A shape only adds keys: the user's columns stay as they are. What stands under a key that is filled in, or has another type than
-the record's, goes into `previous`.
+A shape only adds keys: the user's columns stay as they are. Values under a key that is filled in, or of another type than
+the record's, go into `previous`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RESPONSES = (
     "conversation",
 )
 SEVERAL = ("generations", "completions")
-"""Columns that are taken for `responses`, where they hold lists of texts."""
+"""Columns read as `responses` if they hold lists of texts."""
 REFERENCES = ("reference_answer", "answer", "expected_answer", "final_answer", "ground_truth", "reward_model.ground_truth")
 IDS = ("id", "conversation_id", "uuid", "unique_id", "problem_id", "question_id")
 GENERIC: dict[str, tuple[str, ...]] = {
@@ -39,16 +39,16 @@ GENERIC: dict[str, tuple[str, ...]] = {
     "reference_answer": REFERENCES,
     "id": IDS,
 }
-"""Key → the columns that are taken for it, in capitals too: the first one that the file has."""
+"""Key → the columns read as it, in any case: the first that the file has."""
 
 
 class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of configs/columns: datasets whose columns are known.
 
-    `sets`: their ids on the hub; `has`: columns that tell them; `says`: column → texts, one of which tells them; `columns`: key
-    of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean that there is nothing;
-    `vote`: column → what it says where the right answer is only a vote (null: nothing); `steps`: the column that has a response
-    in pieces; `ids_repeat`: several rows have one id.
+    `sets`: their ids on the hub; `has`: columns that identify them; `says`: column → texts, one of which identifies
+    them; `columns`: key of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean
+    nothing; `vote`: column → its texts if the right answer is only a vote (null: no text); `steps`: the column with a
+    response in pieces; `ids_repeat`: several rows have one id.
     """
 
     has: list[str] = []
@@ -81,16 +81,16 @@ class Shape:
         ]
 
     def told(self) -> str:
-        """Return in words what is read as what."""
+        """Return in words which columns are read as which keys."""
         words = [f"{_named(column)} as `{key}`" for key, column in self.columns.items()]
-        made = f"ids are made ({self.stem}-{1:06d} …)" if self.makes_ids else ""
+        made = f"ids are generated ({self.stem}-{1:06d} …)" if self.makes_ids else ""
         return "; ".join(filter(None, [f"reads {', '.join(words)}" if words else "", made]))
 
     def record(self, row: dict[str, Any], number: int) -> dict[str, Any]:
         """Return the record of a row.
 
         Raises:
-            ValueError: a column has nothing that its key could hold; says what.
+            ValueError: a column's value does not fit its key; names it.
         """
         found: dict[str, Any] = {}
         for read, key, named, names, several in self._readers:
@@ -114,7 +114,7 @@ class Shape:
 
 
 def dig(row: Mapping[str, Any], path: str) -> Any:
-    """Return what stands at a dotted path, through objects and through texts that are JSON objects; None: nothing."""
+    """Return the value at a dotted path, through objects and texts that are JSON objects; None: nothing."""
     if path in row:
         return row[path]
     value: Any = row
@@ -128,10 +128,10 @@ def dig(row: Mapping[str, Any], path: str) -> Any:
 def shape_of(
     row: dict[str, Any], given: Mapping[str, str], known: Callable[[], Sequence[KnownSet]], *, hub_id: str, stem: str
 ) -> Shape | None:
-    """Return how rows with columns like these become records, or None where they are records as they stand.
+    """Return how rows with columns like these become records, or None if they already are records.
 
     Raises:
-        MagpieError: --columns names a column that is not there.
+        MagpieError: --columns names a column that does not exist.
     """
     for key, column in given.items():
         if column and column not in row and dig(row, column) is None:
@@ -146,7 +146,7 @@ def shape_of(
     written = {name.strip().casefold(): name for name in row} | {name: name for name in row}
     columns |= {} if native else _several(row, written, columns)
     for key, names in GENERIC.items():
-        if native and key != "id":  # records: `answer` and the like are the user's own there
+        if native and key != "id":  # records: there `answer` and the like are the user's own
             continue
         names = tuple(written.get(name, name) for name in names)
         taken = key in columns or (key in row and is_id(row[key]) if key == "id" else _is_text(row.get(key)))
@@ -169,7 +169,7 @@ def shape_of(
 
 
 def _several(row: dict[str, Any], written: Mapping[str, str], columns: Mapping[str, Any]) -> dict[str, str]:
-    """Return the column that is read as `responses`, where nothing else is a response already."""
+    """Return the column that is read as `responses`, if there is no response yet."""
     found = [written[name] for name in SEVERAL if name in written and _are_texts(row[written[name]])]
     taken = {"response", "responses"} & {*columns, *written}
     return {"responses": found[0]} if found and not taken else {}
@@ -177,7 +177,7 @@ def _several(row: dict[str, Any], written: Mapping[str, str], columns: Mapping[s
 
 def _is_of(row: dict[str, Any], one: KnownSet, hub_id: str, *, native: bool) -> bool:
     if native and one.columns.get("instruction") not in (None, "instruction"):
-        return False  # what such a set has elsewhere is there already, and the rest is the user's own
+        return False  # what such a set has elsewhere is already found, and the rest is the user's own
     says = not native and any(row.get(name) in texts for name, texts in one.says.items())
     return says or hub_id in one.sets or (bool(one.has) and all(name in row for name in one.has))
 
@@ -195,7 +195,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def _may_be(key: str, value: Any) -> bool:
-    """Return whether a column with this value is taken for a key without being named."""
+    """Return whether a column with this value is read as a key without being named."""
     if key == "id":
         return is_id(value)
     if key == "reference_answer":
@@ -204,16 +204,16 @@ def _may_be(key: str, value: Any) -> bool:
 
 
 def _filled(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with the keys that were found; what stood there goes into `previous`."""
+    """Return a row with the keys that were found; their old values go into `previous`."""
     aside = {key: row[key] for key, value in found.items() if row.get(key) is not None and row[key] != value}
     return row | found | _previous(row, aside)
 
 
 def _fitting(record: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without values that a key of ours cannot have: those go into `previous`.
+    """Return a record without values of a wrong type for our keys: those go into `previous`.
 
     Raises:
-        ValueError: it is a value that was filled in.
+        ValueError: such a value was filled in.
     """
     while True:
         try:

@@ -1,4 +1,4 @@
-"""An input that a user names: a file of any form, a folder or a hub id of a dataset, or the standard input."""
+"""A user's input: a file of any format, a folder or hub id of a dataset, or the standard input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _none() -> Sequence[KnownSet]:
 
 
 class Source(type(Path())):  # type: ignore[misc]
-    """The path of an input, and how its rows become records. A plain path is a file of records as the stages write it.
+    """The path of an input, and how its rows become records. A plain path is a file of records as stages write it.
 
     `columns`: key of a record → the user's column (empty: none). `split`: of a dataset. `known`: gives the datasets whose
     columns are known (configs/columns). `spooled`: the standard input was written there.
@@ -38,7 +38,7 @@ class Source(type(Path())):  # type: ignore[misc]
     def named(
         cls, path: Path, columns: Mapping[str, str], split: str | None, known: Callable[[], Sequence[KnownSet]]
     ) -> Source:
-        """Return the source that a user's words mean; the standard input is read to its end.
+        """Return the source that a user names; the standard input is read to its end.
 
         Raises:
             MagpieError: the standard input is a terminal.
@@ -50,13 +50,13 @@ class Source(type(Path())):  # type: ignore[misc]
 
     @property
     def hub_id(self) -> str:
-        """The id (`owner/name` or `owner/name:config`) where it is a dataset of the hub, else an empty text."""
+        """The id (`owner/name` or `owner/name:config`) of a hub dataset, else an empty text."""
         name = str(self)
         is_id = name.count("/") == 1 and not name.startswith((".", "~", "/")) and not self.suffix[1:].isalpha()
         return name if is_id and not self.exists() and not self.parent.exists() else ""
 
     def with_name(self, name: str) -> Path:
-        """Return the path of a file beside it: in this folder where it is no file of a folder itself."""
+        """Return the path of a file next to it, or in the current folder if it is not a file."""
         return Path(name) if self.spooled or self.hub_id else Path(self).with_name(name)
 
 

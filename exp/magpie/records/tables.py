@@ -1,4 +1,4 @@
-"""Rows of what is no JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and datasets in a folder or on the hub."""
+"""Rows of formats other than JSON: Parquet, Arrow, CSV and TSV (PyArrow, streamed), and datasets in a folder or on the hub."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 BATCH = 512
-"""Rows that are Python objects at a time."""
+"""Rows held as Python objects at a time."""
 CSV_BLOCK = 16 << 20
-"""Bytes of a CSV file that are read at a time; no row may be longer."""
+"""Bytes of a CSV file read at a time; no row may be longer."""
 TABLES = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".csv": "csv", ".tsv": "tsv"}
 JSON = (".jsonl", ".json", ".ndjson")
 PACKED = (".gz", ".zst")
@@ -26,12 +26,12 @@ MAGIC = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 FOREIGN = {
     b"PK\x03\x04": "an Excel file or a zip archive: save the table as CSV or Parquet",
     b"\xd0\xcf\x11\xe0": "an old Excel file: save the table as CSV",
-    b"SQLite format 3": "an SQLite data base: export the table as CSV",
+    b"SQLite format 3": "an SQLite database: export the table as CSV",
     b"\x80\x04\x95": "a Python pickle, which is never loaded: save it as JSON Lines or Parquet",
     b"BZh": "compressed with bzip2: unpack it, or use gzip or zstd",
     b"\xfd7zXZ": "compressed with xz: unpack it, or use gzip or zstd",
-    b"\x1f\x8b": "compressed with gzip: let its name end in .gz",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd: let its name end in .zst",
+    b"\x1f\x8b": "compressed with gzip: give it a name that ends in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: give it a name that ends in .zst",
     b"version https://git-lfs": "a Git LFS pointer, not the file itself: fetch that with git lfs pull",
     b"<": "a web page or XML, perhaps of a download that failed: fetch the file again",
     b"%PDF": "a PDF: save its table as CSV",
@@ -40,14 +40,14 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 class BadRow(Exception):
-    """A row that has no record; says why."""
+    """A row without a record; says why."""
 
 
 def form_of(path: Path, head: bytes) -> str:
-    """Return the form of a file by its name, else by its first bytes: parquet, arrow, csv, tsv or json.
+    """Return the format of a file by its name, else by its first bytes: parquet, arrow, csv, tsv or json.
 
     Raises:
-        MagpieError: it is of another program, and cannot be read.
+        MagpieError: it is another program's format, and cannot be read.
     """
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
@@ -70,7 +70,7 @@ def table_rows(path: Path, form: str, stream: io.BufferedReader[Any]) -> Iterato
     """Yield the rows of a table, each a mapping of its columns.
 
     Raises:
-        MagpieError: it is broken, or of another form than its name says.
+        MagpieError: it is broken, or its format is not the one that its name says.
     """
     import pyarrow
 
@@ -83,7 +83,7 @@ def table_rows(path: Path, form: str, stream: io.BufferedReader[Any]) -> Iterato
             yield from _csv(stream, "\t" if form == "tsv" else _delimiter(stream))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         why = " ".join(str(error).split())[:300].replace("UTF8", "UTF-8")
-        remedy = "Save it in UTF-8" if "UTF-8" in why else "Make the file again"
+        remedy = "Save it in UTF-8" if "UTF-8" in why else "Recreate the file"
         if "straddling" in why or "block size" in why:
             why, remedy = f"a row is longer than {CSV_BLOCK >> 20} MiB, or a quote has no end", "Fix it, or save it as Parquet"
         raise MagpieError(
@@ -122,13 +122,13 @@ def _arrow(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _delimiter(stream: io.BufferedReader[Any]) -> str:
-    """Return what stands between the columns of a CSV file's header."""
+    """Return the separator of a CSV file's header."""
     header = stream.peek(4096).partition(b"\n")[0].decode("utf-8", "replace")
     return next((sign for sign in ",;\t|" if sign in header), ",")
 
 
 def _csv(stream: BinaryIO, delimiter: str) -> Iterator[dict[str, Any] | BadRow]:
-    """Yield the rows of a CSV file with every value as the text that stands there."""
+    """Yield the rows of a CSV file with every value as text."""
     import pyarrow
     from pyarrow import csv
 
@@ -199,7 +199,7 @@ def _is_data(path: Path) -> bool:
 def load_hub(
     name: str, split: str | None, flag: str, *, revision: str | None = None, gated: bool = False, shown: str = "", see: str = ""
 ) -> datasets.Dataset:
-    """Return a split of a dataset of the hub, which is on the disk then; `name` may end in `:config`.
+    """Download a split of a hub dataset and return it; `name` may end in `:config`.
 
     Args:
         shown: the name that the user gave (default: `name`).
@@ -211,7 +211,7 @@ def load_hub(
     import datasets
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what is wrong is said below
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error is reported below
     repo, _, config = name.partition(":")
     name = shown or name
     try:
@@ -219,7 +219,7 @@ def load_hub(
     except (GatedRepoError, datasets.exceptions.DatasetNotFoundError) as error:
         if gated or isinstance(error, GatedRepoError) or "gated" in str(error):
             what = (
-                f"access to {repo} is granted by hand: ask for it on https://huggingface.co/datasets/{repo}, then "
+                f"access to {repo} is granted manually: request it on https://huggingface.co/datasets/{repo}, then "
                 "`.venv/bin/hf auth login`, or set HF_TOKEN"
             )
         else:
@@ -228,7 +228,7 @@ def load_hub(
     except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MagpieError(
             f"{flag} {name}: no such file, and the hub cannot be reached ({' '.join(str(error).split())[:200]}). Check the "
-            f"network, or get the file elsewhere and name it: {flag} FILE"
+            f"network, or download the file elsewhere and name it: {flag} FILE"
         ) from error
     except (ValueError, datasets.exceptions.DatasetsError) as error:  # no such split or configuration
         raise MagpieError(f"{flag} {name}: {' '.join(str(error).split())[:300]}{see}") from error

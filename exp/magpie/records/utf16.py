@@ -13,12 +13,12 @@ MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def is_utf16(head: bytes) -> bool:
-    """Return whether a file begins with UTF-16's mark (and not with that of UTF-32)."""
+    """Return whether a file begins with UTF-16's byte order mark (and not UTF-32's)."""
     return head.startswith(MARKS) and not head.startswith(codecs.BOM_UTF32_LE)
 
 
 class Utf16File(io.RawIOBase):
-    """A stream of UTF-16 with its mark, as UTF-8 without one."""
+    """A stream of UTF-16 with a byte order mark, as UTF-8 without one."""
 
     def __init__(self, path: Path, raw: BinaryIO) -> None:
         self._path, self._raw, self._output = path, raw, b""

@@ -1,4 +1,4 @@
-"""A value of a user's column as those keys of a record that it fills in."""
+"""From a value of a user's column to the record keys that it fills in."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OPEN_THOUGHTS = ReasoningFormat(
 )
 _TURNS = re.compile(r'\s*\[\s*\{\s*"(?:role|from|content|value)"')
 Reader = Callable[[str, str, Any], dict[str, Any]]
-"""Of a key, the column's name for messages, and its value: the keys that it fills in."""
+"""From a key, the column's name for messages, and its value, to the keys that it fills in."""
 
 
 def turns_of(value: Any) -> list[dict[str, str]]:
-    """Return the turns of a conversation as role and content, or nothing where it is none; a text may be its JSON."""
+    """Return the turns of a conversation as role and content, or nothing if it is not one; a text may be its JSON."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = parsed(value)
     turns = []
@@ -39,7 +39,7 @@ def turns_of(value: Any) -> list[dict[str, str]]:
 
 
 def parsed(text: str) -> Any:
-    """Return what a text says in JSON; None where it is none."""
+    """Return the JSON value of a text; None if it is not JSON."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -52,7 +52,7 @@ def is_id(value: Any) -> bool:
 
 
 def plain(key: str, name: str, value: Any) -> dict[str, Any]:
-    """Return a value under its key as it stands; a dotted key goes into an object."""
+    """Return a value unchanged under its key; a dotted key goes into an object."""
     if value is None:
         return {}
     outer, _, inner = key.partition(".")
@@ -66,13 +66,13 @@ def _problem(key: str, name: str, value: Any) -> dict[str, Any]:
     if not turns:
         if not isinstance(value, str) or not value.strip():
             what = "has no text" if value is None or isinstance(value, str | list) else f"is no text ({type(value).__name__})"
-            raise ValueError(f"{name} {what}, and it is read as `instruction`")
+            raise ValueError(f"{name} {what}, but is read as `instruction`")
         if _TURNS.match(value):
             raise ValueError(f"{name} is a conversation in broken JSON")
         return {key: value}
     first = next((place for place, turn in enumerate(turns) if turn["role"] in USERS), None)
     if first is None or not turns[first]["content"].strip():
-        raise ValueError(f"{name} has no turn of a user" + ("" if first is None else " with text"))
+        raise ValueError(f"{name} has no user turn" + ("" if first is None else " with text"))
     between = [turn for turn in turns[first + 1 :] if turn["role"] != "system"]
     if between and between[-1]["role"] in ASSISTANTS:
         between.pop()
@@ -87,7 +87,7 @@ def _response(key: str, name: str, value: Any) -> dict[str, Any]:
     if value is None or value == "":
         return {}
     if not isinstance(value, str):
-        raise ValueError(f"{name} is no text, and it is read as `response`")
+        raise ValueError(f"{name} is not a text, but is read as `response`")
     thought, solution = split_written(value, OPEN_THOUGHTS)
     return {key: solution} | ({"reasoning": thought} if thought else {})
 
@@ -97,7 +97,7 @@ def _responses(key: str, name: str, value: Any) -> dict[str, Any]:
     if not texts:
         return {}
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name} is no list of texts, and it is read as `responses`")
+        raise ValueError(f"{name} is not a list of texts, but is read as `responses`")
     parts = [split_written(text, OPEN_THOUGHTS) for text in texts]
     thoughts = [thought for thought, _ in parts]
     return {key: [solution for _, solution in parts]} | ({"reasoning": thoughts} if any(thoughts) else {})
@@ -109,7 +109,7 @@ def _reference(key: str, name: str, value: Any) -> dict[str, Any]:
     if value is None or value == "" or value != value:  # NaN
         return {}
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{name} is neither a text nor a number, and it is read as `{key}`")
+        raise ValueError(f"{name} is neither a text nor a number, but is read as `{key}`")
     return {key: str(int(value) if isinstance(value, float) and value.is_integer() else value)}
 
 
@@ -123,7 +123,7 @@ def _messages(key: str, name: str, value: Any) -> dict[str, Any]:
 
 def _identity(key: str, name: str, value: Any) -> dict[str, Any]:
     if not is_id(value):
-        raise ValueError(f"{name} is neither a text nor a whole number, and it is read as `{key}`")
+        raise ValueError(f"{name} is neither a text nor a whole number, but is read as `{key}`")
     return {key: value}
 
 

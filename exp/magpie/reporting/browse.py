@@ -24,7 +24,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 
 class Records:
-    """The records of a file, in a database on the disk: memory does not grow with them."""
+    """The records of a file, in a database on disk: memory does not grow with them."""
 
     def __init__(self, folder: Path, records: Iterable[Record]) -> None:
         self._database = sqlite3.connect(folder / "records.sqlite", check_same_thread=False)
@@ -39,7 +39,7 @@ class Records:
         self._database.close()
 
     def page(self, words: list[str], number: int) -> tuple[int, int, list[Record]]:
-        """Return how many records have all words, the page that is shown (the nearest to `number`), and its records."""
+        """Return the number of records that contain all words, the page shown (the nearest to `number`), and its records."""
         where = " AND ".join("instr(lower(record), ?) > 0" for _ in words) or "1"
         given = [json.dumps(word.lower(), ensure_ascii=False)[1:-1] for word in words]
         with self._lock:
@@ -86,7 +86,7 @@ def handler(name: str, records: Records) -> type[http.server.BaseHTTPRequestHand
         timeout = 30
 
         def do_GET(self) -> None:
-            """Answer with a page; a request under another name than this machine's own is a foreign page's."""
+            """Answer with a page; refuse a request under a name other than this machine's: it comes from a foreign page."""
             path = urlsplit(self.path)
             host = self.headers.get("Host", "").rpartition(":")[0]
             if host not in HOSTS or path.path != "/":
@@ -111,7 +111,7 @@ def handler(name: str, records: Records) -> type[http.server.BaseHTTPRequestHand
 
 
 def browse(path: Path, port: int = 0) -> None:
-    """Serve a file's records on this machine alone until Ctrl-C."""
+    """Serve a file's records, on this machine only, until Ctrl-C."""
     with tempfile.TemporaryDirectory(prefix="magpie_browse_") as folder:
         records = Records(Path(folder), records_of(path))
         with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler(path.name, records)) as server:

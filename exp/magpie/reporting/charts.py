@@ -1,6 +1,6 @@
-"""Charts of the report: SVG images inside the page, which need no network and no script, in light and dark.
+"""Charts of the report: SVG images inside the page, without network or scripts, for light and dark mode.
 
-An image inside a page runs nothing and reaches nothing, whatever its texts say; its description has the values as words.
+An embedded image runs nothing and loads nothing, whatever its texts say; its alt text has the values in words.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXT, BAR, DIM, LIMIT = "#010101", "#020202", "#030303", "#040404"
-"""Stand-ins for colours: matplotlib writes them, and the image's own style has one value for each in light and in dark."""
+"""Placeholder colours: matplotlib writes them, and the image's style maps each to a light and a dark value."""
 LIGHT = {TEXT: "#1c2024", BAR: "#2563af", DIM: "#5d6670", LIMIT: "#a93226"}
 DARK = {TEXT: "#e6e9ec", BAR: "#6ea8eb", DIM: "#9aa5b0", LIMIT: "#f08a7c"}
 WIDTH, ROW_HEIGHT, LABEL_CHARACTERS = 3.7, 0.25, 26
-"""Inches of a chart's width and of a bar with its gap; characters of a label."""
+"""A chart's width and a bar's height with its gap, in inches; maximum characters of a label."""
 Row = tuple[str, int]
 
 
@@ -51,7 +51,7 @@ def bar_chart(title: str, rows: Sequence[Row], total: int) -> Markup:
 
 
 def histogram(title: str, numbers: Numbers, limit: float | None = None) -> Markup:
-    """Return bars of equal width with lines at p10, p50 and p90, and at `limit` (tokens that an answer may have)."""
+    """Return bars of equal width with lines at p10, p50 and p90, and at `limit` (maximum tokens of an answer)."""
     figure, axes = _axes(1.4, below=0.14)
     low, step, counts = numbers.histogram(limit)
     axes.bar([low + step * index for index in range(len(counts))], counts, width=step, align="edge", color=BAR)
@@ -111,7 +111,7 @@ def _image(figure: Figure, description: str) -> Markup:
         warnings.catch_warnings(),
         mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 8, "svg.hashsalt": "report"}),
     ):
-        warnings.filterwarnings("ignore", "Glyph")  # the browser's fonts have them
+        warnings.filterwarnings("ignore", "Glyph")  # rendered with the browser's fonts
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = written.getvalue()
     text = text[text.index("<svg") :]

@@ -20,17 +20,17 @@ from magpie.runs.run_file import RunFile
 
 LABELS = ("answer_type", "input_quality", "task_category", "language", "safety")
 HARDNESS = ("difficulty", "difficulty_measured")
-"""Difficulty in a model's opinion, and by how often the problem was solved."""
+"""Difficulty in a model's opinion, and by pass rate."""
 PROGRAMS = {True: "agrees", False: "differs", None: "no answer to compare"}
-"""What a program's answer is beside the votes'."""
+"""A program's answer compared with the votes."""
 PAIR_CHARACTERS = 28
-"""Of each of two concepts that were combined."""
+"""For each of two combined concepts."""
 MANY_DOUBT = 0.5
 SAMPLES, PAIR_SAMPLES, DROPPED_SAMPLES, EDGE_SAMPLES, MOST_REASONS, MOST_REWARD_MODELS = 60, 12, 2, 3, 30, 8
 
 UNSOLVABLE, UNPARSED = "responses that say it cannot be solved", "responses without a final answer"
 SOUNDNESS = ("validity", "failed questions", "majority", UNSOLVABLE, UNPARSED)
-"""Labels and numbers that tell whether problems are sound: a section of their own."""
+"""Labels and numbers on whether problems are sound: a separate section."""
 
 _LENGTHS = [0, *(base * 10**power for power in range(1, 7) for base in (1, 2, 5))]
 _SHARES = [share / 10 for share in range(11)]
@@ -64,7 +64,7 @@ class Facts:
     verified: int = 0
     """Records whose answer is right by the reference answer or, without one, has a clear majority."""
     doubted: int = 0
-    """Problems of which half of the responses or more say that they cannot be solved."""
+    """Problems that at least half of the responses call unsolvable."""
     labels: dict[str, Labels] = field(default_factory=lambda: defaultdict(Labels))
     grid: dict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: defaultdict(Counter))
     """Key of `HARDNESS` → counts of (domain, its label)."""
@@ -83,7 +83,7 @@ class Facts:
 
     @property
     def has_soundness(self) -> bool:
-        """Whether anything tells whether the problems are sound."""
+        """Whether there is any label or number on soundness."""
         return any(name in self.labels or name in self.numbers for name in SOUNDNESS)
 
     def add(self, record: Record) -> None:
@@ -120,7 +120,7 @@ class Facts:
         self.samples.offer(lambda: sample_of(record))
 
     def _add_origin(self, record: Record) -> None:
-        """Count what a problem was made of: concepts and their pairs, the problem that it was made out of."""
+        """Count a problem's origin: concepts and their pairs, the problem that it was made from."""
         concepts = record.get("concepts") or []
         for concept in concepts:
             self.labels["concept"].count(concept)
@@ -134,7 +134,7 @@ class Facts:
                 self.number("pass rate of its parents", parent.get("pass_rate"))
 
     def add_validity(self, record: Record) -> None:
-        """Count what a model's votes say of a problem."""
+        """Count a model's votes on a problem's validity."""
         if "validity" in record:
             self.labels["validity"].count(record["validity"] or "undecided or not judged")
             for question in record.get("validity_reasons") or ():
@@ -154,9 +154,7 @@ class Facts:
 
     def add_rewards(self, record: Record) -> None:
         """Count the rewards of a record's responses."""
-        rewards = record.get("rewards_by_model") or {
-            record.get("reward_model") or "a model that is not named": record.get("rewards")
-        }
+        rewards = record.get("rewards_by_model") or {record.get("reward_model") or "an unnamed model": record.get("rewards")}
         for model, values in list(rewards.items())[:MOST_REWARD_MODELS]:
             for value in values or ():
                 self.number(f"reward by {model[:SHORT_CHARACTERS]}", value)
@@ -180,26 +178,26 @@ class Report:
     name: str
     runs: list[RunFile]
     line: list[RunFile]
-    """The runs that led to the job's data, the first one first."""
+    """The runs that led to the job's data, in order."""
     steps: list[Step]
     missing: list[str]
     facts: Facts | None
     source: str
-    """Name of the file that `facts` describes: the last one before anything was filtered."""
+    """Name of the file that `facts` describes: the last one before the filter."""
     kept: Facts | None
     rewards: list[tuple[RunFile, Facts]]
     pairs: list[tuple[RunFile, Facts]]
     dropped: dict[str, list[Sample]]
     measured: list[RunFile]
-    """What controls have told."""
+    """Runs with measurements on controls."""
     rounds: list[Round]
     edge: tuple[list[Sample], list[Sample]]
-    """Kept records with the least agreement, and those with the most that the filter dropped."""
+    """Kept records with the least agreement, and dropped ones with the most."""
     is_job: bool = True
 
     @property
     def tiles(self) -> list[tuple[str, str, str]]:
-        """What stands at the top: a name, a figure, and what it is of."""
+        """The tiles at the top: a name, a figure, and its base."""
         counts = {step.name: step for step in self.steps}
         found: list[tuple[str, str, str]] = []
         if self.steps:
@@ -216,30 +214,30 @@ class Report:
 
     @property
     def token_limit(self) -> float | None:
-        """Tokens that a response could have."""
+        """Maximum tokens of a response."""
         limits = [run.arguments.get("max_tokens") for run in self.line if run.stage == "gen_res.py"]
         return limits[-1] if limits and isinstance(limits[-1], int) else None
 
     @property
     def models(self) -> list[tuple[str, str]]:
-        """Who made the problems and the responses, and how they were sampled."""
+        """The models of the problems and the responses, and their sampling."""
         names = {"gen_ins.py": "problems", "gen_res.py": "responses"}
         return [(names[run.stage], _sampling(run.arguments)) for run in self.line if run.stage in names]
 
     @property
     def tokens_per_kept_record(self) -> dict[str, float]:
-        """Of the models, from the first stage to the job's data."""
+        """Tokens of the models, from the first stage to the job's data."""
         return self.steps[-1].run.tokens_per_kept_record if self.steps else {}
 
 
 def _sampling(arguments: dict[str, Any]) -> str:
     shown = ("temperature", "top_p", "max_tokens", "num_responses", "seed")
     values = [f"{name} {arguments[name]}" for name in shown if arguments.get(name) is not None]
-    return ", ".join([str(arguments.get("model_path", "a model that is not named")), *values])
+    return ", ".join([str(arguments.get("model_path", "an unnamed model")), *values])
 
 
 def _label(value: Any) -> str:
-    """Return a label as a text: datasets of others have lists and numbers there."""
+    """Return a label as a text: foreign datasets have lists and numbers there."""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -254,7 +252,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
     steps = steps_of(line, complete)
     names = {STEPS[run.stage] for run in line}
     facts = _counted(source.output, seed, Facts.add) if source else None
-    tagged = next((run for run in reversed(line) if run.stage == "unitag.py"), None)  # what is invalid goes no further
+    tagged = next((run for run in reversed(line) if run.stage == "unitag.py"), None)  # invalid ones go no further
     if facts and (judged := tagged or source):
         for record in records_of(judged.output):
             facts.add_validity(record)
@@ -281,7 +279,7 @@ def read_job(folder: Path, seed: int = 0) -> Report:
 
 
 def _edge(records: Iterator[Record], sign: int) -> list[Sample]:
-    """Return the records with the most agreement (the least, for a sign of -1)."""
+    """Return the records with the most agreement (with sign -1: the least)."""
     judged = (record for record in records if isinstance(record.get("agreement"), float | int))
     best = heapq.nlargest(EDGE_SAMPLES, judged, key=lambda record: sign * record["agreement"])
     return [sample_of(record) for record in best]

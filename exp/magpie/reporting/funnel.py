@@ -1,4 +1,4 @@
-"""From what was generated to what was exported: the runs that led to a job's data, and what each of them left."""
+"""From generation to export: the runs that led to a job's data, and what each of them left."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ STEPS = {
 """Stages whose outputs are records → the state of a record after each of them."""
 EXPECTED = ("generated", "clean", "answered", "verified", "unique", "decontaminated", "kept")
 MARKING = ("unitag.py", "gen_po_rewards.py", "check_code.py")
-"""Stages that add to records; where they drop none they are no step of the funnel."""
+"""Stages that only add to records; without drops they are not a step of the funnel."""
 _decode = known_keys(("raw", "line"))
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the funnel: read = count + reasons. Marked records are among those that are counted; the filter decides."""
+    """A step of the funnel: read = count + reasons. Marked records are counted too; the filter decides."""
 
     name: str
     run: RunFile
@@ -68,7 +68,7 @@ def line_of(runs: list[RunFile]) -> list[RunFile]:
 
 
 def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
-    """Yield a file's records but for controls; unreadable rows are counted."""
+    """Yield a file's records except controls; unreadable rows are counted."""
     if not path.exists() and not isinstance(path, Source):
         return
     for row in read_rows(path, (), _decode):
@@ -80,7 +80,7 @@ def records_of(path: Path, facts: Facts | None = None) -> Iterator[Record]:
 
 
 def steps_of(line: list[RunFile], complete: list[RunFile]) -> list[Step]:
-    """Return the funnel: from what was generated to what was exported."""
+    """Return the funnel, from generation to export."""
     line = [*line, *(run for run in complete if run.stage == "measure.py" and line and run.stem == f"{line[-1].stem}_measured")]
     steps = [step_of(run) for run in line if run.stage not in MARKING or run.counts.dropped]
     exports = [run for run in complete if run.stage == "export.py" and line and run.counts.read == line[-1].counts.written]

@@ -1,7 +1,7 @@
-"""Texts with LaTeX in them as HTML, where formulas become MathML, or as Markdown, where they stay LaTeX; all else is escaped.
+"""Texts with LaTeX as HTML, with formulas as MathML, or as Markdown, with formulas as LaTeX; all else is escaped.
 
-What models wrote is hostile. A formula is converted within limits of length, depth and time; of what comes out only the
-elements and attributes named here are written, with their texts escaped. One that does not fit is shown as it was written.
+Model output is hostile. A formula is converted within limits of length, depth and time; of the result only the
+elements and attributes named here are written, with their texts escaped. One beyond the limits is shown as written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 FORMULA_LIMIT, DEPTH_LIMIT, FORMULA_SECONDS = 1000, 40, 0.5
-"""Characters of a formula, elements inside each other, seconds to convert one; beyond them it is shown as written."""
+"""Limits of a formula: characters, nesting, seconds of conversion; beyond them it is shown as written."""
 
 ELEMENTS = frozenset(
     (
@@ -47,17 +47,17 @@ ATTRIBUTES = {
 }
 """Attributes that an element may have, with their values; all others are removed (colours, links, styles, …)."""
 MACROS = re.compile(r"\\(newcommand|renewcommand|def|let|require|href|style|class|cssId|input|include)(?![a-zA-Z])")
-"""Commands that could expand without end, or are no mathematics: such a formula is shown as written."""
+"""Commands that could expand endlessly, or are not mathematics: such a formula is shown as written."""
 
 _ENVIRONMENT = re.compile(r"(?:align|equation|gather|multline|cases|aligned|array|[pbv]?matrix)\*?")
 _BRACES = r"\{(?:[^{}$\n]|\{(?:[^{}$\n]|\{[^{}$\n]*\})*\})*\}"
 _BOXED = re.compile(rf"(\\boxed{_BRACES})")
-"""The final answer, often without any dollars around it."""
+"""The final answer, often without dollar signs."""
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _OUTER = re.compile(r"\\(begin|end)\{(align|gather|multline|equation)\*?\}")
-"""Environments that may not stand inside a displayed formula; each has one that may."""
+"""Environments not allowed inside a displayed formula, with their replacements."""
 _UNSAFE_IN_MARKDOWN = re.compile(r"[`$#]|(?<!\\)%|\\(unicode|bbox|mmlToken|toggle|color|char|verb)(?![a-zA-Z])")
-"""Text that viewers could read as the end of a formula, and commands of MathJax that `mathml` may know as something else."""
+"""Text that viewers could read as the end of a formula, and MathJax commands that `mathml` may read differently."""
 _UNKNOWN_COMMAND = re.compile(r"\\[a-zA-Z]")
 
 
@@ -70,16 +70,16 @@ class _Refused(Exception):
 
 
 class MathText:
-    """Turns texts into HTML, until a page's bytes and seconds for formulas are used up; then they are shown as written."""
+    """Turns texts into HTML; once a page's bytes and seconds for formulas are used up, formulas are shown as written."""
 
     def __init__(self, *, most_bytes: int, most_seconds: float) -> None:
         self._bytes_left, self._seconds_left = most_bytes, most_seconds
         self._available = importlib.util.find_spec("latex2mathml") is not None
         self.shown = self.raw = 0
-        """Numbers of formulas converted, and shown as written."""
+        """Number of formulas converted, and of those shown as written."""
 
     def html(self, text: str) -> str:
-        """Return a text as HTML that has nothing but text, MathML and blocks of code in it."""
+        """Return a text as HTML that contains only text, MathML and code blocks."""
         parts = _FENCED.split(text)  # every second one is code
         return "".join(f"<pre>{html.escape(visible(p))}</pre>" if i % 2 else self._prose(p) for i, p in enumerate(parts))
 
@@ -101,9 +101,9 @@ class MathText:
 
 
 def markdown(text: str) -> str:
-    """Return a text as Markdown that has nothing but text and formulas in it, for viewers of notebooks.
+    """Return a text as Markdown that contains only text and formulas, for notebook viewers.
 
-    A formula stays LaTeX, for the viewer to set, if `mathml` can convert it too, so nothing but mathematics gets there.
+    A formula stays LaTeX, for the viewer to render, if `mathml` can convert it too, so only mathematics gets there.
     """
     return "".join(_marked_up(*each) if each[1] else _plain(each[0]) for each in pieces(visible(text)))
 
@@ -115,12 +115,12 @@ def _marked_up(written: str, latex: str, block: bool) -> str:
 
 
 def formulas(text: str) -> int:
-    """Return how many formulas a text has."""
+    """Return the number of formulas in a text."""
     return sum(1 for _, latex, _ in pieces(text) if latex)
 
 
 def pieces(text: str) -> Iterator[tuple[str, str, bool]]:
-    """Yield a text piece by piece: as it is written, as LaTeX (empty: to show as written), whether it is displayed."""
+    """Yield a text piece by piece: as written, as LaTeX (empty: show as written), whether it is a displayed formula."""
     formulas = find_formulas(text)
     for outside, formula in zip_longest(formulas.outside(), formulas.found):
         yield from ((piece, piece if i % 2 else "", False) for i, piece in enumerate(_BOXED.split(outside)))
@@ -129,7 +129,7 @@ def pieces(text: str) -> Iterator[tuple[str, str, bool]]:
 
 
 def _latex(formula: Formula, text: str) -> str:
-    """Return what is converted of a formula; nothing of a drawing, an unknown environment, one too long or `$ spaced $`."""
+    """Return the LaTeX of a formula to convert; none for a drawing, an unknown environment, one too long or `$ spaced $`."""
     latex = text[formula.start : formula.end] if formula.environment else formula.content
     spaced = formula.opener == "$" and latex != latex.strip()
     known = formula.opener != "[asy]" and (not formula.environment or _ENVIRONMENT.fullmatch(formula.environment))
@@ -138,7 +138,7 @@ def _latex(formula: Formula, text: str) -> str:
 
 def _for_markdown(latex: str) -> str:
     latex = _OUTER.sub(lambda found: f"\\{found[1]}{{{'aligned' if found[2] == 'align' else 'gathered'}}}", latex)
-    latex = latex.replace("<", r"\lt ").replace(">", r"\gt ").replace("&", "& ")  # no tag, and no reference like &lt;
+    latex = latex.replace("<", r"\lt ").replace(">", r"\gt ").replace("&", "& ")  # not a tag, and not a reference like &lt;
     return " ".join(latex.split())
 
 
@@ -154,7 +154,7 @@ def _as_code(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text with the invisible made visible: control characters, marks that turn the direction of writing, …"""
+    """Return a text with invisible characters made visible: control characters, marks of the writing direction, …"""
     text = text.replace("\r\n", "\n").replace("\t", "    ")
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
@@ -172,13 +172,13 @@ def mathml(latex: str, display: str) -> str:
             return "".join(_written(Converter(display=display).convert_to_element(latex), 0))
     except _Refused:
         return ""
-    except Exception:  # noqa: BLE001 - of a formula that is no LaTeX the converter raises whatever its code comes upon
+    except Exception:  # noqa: BLE001 - for a formula that is not LaTeX the converter may raise anything
         return ""
 
 
 @contextmanager
 def _seconds(limit: float) -> Iterator[None]:
-    """Raise if the block takes longer; only where signals can be had, which is where programs run."""
+    """Raise if the block takes longer; only in the main thread, where signals work and programs run."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,6 +1,6 @@
-"""Helpers of demo_production.ipynb: launchers run in a cell, one server for all of them, records with their mathematics.
+"""Helpers of demo_production.ipynb: launchers in cells, one server for all of them, records with rendered mathematics.
 
-`python -m magpie.reporting.notebook demo_production.ipynb` runs a notebook and keeps its outputs in it
+`python -m magpie.reporting.notebook demo_production.ipynb` runs a notebook and stores its outputs in it
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ PANEL = ("╭", "│", "╰")
 """Beginnings of the lines of examples that stages print: a notebook shows records itself."""
 ENDING_SECONDS = 60.0
 TELL = 'env | grep ^MAGPIE_; echo; exec cat >"/dev/null"'
-"""Command that holds the server: it prints the server's address, and ends with its standard input, so with the notebook."""
+"""Command that keeps the server up: it prints the server's address, and ends with its standard input, so with the notebook."""
 
 _servers: list[subprocess.Popen[str]] = []
 
 
 def run(*command: object, **settings: object) -> None:
-    """Run a launcher (*.sh) or a program (*.py) as a terminal does in the project's folder, with settings in its environment.
+    """Run a launcher (*.sh) or a program (*.py) as in a terminal in the project's folder, with settings in its environment.
 
     Raises:
-        RuntimeError: it failed; its output stands above.
+        RuntimeError: it failed; its output is above.
     """
     words = [str(word) for word in command]
     environment = {name: str(value) for name, value in settings.items()}
@@ -57,7 +57,7 @@ def run(*command: object, **settings: object) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # a cell that is interrupted passes that on once, below, and waits
+        start_new_session=True,  # an interrupted cell passes that on once, below, and waits
     )
     with ending(process):
         for text in process.stdout or ():
@@ -69,7 +69,7 @@ def run(*command: object, **settings: object) -> None:
 
 @contextlib.contextmanager
 def ending(process: subprocess.Popen[str]) -> Iterator[None]:
-    """End a process and what it started if the block is left early: by an interrupt, as Ctrl-C does."""
+    """End a process and its children if the block is left early, by an interrupt, like Ctrl-C."""
     try:
         yield
     finally:
@@ -78,7 +78,7 @@ def ending(process: subprocess.Popen[str]) -> Iterator[None]:
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """Stop a process and what it started."""
+    """Stop a process and its children."""
     for number, seconds in ((signal.SIGINT, ENDING_SECONDS), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -88,14 +88,14 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def short(text: str) -> str:
-    """Return a text without the project's folder in it."""
+    """Return a text without the path of the project's folder."""
     return text.replace(f"{PROJECT}/", "")
 
 
 def serve(model: str, log_dir: Path) -> None:
-    """Load a model once, for all that is run after this. A server named in MAGPIE_BASE_URL is used as it is.
+    """Load a model once, for everything run after this. A server named in MAGPIE_BASE_URL is used as it is.
 
-    The server ends with `end_server` or with the notebook, however that ends.
+    The server ends with `end_server` or with the notebook, however it ends.
 
     Raises:
         RuntimeError: it did not start; the message has the end of its output.
@@ -106,7 +106,7 @@ def serve(model: str, log_dir: Path) -> None:
     end_server()  # the cell is run again
     log_dir.mkdir(parents=True, exist_ok=True)
     output = log_dir / "serve.log"
-    print(f"loading {model}; what it says: {short(str(output))}", flush=True)
+    print(f"loading {model}; log: {short(str(output))}", flush=True)
     started = time.monotonic()
     with output.open("w") as log:
         process = subprocess.Popen(  # noqa: S603 - the user's own model
@@ -122,7 +122,7 @@ def serve(model: str, log_dir: Path) -> None:
     try:
         for line in iter(cast("IO[str]", process.stdout).readline, "\n"):
             if not line:
-                raise RuntimeError(f"no server: {short(output.read_text()[-1000:])}")
+                raise RuntimeError(f"the server did not start: {short(output.read_text()[-1000:])}")
             name, _, value = line.strip().partition("=")
             address[name] = value
     except BaseException:
@@ -142,8 +142,8 @@ def end_server() -> None:
 
 
 def pick(path: Path, **wanted: object) -> Record | None:
-    """Return of a file's records, those alone that have the wanted values, the one with the most formulas (else the first)."""
-    if not path.exists():  # nothing was dropped, for instance
+    """Return the record with the most formulas (else the first) among those in a file that have the wanted values."""
+    if not path.exists():  # for instance, nothing was dropped
         return None
     rows = (row.record for row in read_rows(path, ()) if row.record is not None)
     fitting = (record for record in rows if all(record.get(key) == value for key, value in wanted.items()))
@@ -157,7 +157,7 @@ def _sample(record: Record) -> Sample:
 
 
 def show(record: Record | None, title: str = "") -> Markdown:
-    """Show a record, or a pair, with its mathematics; what a model wrote is text and formulas, never markup."""
+    """Show a record, or a pair, with rendered mathematics; model output is text and formulas, never markup."""
     from IPython.display import Markdown
 
     if record is None:
@@ -172,7 +172,7 @@ def show(record: Record | None, title: str = "") -> Markdown:
 
 
 def main() -> None:
-    """Run a notebook and write it with its outputs; one that fails is left as it was."""
+    """Run a notebook and write it with its outputs; one that fails is left unchanged."""
     import nbformat
     from nbclient import NotebookClient
 

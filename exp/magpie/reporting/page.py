@@ -1,4 +1,4 @@
-"""A job's report as one page of HTML: no network, no markup of what models wrote, one small script to find records."""
+"""A job's report as one HTML page: no network, no markup from models, one small script to find records."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from magpie.runs.run_file import RunFile
 
 TEMPLATE, SCRIPT = Path(__file__).with_name("page.html"), Path(__file__).with_name("page.js")
 MATH_BYTES, MATH_SECONDS = 1_500_000, 20.0
-"""Limits of formulas: their share of the page, and of the time to make it; the rest is shown as LaTeX."""
+"""Limits of a page's formulas, in bytes and seconds; the rest is shown as LaTeX."""
 ORDER = (*DIFFICULTIES, *reversed(QUALITIES), *ANSWER_TYPES, *SAFETIES, *DOMAIN_TAGS)
 MOST_ROWS, TITLE_CHARACTERS = 15, 140
 Cell = tuple[str, int, float]
-"""A column, a count, and how dark it is shown."""
+"""A column, a count, and its shade."""
 
 
 def open_templates() -> tuple[jinja2.Environment, MathText]:
-    """Return the templates with their filters, and what sets formulas within a page's limits."""
+    """Return the templates with their filters, and the renderer of formulas within a page's limits."""
     maths = MathText(most_bytes=MATH_BYTES, most_seconds=MATH_SECONDS)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE.parent),
@@ -90,13 +90,13 @@ def contents(report: Report) -> list[tuple[str, str]]:
         ("controls", "how wrong it is", bool(report.measured)),
         ("samples", "records to read", records),
         ("edge", "at the edge of the filter", bool(report.edge[0] or report.edge[1])),
-        ("dropped", "left out", bool(report.dropped)),
+        ("dropped", "dropped records", bool(report.dropped)),
     ]
     return [(name, title) for name, title, there in sections if there]
 
 
 def rows(counted: Counter[str]) -> list[Row]:
-    """Return labels with their counts, in their own order where they have one, else the most frequent first."""
+    """Return labels with their counts, in their own order if they have one, else the most frequent first."""
     ranked = counted.most_common()
     if set(counted) <= set(ORDER):
         ranked.sort(key=lambda pair: ORDER.index(pair[0]))
@@ -105,7 +105,7 @@ def rows(counted: Counter[str]) -> list[Row]:
 
 
 def grid(counts: Counter[tuple[str, str]]) -> tuple[list[str], list[tuple[str, list[Cell]]]]:
-    """Return a table of pairs of labels: the columns, and the rows with their cells; how dark a cell is goes by its count."""
+    """Return a table of pairs of labels: the columns, and the rows with their cells, shaded by count."""
     by_row, by_column = Counter[str](), Counter[str]()
     for (row, column), count in counts.items():
         by_row[row] += count
@@ -119,10 +119,10 @@ def grid(counts: Counter[tuple[str, str]]) -> tuple[list[str], list[tuple[str, l
 
 
 def tokens_of(runs: list[RunFile]) -> int:
-    """Return the number of tokens written in all."""
+    """Return the total number of tokens written."""
     return sum(run.tokens_in_all["completion"] for run in runs)
 
 
 def size(number: float) -> str:
-    """Return a number as a person reads it: 1234567 → `1,234,567`, 0.12345 → `0.123`."""
+    """Return a number in readable form: 1234567 → `1,234,567`, 0.12345 → `0.123`."""
     return f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:.3g}"

@@ -1,4 +1,4 @@
-"""Plots of records and jobs, for the notebooks: lengths, labels, votes, distances, what a filter removes, the whole way."""
+"""Plots of records and jobs, for the notebooks: lengths, labels, votes, distances, what a filter removes, the funnel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load(path: Path) -> Records:
 
 
 def lengths(records: Records, by: str | None = None) -> Figure:
-    """Plot how long problems and responses are, in characters; `by`: a line a value of this key."""
+    """Plot how long problems and responses are, in characters; `by`: one line per value of this key."""
     figure, (left, right) = _axes(2)
     for name, group in _groups(records, by).items():
         for axes, key in ((left, "instruction"), (right, "response")):
@@ -92,7 +92,7 @@ def votes(records: Records) -> Figure:
 
 
 def funnel(job: Path) -> Figure:
-    """Plot the problems left after each stage of a job, and why the others are not."""
+    """Plot the problems left after each stage of a job, and why the others were dropped."""
     runs = run_files(job, skip_broken=True)
     steps = steps_of(line_of(runs), [run for run in runs if run.status == "complete"])
     figure, (axes,) = _axes(1)
@@ -107,13 +107,13 @@ def funnel(job: Path) -> Figure:
 
 def _summary(step: Step) -> str:
     """Return a step's count, and the reasons of the others."""
-    parts = (("left out", step.reasons), ("marked", step.marked))
+    parts = (("dropped", step.reasons), ("marked", step.marked))
     words = [f"{how}: " + ", ".join(f"{why} {count}" for why, count in counts.items()) for how, counts in parts if counts]
     return f"{step.count}   {'; '.join(words)}"[:120]
 
 
 def counts(output: Path) -> dict[str, Any]:
-    """Return the numbers of records that a stage read, wrote and dropped by reason, from the run file beside its output."""
+    """Return the numbers of records that a stage read, wrote and dropped by reason, from the run file of its output."""
     found: dict[str, Any] = msgspec.to_builtins(read_run_file(Paths.beside(output).run).counts)
     return found
 
@@ -132,7 +132,7 @@ def removed(output: Path) -> Figure:
 
 
 def _rank(label: str) -> tuple[int, str]:
-    """Return a sorting key of labels: those with an order first, others by the alphabet."""
+    """Return a sort key for labels: those with an order first, others alphabetically."""
     order = (*DIFFICULTIES, *QUALITIES)
     return (order.index(label) if label in order else len(order)), label
 
@@ -150,7 +150,7 @@ def _label(record: dict[str, Any], key: str) -> str:
 
 
 def _bins(values: list[Any]) -> int:
-    """Return how many bars show so many values."""
+    """Return the number of bars for a number of values."""
     return min(40, 6 + len(values) // 5)
 
 
@@ -159,5 +159,5 @@ def _axes(count: int) -> tuple[Figure, Iterable[Axes]]:
 
     figure, axes = pyplot.subplots(1, count, figsize=(5.5 * count, 3.6), layout="constrained", squeeze=False)
     for one in axes[0]:
-        one.locator_params(axis="y", integer=True)  # records are counted in whole numbers
+        one.locator_params(axis="y", integer=True)  # counts are whole numbers
     return figure, axes[0]

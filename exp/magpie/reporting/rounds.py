@@ -1,4 +1,4 @@
-"""Rounds of preference training: the pass rates of each beside those of the round before, on the problems that both have."""
+"""Rounds of preference training: each round's pass rates compared with the previous round's, on the problems that both have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from magpie.runs.jobs import model_name
 
 @dataclass(frozen=True)
 class Round:
-    """One round; the last four are of problems that the round before has too: means before and now, how many rose and fell."""
+    """One round; the last four fields are of problems shared with the previous one: means before and now, rises, falls."""
 
     number: int
     model: str
@@ -29,7 +29,7 @@ class Round:
 
 
 def rounds_of(folder: Path) -> list[Round]:
-    """Return the finished rounds of a job; none where there is only one."""
+    """Return the finished rounds of a job; none if there is only one."""
     chains = read_chains(folder / JOB_FILE) or {}
     found: list[Round] = []
     earlier: dict[Any, float] = {}

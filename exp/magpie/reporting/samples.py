@@ -1,4 +1,4 @@
-"""Records and preference pairs as a report shows them."""
+"""Records and preference pairs as shown in a report."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sample:
-    """A record as it is shown: its labels, and its texts, each with its full length in characters."""
+    """A record as shown: its labels, and its texts, each with its full length in characters."""
 
     title: str
     labels: list[tuple[str, str]]
     texts: list[tuple[str, str, int]]
     votes: list[tuple[str, str, int]] = field(default_factory=list)
-    """Each response with its final answer as its name, where there are several."""
+    """Each response, named by its final answer, if there are several."""
     chips: list[tuple[str, str, str]] = field(default_factory=list)
-    """Labels that are coloured: what they are, the value, and `good`, `bad` or nothing."""
+    """Coloured labels: name, value, and `good`, `bad` or nothing."""
 
     @property
     def beside(self) -> bool:
-        """Whether it is a pair, whose sides are shown beside each other."""
+        """Whether it is a pair, whose sides are shown next to each other."""
         return any(name == "chosen" for name, _, _ in self.texts)
 
 
 def sample_of(record: Record, *, short: bool = False) -> Sample:
-    """Return a record as it is shown; `short` gives less of it, and no responses."""
+    """Return a record as shown; with `short` less of it, and no responses."""
     texts = [("problem", record.get("instruction") or record.get("raw") or content_of(record.get("prompt")))]
     if not short:
         for parent in (record.get("evolution") or {}).get("parents") or ():
@@ -79,7 +79,7 @@ def _chips(record: Record) -> list[tuple[str, str, str]]:
         chips.append(("finish reason", _short(reason), "good" if reason == "stop" else "bad"))
     agreement = record.get("agreement")
     if isinstance(agreement, float | int):
-        chips.append(("agreement", f"{agreement:.2f}", "good" if agreement > 0.5 else "bad"))  # as the filter `sft` has it
+        chips.append(("agreement", f"{agreement:.2f}", "good" if agreement > 0.5 else "bad"))  # as in the filter `sft`
     if domain := record.get("domain") or record.get("target_domain"):
         chips.append(("domain", _short(domain), ""))
     if record.get("duplicate_of") is not None:
@@ -88,7 +88,7 @@ def _chips(record: Record) -> list[tuple[str, str, str]]:
 
 
 def pair_sample(record: Record) -> Sample:
-    """Return a preference pair as it is shown."""
+    """Return a preference pair as shown."""
     texts = [("problem", content_of(record.get("prompt")) or record.get("instruction") or "")]
     texts += [(side, content_of(record.get(side))) for side in ("chosen", "rejected")]
     return _sample(record, texts, TEXT_CHARACTERS)
@@ -126,5 +126,5 @@ def _first(value: Any) -> Any:
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a value's elements, or the value as the only one; nulls are left out."""
+    """Return a value's elements, or the value as the only one, without nulls."""
     return [] if value is None else [one for one in value if one is not None] if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Counters and histograms of a stream: what is kept does not grow with it."""
+"""Counters and histograms of a stream, in constant memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Bar = tuple[str, int]
 
 
 class Labels(Counter[str]):
-    """Counts of labels; a label that is one too many counts as another."""
+    """Counts of labels; labels beyond the limit count as "other"."""
 
     def count(self, label: Any) -> str:
-        """Count a label, and return under which name."""
+        """Count a label, and return the name that it counts under."""
         name = str(label)[:LABEL_CHARACTERS]
         name = name if name in self or len(self) < MOST_LABELS else OTHERS
         self[name] += 1
@@ -29,12 +29,12 @@ class Labels(Counter[str]):
 
 
 class Numbers:
-    """Numbers of a stream: how many lie between edges, and their mean and quantiles.
+    """Numbers of a stream: counts between edges, mean and quantiles.
 
     Args:
-        edges: where bars end, the last of them included; numbers outside count in the first and the last bar.
+        edges: of the bars, the last one inclusive; numbers outside count in the first and the last bar.
             None: the bars are drawn from a sample.
-        seed: decides the sample, which the quantiles are of.
+        seed: of the sample, from which the quantiles are computed.
     """
 
     def __init__(self, edges: Sequence[float] | None, seed: int) -> None:
@@ -45,7 +45,7 @@ class Numbers:
         self.least, self.most = float("inf"), float("-inf")
 
     def count(self, value: Any) -> None:
-        """Count a number; anything else, and what no measure can be, is left alone."""
+        """Count a number; anything else, and impossible values, are ignored."""
         if type(value) not in (float, int) or abs(value) > LARGEST:
             return
         self._sum += value
@@ -79,7 +79,7 @@ class Numbers:
         """Return bars of equal width over nearly all of the sample: the lowest edge, the width, and the counts.
 
         Args:
-            limit: where the last bar ends at least.
+            limit: minimum end of the last bar.
         """
         low, high = min(self.quantile(0.005), 0.0) if limit else self.quantile(0.005), max(self.quantile(0.995), limit or 0.0)
         step = _round_step((high - low) / HISTOGRAM_BARS)
@@ -103,7 +103,7 @@ class Numbers:
 
 
 def _round_step(step: float) -> float:
-    """Return 1, 2 or 5 times a power of ten that is not below a step."""
+    """Return the smallest 1, 2 or 5 times a power of ten that is not below a step."""
     if step <= 1e-12:
         return 1.0
     power = 10.0 ** math.floor(math.log10(step))

@@ -1,4 +1,4 @@
-"""The progress of a running job, read from its files alone: `job.json`, `.run.json`, `.part` and `job.log`."""
+"""The progress of a running job, read from its files only: `job.json`, `.run.json`, `.part` and `job.log`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from magpie.runs.totals import Totals
 
 @dataclass
 class Part:
-    """What was read of a growing `.part` file so far."""
+    """The part of a growing `.part` file that has been read."""
 
     offset: int = 0
     kept: int = 0
@@ -30,13 +30,13 @@ class Part:
     prompt_tokens: int = 0
     settled: int = 0
     responses: dict[int, int] = field(default_factory=dict)
-    """Index → finished responses, of the records that have only some of them."""
+    """Index → finished responses, for records that have only some of them."""
 
     def read_on(self, path: Path) -> None:
         """Read what was appended."""
         with path.open("rb") as file:
             if path.stat().st_size < self.offset:
-                self.__init__()  # type: ignore[misc] # made anew (--overwrite)
+                self.__init__()  # type: ignore[misc] # rebuilt (--overwrite)
             file.seek(self.offset)
             for length, line in whole_lines(file):
                 self.offset += length
@@ -64,14 +64,14 @@ class Part:
 
 
 class Watch:
-    """A job whose state is read again and again."""
+    """A job whose state is polled."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts: dict[str, Part] = {}
 
     def look(self) -> tuple[list[str], bool]:
-        """Return a line per stage and chain and the log's last line, and whether nothing is running any more."""
+        """Return a line per stage and chain and the log's last line, and whether the job has stopped."""
         path = self._folder / JOB_FILE
         chains, running = read_chains(path) or {}, held(path.with_suffix(".lock"))
         try:
@@ -107,7 +107,7 @@ class Watch:
         )
         state += totals.words(_before(run, runs), run.ceiling, seconds + run.start_seconds)
         state += [run.status] if run.status == PARTIAL else []
-        state.append(f"{duration(seconds)} gone" if held(path) else f"not running here, last written {duration(since)} ago")
+        state.append(f"elapsed {duration(seconds)}" if held(path) else f"not running here, last written {duration(since)} ago")
         return printable(f"{name}: {', '.join(state)}")
 
 
@@ -142,7 +142,7 @@ def _before(run: RunFile, runs: list[RunFile]) -> Counter[str]:
 
 
 def _total(run: RunFile, runs: list[RunFile]) -> int | None:
-    """Return the number of records of a stage: as many as it was asked for, or as its input's stage wrote."""
+    """Return the number of records of a stage: as requested, or as written by its input's stage."""
     total = run.arguments.get("total_prompts")
     if total is None:
         before = [one for one in runs if one.is_made and run.stem.startswith(f"{one.stem}_")]
@@ -151,7 +151,7 @@ def _total(run: RunFile, runs: list[RunFile]) -> int | None:
 
 
 def _seconds(run: RunFile, *, running: bool) -> float:
-    """Return the seconds that a stage has run, over all its sessions."""
+    """Return the running time of a stage in seconds, over all its sessions."""
     now = time.time() if running else None
     return sum((session.ended or now or session.started) - session.started for session in run.sessions)
 
@@ -175,7 +175,7 @@ def watch(folder: Path, every: float) -> None:
             print("\x1b[2J\x1b[H" if clear else "", end="")
             print(time.strftime("%H:%M:%S"), folder.resolve().name, *lines, sep="\n  ", flush=True)
             if done:
-                print("nothing is running any more")
+                print("nothing is running")
                 return
             time.sleep(every)
     except KeyboardInterrupt:

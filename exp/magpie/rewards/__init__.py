@@ -1,1 +1,1 @@
-"""Reward models, here or behind a server."""
+"""Reward models, local or behind a server."""

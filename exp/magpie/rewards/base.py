@@ -1,4 +1,4 @@
-"""What all kinds of reward models share: conversations, scores of steps, and the protocol of a scorer."""
+"""Common parts of all kinds of reward models: conversations, step scores, and the protocol of a scorer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def with_steps(turns: Conversation) -> Conversation:
 
 
 def steps_of(response: str) -> list[str]:
-    """Return a response's steps, of which there is at least one, as `step_rewards` counts them."""
+    """Return a response's steps (at least one), as counted in `step_rewards`."""
     return [step for step in _BLANK_LINE.split(response.strip()) if step.strip()] or [""]
 
 

@@ -1,4 +1,4 @@
-"""Local reward models: loading of each kind, and its head over the hidden states.
+"""Local reward models: loading each kind, and its head over the hidden states.
 
 The backbone is transformers' own; heads that transformers does not implement are read from the model's weights.
 """
@@ -85,7 +85,7 @@ class LocalModel(ABC):
 class Classifier(LocalModel):
     """A decoder with a sequence classification head of one label over the last token's hidden state.
 
-    Transformers' own forward takes the last token that is not the padding token: the wrong one where a template ends with that
+    Transformers' own forward takes the last token that is not the padding token: the wrong one if a template ends with that
     token.
     """
 

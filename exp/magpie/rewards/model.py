@@ -25,7 +25,7 @@ from magpie.rewards.remote import ServedModel
 
 
 class RewardModel:
-    """A reward model, loaded at first use; a copy that is sent to another process loads it again there."""
+    """A reward model, loaded at first use; a copy sent to another process loads it again there."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class RewardModel:
 
         Args:
             name: hub id, folder, or URL of a server (http://host:8000/v1).
-            trust_remote_code: run the model's remote code, where it needs that.
+            trust_remote_code: run the model's remote code, if needed.
             device: as torch names it (default: all GPUs, or the CPU if there are none).
             batch_tokens: tokens in a batch, including padding.
             prm_reduce: reduction of step scores to one reward: min, product, last or mean.
@@ -75,7 +75,7 @@ class RewardModel:
 
     @property
     def name(self) -> str:
-        """The model's name in records: its hub id, its folder's name, or the name that the server gives."""
+        """The model's name in records: its hub id, its folder's name, or the server's name for it."""
         return self._scorer.name
 
     @property

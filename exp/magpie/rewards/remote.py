@@ -24,12 +24,12 @@ OUTAGE = 1800.0
 FIRST_WAIT = 30.0
 LONGEST_PAUSE = 30.0
 MAX_ATTEMPTS = 8
-"""Attempts at one request that the server answers, but not well."""
+"""Attempts at one request that the server answers with an error."""
 T = TypeVar("T")
 
 
 class _RequestError(Exception):
-    """The server rejects the request for good."""
+    """The server rejects the request permanently."""
 
 
 class _Down(TransientError):
@@ -71,7 +71,7 @@ class ServedModel:
         if not models:
             self._refuse(_RequestError("it lists no model"))
         self._model = models[0].id
-        # the model of a server that was started with a folder is named by its path
+        # a server started with a folder names the model by its path
         self.name = self._model.rstrip("/").rpartition("/")[2] if self._model.startswith("/") else self._model
         self._patience = OUTAGE
         self._steps: bool | None = None
@@ -115,11 +115,11 @@ class ServedModel:
         try:
             return list(await asyncio.gather(*tasks))
         finally:
-            for task in tasks:  # those that are left when one has failed
+            for task in tasks:  # the remaining ones when one has failed
                 task.cancel()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run requests over connections of their own: scores are asked for in windows, in whatever process or thread."""
+        """Run requests over connections of their own: scores are requested in windows, in any process or thread."""
 
         async def connected() -> T:
             async with HttpSession(self._key, TIMEOUT, self._proxy) as self._http:
@@ -153,7 +153,7 @@ class ServedModel:
             except TransientError as error:
                 attempts += not isinstance(error, _Down)
                 if attempts >= MAX_ATTEMPTS or time.monotonic() - started > self._patience:
-                    what = "does not answer" if isinstance(error, _Down) else "does not answer as a server of rewards does"
+                    what = "does not answer" if isinstance(error, _Down) else "does not answer like a reward server"
                     raise MagpieError(f"{self._root} {what} ({error}). Check its log, then {again()}") from error
                 log.info("%s: %s; retrying", self._root, error)
                 await asyncio.sleep(random.uniform(0, pause))

@@ -1,4 +1,4 @@
-"""What an earlier run has left where a run is to write."""
+"""What an earlier run left where a new run will write."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Progress(Enum):
 
 
 class Earlier:
-    """An earlier run, and how far it came.
+    """An earlier run and its progress.
 
     Args:
         paths: the files of both.
-        identity: of the run that is to begin.
-        presets: arguments that a preset of ours decides: a finished run stays finished.
-        overwrite: whatever is there is replaced.
+        identity: of the new run.
+        presets: arguments decided by our presets: their changes leave a finished run finished.
+        overwrite: replace everything there.
 
     Raises:
-        MagpieError: the folder cannot be written to, or the files there are of another run.
+        MagpieError: the folder cannot be written to, or the files there belong to another run.
     """
 
     def __init__(self, paths: Paths, identity: RunFile, presets: frozenset[str], *, overwrite: bool) -> None:
         self._paths, self._identity, self._presets = paths, identity, presets
         self.is_replaced = False
-        """It was made of a partial input, which has changed, and cost no tokens: it is made anew."""
+        """It was made from a partial input, which has changed, and cost no tokens: it is rebuilt."""
         self.run: RunFile | None = None
         _require_writable(paths)
         require_unlocked(paths.part)
@@ -58,7 +58,7 @@ class Earlier:
     def _progress(self, earlier: RunFile) -> Progress:
         paths = self._paths
         progress = Progress.STOPPED if paths.part.exists() else Progress.COMPLETE
-        if progress is Progress.COMPLETE and not paths.output.exists():  # taken away: the files beside it are this run's
+        if progress is Progress.COMPLETE and not paths.output.exists():  # moved away: the files next to it are this run's
             progress = Progress.FRESH
         differing = differences(earlier, self._identity)
         if not differing:
@@ -69,18 +69,18 @@ class Earlier:
             return Progress.FRESH
         if progress is Progress.COMPLETE and not differences(earlier, self._with_presets_of(earlier)):
             log.warning(
-                "%s is complete, and kept as it is, though our preset has changed since: %s. --overwrite makes it anew",
+                "%s is complete and is kept, although our preset has changed since: %s. --overwrite rebuilds it",
                 paths.output,
                 "; ".join(differing),
             )
             return progress
         raise MagpieError(
-            f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to go "
-            "on, another --output_file to keep both, or --overwrite to start afresh"
+            f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to resume, "
+            "another --output_file to keep both, or --overwrite to start afresh"
         )
 
     def _is_begun(self) -> bool:
-        """Return whether there is anything that this run would replace or go on with."""
+        """Return whether there is anything that this run would replace or resume."""
         paths = self._paths
         if os.path.lexists(paths.output) or os.path.lexists(paths.dropped):
             return True
@@ -97,8 +97,8 @@ class Earlier:
         earlier = find_run_file(self._paths.run, REMEDY)
         if earlier is None:
             raise MagpieError(
-                f"{self._paths.output} (or its .part or dropped file) exists, but {self._paths.run.name} does not, so nothing "
-                "tells how it was made. Choose another --output_file, or --overwrite it"
+                f"{self._paths.output} (or its .part or dropped file) exists, but {self._paths.run.name} does not, so it "
+                "is not known how it was made. Choose another --output_file, or --overwrite it"
             )
         return earlier
 

@@ -15,12 +15,12 @@ from magpie.runs.shards import whole_of
 
 
 def data_folder(name: str | Path) -> Path:
-    """Return the folder of a job's name: under DATA_DIR, else under data/."""
+    """Return the folder for a job's name: under DATA_DIR, else under data/."""
     return Path(os.environ.get("DATA_DIR") or PROJECT / "data") / name
 
 
 def folder_of(job: Path) -> Path:
-    """Return the folder of a job that is named by it, or by its name.
+    """Return the folder of a job, given the folder or the job's name.
 
     Raises:
         MagpieError: there is no such folder.
@@ -32,7 +32,7 @@ def folder_of(job: Path) -> Path:
 
 
 def run_files(folder: Path, *, skip_broken: bool = False) -> list[RunFile]:
-    """Return a job's runs in the order in which they began, whatever their state; no shards that have been put together.
+    """Return a job's runs in the order in which they began, whatever their state; without joined shards.
 
     Raises:
         MagpieError: the folder is not a job, or a run file is broken (`skip_broken`: that is a warning).
@@ -49,7 +49,7 @@ def run_files(folder: Path, *, skip_broken: bool = False) -> list[RunFile]:
 
 
 def finished(folder: Path) -> dict[Path, RunFile]:
-    """Return a job's finished record files with their run files: neither what was exported nor shards.
+    """Return a job's finished record files with their run files: without exports and shards.
 
     Raises:
         MagpieError: there is none, so the folder is not a job.
@@ -65,10 +65,10 @@ def finished(folder: Path) -> dict[Path, RunFile]:
 
 
 def job_file(folder: Path, stage: str | None) -> Path:
-    """Return a job's finished file that `stage` names (the end of its name), or the last that the job made.
+    """Return the finished file of a job whose name ends in `stage`, or the job's last one.
 
     Raises:
-        MagpieError: the folder is not a job, or none or several files are meant.
+        MagpieError: the folder is not a job, or no or several files match.
     """
     outputs = list(finished(folder))
     names = ", ".join(sorted(output.name for output in outputs))
@@ -84,7 +84,7 @@ def job_file(folder: Path, stage: str | None) -> Path:
 
 
 def main_files(folder: Path) -> tuple[str, Path, Path]:
-    """Return the model of a finished main job, the file of its problems as they were answered, and that of its responses.
+    """Return the model of a finished main job, the file of the answered problems, and that of their responses.
 
     Raises:
         MagpieError: the folder is not a job, or the job has no responses yet.
@@ -101,7 +101,7 @@ def main_files(folder: Path) -> tuple[str, Path, Path]:
     [(responses, run)] = answered.items()
     made = (path for path in finished(folder) if stem_of(responses).startswith(stem_of(path)) and path != responses)
     same = (path for path in made if fingerprint(path) == run.inputs.get("input_file"))
-    problems = max(same, key=lambda path: len(path.name), default=None)  # a stage that changed nothing has made an equal file
+    problems = max(same, key=lambda path: len(path.name), default=None)  # a stage that changed nothing wrote an identical file
     if problems is None:
         raise MagpieError(f"{folder}: the problems of {responses.name} are gone. Put them back, or name another job")
     return run.arguments["model_path"], problems, responses
@@ -117,12 +117,12 @@ def lineage(path: Path) -> list[RunFile]:
         found.append(run)
         wanted = run.inputs.get("input_file")
         same = [one for one in runs if wanted and one not in found and fingerprint(one.output) == wanted]
-        run = max(same, key=_began, default=None)  # a stage that changed nothing has made an equal file
+        run = max(same, key=_began, default=None)  # a stage that changed nothing wrote an identical file
     return found
 
 
 def single_responses(problems: Path) -> list[RunFile]:
-    """Return the finished runs of a job that made one response to each of these problems, or of those that they came from."""
+    """Return the finished runs of a job with one response to each of these problems, or to those that they came from."""
     runs = readable_run_files(sorted(problems.parent.glob(f"*{ENDING}")))
     made = [run for run in runs if run.stage == "gen_res.py" and run.status == "complete"]
     single = [run for run in made if run.arguments.get("num_responses") == 1 and not run.arguments.get("append")]
@@ -143,7 +143,7 @@ def _began(run: RunFile) -> float:
 
 
 def done_before(path: Path) -> dict[str, str]:
-    """Return what a file's problems have behind them: cleaned, without copies, judged; "true" or empty."""
+    """Return which stages a file's problems have passed: cleaned, deduplicated, judged; "true" or empty."""
     runs = lineage(path)
 
     def has(stage: str, *keys: str) -> bool:
@@ -164,12 +164,12 @@ def _mentions(run: RunFile, key: str) -> bool:
 
 
 def responses_began(problems: Path, count: int) -> bool:
-    """Return whether a run has begun, in whatever state it is, that makes so many responses to each of these problems."""
+    """Return whether there is a run, in any state, with this many responses to each of these problems."""
     return was_read(problems, "gen_res.py", num_responses=count)
 
 
 def was_read(path: Path, stage: str, **arguments: Any) -> bool:
-    """Return whether a run of a stage with these arguments, in whatever state it is, has this file as its input."""
+    """Return whether there is a run of a stage, in any state, with these arguments and this input."""
     runs = [run for run in readable_run_files(sorted(path.parent.glob(f"*{ENDING}"))) if run.stage == stage]
     prints = [run.inputs.get("input_file") for run in runs if arguments.items() <= run.arguments.items()]
     return bool(prints) and fingerprint(path) in prints
@@ -184,13 +184,13 @@ def cleaned_file(folder: Path) -> Path | None:
 
 
 def model_of(record: dict[str, Any]) -> str:
-    """Return the model that answered a record's problem, else the one that made it, else an empty text."""
+    """Return the model that answered a record's problem, else the one that wrote it, else an empty text."""
     answered, asked = record.get("gen_response_configs") or {}, record.get("gen_input_configs") or {}
     return str(answered.get("output_generator") or asked.get("input_generator") or "")
 
 
 def model_name(configs: dict[str, Any]) -> str:
-    """Return the name of the model of `gen_response_configs`; that of a folder with a hash of its files. Empty: not known."""
+    """Return the name of the model of `gen_response_configs`; for a folder with a hash of its files. Empty: unknown."""
     name, digest = str(configs.get("output_generator") or ""), configs.get("model_hash")
     return f"{name}@{digest}" if name and digest else name
 

@@ -14,19 +14,19 @@ from magpie.runs.jobs import job_file
 from magpie.runs.shards import is_shard, whole_of
 
 POINTERS = ("duplicate_of", "min_similar_conversation_id")
-"""Keys that hold another record's id; null is no id."""
+"""Keys that hold another record's id; null is not an id."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An input: the file, and the name that its records are marked with."""
+    """An input: the file, and the `source` of its records."""
 
     name: str
     path: Path
 
 
 def labelled(paths: list[Path], stage: str | None) -> list[Source]:
-    """Return the inputs with distinct names: the job's or the file's, with its folder where two are the same.
+    """Return the inputs with distinct names: the job's or the file's, with the folder if two are equal.
 
     Raises:
         MagpieError: no such file, a folder that is not a job, the same file twice.
@@ -45,12 +45,12 @@ def labelled(paths: list[Path], stage: str | None) -> list[Source]:
     sources = [Source(name if counts[name] == 1 else f"{file.resolve().parent.name}.{name}", file) for file, name in files]
     shared = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
     if shared:
-        raise MagpieError(f"two inputs are called {shared[0]}: rename a file or its folder, for records are marked with it")
+        raise MagpieError(f"two inputs are called {shared[0]}: rename a file or its folder, because records are marked with it")
     return sources
 
 
 def input_file(path: Path, stage: str | None) -> Path:
-    """Return a file as it is, and of a job's folder the file that is meant."""
+    """Return the file itself, or the selected file of a job's folder."""
     if path.is_dir():
         return job_file(path, stage)
     if not path.exists():
@@ -59,7 +59,7 @@ def input_file(path: Path, stage: str | None) -> Path:
 
 
 def join(record: dict[str, Any], source: str, line: int, *, prefix: bool) -> dict[str, Any]:
-    """Return a record as the merged file has it; one without id gets its line's number."""
+    """Return a record for the merged file; one without id gets its line number."""
     identity = record.get("id")
     merged = record if record.get("source") is not None else record | {"source": source}
     if identity is None:
@@ -72,7 +72,7 @@ def join(record: dict[str, Any], source: str, line: int, *, prefix: bool) -> dic
 
 
 def refuse_shared_ids(sources: list[Source], *, skip_malformed: bool) -> None:
-    """Raise a MagpieError where two sources have an id in common: 8 bytes of memory per record."""
+    """Raise a MagpieError if two sources share an id: 8 bytes of memory per record."""
     import numpy as np
 
     hashes = []

@@ -1,6 +1,6 @@
-"""Stages that are done in one quick pass: all their files appear together at the end, or none does.
+"""Stages that run in one quick pass: all their files appear together at the end, or none does.
 
-Nothing is kept of a pass that was stopped, and nothing is lost of what was there before it.
+A stopped pass leaves nothing behind, and earlier files stay intact.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Stream:
-    """The two files of a stage that is done in one pass, output and dropped, written in input order."""
+    """The output and dropped files of a one-pass stage, written in input order."""
 
     def __init__(self, output: BinaryIO | None, dropped: BinaryIO, totals: Totals) -> None:
         self._output, self._dropped, self._totals = output, dropped, totals
@@ -34,22 +34,22 @@ class Stream:
         self.keep_line(encode(record))
 
     def keep_unchanged(self) -> None:
-        """Write the current row as it stands in the input."""
+        """Write the current row unchanged."""
         self.keep_line(self.unchanged())
 
     def unchanged(self) -> bytes:
-        """Return the current row as one line, without its end."""
+        """Return the current row as one line, without the line end."""
         data = self.row.data
         line = data.strip()
-        is_line = len(line) < len(data)  # an element of an array has no end, and may be indented
+        is_line = len(line) < len(data)  # an element of an array has no line end, and may be indented
         return encode(_decode(line)) if b"\r" in line or (not is_line and b"\n" in line) else line
 
     def mark(self, added: dict[str, Any]) -> None:
-        """Add keys to the current row, or take their place."""
+        """Add keys to the current row, or replace them."""
         self.row = msgspec.structs.replace(self.row, data=encode(_decode(self.row.data) | added))
 
     def keep_line(self, line: bytes) -> None:
-        """Write a finished record that is encoded already."""
+        """Write a finished record that is already encoded."""
         assert self._output is not None, "what goes into a folder is written by its own writer"  # noqa: S101
         self._output.write(line)
         self._output.write(b"\n")
@@ -99,7 +99,7 @@ class Stream:
 
 @contextmanager
 def open_stream(run: Run) -> Iterator[Stream]:
-    """Yield the stream of a run in one pass into a file."""
+    """Yield the stream of a one-pass run into a file."""
     with _all_or_nothing(run), replacing(run.paths.output) as output, replacing(run.paths.dropped) as dropped:
         yield Stream(output, dropped, run.totals)
         settle(output)  # before the other one gets its name
@@ -107,7 +107,7 @@ def open_stream(run: Run) -> Iterator[Stream]:
 
 @contextmanager
 def open_folder_stream(run: Run) -> Iterator[tuple[Path, Stream]]:
-    """Yield the folder to fill, and the stream for what is dropped, of a run in one pass into a folder."""
+    """Yield the folder to fill, and the stream for dropped records, of a one-pass run into a folder."""
     with _all_or_nothing(run), replacing(run.paths.dropped) as dropped, replacing_folder(run.paths.output) as folder:
         yield folder, Stream(None, dropped, run.totals)
         settle(dropped)  # before the folder gets its name

@@ -1,8 +1,8 @@
 """The `.part` file: the log of a run that has not finished, one line per finished record.
 
-A line is `[index, state, prompt_tokens, completion_tokens, record, "checksum of what is before it"]`; older files have no
-checksums. Only a whole line counts, so a process may be killed at any moment; the next one cuts off a torn last line, and makes
-again what is in a damaged one. One process at a time holds the file's lock.
+A line is `[index, state, prompt_tokens, completion_tokens, record, "checksum of the above"]`; older files have no
+checksums. Only complete lines count, so a process may be killed at any moment; the next one cuts off a torn last line and
+redoes the record of a damaged one. One process at a time holds the file's lock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from magpie.records.rows import encode
 
 
 class State(StrEnum):
-    """The state of an index: kept, dropped, dropped but tried again, or with one more of several responses."""
+    """The state of an index: kept, dropped, dropped but retried, or with one more of several responses."""
 
     KEPT = "kept"
     DROPPED = "dropped"
@@ -52,7 +52,7 @@ _decode_reason = msgspec.json.Decoder(_Reason).decode
 
 
 def is_settled(record: msgspec.Raw) -> bool:
-    """Return whether a record's votes were decided before all were asked for."""
+    """Return whether a record's votes were decided before all were requested."""
     return b'"stop_reason"' in bytes(record) and _decode_reason(record).stop_reason in ("settled", "posterior")
 
 
@@ -80,7 +80,7 @@ _CHECKSUM_LENGTH = len(_checksum(b""))
 
 
 def whole_lines(file: BinaryIO) -> Iterator[tuple[int, PartLine | None]]:
-    """Yield each whole line from where `file` stands, with its length in bytes; None for one that cannot be read."""
+    """Yield each complete line from the position of `file`, with its length in bytes; None for an unreadable one."""
     for line in file:
         if not line.endswith(b"\n"):
             return
@@ -88,33 +88,33 @@ def whole_lines(file: BinaryIO) -> Iterator[tuple[int, PartLine | None]]:
 
 
 def require_unlocked(path: Path) -> None:
-    """Raise a MagpieError if another process works on a `.part` file; one that is not there is free."""
+    """Raise a MagpieError if another process works on a `.part` file; one that does not exist is free."""
     if os.path.lexists(path):
         with _open_own(path) as file:
             _lock(path, file)
 
 
 def _open_own(path: Path) -> BinaryIO:
-    """Open a `.part` file that is there: a regular file of the user's, under this name alone.
+    """Open an existing `.part` file: a regular file of the user, with no other name.
 
     Raises:
-        MagpieError: it is none, and what is in it would be overwritten, or taken for this run's work.
+        MagpieError: it is not one, and its content would be overwritten or mistaken for this run's work.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if not path.is_symlink():
             raise
-        raise MagpieError(f"{path} is a link. Take it away, or choose another --output_file") from error
+        raise MagpieError(f"{path} is a link. Remove it, or choose another --output_file") from error
     status = os.fstat(handle)
     if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == _owner_in(path.parent):
         return os.fdopen(handle, "a+b", buffering=0)
     os.close(handle)
-    raise MagpieError(f"{path} is no file of yours alone. Take it away, or choose another --output_file")
+    raise MagpieError(f"{path} is not a file of yours alone. Remove it, or choose another --output_file")
 
 
 def _owner_in(folder: Path) -> int:
-    """Return whose the files are that are made in a folder: a server of files may have its own view of that."""
+    """Return the owner of new files in a folder: a file server may have its own view of that."""
     with tempfile.TemporaryFile(dir=folder) as made:
         return os.fstat(made.fileno()).st_uid
 
@@ -127,7 +127,7 @@ def _lock(path: Path, file: BinaryIO) -> None:
 
 
 class PartFile:
-    """A `.part` file that this process has locked; it is created where there is none."""
+    """A `.part` file that this process has locked; it is created if missing."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path, self._file = path, file
@@ -135,7 +135,7 @@ class PartFile:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[PartFile]:
-        """Hold a `.part` file.
+        """Lock a `.part` file.
 
         Raises:
             MagpieError: another process holds it.
@@ -168,7 +168,7 @@ class PartFile:
         self._file.truncate(0)
 
     def recover(self) -> Iterator[tuple[int, PartLine | None]]:
-        """Yield the lines that are there, each with its offset, None for an unreadable one; then cut off a torn last line."""
+        """Yield the existing lines, each with its offset, None for an unreadable one; then cut off a torn last line."""
         offset = 0
         with self._path.open("rb") as file:
             for length, line in whole_lines(file):
@@ -179,7 +179,7 @@ class PartFile:
             self._file.truncate(offset)
 
     def append(self, line: PartLine) -> int:
-        """Append a line, whole or not at all, and return its offset."""
+        """Append a line atomically and return its offset."""
         beginning = encode(line)[: -len(b",null]")]
         data = memoryview(beginning + _checksum(beginning))
         offset = self._file.seek(0, os.SEEK_END)
@@ -203,10 +203,10 @@ def records_at(path: Path, offsets: Iterable[int]) -> Iterator[bytes]:
         for offset in offsets:
             file.seek(offset)
             if (line := _decode(file.readline())) is None:
-                raise MagpieError(f"{path}: a line of it has been damaged on the disk. To make it again, {again()}")
+                raise MagpieError(f"{path}: a line of it has been damaged on disk. To repair it, {again()}")
             yield bytes(line.record)
 
 
 def dropped_row(record: dict[str, Any], reason: str, detail: str = "") -> dict[str, Any]:
-    """Return a record as the dropped file has it."""
+    """Return a record for the dropped file."""
     return record | {"drop_reason": reason} | ({"drop_detail": detail} if detail else {})

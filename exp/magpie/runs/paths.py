@@ -1,4 +1,4 @@
-"""The files beside an output."""
+"""The files that belong to an output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from magpie.records.reading import stem_of
 
 @dataclass(frozen=True)
 class Paths:
-    """An output and the files beside it."""
+    """An output and the files that belong to it."""
 
     output: Path
     dropped: Path
@@ -37,7 +37,7 @@ class Paths:
         return cls(folder, *(folder.with_name(f"{folder.name}{ending}") for ending in endings))
 
     def check(self, inputs: set[Path], *, makes_folder: bool) -> None:
-        """Refuse names under which nothing can be written, or what is there would be lost.
+        """Refuse names that cannot be written, or whose files would be lost.
 
         Raises:
             MagpieError: an input, a folder, a loop of links, a name that is too long.

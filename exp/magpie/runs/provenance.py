@@ -1,6 +1,6 @@
-"""What made an output: the programs' commit, the command, the models, the engine and the GPUs.
+"""The provenance of an output: the programs' commit, the command, the models, the engine and the GPUs.
 
-It describes a run and never binds it: a run goes on after a new commit, and then has an entry for each.
+It describes a run without binding it: a run can be resumed after a new commit, and then has an entry for each.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from magpie.common.masking import MASK, masked
 from magpie.config.load import IS_CLONE, PROJECT
 
 IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-"""A name and a password in a URL."""
+"""User name and password in a URL."""
 OF_A_JOB = "--result_file"
-"""What run_job.py adds to a stage's command, another file each time."""
+"""Added to a stage's command by run_job.py, with another file each time."""
 
 
 class Engine(msgspec.Struct, omit_defaults=True):
-    """An engine of ours on this machine."""
+    """An engine that we started on this machine."""
 
     version: str
     flags: str
@@ -33,30 +33,30 @@ class Engine(msgspec.Struct, omit_defaults=True):
 
 
 class Provenance(msgspec.Struct):
-    """What one or several sessions of a run were made with; None is not known, or there is none."""
+    """The provenance of one or several sessions of a run; None: unknown, or not applicable."""
 
     commit: str | None = None
-    """Of the clone; an installed package has its version in `versions`."""
+    """The clone's commit; an installed package has its version in `versions`."""
     clean: bool | None = None
-    """Whether the programs and their configuration were as in that commit."""
+    """Whether the programs and their configuration matched that commit."""
     command: str = ""
     models: dict[str, str | None] = {}
-    """The models that were loaded for it, each with the hub's commit or a hash of its files."""
+    """The loaded models, each with the hub's commit or a hash of its files."""
     engine: Engine | None = None
-    """None too for a server that was not started by these programs."""
+    """None also for a server that these programs did not start."""
     gpus: list[str] | None = None
-    """Those that the engine could use."""
+    """GPUs that the engine could use."""
     driver: str | None = None
 
 
 def provenance(made_with: dict[str, Any] | None = None) -> Provenance:
-    """Return what this process works with; `made_with` has the fields that the stage knows."""
+    """Return this process's provenance; `made_with` has the fields that the stage knows."""
     commit, clean = commit_of(PROJECT) if IS_CLONE else (None, None)
     return msgspec.convert({"commit": commit, "clean": clean, "command": command(), **(made_with or {})}, Provenance)
 
 
 def distinct(entries: list[Provenance]) -> list[Provenance]:
-    """Return the entries without those that say the same."""
+    """Return the entries without duplicates."""
     return [entry for number, entry in enumerate(entries) if entry not in entries[:number]]
 
 
@@ -70,8 +70,8 @@ def command() -> str:
 
 @cache
 def commit_of(folder: Path) -> tuple[str | None, bool | None]:
-    """Return the commit of a clone, and whether its programs and configuration are as in it; None where nothing tells."""
-    if not (folder / ".git").exists():  # a copy inside somebody else's repository
+    """Return the commit of a clone, and whether its programs and configuration match it; None if unknown."""
+    if not (folder / ".git").exists():  # a copy inside someone else's repository
         return None, None
     status = ["status", "--porcelain=v2", "--branch", "--", "exp", "configs"]
     try:

@@ -1,14 +1,14 @@
-"""Resumable runs: a stage's work over as many sessions as it takes, each of which may be stopped or killed at any moment.
+"""Resumable runs: a stage's work over any number of sessions, each of which may be stopped or killed at any moment.
 
-For `out.jsonl` a run keeps beside it
+For `out.jsonl` a run keeps
 
 - `out.part` while it is running: the log of finished records, in the order in which they finished (`part_file.py`). Of a
-  record with several responses each finished one has a line before the record's own, so that only the missing ones are
-  asked for again; its tokens are counted there, and not once more in the record's line;
+  record with several responses each finished one has a line before the record's own, so that only missing ones are
+  requested again; its tokens are counted there, and not again in the record's line;
 - `out.run.json`: arguments, versions, provenance, counts, tokens, seconds (`run_file.py`);
 - `out_dropped.jsonl`: the dropped records, with `drop_reason`.
 
-`out.jsonl` itself appears when it is complete, in input order, by renaming. The same arguments resume a run where it stopped;
+`out.jsonl` itself appears, by renaming, when it is complete, in input order. The same arguments resume a run where it stopped;
 other arguments are refused.
 """
 
@@ -51,16 +51,16 @@ from magpie.runs.totals import Totals
 
 
 class Run:
-    """One run of a stage, over as many sessions as it takes.
+    """One run of a stage, over any number of sessions.
 
     Args:
         stage: the program's name.
-        output: the file to make, or the folder (`makes_folder`).
+        output: the file or folder (`makes_folder`) to write.
         rows: number of indices: input rows, or rows to make.
-        shard: the part of them that is this run's; the caller names its file.
-        arguments: what decides the output's content, compared when a run is resumed. Nothing secret.
+        shard: this run's part of them; the caller names its file.
+        arguments: what decides the output's content; compared on resuming. No secrets.
         inputs: flag → its input file's fingerprint.
-        input_files: those files; the run never writes onto one.
+        input_files: those files; the run never overwrites one.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Run:
         self.paths = Paths.beside_folder(output) if makes_folder else Paths.beside(output)
         as_read_back = msgspec.json.decode(encode(arguments))  # so that both can be compared
         self._identity = RunFile(stage=stage, arguments=as_read_back, inputs=inputs or {})
-        self.sources = input_files[:1]  # where the records come from; the other files are compared with
+        self.sources = input_files[:1]  # the source of the records; the others are only for comparison
         self._input_files = {path.resolve() for path in input_files}
         self._makes_folder = makes_folder
         self._sessions: list[Session] = []
@@ -92,11 +92,11 @@ class Run:
         self.provenance: list[Provenance] = []
         self.made_with: dict[str, Any] = {}  # fields of `Provenance` that the stage knows
         self._part: PartFile | None = None
-        self.earlier: Earlier | None = None  # what `check` has found
-        self.adds_to_output = False  # the output is an earlier pass's, with all rows: one that ends at a ceiling leaves it
+        self.earlier: Earlier | None = None  # found by `check`
+        self.adds_to_output = False  # the output is an earlier pass's, with all rows: a pass stopped by a ceiling keeps it
         self._is_partial = self._of_partial = any(is_partial(path) for path in input_files)
         self._ends_as = "stopped"
-        self.presets: frozenset[str] = frozenset()  # arguments that a preset of ours decides: a finished run stays finished
+        self.presets: frozenset[str] = frozenset()  # arguments decided by our presets: changes leave a finished run finished
         self.notes: dict[str, Any] = {}  # further fields of `RunFile`, set by the stage
         self._begin_afresh()
 
@@ -104,7 +104,7 @@ class Run:
         self._offsets = array("q", [-1]) * self.rows
         self._closed = bytearray(self.rows)
         self._dropped_at = array("q")
-        self._partials: dict[int, dict[int, int]] = {}  # of open indices alone: slot → offset of its line
+        self._partials: dict[int, dict[int, int]] = {}  # of open indices only: slot → offset of its line
         self.partials_there = 0
         self.totals = Totals()
 
@@ -114,7 +114,7 @@ class Run:
         """Return the state of an earlier run, without changing anything.
 
         Raises:
-            MagpieError: the folder cannot be written to, or the files there are of another run.
+            MagpieError: the folder cannot be written to, or the files there belong to another run.
         """
         self.paths.check(self._input_files, makes_folder=self._makes_folder)
         self.earlier = Earlier(self.paths, self._identity, self.presets, overwrite=overwrite)
@@ -124,13 +124,13 @@ class Run:
 
     @contextmanager
     def session(self, *, overwrite: bool = False) -> Iterator[None]:
-        """Hold the `.part` file, resume from it, and leave a true run file behind however the session ends."""
+        """Lock the `.part` file, resume from it, and leave a correct run file however the session ends."""
         paths = self.paths
         with PartFile.open(paths.part) as part:
             resumes()
             if overwrite or (self.earlier and self.earlier.is_replaced):
                 part.clear()
-                for path in (paths.run, paths.output, paths.dropped):  # one that cannot be deleted costs no other
+                for path in (paths.run, paths.output, paths.dropped):  # one that cannot be deleted does not affect the others
                     path.unlink(missing_ok=True)
             if part.size and paths.run.exists():
                 earlier = read_run_file(paths.run, REMEDY)
@@ -138,7 +138,7 @@ class Run:
                 self.provenance = earlier.provenance
                 self._is_partial = self._is_partial or bool(earlier.partial)
             if self._sessions and self._sessions[-1].ended is None:
-                # killed: the last thing that it did was to append a record (before _load cuts off a torn line)
+                # killed: the last thing it did was to append a record (before _load cuts off a torn line)
                 self._sessions[-1].ended = max(paths.part.stat().st_mtime, self._sessions[-1].started)
             self._load(part)
             self._part, self._ends_as = part, "stopped"
@@ -151,7 +151,7 @@ class Run:
                     self.end_session(self._ends_as)
 
     def forget(self) -> None:
-        """Forget all that is in the `.part` file: none of it is what the run is for."""
+        """Clear the `.part` file: nothing in it is of use to this run."""
         assert self._part is not None, "inside a session"  # noqa: S101
         self._part.clear()
         self._begin_afresh()
@@ -165,7 +165,7 @@ class Run:
         self._write_run_file("running")
 
     def end_session(self, status: str) -> None:
-        """Write into the run file that the session has ended, and how."""
+        """Write into the run file that and how the session ended."""
         self._since = self._sessions[-1].ended = max(time.time(), self._sessions[-1].started)  # the clock may be set back
         self._write_run_file(status)
         if status in ("complete", PARTIAL):
@@ -174,10 +174,10 @@ class Run:
     def _load(self, part: PartFile) -> None:
         broken = sum(line is None or not self._load_line(line, offset) for offset, line in part.recover())
         if broken:
-            log.warning("%d unreadable lines in %s: those records are made again", broken, self.paths.part.name)
+            log.warning("%d unreadable lines in %s: those records are redone", broken, self.paths.part.name)
         if self.closed or self.partials_there:
             more = f", and {self.partials_there} answers of others" if self.partials_there else ""
-            log.info("going on: %d of %d are done already%s", self.closed, self.rows, more)
+            log.info("resuming: %d of %d are already done%s", self.closed, self.rows, more)
 
     def _load_line(self, line: PartLine, offset: int) -> bool:
         try:
@@ -212,11 +212,11 @@ class Run:
 
     @property
     def closed(self) -> int:
-        """Number of indices that need nothing more."""
+        """Number of finished indices."""
         return self._closed.count(1)
 
     def is_closed(self, index: int) -> bool:
-        """Return whether an index needs nothing more of this run."""
+        """Return whether this run has finished an index."""
         return index not in self.indices or bool(self._closed[index - self.indices.start])
 
     def keep(self, index: int, record: dict[str, Any], *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
@@ -226,7 +226,7 @@ class Run:
     def keep_partial(
         self, index: int, slot: int, response: dict[str, Any], *, prompt_tokens: int, completion_tokens: int
     ) -> None:
-        """Append one finished response of a record that is not finished; the record itself comes without these tokens."""
+        """Append one finished response of a record that is not finished; the record itself is kept without these tokens."""
         row = msgspec.Raw(encode({"place": slot} | response))
         self._append(PartLine(index, State.PARTIAL, prompt_tokens, completion_tokens, row), slot=slot)
 
@@ -250,7 +250,7 @@ class Run:
         prompt_tokens: int = 0,
         completion_tokens: int = 0,
     ) -> None:
-        """Append a dropped record; `replaced` leaves its index open for another try."""
+        """Append a dropped record; `replaced` leaves its index open for a retry."""
         state = State.REPLACED if replaced else State.DROPPED
         row = msgspec.Raw(encode(dropped_row(record, reason, detail)))
         self._append(PartLine(index, state, prompt_tokens, completion_tokens, row), reason)
@@ -267,10 +267,10 @@ class Run:
     # --- the end -------------------------------------------------------------------------------------------------
 
     def finish(self, *, partial: bool = False) -> None:
-        """Put the records in input order into the output file, which appears at once.
+        """Write the records in input order to the output file, which appears atomically.
 
         Args:
-            partial: the ceiling is reached; only finished rows are there, and the next session goes on with the others.
+            partial: the ceiling is reached; only finished rows are there, and the next session resumes with the others.
         """
         if self.closed != self.rows and not partial:
             raise ValueError(f"{self.rows - self.closed} of {self.rows} rows are not finished")
@@ -290,7 +290,7 @@ class Run:
         return spent_in_all(self.sources, Counter(self.notes.get("earlier_tokens", {})))
 
     def counts(self) -> dict[str, Any]:
-        """Return what the run has until now, for its events."""
+        """Return the run's counts so far, for its events."""
         totals = self.totals
         dropped = dict(totals.dropped)
         read = totals.written + sum(dropped.values())
@@ -300,7 +300,7 @@ class Run:
 
     @property
     def taken(self) -> tuple[int, int, float]:
-        """Tokens read and written, and seconds, of all sessions until now."""
+        """Prompt and completion tokens, and seconds, of all sessions so far."""
         earlier = self.earlier.run if self.earlier and self.earlier.progress is Progress.STOPPED else None
         tokens = Counter(self._tokens) if self._part or not earlier else Counter(earlier.tokens)
         tokens += Counter(self.notes.get("earlier_tokens", {}))

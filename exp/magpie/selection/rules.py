@@ -20,7 +20,7 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 }
 Read = Callable[[dict[str, Any]], Any]
 Check = tuple[Rule, str, Read | None, Callable[[Any], bool], bool, Callable[[dict[str, Any]], bool] | None, str]
-"""A rule, its field, the field's reader (None: a plain key), the test, True if it takes null, when not to ask, its words."""
+"""A rule, its field, the field's reader (None: a plain key), the test, whether it accepts null, exceptions, description."""
 
 
 class Filter:
@@ -59,7 +59,7 @@ class Filter:
         """Return the reason and the detail of a drop, or two empty texts for a record that is kept.
 
         Raises:
-            MagpieError: a field is missing or has a type that the operator does not take.
+            MagpieError: a field is missing or has a type that the operator does not accept.
         """
         for rule, key, read, holds, takes_null, not_asked, words in self._checks:
             if rule.unless and _is_excepted(record, rule.exceptions):
@@ -83,7 +83,7 @@ class Filter:
         return "", ""
 
     def not_judged(self, record: dict[str, Any]) -> list[str]:
-        """Return the fields that a kept record lacks and whose rules mark that."""
+        """Return the fields that a kept record lacks and whose rules mark this."""
         return [rule.field for rule, read in self._marking if read(record) in (None, msgspec.UNSET)]
 
     def _renamed(self, rule: Rule) -> str:
@@ -162,7 +162,7 @@ def _not_met(when: Condition) -> Callable[[dict[str, Any]], bool]:
 
 
 def _test(rule: Rule) -> Callable[[Any], bool]:
-    """Return the test of a rule; it raises TypeError for a value that the operator does not take.
+    """Return the test of a rule; it raises TypeError for a value that the operator does not accept.
 
     Raises:
         ValueError: the rule's value does not fit its operator.

@@ -129,8 +129,8 @@ def choose(
     Args:
         groups: the balanced value of each record, as an index.
         scores: lowest first, ties by position; None: at random.
-        real: whether a record counts. A control does not: it is chosen if it ranks before the last real one of its group
-            that is, so that it has passed the same choice.
+        real: whether a record counts. A control does not: it is chosen if it ranks before the last chosen real one of
+            its group, so that it has passed the same selection.
         balance: take the same number from each group: the size of the smallest, or an even share of `top`.
         top: maximum number of chosen records that count.
         seed: of the random order.
@@ -150,7 +150,7 @@ def choose(
 
 
 def shares(sizes: np.ndarray, total: int) -> np.ndarray:
-    """Return how many to take from each group: as even as their sizes allow; the first groups get the remainder."""
+    """Return how many to take from each group: as evenly as their sizes allow; the first groups get the remainder."""
     import numpy as np
 
     quotas = np.zeros_like(sizes)

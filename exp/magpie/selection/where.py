@@ -1,7 +1,7 @@
 """Conditions that a user writes on the command line: `pass_rate < 0.7 and domain in ["algebra", "geometry"]`.
 
 A small language, parsed here and never executed as a program. A field that a record lacks makes a comparison unknown, neither
-true nor false: only `== null` and `!= null` ask for it.
+true nor false: only `== null` and `!= null` test for it.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Where:
     """A condition on records.
 
     Raises:
-        MagpieError: it cannot be read; names the place.
+        MagpieError: it cannot be parsed; names the position.
     """
 
     def __init__(self, text: str) -> None:
         self.text, self._at, self._depth = text, 0, 0
         self.fields: dict[str, bool] = {}
-        """Each field that is named, and whether a record had it."""
+        """Each named field, and whether a record had it."""
         self._tokens = self._read()
         self._holds = self._either()
         if self._at < len(self._tokens):
@@ -100,7 +100,7 @@ class Where:
         )
 
     def _next(self, *wanted: str) -> str:
-        """Return the next word or sign and go on where it is one of these, else an empty text."""
+        """Consume and return the next word or sign if it is one of these, else return an empty text."""
         if self._at < len(self._tokens):
             kind, text, _ = self._tokens[self._at]
             if kind in ("name", "sign") and text in wanted:
@@ -150,7 +150,7 @@ class Where:
     def _sign(self) -> str:
         if self._next("not"):
             if not self._next("in"):
-                raise self._error("`in` is missing behind `not`")
+                raise self._error("`in` is missing after `not`")
             return "not in"
         return self._next(*_ORDERS, *_EQUAL, *_UNEQUAL, "in", "contains")
 
@@ -211,7 +211,7 @@ def _holds(sign: str, one: Any, other: Any) -> bool:
         if isinstance(other, str) and isinstance(one, str):
             return (one in other) is (sign == "in")
         if not isinstance(other, list):
-            raise TypeError(f"{short_json(other)} is no list")
+            raise TypeError(f"{short_json(other)} is not a list")
         return any(entry is not None and _same(one, entry) for entry in other) is (sign == "in")
     if sign in _ORDERS:
         first, second = _number(one), _number(other)
@@ -224,7 +224,7 @@ def _holds(sign: str, one: Any, other: Any) -> bool:
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
-    if is_number(one) is not is_number(other):  # a CSV file has texts alone
+    if is_number(one) is not is_number(other):  # a CSV file has only texts
         one, other = _number(one), _number(other)
         return one is not None and one == other
     return bool(one == other)

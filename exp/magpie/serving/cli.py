@@ -1,4 +1,4 @@
-"""Flags of exp/serve.py for a model's layout, and the commands that it prints instead of running them (--dry_run)."""
+"""Layout flags of exp/serve.py, and the commands that it prints instead of running them (--dry_run)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from magpie.serving.parallelism import RAY_PORT, Layout, Wanted, described, layo
 
 DRY_PORT = 8000
 REPLICA_HOST = "ITS_NODE"
-"""Printed in place of the free port of a real start, and of the address of the node that Ray chooses for a replica."""
+"""Printed instead of a real start's free port, and of the address of the node that Ray chooses for a replica."""
 
 
 def add_layout(parser: flags.Parser) -> None:
@@ -66,17 +66,17 @@ def add_layout(parser: flags.Parser) -> None:
 
 
 def quantization(text: str) -> str:
-    """Return the name of a quantisation that the engine can apply while loading, as an argparse type."""
+    """Check, as an argparse type, that the engine can apply a quantisation while loading."""
     if text not in QUANTISED:
         raise argparse.ArgumentTypeError(
             f"the engine cannot quantise a model to {text!r} while it loads it, only to {', '.join(QUANTISED)}. One that is "
-            "quantised already (AWQ, GPTQ, NVFP4, …) needs no --quantization: name its own repo or folder as the model"
+            "already quantised (AWQ, GPTQ, NVFP4, …) needs no --quantization: name its own repo or folder as the model"
         )
     return text
 
 
 def wanted_of(args: argparse.Namespace) -> Wanted:
-    """Return the layout that the command line asks for: of each replica, if there are several."""
+    """Return the requested layout: that of each replica, if there are several."""
     wanted = flags.options_from(args, Wanted)
     return replace(wanted, data_parallel=wanted.data_parallel or 1) if args.replicas > 1 else wanted
 
@@ -85,7 +85,7 @@ def machine_of(args: argparse.Namespace) -> Machine:
     """Return the described machine, or this one.
 
     Raises:
-        MagpieError: half a description, or one for a real start.
+        MagpieError: the description is incomplete, or given for a real start.
     """
     if not args.gpus and not args.gpu_memory:
         return this_machine()

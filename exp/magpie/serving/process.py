@@ -1,6 +1,6 @@
-"""One engine process on this machine: started under a guard, checked for health, and always stopped.
+"""One engine process on this machine: started under a guard, health-checked, and always stopped.
 
-The engine runs in a session of its own, so that Ctrl-C reaches us and not it. A small shell process beside it (the guard) waits
+The engine runs in a session of its own, so that Ctrl-C reaches us and not it. A small separate shell process (the guard) waits
 on a pipe from us: when we exit, however we exit, the pipe closes and the guard kills the engine's whole process group. It is
 not our child, because Ray kills the children of a worker that dies.
 """
@@ -29,7 +29,7 @@ STOP_SECONDS = 15.0
 POLL_SECONDS, HEALTH_SECONDS = 0.5, 2.0
 """Interval between two health checks, and how long one may take."""
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Requests to this machine go through no proxy."""
+"""Requests to this machine bypass proxies."""
 
 GUARD = """
 exec 3<&0
@@ -79,7 +79,7 @@ class EngineProcess:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        guard.wait()  # for the shell that leaves the guard in the background
+        guard.wait()  # for the shell that puts the guard into the background
         return guard
 
     def exit_code(self) -> int | None:
@@ -125,7 +125,7 @@ class EngineProcess:
         return ADDRESS_TAKEN.search(self.log_file.read_bytes()) is not None
 
     def log_tail(self) -> str:
-        """Return the last lines of its log below the errors in it: the cause often stands above a long traceback."""
+        """Return the errors in its log, then its last lines: the cause is often above a long traceback."""
         last: deque[str] = deque(maxlen=TAIL_LINES)
         errors: dict[str, None] = {}
         with contextlib.suppress(OSError), self.log_file.open(encoding="utf-8", errors="replace") as file:
@@ -138,7 +138,7 @@ class EngineProcess:
         return f"From its log:\n{text}The whole log: {self.log_file}"
 
     def stop(self) -> None:
-        """Stop it and every process of its group, and dismiss the guard; once: its number may be another process's later."""
+        """Stop it and every process of its group, and dismiss the guard; only once: its PID may be reused."""
         if self._stopped:
             return
         self._stopped = True
@@ -146,7 +146,7 @@ class EngineProcess:
             self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        # what is left of its group: an engine core whose server was killed, or one that hangs
+        # the rest of its group: an engine core whose server was killed, or a hanging one
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -26,7 +26,7 @@ from magpie.serving.server import MADE_WITH, Server
 
 WATCH_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0
-"""Wait of the first worker for resources after which the user gets a hint."""
+"""Time that the first worker waits for resources before the user gets a hint."""
 PASSED_ON = re.compile(r"(VLLM|NCCL|GLOO|HF_HOME|HF_HUB_OFFLINE)(?!.*(KEY|TOKEN))")
 """Environment variables that the workers get: settings of the engine, no secrets (Ray shows them)."""
 MakeServer = Callable[[int, str, Layout | None], Server]
@@ -35,7 +35,7 @@ ChooseLayout = Callable[[Machine], Layout]
 
 @dataclass
 class _Replica:
-    """One of the servers, seen from outside: its worker, the pending call, and its URL while it is up."""
+    """One of the servers, from outside: its worker, the pending call, and its URL while it is up."""
 
     index: int
     worker: Any
@@ -53,7 +53,7 @@ class Replicas:
         make: returns a server, given its number (for its seed and its logs), the address of its host and its layout (None: the
             machine has no GPU and chooses the layout itself); runs on the worker's machine.
         list_file: receives their URLs.
-        told: the file in which the first of them tells what the responses are made with.
+        told: the file in which the first of them records the provenance of responses.
         choose_layout: returns the layout of each on the GPUs of a node, or raises a MagpieError if it does not fit.
         api_key: the key of all of them.
         ray: address of the cluster (`executors.executor_at`).
@@ -149,7 +149,7 @@ class Replicas:
             self._start(replica)
 
     def _start(self, replica: _Replica) -> None:
-        """Start a replica's server under a number that none has had yet: its seed must give new samples."""
+        """Start a replica's server under an unused number: its seed must give new samples."""
         replica.url = ""
         replica.call = replica.worker.start.remote(replica.index + self._count * replica.starts)
         replica.starts += 1
@@ -161,7 +161,7 @@ class Replicas:
         if self._watcher.is_alive():
             self._watcher.join()
         for replica in self._replicas:
-            ray.kill(replica.worker)  # its engine goes with it
+            ray.kill(replica.worker)  # its engine ends with it
 
     # --- watching ------------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class Replicas:
         except RayError as error:
             if replica.url:
                 log.warning("the worker of %s is gone (%s); Ray starts another one", replica.url, type(error).__name__)
-            if replica.url or isinstance(error, ActorUnavailableError):  # not there yet: ask again
+            if replica.url or isinstance(error, ActorUnavailableError):  # not there yet: poll again
                 self._start(replica)
             else:  # the worker cannot start, or died while its server was starting
                 self._handle_failure(replica, printable(str(error).strip().splitlines()[-1], 500))

@@ -1,4 +1,4 @@
-"""Run a command against a server, and end it when the server is gone."""
+"""Run a command with a server, and end it when the server is gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRACE_SECONDS = 30.0
 
 
 class Serving(Protocol):
-    """One server or several: how a command reaches them, and whether and why they have failed for good."""
+    """One server or several: how a command reaches them, and whether and why they have permanently failed."""
 
     api_key: str
     failed: threading.Event
@@ -27,7 +27,7 @@ class Serving(Protocol):
 
     @property
     def headless(self) -> bool:
-        """True for one part of a model that another node serves."""
+        """True for a part of a model that another node serves."""
 
 
 def serve(server: Serving, command: list[str]) -> int:

@@ -27,13 +27,13 @@ from magpie.serving.parallelism import layout
 from magpie.serving.process import EngineProcess
 
 WATCH_SECONDS = 0.5
-"""Interval between two looks at the engine."""
+"""Interval between two checks of the engine."""
 HEALTHY_SECONDS = 60.0
-"""The count of restarts in a row begins anew after a server has lived this long."""
+"""The count of restarts in a row is reset once a server has lived this long."""
 MADE_WITH, TOLD = "MAGPIE_MADE_WITH", "server-{}.json"
-"""The variable that names the file `Server.told`, and its name in the folder of logs, by the server's number."""
+"""The variable that names the file `Server.told`, and the file's name in the log folder, by the server's number."""
 OWN_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""Listening addresses that stand for all of this machine's, and the one at which it reaches itself then."""
+"""Wildcard listening addresses, and the address at which this machine then reaches itself."""
 
 
 class Server:
@@ -82,7 +82,7 @@ class Server:
         self.failed = threading.Event()
         self.failure = ""
         self.told = log_dir / TOLD.format(replica)
-        """The file that tells what the responses are made with."""
+        """The file with the provenance of responses."""
 
     @property
     def url(self) -> str:
@@ -105,7 +105,7 @@ class Server:
 
     @property
     def connection(self) -> Connection:
-        """The way to this server for a program in this process."""
+        """The connection to this server for code in this process."""
         return Connection([self.url], self.api_key, lambda: self.failure, made_with=read_made_with(self.told))
 
     @property
@@ -160,7 +160,7 @@ class Server:
         self._engine.wait_until_healthy(self._preset.name, self._start_timeout, self._stopping, show=show)
 
     def _next_start(self) -> tuple[int, Path]:
-        """Claim the number of a start and its log: the first that no other process has claimed."""
+        """Claim the number of a start and its log: the first unclaimed one."""
         rank = self._layout_flags.get("node-rank") or self._layout_flags.get("data-parallel-start-rank")
         stem = f"server-{self._replica}" + (f"-node{rank}" if rank else "")
         start = len(list(self._log_dir.glob(f"{stem}-[0-9]*.log")))
@@ -176,7 +176,7 @@ class Server:
     # --- restarts and the end ------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Restart the engine when it dies, until it has died too often in a row."""
+        """Restart the engine when it dies, until it has died too many times in a row."""
         restarts, up_since = 0, time.monotonic()
         while not self._stopping.wait(WATCH_SECONDS):
             engine = self._engine
@@ -187,7 +187,7 @@ class Server:
                 self._fail(f"the server died {restarts} times in a row.\n{engine.log_tail()}")
                 return
             log.warning(
-                "the server died (exit code %s); starting it again (%d of %d); log of the dead one: %s",
+                "the server died (exit code %s); restarting it (%d of %d); its log: %s",
                 *(code, restarts, self._max_restarts, engine.log_file),
             )
             self._restart()
@@ -219,10 +219,10 @@ class Server:
 
 
 def free_port(host: str) -> int:
-    """Return a port that is free at the address that the engine will listen on.
+    """Return a free port at the engine's listening address.
 
     Raises:
-        MagpieError: it is no address of this machine.
+        MagpieError: it is not an address of this machine.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         try:
@@ -250,7 +250,7 @@ def announced(server: Server, path: Path | None) -> Iterator[None]:
 
 
 def read_made_with(path: Path) -> dict[str, Any]:
-    """Return what a server's responses are made with, fields of `runs.provenance.Provenance`; empty where nothing tells."""
+    """Return the provenance of a server's responses, fields of `runs.provenance.Provenance`; empty if unknown."""
     try:
         found = dict(json.loads(path.read_bytes()))
         msgspec.convert(found, Provenance)
@@ -260,14 +260,14 @@ def read_made_with(path: Path) -> dict[str, Any]:
 
 
 def served_with(base_url: str) -> dict[str, Any]:
-    """Return the same of the servers at an address, if exp/serve.py, which started us, has started them too."""
+    """Return the same for the servers at an address, if the exp/serve.py that started us has started them too."""
     told = os.environ.get(MADE_WITH)
     return read_made_with(Path(told)) if told and base_url == os.environ.get("MAGPIE_BASE_URL") else {}
 
 
 @contextlib.contextmanager
 def connect(preset: ModelPreset, base_url: str | None, **settings: Any) -> Iterator[Connection]:
-    """Yield the way to the servers at `base_url` (`parse_addresses`), or to one that runs here until the block ends."""
+    """Yield the connection to the servers at `base_url` (`parse_addresses`), or to one that runs here until the block ends."""
     if base_url:
         urls, files = parse_addresses(base_url)
         key = os.environ.get("MAGPIE_API_KEY", "").strip()
@@ -278,8 +278,8 @@ def connect(preset: ModelPreset, base_url: str | None, **settings: Any) -> Itera
 
 
 def _serve_program_gone() -> str:
-    """Return a message if the exp/serve.py that started us is gone: its server is gone with it and will not come back."""
+    """Return a message if the exp/serve.py that started us is gone: its server is gone too and will not come back."""
     pid = os.environ.get("MAGPIE_SERVE_PID")
     if pid and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-        return "exp/serve.py, which held the server, is gone"
+        return "exp/serve.py, which ran the server, is gone"
     return ""

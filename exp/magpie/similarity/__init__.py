@@ -1,1 +1,1 @@
-"""The same problem or not: normaliser, duplicates, decontamination, test sets."""
+"""Whether problems are the same: normalisation, duplicates, decontamination, test sets."""

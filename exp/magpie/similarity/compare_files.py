@@ -29,10 +29,10 @@ LEAST_COSINE = 0.5
 
 
 def problem_of(record: dict[str, Any], where: str) -> str:
-    """Return the problem of a record or of a ShareGPT conversation (the first turn of the human).
+    """Return the problem of a record or of a ShareGPT conversation (the first human turn).
 
     Raises:
-        MagpieError: there is none; `where` names the file and the line.
+        MagpieError: there is no problem; `where` names the file and the line.
     """
     if isinstance(problem := record.get("instruction"), str):
         return problem
@@ -41,13 +41,13 @@ def problem_of(record: dict[str, Any], where: str) -> str:
         if isinstance(turn, dict) and turn.get("from") in HUMAN_ROLES and isinstance(turn.get("value"), str):
             return str(turn["value"])
     raise MagpieError(
-        f"{where}: neither `instruction` nor `conversations` with a turn of the human; there are {', '.join(record)[:300]}. "
+        f"{where}: neither `instruction` nor `conversations` with a human turn; there are {', '.join(record)[:300]}. "
         "Name the problem's column: --columns instruction=COLUMN"
     )
 
 
 def answer_of(record: dict[str, Any]) -> str | None:
-    """Return a record's reference answer, or what most of its responses say, or None."""
+    """Return a record's reference answer, or its majority answer, or None."""
     found = (record.get(name) for name in ("reference_answer", "majority_answer"))
     return next((answer for answer in found if isinstance(answer, str) and answer.strip()), None)
 
@@ -117,7 +117,7 @@ class Problems:
 class Compared:
     """The result of a comparison: `problems` holds the earlier ones first, then the inputs' from index `begin`.
 
-    `known`: ids and texts that the index folder holds already; `nearest`, `repeats`, `earliest`: Magpie's three values of each
+    `known`: ids and texts that are already in the index folder; `nearest`, `repeats`, `earliest`: Magpie's three values of each
     input problem (see `_neighbour_values`).
     """
 
@@ -131,7 +131,7 @@ class Compared:
     earliest: np.ndarray
 
     def of(self, path: Path, index: int) -> dict[str, Any]:
-        """Return the keys that the record at a row of a file gets (malformed rows counted)."""
+        """Return the new keys of the record at a row of a file (malformed rows counted)."""
         problem = self.problems.files[path][index]
         at, ids, kept = problem - self.begin, self.problems.ids, int(self.groups.kept[problem])
         distance = float(self.nearest[at])
@@ -153,7 +153,7 @@ class Compared:
         } | ({"file": origin} if origin != self.problems.origins[problem] else {})
 
     def new(self) -> tuple[list[IndexedRecord], np.ndarray]:
-        """Return the kept records that no index holds yet, with their vectors."""
+        """Return the kept records that no index contains yet, with their vectors."""
         import numpy as np
 
         problems, kept = self.problems, self.groups.kept
@@ -186,7 +186,7 @@ def compare_files(
         earlier.read(path, earlier=True, skip_malformed=skip_malformed)
     known = folder.records if folder else []
     old = [index for index, record in enumerate(known) if (record.id, record.instruction) not in present]
-    for index in old:  # without the inputs' own records of an earlier run: no problem is a duplicate of itself
+    for index in old:  # without records of the inputs from an earlier run: no problem is a duplicate of itself
         earlier.add(known[index].instruction, known[index].id, str(folder.path) if folder else "", (0, 0, 0, 0.0))
     log.info("comparing %d problems with each other and with %d earlier ones", len(own.texts), len(earlier.texts))
     vectors = embedder.encode(own.texts)

@@ -1,7 +1,7 @@
 """Contamination: problems that are in a benchmark, which one, and by what method they were found.
 
 First by n-grams of the normalised text, then by the benchmarks' nearest problems by embedding, each scored by the similarity of
-embeddings, numbers, words and formulas. The limits and weights are in `configs/contamination.yaml`. No text of a benchmark
+embeddings, numbers, words and formulas. The limits and weights are in `configs/contamination.yaml`. No benchmark text
 leaves this module.
 """
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_COSINES = 1 << 22
-"""Cosines that are in memory at a time, 4 bytes each."""
+"""Cosines in memory at a time, 4 bytes each."""
 
 SYMBOL_TOLERANCE = 5
-"""Added to both counts of symbols, so that a few more or fewer hardly matter."""
+"""Added to both counts of symbols, so that small differences hardly matter."""
 TELLING_NUMBERS = 2
-"""Numbers of more than one digit that must be common where wording and meaning are far apart."""
+"""Numbers of more than one digit that must be shared if wording and meaning are far apart."""
 PROSE = frozenset(["'", "percent", ",", "(", ")", "[", "]"])
 """Symbols that occur in prose: a farmers' market, 20% off."""
 
@@ -131,7 +131,7 @@ class Detector:
 
 
 def _telling_numbers(a: NormalizedProblem, b: NormalizedProblem) -> int:
-    """Return how many different numbers two problems have in common that are no single digits."""
+    """Return how many different numbers of more than one digit two problems share."""
     return sum(len(number) > 1 for number in a.numbers.keys() & b.numbers.keys())
 
 
@@ -230,7 +230,7 @@ def logistic(found: Mapping[str, float], rule: NeighbourRule) -> float:
 
 
 def refuse_canaries(path: Path, canaries: list[str]) -> None:
-    """Refuse a data file with a record that holds the canary string of a benchmark.
+    """Refuse a data file with a record that contains the canary string of a benchmark.
 
     Raises:
         MagpieError: names the line.
@@ -240,7 +240,7 @@ def refuse_canaries(path: Path, canaries: list[str]) -> None:
         text = (row.data or as_bytes(row.record)).lower()  # a table's rows have no bytes of their own
         if any(mark in text for mark in marks):
             raise MagpieError(
-                f"{path}, {row.place}: the record holds the canary string of a benchmark that must never be trained on "
+                f"{path}, {row.place}: the record contains the canary string of a benchmark that must never be trained on "
                 "(configs/benchmarks.yaml, canaries). Find out how it got there, and remove what came with it"
             )
 

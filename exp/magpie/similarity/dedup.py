@@ -1,8 +1,8 @@
 """Groups of the same problem, and which member of each is kept.
 
 Candidate pairs come from equal normalised texts, shared word shingles (MinHash) and near embeddings. The last two only
-propose; `same_problem.compare` decides. From the best problem to the worst, each is kept unless it is the same as one that is
-kept already: every member is similar to the kept one, not merely linked to it by a chain of neighbours.
+propose; `same_problem.compare` decides. From the best problem to the worst, each is kept unless it is the same as one already
+kept: every member is similar to the kept one, not merely linked to it by a chain of neighbours.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _normalized = lru_cache(maxsize=65_536)(normalize)
 
 @dataclass(frozen=True)
 class Groups:
-    """The kept problem of each one's group (perhaps itself), how and why they are the same, and how similar they are."""
+    """For each problem the kept one of its group (perhaps itself), the evidence, and the similarity."""
 
     kept: np.ndarray
     how: list[str]
@@ -65,9 +65,9 @@ def find_duplicates(
         texts: the problems.
         order: int64, the rank of each problem, from the best (0) to the worst.
         vectors: their embeddings, float32 of length 1.
-        pairs: neighbours by embedding, shape (p, 2), if they are known already.
-        workers: what normalises, searches and compares; this process decides which problems are kept.
-        answers: of each problem, verified or voted for, or None: two different ones forbid a merge.
+        pairs: neighbours by embedding, shape (p, 2), if already known.
+        workers: normalise, search and compare; this process decides which problems are kept.
+        answers: of each problem, verified or by vote, or None: two different ones forbid a merge.
     """
     import numpy as np
 

@@ -1,8 +1,8 @@
-"""Formulas by their values at a random point modulo a prime: what is written in another order or form has the same.
+"""Formulas by their values at a random point modulo a prime, which do not depend on order and form.
 
-Functions and powers with an exponent that is no small number are opaque: their value is a hash of their arguments' values. In a
+Functions and powers whose exponent is not a small number are opaque: their value is a hash of their arguments' values. In a
 formula without variables the numbers stand for themselves as variables do, since 2 + 6 is another task than 3 + 5. A formula
-that is not understood has no value.
+that cannot be parsed has no value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_TOKENS = 120
 MAX_EXPONENT = 12
 _MIRRORED = {">": "<", ">=": "<=", "=": "=", "!=": "!=", "<": "<", "<=": "<="}
 _NEVER = "abcdkmnrstxyz"
-"""Letters that are variables even if a bracket follows: x(x-8)."""
+"""Letters that are variables even before a bracket: x(x-8)."""
 _ENDS = frozenset([")", "+", "-", "/", *_MIRRORED])
 
 
@@ -30,11 +30,11 @@ _FOLLOWED = re.compile(rf"([{VARIABLE}])\s*([('+\-=<>^_*/\d{VARIABLE})])?")
 
 
 class _UnknownError(Exception):
-    """A formula that is not understood."""
+    """A formula that cannot be parsed."""
 
 
 def value_of(tokens: Sequence[str], names: dict[str, str], called: frozenset[str]) -> str | None:
-    """Return what a formula says whatever its order and form, or None.
+    """Return a formula's value, independent of order and form, or None.
 
     Args:
         tokens: of the formula.
@@ -75,7 +75,7 @@ def _relation(sides: list[int], relations: list[str]) -> str:
 
 
 def _numbers(tokens: Sequence[str]) -> str:
-    """Return the numbers of an expression: what is multiplied out or factored is another task."""
+    """Return the numbers of an expression: expanded and factored forms are different tasks."""
     return " ".join(sorted(token for token in tokens if token[0].isdigit() and token not in ("1", "2", "10", "100")))
 
 
@@ -103,7 +103,7 @@ class _Reader:
         return "" if self.done else self.tokens[self.at]
 
     def take(self) -> str:
-        """Return the next token, and go on."""
+        """Consume and return the next token."""
         if self.done:
             raise _UnknownError
         self.at += 1
@@ -120,7 +120,7 @@ class _Reader:
         return total % PRIME
 
     def product(self) -> int:
-        """Read factors side by side, and what divides them."""
+        """Read adjacent factors and divisors."""
         found = self.factor()
         while not self.done and (self.next == "/" or self.next not in _ENDS) and not self._closes():
             if self.next == "/":
@@ -154,7 +154,7 @@ class _Reader:
         return value
 
     def atom(self) -> int:
-        """Read a number, a variable, a function with its argument, or what stands in brackets."""
+        """Read a number, a variable, a function with its argument, or a bracket."""
         token = self.take()
         if token in ("(", "|"):
             outside, self.bars = self.bars, token == "|"
@@ -169,7 +169,7 @@ class _Reader:
             raise _UnknownError
         if token in lexicon().functions or token in self.called:
             return _hashed(self.names.get(token, token), self._argument())
-        index = self.take() if token in VARIABLE and self.next.isdigit() else ""  # x_2: no product is written so
+        index = self.take() if token in VARIABLE and self.next.isdigit() else ""  # x_2: no product is written like this
         return _hashed(self.names.get(token, token), index)
 
     def _argument(self) -> int:

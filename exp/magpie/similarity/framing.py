@@ -1,4 +1,4 @@
-"""What stands around a problem and is no part of it: introductions, chatter, answer instructions, options."""
+"""The text around a problem that is not part of it: introductions, chatter, answer instructions, options."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def strip_framing(plain: str) -> str:
 
 
 def _is_chatter(sentence: str) -> bool:
-    """Return True if a sentence is only about asking and answering: of such words alone, or one's own troubles with it."""
+    """Return True if a sentence is only about asking and answering: only such words, or the writer's own troubles with it."""
     if len(sentence) >= 200 or _MATHS.search(sentence):
         return False
     known, words = lexicon(), _WORD.findall(sentence)

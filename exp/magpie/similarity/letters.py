@@ -1,7 +1,7 @@
-"""Letters that stand for something: variables of formulas, and the points of figures.
+"""Letters as symbols: variables of formulas, and points of figures.
 
-A variable becomes one character of a range that nobody writes mathematics in, so that the article "a" and the variable a stay
-apart when the text is put into lower case, and $ax$ is two variables and "ax" a tool.
+A variable becomes one character of a range unused in mathematics, so that the article "a" and the variable a stay
+distinct when the text is lower-cased, and $ax$ is two variables but "ax" a tool.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from magpie.text.latex import find_formulas
 
 _BASE = 0xA000
 VARIABLE = "".join(chr(_BASE + ord(letter)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyzαβθλ")
-"""The characters of variables, as the inside of a pattern's class."""
+"""The characters of variables, for a character class."""
 _IN_SPAN = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|operatorname|mbox)\*? ?\{[^{}]{2,200}\}|\\(?:begin|end) ?\{[^{}]{1,30}\}"
     r"(?:\{[lcr| ]{0,40}\})?|\\[a-zA-Z]+|[a-zA-Z]+"
@@ -36,11 +36,11 @@ _WORDS_OF_CAPITALS = frozenset(["AM", "PM", "SL", "GL", "SO", "SU", "PSL", "PGL"
 
 
 GREEK = {name: chr(_BASE + ord(letter)) for name, letter in zip(("alpha", "beta", "theta", "lambda"), "αβθλ", strict=True)}
-"""Greek letters that are variables and nothing else."""
+"""Greek letters that are only used as variables."""
 
 
 def letter_of(character: str) -> str:
-    """Return the letter that a variable is written with."""
+    """Return the letter of a variable."""
     return chr(ord(character) - _BASE)
 
 
@@ -69,7 +69,7 @@ def _variables(letters: str) -> str:
 
 
 def _mark_prose(text: str) -> str:
-    """Return prose with its variables marked: letters that stand alone, and the points of figures (ABC)."""
+    """Return prose with its variables marked: single letters, and the points of figures (ABC)."""
     if not text.isupper():
         text = _CAPITALS.sub(lambda run: run[0] if run[0] in _WORDS_OF_CAPITALS else _variables(run[0]), text)
     text = _CAPITAL.sub(lambda one: _variables(one[0]), text)
@@ -77,7 +77,7 @@ def _mark_prose(text: str) -> str:
 
 
 def _product(run: re.Match[str], known: set[str]) -> str:
-    """Return `ab` beside an operator as two variables, where both are variables of the text."""
+    """Return `ab` next to an operator as two variables, if both are variables of the text."""
     beside = run.string[max(run.start() - 2, 0) : run.start()] + run.string[run.end() : run.end() + 2]
     word = run[0] in lexicon().neutral or run[0] in lexicon().names
     split = not word and set(run[0]) - {"d"} <= known and _BESIDE.search(beside)

@@ -1,6 +1,6 @@
 """Near copies: texts whose token sequences are much alike once variables and persons are renamed.
 
-They are the same problem only if all that counts is equal and in the same order. What may differ is listed (`presenting`,
+They are the same problem only if everything relevant is equal and in the same order. What may differ is listed (`presenting`,
 `labels`, `moving` in `configs/likeness.yaml`); what may not is not.
 """
 
@@ -16,9 +16,9 @@ from magpie.similarity.normalize import NAMED_BY_LETTER
 from magpie.similarity.persons import PRONOUNS
 
 Sequence = list[tuple[str, str]]
-"""(kind, token) of what counts in a text, in order."""
+"""(kind, token) of the relevant tokens of a text, in order."""
 LEAST_TEXT = 4
-"""Tokens of a text whose clauses may change places."""
+"""Maximum tokens of a text whose clauses may change places."""
 WORDS = frozenset(["word", "light", "name"])
 _RENAMED = frozenset(["variable", "name"])
 _PRONOUNS = frozenset(PRONOUNS.values())
@@ -34,7 +34,7 @@ def counting(sequence: Iterable[tuple[str, str]], silent: frozenset[str], names:
 
 
 def near_copies(a: Sequence, b: Sequence) -> bool:
-    """Return True if two texts are much alike, or differ in few places."""
+    """Return True if two texts are very similar, or differ in few places."""
     from rapidfuzz.distance import Indel
 
     limits = lexicon().config.thresholds
@@ -62,7 +62,7 @@ def equal_renamed(a: Sequence, b: Sequence) -> bool:
 
 
 def equal_shifted(a: Sequence, b: Sequence) -> bool:
-    """Return True if two sequences are equal but for words that present, and for the places of clauses and formulas.
+    """Return True if two sequences are equal except for presenting words and the positions of clauses and formulas.
 
     "What is B if A?" is "A. What is B?"; "find the real x with A" is "solve A over the real numbers".
     """
@@ -95,12 +95,12 @@ def equal_shifted(a: Sequence, b: Sequence) -> bool:
 
 
 def shifted(one: Sequence, other: Sequence) -> bool:
-    """Return True if two sequences are equal_shifted as they are, with variables renamed, or without a name of one alone."""
+    """Return True if two sequences are equal_shifted unchanged, with variables renamed, or without a name that only one has."""
     return equal_shifted(one, other) or any(equal_shifted(*change(one, other)) for change in (_ranked, _unnamed))
 
 
 def _ranked(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
-    """Return both with variables by first use, if they have none in common: x and y in other places matter."""
+    """Return both with variables by first use, if they share none: swapping x and y matters."""
     names = [
         list(dict.fromkeys(part for part in sequence if part[0] in _RENAMED and part[1] not in _PRONOUNS))
         for sequence in (one, other)
@@ -126,7 +126,7 @@ def _unnamed(one: Sequence, other: Sequence) -> tuple[Sequence, Sequence]:
 
 
 def _rotated(one: Sequence, other: Sequence) -> bool:
-    """Return True if the beginning of one text, with a word at least, is the end of the other."""
+    """Return True if the beginning of one text, at least one word, is the end of the other."""
     if len(one) < LEAST_TEXT or len(one) != len(other):
         return False
     words = [kind in WORDS for kind, _ in one]
@@ -142,14 +142,14 @@ def _parted(sequence: Sequence) -> tuple[Sequence, list[Sequence]]:
 
 
 def _ordered(runs: list[Sequence]) -> tuple[Sequence, Counter[str]]:
-    """Return what is not in words in order, and the equations apart: conditions have no order."""
+    """Return the non-words in order, and the equations separately: conditions have no order."""
     parts = list(itertools.chain.from_iterable(runs))
     equations = [part for part in parts if part[0] == "formula" and part[1][0] in "=<!"]
     return [part for part in parts if part not in equations], Counter(token for _, token in equations)
 
 
 def _is_renaming(pairs: dict[str, str], fixed: set[str]) -> bool:
-    """Return True if no two become one, and those that both texts have stay: x and y in other places matter.
+    """Return True if no two become one, and those in both texts stay: swapping x and y matters.
 
     "He" becomes "she" only where a person has another name.
     """
@@ -164,7 +164,7 @@ def _is_renaming(pairs: dict[str, str], fixed: set[str]) -> bool:
 
 
 def _fixed(sequence: Sequence) -> set[str]:
-    """Return the letters that mean something by themselves: e, groups and graphs with an index (S_4, K_6), x beside "axis"."""
+    """Return the letters that mean something by themselves: e, groups and graphs with an index (S_4, K_6), x next to "axis"."""
     count = Counter(token for kind, token in sequence if kind == "variable")
     found = {token for token in count if letter_of(token) in "ei"}
     for (kind, token), (next_kind, following) in itertools.pairwise(sequence):

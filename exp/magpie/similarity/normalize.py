@@ -23,7 +23,7 @@ from magpie.similarity.persons import persons_of
 from magpie.similarity.tokenizer import tokenize
 
 MAX_CHARACTERS = 20_000
-"""Characters that are parsed. A problem has hundreds, the longest of OlympiadBench 4,000."""
+"""Maximum characters parsed. A problem has hundreds, the longest of OlympiadBench 4,000."""
 
 _SUPERSCRIPTS = str.maketrans(dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni", strict=True)))
 _SUBSCRIPTS = str.maketrans(dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ", "0123456789+-ni", strict=True)))
@@ -52,13 +52,13 @@ _POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({-])")
 
 ROOT = stem("root")
 NAMED_BY_LETTER = frozenset(map(stem, ("axis", "axes", "intercept", "coordinate", "plane", "direction", "score", "value")))
-"""What is named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
+"""Things named by a letter: the x-axis is not the y-axis, whatever the letters of the formula are."""
 _OF_FORMULAS = frozenset(["number", "symbol", "variable"])
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A text with formulas as their values: what counts in order, and the values with their counts."""
+    """A text with formulas as values: the relevant tokens in order, and the values with their counts."""
 
     sequence: tuple[tuple[str, str], ...]
     values: Counter[str]
@@ -66,7 +66,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class NormalizedProblem:
-    """A problem as it is compared with others.
+    """A problem's form for comparison with others.
 
     Attributes:
         key: all content tokens in order, without spaces: equal keys are the same problem.
@@ -280,9 +280,9 @@ def _reading(problem: NormalizedProblem, *, ranked: bool) -> Reading:
 
 
 def _sequence(with_kinds: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return what counts in order, without brackets that hold a list.
+    """Return the relevant tokens in order, without brackets around a list.
 
-    A text's only variable counts in formulas alone: "solve for x" says no more than "solve", but the x-axis is not the y-axis.
+    A text's only variable counts only in formulas: "solve for x" says no more than "solve", but the x-axis is not the y-axis.
     """
     single = len({token for kind, token in with_kinds if kind == "variable"}) == 1
     around = [("stop", ""), *with_kinds, ("stop", "")]

@@ -1,6 +1,6 @@
-"""Names of persons in a story: two stories that differ in them alone are the same problem.
+"""Names of persons in a story: two stories that differ only in these are the same problem.
 
-A name counts only where a verb of persons tells that it is one, and with a capital inside a sentence: a wrong name would make
+A name counts only with a verb of persons and a capital inside a sentence: a wrong name would make
 two things the same (Klein and Möbius, Fahrenheit and Celsius).
 """
 
@@ -20,7 +20,7 @@ _PERSON = re.compile(rf"\b([A-Z][a-z]{{1,14}}) {_VERB}\b|\b(?:does|did|will|can)
 _INSIDE = re.compile(r"(?<=[a-z,] )(?<!\ba )(?<!\ban )(?<!\bthe )[A-Z][a-z]{1,14}\b")
 _NEVER = frozenset([*calendar.day_name, *calendar.month_name])
 PRONOUNS = {"he": "he", "him": "he", "his": "he", "she": "she", "her": "she"}
-"""What stands for a person, by the person."""
+"""Pronouns by person."""
 
 
 def persons_of(text: str) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """The decision whether two texts are the same mathematics problem.
 
-Near copies, whose token sequences are much alike once variables are renamed, are the same only if all that counts is equal
+Near copies, whose token sequences are similar once variables are renamed, are the same only if everything relevant is equal
 and in the same order: no list of forbidden differences is ever complete, and whoever changes a problem leaves most of it as
 it was. Texts in other words must have the same numbers and formulas and ask for the same; then their embeddings decide.
 `compare` checks pairs that embeddings, MinHash or n-grams proposed; all functions are pure.
@@ -27,17 +27,17 @@ from magpie.similarity.number_words import is_optional
 from magpie.verification.equality import Verdict, cheaply
 
 MANY = 4
-"""Different numbers, half of them no small ones, that two problems hardly have in common by chance."""
+"""Different numbers, half of them not small, that two problems hardly share by chance."""
 BESIDE = 3
-"""Tokens on either side of a number that tell its part in a text."""
+"""Tokens on either side of a number that show its role in a text."""
 MOST_NUMBERS = 30
-"""Numbers of a text that are looked at for this."""
+"""Maximum numbers of a text examined for this."""
 ANSWERED_NUMBERS = 3
-"""Different numbers that two problems with the same answer have in common, if their words may be distant."""
+"""Different numbers that two problems with the same answer must share if their words may be distant."""
 
 
 def same_answers(one: str | None, other: str | None) -> bool | None:
-    """Return whether two problems have the same answer; None where one is missing, or where their texts alone do not tell."""
+    """Return whether two problems have the same answer; None if one is missing, or if the texts alone do not decide."""
     verdict = cheaply(one, other) if one and other else None
     return None if verdict in (None, Verdict.UNPARSED) else verdict == Verdict.RIGHT
 
@@ -78,11 +78,11 @@ def compare(a: NormalizedProblem, b: NormalizedProblem, cosine: float, answers: 
 
 
 def _readings(a: NormalizedProblem, b: NormalizedProblem, silent: frozenset[str], cosine: float) -> tuple[Sequence, Sequence]:
-    """Return both texts with formulas as values where these are the same, else nothing."""
+    """Return both texts with formulas as values if these are the same, else nothing."""
     if cosine < lexicon().config.thresholds.least_cosine or not (a.formulas and b.formulas):
         return [], []
     readings = [(a.by_value, b.by_value)]
-    if not _variables(a) & _variables(b):  # x and y in other places matter
+    if not _variables(a) & _variables(b):  # swapping x and y matters
         readings.append((a.by_value_ranked, b.by_value_ranked))
     for one, other in readings:
         if one.values and one.values == other.values:
@@ -97,7 +97,7 @@ def _variables(problem: NormalizedProblem) -> set[str]:
 def _by_value(
     a: NormalizedProblem, b: NormalizedProblem, silent: frozenset[str], cosine: float, score: float
 ) -> tuple[bool, float, str]:
-    """Compare two texts whose formulas or numbers differ as they are written."""
+    """Compare two texts whose formulas or numbers are written differently."""
     one, other = _readings(a, b, silent, cosine)
     different = "other formulas" if numbers_agree(a, b) else "other numbers"
     outside = [Counter(part for part in text if part[0] not in WORDS) for text in (one, other)]
@@ -123,7 +123,7 @@ def same_formulas(a: NormalizedProblem, b: NormalizedProblem) -> bool:
 
 
 def _telling(formulas: Counter[str]) -> Counter[str]:
-    """Return the formulas without what stands in prose: "40 percent", "5 m"."""
+    """Return the formulas without those of prose: "40 percent", "5 m"."""
     return Counter({formula: count for formula, count in formulas.items() if not _IN_PROSE.fullmatch(formula)})
 
 
@@ -185,7 +185,7 @@ def _paraphrase(
 
 
 def _exchanged(a: NormalizedProblem, b: NormalizedProblem) -> bool:
-    """Return True if two numbers of prose are in the other order, and by the words beside them have each other's part."""
+    """Return True if two numbers of prose are in reverse order, and by adjacent words have each other's role."""
     if a.formulas or b.formulas:
         return False
     one, other = _beside(a), _beside(b)
@@ -200,7 +200,7 @@ def _exchanged(a: NormalizedProblem, b: NormalizedProblem) -> bool:
 
 
 def _beside(problem: NormalizedProblem) -> dict[str, set[str]]:
-    """Return the words beside each number that occurs once."""
+    """Return the words next to each number that occurs once."""
     found, sequence = dict[str, set[str]](), problem.sequence
     for at, (kind, token) in enumerate(sequence):
         if kind == "number" and problem.numbers[token] == 1:
@@ -210,13 +210,13 @@ def _beside(problem: NormalizedProblem) -> dict[str, set[str]]:
 
 
 def _overlap(a: Counter[str], b: Counter[str]) -> float:
-    """Return the share of the two texts' words that both have (weighted Jaccard)."""
+    """Return the share of the texts' words that both have (weighted Jaccard)."""
     either = (a | b).total()
     return (a & b).total() / either if either else 1.0
 
 
 def _opposed(a: Counter[str], b: Counter[str]) -> bool:
-    """Return True if each has a word of a group of opposites that the other lacks, or one alone restricts what is meant."""
+    """Return True if each has a word of a group of opposites that the other lacks, or only one is restrictive."""
     if any(a.keys() & group - b.keys() and b.keys() & group - a.keys() for group in lexicon().opposites):
         return True
     return any(a.keys().isdisjoint(group) != b.keys().isdisjoint(group) for group in lexicon().restrictions)

@@ -122,7 +122,7 @@ def _from_hub(name: str, entry: BenchmarkEntry, canaries: list[str]) -> Benchmar
 
 
 def _newest(repo: str) -> str | None:
-    """Return the newest commit of a hub dataset, or None if the hub cannot be asked; loading then fails with the reason."""
+    """Return the newest commit of a hub dataset, or None if the hub is unreachable; loading then fails with the reason."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -190,5 +190,5 @@ def _texts(
         what = f"`{column}` holds no text in its {len(texts)} rows" if texts else "it has no rows"
         raise MagpieError(f"{source}: the benchmark is empty ({what}). Check --benchmarks and --problem_column")
     if blank := texts.count(""):
-        log.warning("%s: %d of %d rows have no problem; they are left out", source, blank, len(texts))
+        log.warning("%s: %d of %d rows have no problem and are left out", source, blank, len(texts))
     return texts, ids, marked

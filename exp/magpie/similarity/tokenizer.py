@@ -11,7 +11,7 @@ from magpie.similarity.lexicon import lexicon
 from magpie.similarity.number_words import replace_number_words
 
 MAX_DEPTH = 50
-"""Brackets nested deeper than this are left as they are."""
+"""Brackets nested deeper than this are left unchanged."""
 _TOKEN = re.compile(
     rf"[{VARIABLE}]|\d+(?:\.\d+)?|(?<![\w.])\.\d+|\\frac|\\binom|\\choose|[^\W\d_{VARIABLE}]+(?:'(?:s|t|re|ve|ll|d|m)\b)?|"
     r"<=>|=>|->|<=|>=|!=|\+-|\.\.\.|(?<=[\w)}])!(?!=)|[-+/=<>^_|()\[\]{}',;:]|[.?](?=\s|$)"
@@ -182,7 +182,7 @@ def _is_redundant(frame: _Frame, *, bound: bool) -> bool:
 
 
 def _is_additive(items: list[str]) -> bool:
-    """Return True if an operator that binds less than a product stands outside brackets."""
+    """Return True if an operator that binds less than a product is outside brackets."""
     depth = 0
     for token in items:
         depth += (token == "(") - (token == ")")

@@ -1,1 +1,1 @@
-"""Labels on problems, and a model's opinion of a problem or of two answers."""
+"""Labels on problems, and a model's verdicts on a problem or on two answers."""

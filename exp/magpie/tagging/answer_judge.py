@@ -21,7 +21,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 MOST_TOKENS, MOST_PAIRS = 64, 16
-"""Maximum tokens of a verdict (it has about 10), and maximum pairs per record that are asked about."""
+"""Maximum tokens of a verdict (typically 10), and maximum pairs per record to ask about."""
 
 
 class _Verdict(msgspec.Struct):
@@ -44,7 +44,7 @@ class AnswerJudge:
     async def settle(
         self, session: Session, record: dict[str, Any], judgement: Judgement
     ) -> tuple[list[dict[str, Any]], list[Completion]]:
-        """Ask about every doubt, update the judgement with what is equal, and return the opinions and their completions."""
+        """Ask about every doubt, merge equal answers in the judgement, and return the opinions and their completions."""
         pairs = judgement.doubts[:MOST_PAIRS]
         texts = [(judgement.answers[i] or "", self._text(j, record, judgement)) for i, j in pairs]
         asked = [self._ask(session, record["instruction"], one, other) for a, b in texts for one, other in ((a, b), (b, a))]

@@ -45,7 +45,7 @@ def load_tag_prompts() -> TagPrompts:
 
 
 class ValidityQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One pointed question about a problem, and the verdict with which a problem passes it."""
+    """One pointed question about a problem, and the passing verdict."""
 
     ask: str
     passes: Literal["yes", "no"]

@@ -72,7 +72,7 @@ FORMS: dict[str, Callable[[str], dict[str, Any]]] = {"qwen3guard": read_qwen3gua
 
 
 def guard_form(preset: ModelPreset) -> str | None:
-    """Return the format of a guard model's verdicts, from its preset or its name; None if it is no known guard."""
+    """Return the format of a guard model's verdicts, from its preset or its name; None if it is not a known guard."""
     if preset.guard:
         return preset.guard
     name = preset.name.lower()

@@ -1,4 +1,4 @@
-"""Missions: a table of them, and for those of a language model the prompt, the JSON schema and the parser of its response.
+"""The missions, and for those of a language model the prompt, the JSON schema and the parser of the response.
 
 A mission is one question about a record. It writes all its keys, or a reason under `tag_failures`: never a silent null.
 Labels come from records/schema.py, so the prompt, the schema that constrains the model and the check of its response agree.
@@ -67,7 +67,7 @@ class Field:
 class Mission:
     """One question about a record; `fields` if a language model is asked, in the order in which it fills them in.
 
-    `nullable`: keys of a record that has been tagged which may still be null.
+    `nullable`: keys that may be null in a tagged record.
     """
 
     name: str
@@ -87,12 +87,12 @@ class Mission:
 
     @property
     def most_tokens(self) -> int:
-        """More tokens than the longest response that the schema allows."""
+        """Upper bound on the tokens of a response under the schema."""
         return SPARE_TOKENS + TOKENS_PER_CHARACTER * sum(field.characters for field in self.fields)
 
     @property
     def least_tokens(self) -> int:
-        """Tokens of a response in plain English with the longest texts, which a prompt must leave free."""
+        """Tokens of a response in plain English with the longest texts: the room that a prompt must leave."""
         return SPARE_TOKENS + sum(field.characters for field in self.fields)
 
     @property
@@ -128,11 +128,11 @@ MISSIONS = {
     )
 }
 ASKED = tuple(name for name, mission in MISSIONS.items() if mission.fields)
-"""Missions for a language model that one response answers."""
+"""Missions that a language model answers in one response."""
 
 
 def question(mission: Mission, prompts: TagPrompts, problem: str) -> str:
-    """Return the question for the tagger. The problem is inserted last: it may hold anything, even our own placeholders."""
+    """Return the question for the tagger. The problem is inserted last: it may contain anything, even our own placeholders."""
     shape = "{" + ", ".join(field.shape for field in mission.fields) + "}"
     words = {
         "task": getattr(prompts.missions, mission.name),

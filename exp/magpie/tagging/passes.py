@@ -1,4 +1,4 @@
-"""Passes of the tagger: missions that run together, the tags they keep from earlier passes, and one pass over the file.
+"""Passes of the tagger: missions that run together, tags kept from earlier passes, and one pass over the file.
 
 A pass is a resumable run, with one server or none. Finished tags stay: a pass for other missions than the output's reads the
 existing tags and replaces the file when it is done, so that nothing is tagged twice.
@@ -33,7 +33,7 @@ from magpie.tagging.validity import Judging
 STAGE, SUFFIX = "unitag.py", "_tagged"
 UNDECIDED = "undecided"
 BATCH = 64
-"""Records per batch of a tagger on this machine while a server works on earlier ones."""
+"""Records per batch of a local tagger while a server works on earlier ones."""
 BATCH_ALONE = 1024
 """The same without a server to wait for: a reward model sorts them by length."""
 
@@ -45,9 +45,9 @@ class Pass:
     taggers: dict[str, str]
     """Mission → name of its tagger."""
     model: ModelOptions
-    """Where this pass finds its server."""
+    """This pass's server."""
     preset: ModelPreset | None = None
-    """The model of the server that does the missions that are not in `local`."""
+    """The server's model, for the missions that are not in `local`."""
     local: dict[str, LocalTagger] = field(default_factory=dict)
     """Mission → its tagger, for those without a server."""
 
@@ -60,15 +60,15 @@ class Earlier:
     finished: bool = False
     rows: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
-    """What they took, which the run file of the next pass goes on to say."""
+    """Their cost, which the next pass's run file keeps."""
     provenance: list[Provenance] = field(default_factory=list)
-    """What they were made with."""
+    """Their provenance."""
     stale_part: bool = False
-    """The run that made the output was killed between its last two steps."""
+    """The run of the output was killed between its last two steps."""
 
 
 def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
-    """Return what earlier passes over the same input have put into the output."""
+    """Return what earlier passes over the same input have written to the output."""
     remedy = "Choose another --output_file, or --overwrite"
     run = find_run_file(paths.run, remedy) if paths.output.exists() else None
     if run is None or run.stage != STAGE or run.inputs.get("input_file") != fingerprint:
@@ -77,7 +77,7 @@ def earlier_passes(paths: Paths, fingerprint: str) -> Earlier:
         return Earlier(None)
     finished = run.status == "complete"
     if run.partial and not finished and not run.arguments["done_before"]:
-        return Earlier(None)  # it is what the run that goes on has left at its ceiling
+        return Earlier(None)  # it was left by the resumed run at its ceiling
     done = run.arguments["done_before"] | (run.arguments["tag_mission"] if finished else {})
     tokens = dict(run.tokens_in_all) if finished else run.earlier_tokens
     return Earlier(done, finished, run.counts.written, tokens, run.provenance, finished and paths.part.exists())
@@ -91,7 +91,7 @@ class TagRun:
         options: the input, and how to run the stage.
         summary: of the checked input.
         judging: how problems are judged.
-        retag: tag afresh what is tagged already.
+        retag: replace existing tags.
         first: the pass is the first one, to which --overwrite applies.
     """
 
@@ -125,10 +125,10 @@ class TagRun:
         self.run.provenance = self._earlier.provenance
 
     def work(self) -> None:
-        """Run the pass, unless its missions are in the output already."""
+        """Run the pass, unless its missions are already in the output."""
         if not self._missions:
             paths = self.run.paths
-            log.info("%s has these already: %s", paths.output, ", ".join(self._pass.taggers))
+            log.info("%s already has these: %s", paths.output, ", ".join(self._pass.taggers))
             outcome.note(paths.output, paths.run, "complete", self._earlier.rows)
             return
         adding = self._earlier.finished
@@ -182,7 +182,7 @@ class TagRun:
                 yield item
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the unfinished records, as the output has them if there is one; malformed rows are dropped on the way."""
+        """Yield the unfinished records, from the output if there is one; malformed rows are dropped on the way."""
         tagged = self._tagged()
         for index, row in self._own():
             record = row.record and self._same(row.record, next(tagged, None))
@@ -200,7 +200,7 @@ class TagRun:
                 yield self._same(row.record, next(tagged, None))
 
     def _own(self) -> Iterator[tuple[int, Row]]:
-        """Yield the rows of the input that are this run's; for a shard, its own."""
+        """Yield this run's rows of the input: for a shard, its own."""
         for index, row in enumerate(read_rows(self._options.input_file)):
             if index in self.run.indices:
                 yield index, row
@@ -226,7 +226,7 @@ class TagRun:
 
 
 def tag_rows(path: Path, missions: list[str]) -> list[tuple[str, str]]:
-    """Return the rows of the summary of a tagged file: labels, failures, domains against those requested."""
+    """Return the rows of the summary of a tagged file: labels, failures, domains versus those requested."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     failed: dict[str, Counter[str]] = defaultdict(Counter)
     domains: dict[str, Counter[str]] = defaultdict(Counter)
@@ -251,7 +251,7 @@ def tag_rows(path: Path, missions: list[str]) -> list[tuple[str, str]]:
         if name == VALIDITY:
             rows += [(f"  {question}", f"failed {count:,}") for question, count in reasons.most_common()]
         if name == "domain":
-            rows += [(f"  {asked} was asked for", _counts(got)) for asked, got in sorted(domains.items())]
+            rows += [(f"  {asked} requested", _counts(got)) for asked, got in sorted(domains.items())]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Plan of the passes: a tagger and a pass for each mission, and the missions that this machine or this file rules out."""
+"""Plan of the passes: a tagger and a pass for each mission, and the missions that are impossible on this machine or file."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class TagOptions:
 
 
 class _NotPossible(Exception):
-    """A mission cannot be done here; says why, and what to do about it."""
+    """A mission is impossible here; says why, and the remedy."""
 
 
 def choose_passes(options: TagOptions, model: ModelOptions) -> tuple[list[Pass], dict[str, str]]:
     """Return the passes over the file, and the missions that `all` leaves out, each with the reason.
 
     Raises:
-        MagpieError: a mission that was named cannot be done.
+        MagpieError: a requested mission is impossible.
     """
     everything = ALL in options.tag_mission
     names = list(MISSIONS) if everything else [name for name in MISSIONS if name in options.tag_mission]
@@ -87,7 +87,7 @@ class _Choice:
         elif name in (*ASKED, VALIDITY):
             if name == VALIDITY and ALL in self._options.tag_mission and not self._language_model().judges:
                 raise _NotPossible(
-                    f"{self._language_model().model} is not known to be large enough to judge. Name the mission to ask it"
+                    f"{self._language_model().model} is not known to be large enough to judge. Name the mission to force it"
                 )
             self._main.preset = self._main.preset or self._language_model()
             self._main.taggers[name] = self._main.preset.model
@@ -111,7 +111,7 @@ class _Choice:
         preset = load_model(self._model_path)
         if guard_form(preset):
             raise _NotPossible(
-                f"{preset.model} is a guard model and does nothing but safety. Name a language model with --model_path"
+                f"{preset.model} is a guard model, which only does safety. Name a language model with --model_path"
             )
         self._check_fit(preset, self._main.model)
         if not self._options.model_path:
@@ -126,7 +126,7 @@ class _Choice:
         if preset is None or (form is None and not given):
             raise _NotPossible("no guard model given. Name one with --guard_model, like qwen3guard-gen-8b or llama-guard-3-8b")
         if form is None:
-            raise _NotPossible(f"{preset.model} is no guard model whose verdicts can be read (Qwen3Guard-Gen, Llama-Guard-3)")
+            raise _NotPossible(f"{preset.model} is not a guard model with readable verdicts (Qwen3Guard-Gen, Llama-Guard-3)")
         if given:
             self._guard.model = replace(
                 self._guard.model,

@@ -1,4 +1,4 @@
-"""Taggers: a language model or a guard model behind the server, or something that needs no server."""
+"""Taggers: a language model or a guard model behind the server, or local ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = dict[str, Any] | str
 """A mission's tags, or the reason why there are none."""
 LocalTagger = Callable[[Sequence[dict[str, Any]]], list[Result]]
 ATTEMPTS, RETRY_TEMPERATURE = 3, 0.7
-"""Requests per mission; an unreadable response is sampled afresh, no longer greedily."""
+"""Requests per mission; an unreadable response is resampled, no longer greedily."""
 SHORTEST_PROBLEM = 200
 """Characters of a problem below which it is not worth tagging."""
 DETAIL = 160
@@ -42,12 +42,12 @@ class Item:
 
 
 class Asker:
-    """Asks a model about a problem under a mission's schema, and again if its response cannot be read."""
+    """Asks a model about a problem under a mission's schema, and retries if its response cannot be read."""
 
     def __init__(self, preset: ModelPreset) -> None:
         self._prompts, self._form = load_tag_prompts(), guard_form(preset)
         self.retries = 0
-        """Requests for a response in place of an unreadable one."""
+        """Requests that replace an unreadable response."""
 
     async def ask(self, session: Session, mission: Mission, problem: str, completions: list[Completion]) -> Result:
         """Return the tags, or the reason why there are none; the model's completions are appended to `completions`."""
@@ -87,7 +87,7 @@ class Asker:
         most = self._prompts.most_characters
         while True:
             shown = problem if len(problem) <= most else problem[:most] + self._prompts.cut_note
-            # a guard knows its task, and its template has no place for a note
+            # a guard knows its task, and its template has no room for a note
             text = problem[:most] if self._form else question(mission, self._prompts, shown)
             prompt = session.template.prompt(text, thinking=False)
             if session.client.context is None or len(prompt) + least <= session.client.context:
@@ -105,7 +105,7 @@ class ServerTagger:
 
     @property
     def retries(self) -> int:
-        """Requests for a response in place of an unreadable one."""
+        """Requests that replace an unreadable response."""
         return self._asker.retries
 
     async def work(self, session: Session, item: Item) -> None:

@@ -1,4 +1,4 @@
-"""Whether a problem is valid: pointed questions to a language model, each asked several times, each decided by its votes."""
+"""Whether a problem is valid: pointed questions to a language model, each asked several times and decided by its votes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ValidityJudge:
     async def ask(self, session: Session, problem: str, completions: list[Completion]) -> dict[str, Any] | str:
         """Return the tags, or the reason why there are none; the model's completions are appended to `completions`.
 
-        The problem is shown whole: of one that is cut nobody could say that nothing is missing.
+        The problem is shown in full: for a cut one, nobody could say whether something is missing.
         """
         prompts = {name: self._prompt(session, problem, question.ask) for name, question in self._prompts.questions.items()}
         if any(self._is_too_long(session, prompt) for prompt in prompts.values()):

@@ -1,1 +1,1 @@
-"""Properties of a generated text alone: its chain of thought, loops, its language."""
+"""Properties of a single generated text: chain of thought, loops, language."""

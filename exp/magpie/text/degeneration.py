@@ -1,4 +1,4 @@
-"""Signs of a degenerate text: a loop, or a sample that a wrong prefix would give."""
+"""Signs of a degenerate text: a loop, or a sample from a wrong prefix."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from magpie.text.reasoning import CLOSE, OPEN
 LOOP_WINDOW, LOOP_LENGTH, LOOP_REPEATS = 4000, 200, 6
 """A loop: the text ends in at least 200 characters that repeat one unit at least 6 times; only the last 4,000 are examined."""
 LOOP_SIGN = 30
-"""The last 30 characters of a loop also occur one unit earlier; where they do not, there is no loop."""
+"""The last 30 characters of a loop also occur one unit earlier; if they do not, there is no loop."""
 LOOP_SHARE, LOOP_WORDS = 0.6, 3
-"""Also a loop: one sentence of at least 3 words, said at least 6 times, makes up at least 60% of what is examined."""
+"""Also a loop: one sentence of at least 3 words, repeated at least 6 times, makes up at least 60% of the examined text."""
 RUNNING_TOKENS, RUNNING_REPEATS, RUNNING_SHARE = 300, 3, 0.9
-"""A text that is still being written is a loop if its last 300 tokens are one unit at least 3 times, or 90% one sentence."""
+"""A text still being written is a loop if its last 300 tokens are one unit at least 3 times, or 90% one sentence."""
 LOOK_AGAIN = 50
 """Tokens after which it is examined again."""
 _SENTENCE_END = re.compile(r"\s(?:(?<=[.!?]\s)\s*|(?<=\n)\n*)")
-"""Blanks after a full stop, or ends of lines. It begins with a class of characters, which Python finds sooner."""
+"""Blanks after a full stop, or ends of lines. It begins with a character class, which Python finds faster."""
 _COUNTER = re.compile(r"[-*#>\s]{0,8}(?:\(?\d{1,4}[.)]\s*)?")
 LEAKED_TOKEN = re.compile(
     r"<\|[^|<>\s]{1,60}\|>|<｜[^｜<>]{1,60}｜>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</?s>|<begin_of_|<eot_id>|"
@@ -33,18 +33,18 @@ TEMPLATE_TOKEN = re.compile(
     r"</?seed:[a-z_]{2,40}>|\[gMASK\]<sop>",
     re.IGNORECASE,
 )
-"""A token of a chat template in a response: surer signs than those of a sample (`<|x|>` is also an expectation)."""
+"""A chat-template token in a response: stricter than for a sample (`<|x|>` is also an expectation value)."""
 OTHER_THOUGHT_MARKS = ("[THINK]", "[/THINK]", "[BEGIN FINAL RESPONSE]")
-"""Marks of a thought that are neither `<think>` nor look like a token."""
+"""Thought markers other than `<think>` that do not look like tokens."""
 _NAME = r"(?:thinking|thoughts?|reasoning|scratchpad|[a-z]{1,20}:think)>"
 OTHER_OPEN, OTHER_CLOSE = re.compile(f"<{_NAME}|◁think▷", re.IGNORECASE), re.compile(f"</{_NAME}|◁/think▷", re.IGNORECASE)
 """Tags of a thought that no format of configs/reasoning.yaml has."""
 STRIPPED_CHANNELS = re.compile(r"analysis\S.{0,100000}assistantfinal", re.DOTALL)
-"""gpt-oss' channels where the server left the special tokens out."""
+"""gpt-oss' channels, if the server left out the special tokens."""
 
 
 def ends_in_loop(text: str, *, cut: bool = False) -> bool:
-    """Return whether a text ends in one unit repeated, or is little but one sentence, counted or not.
+    """Return whether a text ends in one repeated unit, or is mostly one sentence, numbered or not.
 
     In a text that was `cut`, numbers in the unit may change.
     """
@@ -53,14 +53,14 @@ def ends_in_loop(text: str, *, cut: bool = False) -> bool:
 
 
 class LoopWatch:
-    """Tells whether a text that is being written, piece by piece, has become a loop from which nothing leads out."""
+    """Detects whether a text, while being written piece by piece, has become an endless loop."""
 
     def __init__(self) -> None:
         self._tail, self._tokens, self._characters, self._seen = "", 0, 0, 0
         self._marks = deque([(0, 0)])  # tokens and characters before each of the last pieces
 
     def loops(self, piece: str, tokens: int) -> bool:
-        """Add a piece of so many tokens; return whether the text is a loop now."""
+        """Add a piece with its number of tokens; return whether the text is a loop now."""
         self._tail = (self._tail + piece)[-LOOP_WINDOW:]
         self._tokens += tokens
         self._characters += len(piece)
@@ -75,7 +75,7 @@ class LoopWatch:
 
 
 def _repeats(text: str, least: int) -> bool:
-    """Return whether the last `least` characters, or more if the unit is long, are one unit again and again."""
+    """Return whether the last `least` characters, or more if the unit is long, are one repeated unit."""
     sign, at = text[-LOOP_SIGN:], len(text) - LOOP_SIGN
     while (at := text.rfind(sign, 0, at + LOOP_SIGN - 1)) >= 0:
         period = len(text) - LOOP_SIGN - at
@@ -115,13 +115,13 @@ def _periodic(text: str) -> bool:
 
 
 def response_defect(reasoning: str | None, solution: str, added_tokens: Collection[str], marks: Collection[str]) -> str:
-    """Return what is left of a chat template or of a chain of thought in a response, or an empty text.
+    """Return a leftover of a chat template or a chain of thought in a response, or an empty text.
 
     Args:
         reasoning: the chain of thought that was split off.
         solution: the rest.
-        added_tokens: tokens of the model that belong into neither.
-        marks: what stands around a chain of thought in any format.
+        added_tokens: tokens of the model that belong in neither.
+        marks: markers around a chain of thought in any format.
     """
     marks = [mark for mark in marks if mark]
     others = OTHER_OPEN.match(solution.lstrip()) or OTHER_CLOSE.search(solution)
@@ -138,7 +138,7 @@ def response_defect(reasoning: str | None, solution: str, added_tokens: Collecti
 
 
 def training_defect(text: str) -> str:
-    """Return the reason why an assistant's message is not one to train on, or an empty text.
+    """Return why an assistant's message is not fit to train on, or an empty text.
 
     Args:
         text: the chain of thought in its tags, if there is one, and the solution.
@@ -152,7 +152,7 @@ def training_defect(text: str) -> str:
 
 
 def sample_defect(text: str, finish_reason: str, added_tokens: Collection[str]) -> str:
-    """Return the reason why a sample is junk, as a wrong prefix gives, or an empty text."""
+    """Return why a sample is junk, as from a wrong prefix, or an empty text."""
     if not text.strip():
         return "empty"
     if LEAKED_TOKEN.search(text) or any(token in text for token in added_tokens if len(token) > 3):

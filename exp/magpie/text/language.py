@@ -10,7 +10,7 @@ from magpie.text.latex import find_formulas
 
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 FEWEST_WORDS, LEAST_ENGLISH = 20, 0.1
-"""Below 20 words outside formulas a language detector is unreliable; above, under 0.1 is not English."""
+"""Below 20 words outside formulas a language detector is unreliable; above, a confidence under 0.1 is not English."""
 
 ENGLISH = frozenset(
     (
@@ -20,7 +20,7 @@ ENGLISH = frozenset(
     )
 )
 SURELY_ENGLISH = 0.15
-"""Words of English alone; with so many of them no detector is needed, which is slow and errs on short texts."""
+"""Purely English words; with this many, the detector, slow and unreliable on short texts, is not needed."""
 NO_WORDS = "zxx"
 """ISO 639-2's code of a text without linguistic content: formulas alone."""
 LANGUAGE_CHARACTERS = 4000
@@ -31,7 +31,7 @@ LANGUAGES = (
     *("Swedish", "Romanian", "Danish", "Finnish", "Bulgarian", "Slovak", "Hebrew", "Thai", "Hindi", "Bengali", "Croatian"),
     "Bokmal",
 )
-"""Languages that tagging chooses from: with all 75 of lingua's a problem of a few words is Latin, Ganda or Tagalog."""
+"""Languages that tagging chooses from: among all 75 of lingua's, a problem of a few words is Latin, Ganda or Tagalog."""
 
 
 def looks_english(text: str) -> bool:

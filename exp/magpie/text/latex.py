@@ -1,4 +1,4 @@
-r"""Formulas in a text: `$…$`, `$$…$$`, `\(…\)`, `\[…\]`, environments and `[asy]` drawings; a `$` that means money is none.
+r"""Formulas in a text: `$…$`, `$$…$$`, `\(…\)`, `\[…\]`, environments and `[asy]` drawings; except a `$` for money.
 
 One pass with a state machine, so that the time is linear in the length of any text.
 """
@@ -23,7 +23,7 @@ _TEXT_ARGUMENT = re.compile(r"\\(?:text|mathrm|operatorname|mbox|textbf|textit)\
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula: where it starts and ends with its delimiters, the one that opens it, what stands between them."""
+    """A formula: where it starts and ends with its delimiters, the opening one, the content."""
 
     start: int
     end: int
@@ -32,7 +32,7 @@ class Formula:
 
     @property
     def environment(self) -> str:
-        """The name of the environment that it is, or an empty text."""
+        """The name of its environment, or an empty text."""
         return self.opener[7:-1] if self.opener.startswith("\\begin") else ""
 
 
@@ -45,7 +45,7 @@ class Formulas:
     open_at: int
 
     def outside(self) -> list[str]:
-        """Return what stands before, between and after the formulas: one piece more than there are formulas."""
+        """Return the text before, between and after the formulas: one piece more than formulas."""
         starts, ends = [each.start for each in self.found], [each.end for each in self.found]
         return [self.text[start:end] for start, end in zip([0, *ends], [*starts, len(self.text)], strict=True)]
 
@@ -67,7 +67,7 @@ def find_formulas(text: str) -> Formulas:
     marks = list(_DELIMITER.finditer(text))
     found: list[Formula] = []
     i, open_at = 0, -1
-    last = {mark[0]: i for i, mark in enumerate(marks)}  # so that an end that is not there is not searched for every time
+    last = {mark[0]: i for i, mark in enumerate(marks)}  # so that a missing end is not searched for repeatedly
     while i < len(marks):
         mark = marks[i]
         j = _closing(text, marks, i, last)
@@ -87,7 +87,7 @@ def _opens(mark: re.Match[str]) -> bool:
 
 
 def _closing(text: str, marks: list[re.Match[str]], i: int, last: dict[str, int]) -> int | None:
-    """Return the index of the delimiter that closes the formula that `marks[i]` opens; None if it opens none."""
+    """Return the index of the delimiter that closes the formula that `marks[i]` opens; None if it does not open one."""
     opener = marks[i][0]
     if not _opens(marks[i]):
         return None
@@ -107,7 +107,7 @@ def _closing(text: str, marks: list[re.Match[str]], i: int, last: dict[str, int]
 
 
 def _is_prose(content: str) -> bool:
-    """Return whether the text between two `$` is rather words between two sums of money."""
+    """Return whether the text between two `$` is words between two sums of money."""
     if not content.strip():
         return True
     words = _WORDS.findall(_TEXT_ARGUMENT.sub(" ", content[:2000]))

@@ -1,4 +1,4 @@
-"""The chain of thought in a generated text: how families of models write it, and how it is told from the solution."""
+"""The chain of thought in a generated text: how model families write it, and how it is separated from the solution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 OPEN, CLOSE = "<think>", "</think>"
-"""The tags in datasets, and in what the client makes of a chain of thought that a server gives in a field of its own."""
+"""The tags in datasets, and around a chain of thought that a server returns in a separate field."""
 
 
 class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,16 +30,16 @@ class ReasoningFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Everything that belongs to the format and neither to a thought nor to a solution."""
+        """All markers of the format, which belong neither to a thought nor to a solution."""
         return tuple(mark for mark in (self.open, self.close, *self.own_turns, *self.wraps) if mark)
 
     @property
     def ending(self) -> str:
-        """What is put behind a thought to end it."""
+        """The text appended to a thought to end it."""
         return self.ends_with or f"\n{self.close}\n\n"
 
     def split(self, text: str, *, opened: bool = False) -> tuple[str | None, str | None]:
-        """Split a model's text into its chain of thought and its solution, whichever mark around the thought is missing.
+        """Split a model's text into its chain of thought and its solution, even if a marker around the thought is missing.
 
         Args:
             text: what the model wrote.
@@ -81,9 +81,9 @@ NONE = ReasoningFormat(open="", close="")
 
 
 def split_written(text: str, other: ReasoningFormat) -> tuple[str | None, str]:
-    """Split a text of a dataset into its chain of thought and its solution; a text without a whole thought stays as it is.
+    """Split a text of a dataset into its chain of thought and its solution; a text without a complete thought is unchanged.
 
-    What export.py wrote comes out letter for letter. `other`: a further format that is looked for.
+    Text from export.py is restored exactly. `other`: a further format to look for.
     """
     head, gap, rest = text.removeprefix(f"{OPEN}\n").partition(f"\n{CLOSE}\n\n")
     if gap and text.startswith(f"{OPEN}\n"):

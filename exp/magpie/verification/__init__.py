@@ -1,1 +1,1 @@
-"""From a response to its final answer, equality of answers, votes. Asks no model."""
+"""From a response to its final answer, equality of answers, votes; without a model."""

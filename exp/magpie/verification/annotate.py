@@ -1,4 +1,4 @@
-"""What verifying adds to a record, and how one response is chosen from several."""
+"""The keys that verification adds to a record, and the choice of one response from several."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from magpie.verification.pool import Job, Judgement
 from magpie.verification.votes import FEWEST_ANSWERS, asked_for, choose, difficulty, vote
 
 LISTS = ("responses", "reasoning", "finish_reason", "completion_tokens", "response_models")
-"""What gen_res.py writes as lists where there are several responses."""
+"""Keys that gen_res.py writes as lists if there are several responses."""
 REFERENCE = "reference_answer"
 OWN_KEYS = (
     *("answers", "majority_answer", "answer_states", "answer_groups", "agreement", "answered", "pass_rate"),
     *("pass_rate_interval", "is_correct", "difficulty_measured", "doubts", "answer_judgements", "response_index"),
     *("model_votes", "models_agree"),
 )
-"""What verify.py writes; `answer_groups` marks a record that it has seen."""
+"""Keys that verify.py writes; `answer_groups` marks a verified record."""
 
 
 def with_reference(record: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return a record whose `reference_answer` is what its `key` says, as text; another one goes into `previous`.
+    """Return a record whose `reference_answer` is the value of its `key`, as text; an existing one goes into `previous`.
 
     Raises:
-        MagpieError: what stands there is neither a text nor a number.
+        MagpieError: the value is neither a text nor a number.
     """
     if key == REFERENCE:
         return record
     value = record.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
         raise MagpieError(
-            f"the record {record.get('id')!r}: `{key}` is neither a text nor a number, so it is no reference answer. "
+            f"the record {record.get('id')!r}: `{key}` is neither a text nor a number, so it is not a reference answer. "
             "Name another key with --reference_key"
         )
     reference = "" if value is None else stated(str(value).strip())
@@ -46,22 +46,22 @@ def with_reference(record: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def stated(reference: str) -> str:
-    """Return the final answer of a reference that is a whole solution (GSM8K's end in `#### 42`); any other as it is."""
+    """Return the final answer of a reference that is a whole solution (GSM8K's end in `#### 42`); any other unchanged."""
     is_solution = "\n" in reference or "####" in reference
     return (final_answer(reference) or reference) if is_solution else reference
 
 
 def job_of(record: dict[str, Any]) -> Job | None:
-    """Return what is to be judged of a record, or None if it has no response."""
+    """Return a record's job for the verifier, or None if it has no response."""
     responses = record.get("responses") or ([record["response"]] if record.get("response") else [])
     reference = record.get(REFERENCE)
     return Job(list(responses), stated(reference) if reference else None) if responses else None
 
 
 def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
-    """Return a record with what was found of its answers.
+    """Return a record with the results on its answers.
 
-    What verifying found before is replaced. What the user has under such a key, in a record that was not verified before, goes
+    Earlier results are replaced. A user's own value under such a key, in a record that was not verified before, goes
     into `previous`.
     """
     count = len(judgement.answers)
@@ -91,7 +91,7 @@ def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
 def with_response(record: dict[str, Any], *, keep_unverified: bool) -> tuple[dict[str, Any], str]:
     """Return a verified record with one of its `responses` as its `response`, and why it has none (else empty).
 
-    Chosen is a right one where there is a reference answer, else a member of the majority. The lists go into `previous`.
+    A right one is chosen if there is a reference answer, else a member of the majority. The lists go into `previous`.
     """
     responses = record.get("responses")
     if not responses:
@@ -114,7 +114,7 @@ def with_response(record: dict[str, Any], *, keep_unverified: bool) -> tuple[dic
 
 
 def put_aside(record: dict[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """Return a record with what it has under some keys moved into `previous`; what was there before is in that one's own."""
+    """Return a record with the values of some keys moved into `previous`; an older `previous` is nested in it."""
     previous = {key: record[key] for key in keys if record.get(key) is not None}
     kept = {key: value for key, value in record.items() if key not in keys}
     if not previous:

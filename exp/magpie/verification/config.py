@@ -27,7 +27,7 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def known(self) -> set[str]:
-        """Words with a meaning of their own: no names."""
+        """Words with a meaning of their own, which are not names."""
         return {
             *self.units,
             *self.nothing,
@@ -40,7 +40,7 @@ class AnswerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/verify/spellings.yaml`: characters and patterns of answers, how they are written here, and what is read."""
+    """`configs/verify/spellings.yaml`: characters and patterns of answers, and their normal forms."""
 
     characters: dict[str, str]
     commands: frozenset[str]
@@ -49,19 +49,19 @@ class Spellings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DoubtWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`configs/verify/doubts.yaml`: how a response says that its problem cannot be solved, as patterns of one sentence."""
+    """`configs/verify/doubts.yaml`: how a response says that its problem cannot be solved, as patterns for one sentence."""
 
     words: dict[str, list[str]]
     says: list[str]
     """Verdicts on the problem."""
     lacks: list[str]
-    """What is not there or not settled: a doubt in a response without a definite answer."""
+    """Something missing or undecided: a doubt in a response without a definite answer."""
     unless: list[str]
-    """A sentence that has one of these does not say it."""
+    """A sentence with one of these does not count."""
     despite: list[str]
-    """The same, of `lacks` alone."""
+    """The same, for `lacks` only."""
     asked: list[str]
-    """A problem that has one of these asks for it."""
+    """A problem with one of these asks for it."""
 
 
 class DifficultyLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

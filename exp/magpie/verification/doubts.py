@@ -1,4 +1,4 @@
-"""What responses tell for nothing about their problem: some say that it cannot be solved, have no answer, or never agree."""
+"""Free evidence about a problem from its responses: they call it unsolvable, have no answer, or never agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from magpie.verification.votes import FEWEST_ANSWERS, Vote
 from magpie.verification.words import is_wordy
 
 MOST_CHARACTERS, MOST_OF_SENTENCE = 20_000, 600
-"""A response's end is looked at, where conclusions are, and a sentence's beginning."""
+"""Only the end of a response, where conclusions are, and the beginning of a sentence are examined."""
 WORDS_OF_FORMULA = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s?\{([^{}]{1,300})\}")
 MARKUP = re.compile(r"\\boxed|\\[a-z]+|[*_#`>{}$\\()\[\]\"“”|]")
 SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|\n+")
@@ -44,7 +44,7 @@ def _patterns() -> dict[str, re.Pattern[str]]:
 
 
 def _plain(text: str) -> str:
-    """Return a text in small letters without formulas and mark-up; words inside formulas stay."""
+    """Return a text in lower case without formulas and markup; words inside formulas stay."""
     formulas = find_formulas(text)
     first, *others = formulas.outside()
     read = (". ".join(WORDS_OF_FORMULA.findall(each.content)) or "x" for each in formulas.found)
@@ -56,7 +56,7 @@ def _plain(text: str) -> str:
 def says_unsolvable(response: str, problem: str = "") -> bool:
     """Return whether a response says that its problem cannot be solved, contradicts itself or lacks data.
 
-    Not one to a problem that asks whether something is possible, sufficient or consistent: there that is an answer.
+    False for a problem that asks whether something is possible, sufficient or consistent: there that is an answer.
     """
     patterns = _patterns()
     if patterns["asked"].search(problem[:MOST_CHARACTERS].lower()):
@@ -83,7 +83,7 @@ def _is_answered(solution: str) -> bool:
 
 
 def doubts_of(record: dict[str, Any], judgement: Judgement, vote: Vote, asked: int) -> dict[str, float | bool | None]:
-    """Return what the responses say against their problem, as shares of all that were asked for.
+    """Return the doubts of the responses about their problem, as shares of all requested.
 
     `unsolvable`: they say so; `unparsed`: no final answer was found; `no_majority`: no answer has more votes than every other
     one (null for one response, which cannot agree with any).

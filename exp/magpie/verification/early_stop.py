@@ -1,8 +1,8 @@
-"""Votes that are stopped early: when they are, and what share of all votes the majority would have had.
+"""Early stopping of votes: when to stop, and the majority's expected share of all votes.
 
-The share among the votes that came says too much: they were stopped because the leader was ahead. Votes that are `settled` at
+The share among the cast votes is too high: they were stopped because the leader was ahead. Votes that are `settled` at
 the n-th, the leader's m-th, are a sample of which the last was chosen: of the others (m-1)/(n-1) are the leader's, which is
-right on average (Haldane 1945). After `posterior` the leader may be another one than of all votes, and its share is not told.
+right on average (Haldane 1945). After `posterior` the leader may differ from that of all votes, and no share is given.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from magpie.verification.pool import Judgement
 NEVER, SETTLED, POSTERIOR, ALL = "never", "settled", "posterior", "all"
 RULES = (SETTLED, POSTERIOR, NEVER)
 THRESHOLD = 0.95
-"""Of the leader's posterior: docs/LOG.md has what it saves and costs."""
+"""For the leader's posterior: docs/LOG.md has its savings and costs."""
 FEWEST = 3
 """Fewer votes verify nothing."""
 Z = 1.959964
@@ -26,9 +26,9 @@ Z = 1.959964
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to stop (`settled` or `posterior`) and the votes of a problem at most.
+    """A stopping rule (`settled` or `posterior`) and the maximum votes of a problem.
 
-    `settled`: the leader has more than half of all votes, so no other can catch up, and gates up to a half are passed.
+    `settled`: the leader has more than half of all votes, so no other can catch up, and gates up to one half are passed.
     `posterior`: that, or the leader's posterior is at `THRESHOLD`.
     """
 
@@ -44,19 +44,19 @@ class Rule:
         return "" if asked < self.votes else ALL
 
     def wave(self, leader: int, second: int, asked: int) -> int:
-        """Return the fewest further votes after which there may be a reason to stop: none of them is asked for in vain."""
+        """Return the fewest further votes after which there may be a reason to stop: none of them is wasted."""
         return next(more for more in range(1, self.votes + 1) if self.reason(leader + more, second, asked + more))
 
 
 @lru_cache(maxsize=4096)
 def surely_leads(leader: int, second: int) -> float:
-    """Return how probable it is that of two answers the leader's is the likelier: Beta(leader + 1, second + 1) above 1/2."""
+    """Return the probability that the leader is the likelier of two answers: Beta(leader + 1, second + 1) above 1/2."""
     tosses = leader + second + 1
     return sum(comb(tosses, heads) for heads in range(leader + 1)) / 2**tosses
 
 
 def tally(judgement: Judgement) -> tuple[int, int]:
-    """Return the votes of the largest group and of its rival: all that differ, where it is in doubt which answers are equal."""
+    """Return the votes of the largest group and of its rival: all that differ, if it is in doubt which answers are equal."""
     groups = [group for group in judgement.groups if group is not None]
     counts = sorted((groups.count(group) for group in set(groups)), reverse=True)
     leader, second, *_ = [*counts, 0, 0]
@@ -64,7 +64,7 @@ def tally(judgement: Judgement) -> tuple[int, int]:
 
 
 def rule_of(record: dict[str, Any]) -> Rule | None:
-    """Return the rule by which a record's votes were stopped, or might have been; None: all were asked for at once."""
+    """Return the rule by which a record's votes were or could have been stopped; None: all were requested at once."""
     configs = record.get("gen_response_configs") or {}
     name, votes = configs.get("stop_when"), configs.get("num_responses")
     if not record.get("stop_reason") or name not in (SETTLED, POSTERIOR) or not isinstance(votes, int):
@@ -74,7 +74,7 @@ def rule_of(record: dict[str, Any]) -> Rule | None:
 
 @dataclass(frozen=True)
 class Shares:
-    """The majority's share of all votes, as it is expected (None: not known) and within what it can still be; its interval."""
+    """The majority's share of all votes: expected (None: unknown), clamped to its possible range; its interval."""
 
     expected: float | None
     within: float
@@ -82,7 +82,7 @@ class Shares:
 
 
 def shares(rule: Rule, own: int, asked: int) -> Shares:
-    """Return the shares of an answer that has the majority, with `own` of the votes that were asked for."""
+    """Return the shares of the majority answer, with `own` of the requested votes."""
     most, left = rule.votes // 2 + 1, max(0, rule.votes - asked)
     expected = own / asked if not left else None
     if rule.name == SETTLED and own == most and asked > 1:

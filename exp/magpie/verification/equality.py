@@ -1,4 +1,4 @@
-"""Whether two answers are equal, different, or nobody knows: what the texts alone tell first, then the rules (rules.py)."""
+"""Whether two answers are equal, different, or undecided: by their texts first, then by the rules (rules.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from magpie.verification.normalize import key, number, plain
 
 
 class Verdict(StrEnum):
-    """What became of a comparison."""
+    """The result of a comparison."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -20,9 +20,9 @@ class Verdict(StrEnum):
 
 
 def compare(one: str, other: str) -> Verdict:
-    """Return whether two answers are the same; `unparsed` where they were not both understood and compared.
+    """Return whether two answers are the same; `unparsed` if they could not both be read and compared.
 
-    May run for as long as SymPy likes: called in the worker processes of pool.py alone.
+    May run as long as SymPy takes: called only in the worker processes of pool.py.
     """
     from magpie.verification import rules  # SymPy takes a second to import
 
@@ -31,7 +31,7 @@ def compare(one: str, other: str) -> Verdict:
 
 
 def cheaply(one: str, other: str) -> Verdict | None:
-    """Return what the texts alone tell, or None where they must be read: equal texts, plain numbers, what is too dangerous."""
+    """Return what the texts alone decide (equal texts, plain numbers, dangerous ones), or None if they must be parsed."""
     if (x := number(one)) and (y := number(other)):
         return _verdict(x.same(y))
     if one.strip() == other.strip() != "":
@@ -53,5 +53,5 @@ def _verdict(same: bool | None) -> Verdict:
 
 @lru_cache(maxsize=4096)
 def spelling(answer: str) -> str:
-    """Return an answer, without the sentence that it is stated in, in one spelling."""
+    """Return an answer, without the sentence around it, in one spelling."""
     return plain(stated(answer))

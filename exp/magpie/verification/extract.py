@@ -1,7 +1,7 @@
-r"""The final answer out of a response: what stands between `<answer>` tags, behind `####` or under "Final Answer", the last
+r"""The final answer of a response: between `<answer>` tags, after `####` or under "Final Answer", the last
 `\boxed{}`, what "the answer is" introduces, a named choice, the conclusion that a finished response ends with.
 
-Every step looks at a bounded piece of text, and every pattern is linear or bounded, so no input takes long.
+Every step examines a bounded piece of text, and every pattern is linear or bounded, so no input takes long.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import re
 from magpie.text.latex import find_formulas
 
 TAIL = 20_000
-"""Characters at a response's end that are looked at: a final answer stands there."""
+"""Characters examined at a response's end, where the final answer is."""
 LONGEST = 20_000
-"""Characters of an answer at most (one inside a box may fill all that is looked at)."""
+"""Maximum characters of an answer (one inside a box may fill all that is examined)."""
 LONGEST_LINE = 300
-"""Characters of an answer outside a box at most."""
+"""Maximum characters of an answer outside a box."""
 
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s{0,5}")
 BARE_BOX = re.compile(r"-?[\w.]{1,40}|\\[a-zA-Z]{1,20}")
@@ -69,7 +69,7 @@ ENDED = (".", "!", "$", ")", "]", "*", "}")
 
 
 def final_answer(response: str) -> str | None:
-    """Return the final answer as the response writes it, or None if it gives none (its thought never ends, say)."""
+    """Return the final answer as written in the response, or None if there is none (its thought never ends, say)."""
     _, closed, after = response.rpartition("</think>")
     if not closed and "<think>" in response:
         return None
@@ -82,13 +82,13 @@ def final_answer(response: str) -> str | None:
 
 
 def _tagged(text: str) -> str:
-    """Return what the last pair of `<answer>` tags holds."""
+    """Return the content of the last pair of `<answer>` tags."""
     found = TAGGED.findall(text)
     return (_boxed(found[-1]) or trimmed(found[-1])) if found else ""
 
 
 def _headed(text: str) -> str:
-    """Return what stands under a heading "Answer" or behind `####`, after every box, if it looks like an answer."""
+    """Return the text under a heading "Answer" or after `####`, after every box, if it looks like an answer."""
     for match in reversed(list(HEADING.finditer(text))[-3:]):
         if BOX.search(text, match.end()):
             return ""
@@ -101,7 +101,7 @@ def _headed(text: str) -> str:
 
 
 def _predicate(answer: str) -> str:
-    """Return what a sentence says of its subject: "The volume of the prism is 120"."""
+    """Return what a sentence says about its subject: "The volume of the prism is 120"."""
     if not re.match(r"(?:The|So|There|It|We|This|Thus|Therefore)\b", answer):
         return answer
     pieces = PREDICATE.split(answer)
@@ -115,7 +115,7 @@ def _letter_alone(answer: str) -> str:
 
 
 def stated(answer: str) -> str:
-    """Return what an answer says that is itself a response: with a box, or a sentence that leads to one formula."""
+    """Return the answer within an answer that is itself a response: with a box, or a sentence that leads to one formula."""
     if BOX.search(answer) or SPECIAL_TOKEN.search(answer) or ("\\text" not in answer and ANSWER_IS.search(answer)):
         return final_answer(answer) or answer
     if len(answer) > 8 and "$" in answer and (match := LEADS_TO.fullmatch(answer.strip())):
@@ -169,7 +169,7 @@ def _joined(between: str) -> bool:
 
 
 def _box(text: str, match: re.Match[str]) -> tuple[int, int, str] | None:
-    """Return where a box starts and ends and what it holds; None if it holds nothing or was cut off."""
+    """Return where a box starts and ends and its content; None if it is empty or was cut off."""
     at = match.end()
     if text[at : at + 1] == "{":
         end = braced(text, at)
@@ -201,7 +201,7 @@ def _formula_or_line(rest: str) -> str:
 
 
 def _goes_on(rest: str) -> bool:
-    """Whether a sentence goes on after a formula, other than to say where it holds."""
+    """Whether a sentence continues after a formula, other than to say where it holds."""
     return bool(re.match(r"\s{0,3}(?:,\s{0,3}\$|,?\s{0,3}(?:and|or|%|[a-z°])\b)", rest))
 
 
@@ -211,7 +211,7 @@ def _first_sentence(line: str) -> str:
 
 
 def _chosen(text: str) -> str:
-    """Return the letter of a choice that is named as the right one, or that the response begins or ends with."""
+    """Return the letter of the choice named as the right one, or with which the response begins or ends."""
     if edge := re.match(r"\s*\(?([A-J])[.)](?=\s+[A-Z]?[a-z])", text) or re.search(
         r"\b(?:it's|it is|choose|pick|select)\s\(?([A-J])\)?\.?$", text[-50:].strip()
     ):
@@ -221,13 +221,13 @@ def _chosen(text: str) -> str:
 
 
 def _printed(text: str) -> str:
-    """Return what a program printed last, where nothing but a sentence follows."""
+    """Return a program's last printed line, if only a sentence follows."""
     match = OUTPUT.search(text)
     return trimmed(match[1]) if match else ""
 
 
 def _formula_alone(text: str) -> str:
-    """Return the formula or number that a finished response ends with, or a response that is nothing but a formula."""
+    """Return the formula or number that a finished response ends with, or a response that is only a formula."""
     text = text.strip()
     if len(text) <= LONGEST_LINE and not re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3,}(?![a-zA-Z}(])", text):
         return trimmed(text)
@@ -277,7 +277,7 @@ def _shorter(text: str) -> str:
         inner = text[len(left) : len(text) - len(right)]
         if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right) and left not in inner:
             return inner
-    for mark in ("\\)", "\\]", "$$", "$", "**"):  # the other one of the pair stands before what was cut out
+    for mark in ("\\)", "\\]", "$$", "$", "**"):  # the other one of the pair is before the cut
         opening = mark.replace(")", "(").replace("]", "[")
         if text.endswith(mark) and opening not in text[: -len(mark)]:
             return text[: -len(mark)]

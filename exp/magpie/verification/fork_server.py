@@ -8,9 +8,9 @@ from typing import Any
 
 
 def start_fork_server(context: Any) -> None:
-    """Start the process that workers are forked from; Ctrl-C, which all of the terminal's processes get, is for us alone.
+    """Start the process that workers are forked from; Ctrl-C, which reaches all of the terminal's processes, is for us only.
 
-    Return when it has loaded what they need: a worker that starts when we are gone would complain.
+    Return once it has loaded what they need: a worker that starts when we are gone would print errors.
     """
     resource_tracker.ensure_running()  # else it is started below, and unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,4 +1,4 @@
-"""Groups of equal answers, whatever the order in which the responses came."""
+"""Groups of equal answers, independent of the order of the responses."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Hashable, Sequence
 
 
 def grouped(answers: Sequence[str | None], equal: Callable[[str, str], bool]) -> list[int | None]:
-    """Return every answer's group, numbered in the order of their first members; None for one that is in no group.
+    """Return every answer's group, numbered in the order of first members; None for one in no group.
 
-    All members of a group are equal pairwise. Equality need not be transitive (0.1, 10% and 10): an answer that is equal to
+    All members of a group are pairwise equal. Equality need not be transitive (0.1, 10% and 10): an answer that is equal to
     members of two groups goes to the larger, on a tie to none. `equal` is asked once per pair of spellings, in sort order.
     """
     counts = Counter(answer for answer in answers if answer is not None)
@@ -51,6 +51,6 @@ def _numbered(names: Sequence[Hashable | None]) -> list[int | None]:
 
 
 def spelling(answers: Sequence[str | None], groups: Sequence[int | None], group: int) -> str:
-    """Return how a group's answer is written most often, of several the first in sort order."""
+    """Return the most frequent spelling of a group's answer, on a tie the first in sort order."""
     counts = Counter(answer for answer, g in zip(answers, groups, strict=True) if g == group and answer is not None)
     return min(counts, key=lambda answer: (-counts[answer], answer))

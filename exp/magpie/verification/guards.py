@@ -1,4 +1,4 @@
-"""Which answers are too dangerous to be read as mathematics: huge powers and factorials, deep nesting, programs."""
+"""Answers that are too dangerous to parse as mathematics: huge powers and factorials, deep nesting, programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from magpie.verification.extract import braced, trimmed
 
 LONGEST, DEEPEST = 1500, 15
-"""Characters and nested brackets of an answer that is still read as mathematics."""
+"""Maximum characters and nested brackets of an answer that is parsed as mathematics."""
 MOST_DIGITS, LARGEST_EXPONENT, LARGEST_FACTORIAL = 400, 10_000, 5_000
 
 DIGITS = re.compile(r"\d+")
@@ -22,7 +22,7 @@ CODE = re.compile(
 
 
 def danger(text: str) -> str:
-    """Return why an answer is not to be read as mathematics at all, or an empty text."""
+    """Return why an answer must not be parsed as mathematics, or an empty text."""
     if len(text) > LONGEST:
         return "too long"
     text = trimmed(text)
@@ -48,7 +48,7 @@ def _depth(text: str) -> int:
 
 
 def _tower(text: str) -> bool:
-    """Whether numbers alone are raised to a power of a power."""
+    """Whether a plain number is raised to a power of a power."""
     for match in POWER.finditer(text):
         at = match.end()
         while at < len(text) and text[at] == " ":

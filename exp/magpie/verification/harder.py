@@ -1,8 +1,8 @@
 """Whether a problem is harder than another: the votes of both compared in waves, by a test with a known error.
 
-A problem's rate is its leading answer's share of the votes that were asked for. After 8, 16, 24 and 32 votes of each the rates
+A problem's rate is its leading answer's share of the requested votes. After 8, 16, 24 and 32 votes of each the rates
 are compared by Fisher's exact test, one-sided, at levels of the O'Brien-Fleming kind that leave little to the first looks: of
-problems that are not harder at most `ERROR` pass, however often one looks. tests/test_evolve.py simulates it.
+problems that are not harder at most `ERROR` pass over all looks. tests/test_evolve.py simulates it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from math import comb
 
 ERROR = 0.05
 LEVELS = {8: 0.001, 16: 0.012, 24: 0.03, 32: 0.055}
-"""Votes of each → the level of the test there."""
+"""Votes of each → the test's level at that look."""
 GIVES_UP_FROM = 16
-"""Votes from which a child whose rate is not lower is given up: it saves votes, and loses next to nothing."""
+"""Votes from which a child whose rate is not lower is given up: it saves votes, and loses almost nothing."""
 HARDER, NOT_HARDER, UNSOLVED, GO_ON = "harder", "not_harder", "unsolved", ""
 
 
 @dataclass(frozen=True)
 class Votes:
-    """Votes on one problem: all that were asked for, the largest group's, and whether that group leads alone."""
+    """Votes on one problem: all requested, the largest group's, and whether that group leads alone."""
 
     asked: int
     largest: int
@@ -42,16 +42,16 @@ def votes_of(groups: list[int | None], asked: int) -> Votes:
 
 @lru_cache(maxsize=65536)
 def p_value(parent: int, parent_asked: int, child: int, child_asked: int) -> float:
-    """Return how probable so few votes of the child, or fewer, are if both rates are the same (Fisher's exact test)."""
+    """Return the probability of this few or fewer votes of the child if both rates are equal (Fisher's exact test)."""
     both = parent + child
     ways = sum(comb(child_asked, few) * comb(parent_asked, both - few) for few in range(max(0, both - parent_asked), child + 1))
     return ways / comb(parent_asked + child_asked, both)
 
 
 def compared(parent: Votes, child: Votes) -> tuple[str, float]:
-    """Return the verdict on a child after its last wave, and the test's p-value; `GO_ON` asks for another wave.
+    """Return the verdict on a child after its last wave, and the test's p-value; `GO_ON` requests another wave.
 
-    A child is harder if its rate is significantly lower; it must have a leading answer too, or nobody knows its answer.
+    A child is harder if its rate is significantly lower; it must have a leading answer too, else its answer is unknown.
     """
     last = child.asked >= max(LEVELS)
     if not parent.leads:

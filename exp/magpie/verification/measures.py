@@ -28,12 +28,12 @@ NO_NOUN = re.compile(
 
 
 BARE_WORD = re.compile(r"\s*[A-Za-z]{3,}\s*")
-"""No value but the beginning of a sentence: "see the solution"."""
+"""Not a value but the beginning of a sentence: "see the solution"."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """An answer's value, its unit in pint's words (empty: none known), and the noun that is counted."""
+    """An answer's value, its unit in pint's words (empty: none known), and the counted noun."""
 
     value: str
     unit: str = ""
@@ -67,7 +67,7 @@ def measure(text: str) -> Measure:
 
 @lru_cache(maxsize=4096)
 def unit_of(words: str, power: str) -> tuple[str, tuple[str, ...]]:
-    """Return the unit that words name, as pint writes it, or else the noun that they are."""
+    """Return the unit that words name, in pint's spelling, or else the noun."""
     known = load_answer_words().units
     spelled = re.sub(r"\b(sq|cu)(?:uare|bic)?\b\.?\s+([a-z]+)", lambda m: f"{m[2]}{'2' if m[1] == 'sq' else '3'}", words)
     tokens = re.findall(r"[a-zµ%¢]+|/|\d", re.sub(r"(?<=[a-z\d])\s(?:per|an?)\s(?=[a-z])", "/", spelled))
@@ -89,7 +89,7 @@ EXACT = {
 
 @lru_cache(maxsize=1024)
 def conversion(unit: str, other: str) -> str:
-    """Return how many of another unit one unit is, or an empty text if they measure different things."""
+    """Return one unit in terms of another, or an empty text if they measure different things."""
     try:
         exact = "1" if unit == other else EXACT.get((unit, other))
         return exact or str(Fraction(pint.Quantity(1.0, unit).to(other).magnitude).limit_denominator(10**7))

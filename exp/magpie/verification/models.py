@@ -1,4 +1,4 @@
-"""Several models' responses to one problem: what each of them votes for, where they disagree, and which one is weak."""
+"""Several models' responses to one problem: their votes, their disagreements, and which model is weak."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from magpie.verification.pool import Judgement
 from magpie.verification.votes import leaders, vote
 
 RATES = ("weak_pass_rate", "strong_pass_rate", "pass_rate_gap", "strong_agreement")
-"""What `rates_of` finds: fields for filter rules, which no record has."""
+"""Results of `rates_of`: fields for filter rules, which no record has."""
 
 
 def model_votes(record: dict[str, Any], judgement: Judgement, winner: int | None) -> dict[str, Any]:
-    """Return what each model's responses say (`model_votes`) and whether their majorities are one (`models_agree`).
+    """Return each model's votes (`model_votes`) and whether their majorities are equal (`models_agree`).
 
-    Empty where a record does not tell which model made which response. A pass rate is the share that is right of all that the
-    model was asked for; without a reference answer, the share that agrees with the majority of all (`winner`).
+    Empty if a record does not say which model wrote which response. A pass rate is the share of right ones among all requested
+    from the model; without a reference answer, the share that agrees with the majority of all (`winner`).
     """
     models = record.get("response_models")
     if not isinstance(models, list) or len(models) != len(judgement.answers):
@@ -55,7 +55,7 @@ def _of_model(judgement: Judgement, indices: list[int]) -> Judgement:
 
 
 class PassRates:
-    """The mean pass rates of models over many records, and on how many their majorities are one."""
+    """The mean pass rates of models over many records, and the number of records with equal majorities."""
 
     def __init__(self) -> None:
         self.rates: dict[str, list[float]] = defaultdict(list)
@@ -75,7 +75,7 @@ class PassRates:
         return dict(sorted(((model, sum(some) / len(some)) for model, some in self.rates.items()), key=lambda one: one[1]))
 
     def text(self) -> str:
-        """Return what is said of them, or an empty text for fewer than two models."""
+        """Return a description, or an empty text for fewer than two models."""
         if len(self.rates) < 2:
             return ""
         rates = ", ".join(f"{model} {rate:.3f}" for model, rate in self.means.items())
@@ -83,22 +83,22 @@ class PassRates:
 
 
 def records_with_votes(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the readable records of a file with what its models vote for, and little else."""
+    """Yield the readable records of a file, reduced to their models' votes."""
     return (row.record for row in read_rows(path, (), known_keys(("model_votes",))) if row.record is not None)
 
 
 def two_models(path: Path, weak: str = "", strong: str = "") -> tuple[str, str]:
-    """Return a file's weak and strong model (`weak_and_strong`), and say which they are."""
+    """Return a file's weak and strong model (`weak_and_strong`), and log them."""
     found = weak_and_strong(records_with_votes(path), weak, strong)
     log.info("weak: %s; strong: %s", *found)
     return found
 
 
 def weak_and_strong(records: Iterable[dict[str, Any]], weak: str = "", strong: str = "") -> tuple[str, str]:
-    """Return the weak model's name and the strong one's: as they are named, else by their mean pass rates.
+    """Return the weak model's name and the strong one's: as named by the user, else by their mean pass rates.
 
     Raises:
-        MagpieError: there are not two models, a name is not theirs, or nothing tells which one is weaker.
+        MagpieError: there are not two models, a name does not match, or it is unknown which one is weaker.
     """
     found = PassRates()
     for record in records:
@@ -120,7 +120,7 @@ def weak_and_strong(records: Iterable[dict[str, Any]], weak: str = "", strong: s
 
 
 def _named(name: str, models: Iterable[str]) -> str:
-    """Return the model that is meant by a name or its last part; empty for none."""
+    """Return the model with this name or last part of a name; empty for none."""
 
     def last(text: str) -> str:
         return text.rstrip("/").rsplit("/", 1)[-1].lower()
@@ -132,7 +132,7 @@ def _named(name: str, models: Iterable[str]) -> str:
 
 
 def rates_of(record: dict[str, Any], weak: str, strong: str) -> dict[str, float | None]:
-    """Return the pass rates of both models, how far the strong one's is above the other, and its votes' agreement."""
+    """Return the pass rates of both models, the strong one's lead, and its votes' agreement."""
     votes = record.get("model_votes") or {}
     low, high = votes.get(weak) or {}, votes.get(strong) or {}
     below, above = low.get("pass_rate"), high.get("pass_rate")

@@ -1,4 +1,4 @@
-r"""Answers in one spelling, so that Math-Verify's parser can read them, and what can be told without computer algebra.
+r"""Answers in one spelling, so that Math-Verify's parser can read them, and what can be decided without computer algebra.
 
 Cheap and pure: `plain` writes words as `\text{}` and formulas as LaTeX that the parser knows; numbers become exact fractions;
 lists are split at the separators outside their brackets.
@@ -22,7 +22,7 @@ FONTS = re.compile(
 TEXT = re.compile(r"\\text\{([^{}]*)\}")
 FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|gcd|lcm|max|min|det|floor|ceil|cis|exp|sqrt"
 SPELLINGS = load_spellings().rules
-"""Rewritings that change no meaning, by name (configs/verify/spellings.yaml)."""
+"""Rewritings that preserve the meaning, by name (configs/verify/spellings.yaml)."""
 CHARACTERS = str.maketrans(load_spellings().characters)
 JOINED = re.compile(r"(\\text\{[^{}]*)\}(?:\s?[-']?\s?)\\text\{")
 WORDS = re.compile(
@@ -32,7 +32,7 @@ WORDS = re.compile(
 
 
 def rewritten(text: str, rules: Iterable[tuple[str, str]]) -> str:
-    """Return a text with every pattern in turn replaced."""
+    """Return a text with all patterns replaced in turn."""
     for pattern, new in rules:
         text = re.sub(pattern, new, text)
     return text
@@ -75,7 +75,7 @@ UNIT, AFTER_NUMBER = re.compile(r"~?([a-zA-Z]{1,3}(?:/[a-zA-Z]{1,3})?)\^\{?(-?\d
 
 
 def _font(match: re.Match[str]) -> str:
-    """Return what a font command holds: words as `\\text{}`; formulas and single letters bare."""
+    """Return the content of a font command: words as `\\text{}`; formulas and single letters bare."""
     command, inner = match[1], match[2].strip()
     if command == "\\operatorname" and re.fullmatch(FUNCTIONS, inner):
         return f"\\{inner} "
@@ -135,14 +135,14 @@ def number_in_words(words: str) -> tuple[str, str] | None:
 
 
 def key(text: str) -> str:
-    """Return what two answers in one spelling share if they differ only in spaces, braces of no use, and letters of words."""
+    """Return a key shared by answers that differ only in spaces, redundant braces, and the case of words."""
     text = TEXT.sub(lambda m: " ".join(m[1].lower().split()).replace(" ", "\1"), text)
     text = re.sub(r"(?<=[\^_])\{(\w)\}", r"\1", text)
     return re.sub(r"\s+", "", re.sub(r"(\\[a-zA-Z]+) (?=[a-zA-Z])", r"\1\0", text)).rstrip(".")
 
 
 FEWEST_DIGITS = 6
-"""Significant digits from which on a decimal may stand for a number that is none."""
+"""Significant digits from which a decimal may approximate a number that is not one."""
 NUMBER = re.compile(
     r"([-+]?)\s?(?:(\d{1,20})\s(?=\d+/))?(?:(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d*))?|(\d{1,40})\s?/\s?(-?\d{1,40}))"
     r"(?:\s?\\(?:overline|bar|dot)\s?\{?(\d{1,40})\}?)?"
@@ -152,14 +152,14 @@ REPEATED_DIGITS = re.compile(r"(?<=\.)(\d{0,40}?)(\d{1,6})\2{2,}\s?(?:\\[lc]?dot
 
 @dataclass(frozen=True)
 class Number:
-    """An exact number and, of a decimal, the digits that it gives: after the point, and significant ones."""
+    """An exact number and, of a decimal, its digits: after the point, and significant ones."""
 
     value: Fraction
     decimals: int = 0
     digits: int = 0
 
     def same(self, other: Number) -> bool:
-        """Return whether two numbers are equal; a decimal of six or more digits may stand for a fraction without an end."""
+        """Return whether two numbers are equal; a decimal of six or more digits may approximate a repeating fraction."""
         decimal, exact = (self, other) if self.digits >= FEWEST_DIGITS else (other, self)
         if self.value == other.value or decimal.digits < FEWEST_DIGITS or has_end(exact.value.denominator):
             return self.value == other.value
@@ -167,7 +167,7 @@ class Number:
 
 
 def has_end(denominator: int) -> bool:
-    """Return whether a fraction of this denominator is a decimal with an end."""
+    """Return whether a fraction with this denominator is a terminating decimal."""
     return 10 ** denominator.bit_length() % denominator == 0
 
 
@@ -202,7 +202,7 @@ def _depth(char: str) -> int:
 
 
 def split(text: str, separators: str = ",;") -> list[str]:
-    """Split at separators that stand outside every bracket; of an interval, whose brackets differ, too."""
+    """Split at separators outside all brackets, including an interval's, which differ."""
     parts, depth = [""], 0
     for i, char in enumerate(text):
         escaped = text[i - 1 : i] == "\\" and char not in "{}"
@@ -238,7 +238,7 @@ def inside(text: str) -> tuple[str, str, str] | None:
 
 
 def vector(text: str) -> str:
-    """Return a row or a column of a matrix as a tuple; any other text as it is."""
+    """Return a row or column matrix as a tuple; any other text unchanged."""
     match = re.fullmatch(r"\\begin\{([a-zA-Z]?matrix|array)\}(?:\{[clr|]{1,9}\})?(.*?)\\end\{\1\}", text.strip(), re.DOTALL)
     rows = [row.split("&") for row in match[2].split("\\\\") if row.strip()] if match else []
     return f"({', '.join(cell.strip() for row in rows for cell in row)})" if 1 in map(len, [rows, *rows]) else text
@@ -267,6 +267,6 @@ def _with_signs(parts: list[str]) -> list[str]:
 
 
 def with_unit_vectors(text: str) -> str:
-    r"""Return `(3,-1)` as `(3)\hat{i}+(-1)\hat{j}`; anything else as it is."""
+    r"""Return `(3,-1)` as `(3)\hat{i}+(-1)\hat{j}`; anything else unchanged."""
     kind, parts = collection(text)
     return "+".join(f"({part})\\hat{{{unit}}}" for part, unit in zip(parts, "ijk", strict=False)) if kind == "tuple" else text

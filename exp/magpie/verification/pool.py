@@ -1,7 +1,7 @@
 """Answers judged in worker processes that are killed at their time or memory limit.
 
 A comparison that takes too long is interrupted; where Python cannot interrupt it (one long computation in C), the kernel kills
-the worker, the rest of its work is done again, and what killed it is `timed_out`. Time is the worker's own CPU time: a busy
+the worker, the rest of its work is redone, and what killed it is `timed_out`. Time is the worker's own CPU time: a busy
 machine changes no verdict. A worker's memory is limited too, and it cannot write a file.
 """
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 GRACE = 1.0
 """Seconds of CPU time between the interruption of a comparison and the death of its worker."""
 CHUNK_RESPONSES, CHUNKS_A_WORKER = 128, 4
-"""Responses that are sent to a worker at once, and chunks a worker that are under way."""
+"""Responses sent to a worker at once, and chunks in flight per worker."""
 CHUNKS_A_LIFE = 500
 """Chunks after which a worker is replaced: SymPy's caches grow."""
 SLACK = 120.0
@@ -45,7 +45,7 @@ PARSED, UNPARSED, TIMED_OUT = "parsed", "unparsed", "timed_out"
 
 @dataclass(frozen=True)
 class Limits:
-    """What one comparison may take: seconds of CPU time; and one worker: megabytes of address space."""
+    """The limits of a comparison (CPU seconds) and of a worker (megabytes of address space)."""
 
     seconds: float = 5.0
     megabytes: int = 2048
@@ -59,19 +59,19 @@ class Job:
     responses: list[str]
     reference: str | None = None
     deadly: frozenset[str] = frozenset()
-    """Answers that have killed a worker: they are compared with nothing."""
+    """Answers that have killed a worker: they are never compared."""
 
 
 @dataclass
 class Judgement:
-    """What was found of a job, a value a response: answer, state, group of equal answers, right or not."""
+    """The result of a job, one value per response: answer, state, group of equal answers, right or not."""
 
     answers: list[str | None] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     groups: list[int | None] = field(default_factory=list)
     correct: list[bool | None] = field(default_factory=list)
     doubts: list[tuple[int, int]] = field(default_factory=list)
-    """Pairs (response, earlier response or `REFERENCE`) that differ by rules that cannot really tell: words, unread text."""
+    """Pairs (response, earlier response or `REFERENCE`) whose difference the rules cannot confirm: words, unread text."""
 
 
 class _TimedOut(BaseException):
@@ -104,11 +104,11 @@ def _ring(number: int, frame: object) -> None:
 
 
 def _limited(work: Callable[[], T]) -> T | None:
-    """Do something within the limits; None if it took more time or memory. Beyond `GRACE` the kernel ends the process."""
+    """Call a function within the limits; None if it took more time or memory. Beyond `GRACE` the kernel ends the process."""
     global _armed
     try:
         _armed = True
-        signal.setitimer(signal.ITIMER_VIRTUAL, _seconds, 0.2)  # again and again: an exception may get lost in a callback
+        signal.setitimer(signal.ITIMER_VIRTUAL, _seconds, 0.2)  # repeatedly: an exception may get lost in a callback
         signal.setitimer(signal.ITIMER_PROF, _seconds + GRACE)
         return work()
     except (_TimedOut, MemoryError, RecursionError):
@@ -132,7 +132,7 @@ def _compared(one: str, other: str) -> Verdict:
         return equality.compare(one, other)
     except (MemoryError, RecursionError):
         raise
-    except Exception:  # noqa: BLE001 (SymPy raises what it likes on what a model wrote)
+    except Exception:  # noqa: BLE001 (SymPy may raise anything on a model's text)
         return Verdict.UNPARSED
 
 
@@ -151,13 +151,13 @@ def judge(job: Job) -> Judgement:
             out.correct[index] = False if job.reference else None
         else:
             out.correct[index] = _against_reference(answer, job.reference, bad, out.doubts, index)
-    if job.reference and (job.reference in bad or danger(stated(job.reference))):  # unread: nobody is wrong
+    if job.reference and (job.reference in bad or danger(stated(job.reference))):  # unread: none is wrong
         out.correct = [verdict or None for verdict in out.correct]
     unsure: set[tuple[str, str]] = set()
     verdicts = _Verdicts(bad, unsure)
     readable = [None if answer is None or answer in bad or danger(answer) else answer for answer in answers]
     out.groups = grouped(readable, verdicts)
-    if bad & set(readable):  # what took too long is in no group, and nobody is in one because of it
+    if bad & set(readable):  # what took too long is in no group, and puts no other into one
         out.groups = grouped([None if answer in bad else answer for answer in readable], verdicts)
     for index, answer in enumerate(answers):
         if answer in bad:
@@ -169,7 +169,7 @@ def judge(job: Job) -> Judgement:
 
 
 class _Verdicts:
-    """Equality within the limits, remembered; what takes too long is put into `bad`, what nobody knows into `unsure`."""
+    """Equality within the limits, cached; answers that take too long go into `bad`, undecided pairs into `unsure`."""
 
     def __init__(self, bad: set[str], unsure: set[tuple[str, str]]) -> None:
         self._bad, self._unsure = bad, unsure
@@ -188,7 +188,7 @@ class _Verdicts:
 
 
 def _doubts(answers: list[str | None], groups: list[int | None], unsure: set[tuple[str, str]]) -> list[tuple[int, int]]:
-    """Return a pair (later, earlier response) for every two groups of which it is not known whether they are one."""
+    """Return a pair (later, earlier response) for every two groups that may be one."""
     first = {answer: index for index, answer in reversed(list(enumerate(answers)))}
     found: dict[tuple[int | None, int | None], tuple[int, int]] = {}
     for pair in sorted(unsure):
@@ -201,7 +201,7 @@ def _doubts(answers: list[str | None], groups: list[int | None], unsure: set[tup
 def _against_reference(
     answer: str, reference: str | None, bad: set[str], doubts: list[tuple[int, int]], index: int
 ) -> bool | None:
-    """Return whether an answer is the reference's; None if there is none, or nobody knows."""
+    """Return whether an answer equals the reference; None if there is none, or it is undecided."""
     if not reference:
         return None
     if equality.cheaply(reference, answer) is Verdict.RIGHT:  # however hard either is to compare with others
@@ -217,7 +217,7 @@ def _against_reference(
 
 
 def _hanging(one: str, other: str) -> str:
-    """Return which of two answers is to blame for a comparison that took too long; where neither is, the first."""
+    """Return which of two answers caused a comparison to take too long; if neither alone, the first."""
     return other if not is_hanging(one) and is_hanging(other) else one
 
 
@@ -233,13 +233,13 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
 
     Args:
         limits: of a comparison and of a worker.
-        start_method: how workers are started; a forked process cannot use the fork server of its parent: there `spawn`.
+        start_method: how workers are started; a forked process cannot use its parent's fork server: there `spawn`.
     """
 
     def __init__(self, limits: Limits | None = None, start_method: str = "forkserver") -> None:
         self.limits, self._start_method = limits or Limits(), start_method
         self.killed = 0
-        """Workers that were killed."""
+        """Number of killed workers."""
         self._pool: ProcessPool | None = None
 
     def __enter__(self) -> Verifier:
@@ -264,7 +264,7 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
         self._pool.join()
 
     def load(self) -> None:
-        """Have the workers load what they need, without waiting for them."""
+        """Let the workers load what they need, without waiting for them."""
         for _ in range(self.limits.workers):
             self._send([Job(["\\boxed{1}"])])
 
@@ -287,13 +287,13 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
             assert self._pool is not None  # noqa: S101
             with contextlib.suppress(RuntimeError):
                 return self._pool.schedule(work, args=[argument], timeout=limit)
-            self.__exit__()  # a worker was killed before it had begun: pebble gives such a pool up
+            self.__exit__()  # a worker was killed before it had begun: pebble gives up such a pool
             self.__enter__()
-        raise RuntimeError("workers die before they have begun")
+        raise RuntimeError("workers die at startup")
 
     def _result(self, chunk: list[tuple[K, Job]], future: Any) -> Iterator[tuple[K, Judgement]]:
         judgements = self._had(future)
-        if judgements is None:  # one of them killed the worker: each by itself
+        if judgements is None:  # one of them killed the worker: retry each by itself
             futures = [(key, job, self._send([job])) for key, job in chunk]
             for key, job, single in futures:
                 found = self._had(single)
@@ -312,7 +312,7 @@ class Verifier(contextlib.AbstractContextManager["Verifier"]):
             return None
 
     def _judge_carefully(self, job: Job) -> Judgement:
-        """Judge a job that kills its worker: find which answers do, and leave them out."""
+        """Judge a job that kills its worker: find the answers that do, and leave them out."""
         answers = {answer for text in job.responses if (answer := final_answer(text))} | (
             {job.reference} if job.reference else set()
         )

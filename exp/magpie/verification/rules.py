@@ -1,8 +1,8 @@
-"""The rules about answers in one spelling, asked in their order; what none decides is left to Math-Verify's parser and algebra.
+"""The rules for answers in one spelling, applied in order; what none decides is left to Math-Verify's parser and algebra.
 
-A rule looks at both answers and says True, False, None (read, but nobody knows), or `NEXT` (not its kind). Names, units, nouns,
-order and relations must match where both answers have them; one that only one has is dropped where the rest is the only
-difference.
+A rule gets both answers and returns True, False, None (read, but undecided), or `NEXT` (not its kind). Names, units, nouns,
+order and relations must match if both answers have them; one that only one has is dropped if that is
+the only difference.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from magpie.verification.symbolic import every
 from magpie.verification.words import assigned, is_equation
 
 DEEPEST, MOST_PARTS = 6, 60
-"""Answers within answers, and parts of a list that are compared one by one."""
+"""Maximum nesting of answers, and list parts compared one by one."""
 FUNCTION = re.compile(r"([a-zA-Z](?:_\{?\w\}?)?'{0,3})\s?\(\s?([a-z])\s?\)")
 CHOICE = re.compile(
     r"(?:\\text\{(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\}\s?)?(?=\W*(?:text\{)?\W*([A-J]))"
@@ -49,7 +49,7 @@ NEXT = ...
 
 
 def same(a: str, b: str, depth: int) -> bool | None:
-    """Return whether two answers in one spelling are the same; None where neither rules nor algebra can tell."""
+    """Return whether two answers in one spelling are the same; None if neither rules nor algebra can decide."""
     if key(a) == key(b):
         return True
     if depth > DEEPEST or not a or not b:
@@ -94,12 +94,12 @@ def _conditions(a: str, b: str, depth: int) -> Said:
 
 
 def _families(a: str, b: str, depth: int) -> Said:
-    """Compare general solutions whatever the letters of their constants; a residue is equal to nothing but itself."""
+    """Compare general solutions whatever the letters of their constants; a residue is equal only to itself."""
     return None if "\\mod" in a + b else algebra.same_up_to_names(assigned(a)[1], assigned(b)[1]) or NEXT
 
 
 def _ratios(a: str, b: str, depth: int) -> Said:
-    """Compare ratios term by term with their first; one is a division only where the other is a fraction."""
+    """Compare ratios term by term with their first; one is a division only if the other is a fraction."""
     if not RATIO.fullmatch(a):
         return NEXT
     if all(re.fullmatch(r"\d{1,2}(:\d{2}){1,2}", text) for text in (a, b)):
@@ -111,14 +111,14 @@ def _ratios(a: str, b: str, depth: int) -> Said:
 
 
 def _solutions(a: str, b: str, depth: int) -> Said:
-    """Match named values by their names: `x=1, y=2`; against values without names in the order of the alphabet."""
+    """Match named values by their names: `x=1, y=2`; against values without names in alphabetical order."""
     x, y = w.solutions(a), w.solutions(b)
     if x and y:
         return _unordered(_tuples(x), _tuples(y), depth) if {*map(frozenset, x)} == {*map(frozenset, y)} else None
     kind, parts = collection(vector(b))
     if len(x) != 1 or kind != "list":
         return same(" ; ".join(_tuples(x)), vector(b), depth) if x else NEXT
-    values = [[x[0][name] for name in names] for names in (sorted(x[0]), x[0])]  # by the alphabet, or as written
+    values = [[x[0][name] for name in names] for names in (sorted(x[0]), x[0])]  # alphabetically, or as written
     return any(_ordered(one, parts, depth) for one in values) or None
 
 
@@ -205,7 +205,7 @@ def _ordered(x: Sequence[str], y: Sequence[str], depth: int) -> bool | None:
 
 
 def _unordered(x: Sequence[str], y: Sequence[str], depth: int) -> bool | None:
-    """Return whether every part of one has its own equal in the other; None where it is not known of a part that has none."""
+    """Return whether every part of one has its own equal in the other; None if that is undecided for a part."""
     if len(x) != len(y) or len(x) > MOST_PARTS:
         return False if len(x) != len(y) else sorted(map(key, x)) == sorted(map(key, y)) or None
     left, unsure = list(y), False

@@ -1,4 +1,4 @@
-"""What a file of verified records says as a whole: right, agreement, answered, pass@k."""
+"""Overall figures of a file of verified records: right, agreement, answered, pass@k."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from magpie.verification.votes import asked_for
 
 
 class Scores:
-    """The figures of the records that were added, each a share of all responses that were asked for."""
+    """The figures of the added records, each a share of all requested responses."""
 
     def __init__(self) -> None:
         self.records = self.responses = self.right = self.compared_with = self.unknown = 0
         self._agreement: list[float] = []
         self._answered: list[float] = []
         self._counts: Counter[tuple[int, int]] = Counter()
-        """(Responses, right ones) of a problem → problems, of those whose responses were all asked for and compared."""
+        """(Responses, right ones) → number of problems, of those whose responses were all requested and compared."""
 
     def add(self, record: dict[str, Any]) -> None:
         """Count a record."""
@@ -55,7 +55,7 @@ class Scores:
         return rows
 
     def pass_at(self) -> list[tuple[int, float, int]]:
-        """Return k, the unbiased estimate of pass@k and the problems that it is of: 1, 2, 4, … and the most that all have."""
+        """Return k, the unbiased estimate of pass@k and its number of problems: k = 1, 2, 4, … and the most that all have."""
         if not self._counts:
             return []
         most = max(asked for asked, _ in self._counts)

@@ -1,7 +1,7 @@
 r"""Answers as mathematics: read by Math-Verify's parser, compared exactly and at points, then by Math-Verify.
 
-Runs in worker processes alone (pool.py): nothing here limits its own time. Math-Verify's own comparison of numbers is not
-used: it compares absolutely, so that 1/2004! and 1/2006! are equal to it. None is said of what was not understood.
+Runs only in worker processes (pool.py): nothing here limits its own time. Math-Verify's own comparison of numbers is not
+used: it compares absolutely, so that 1/2004! and 1/2006! are equal to it. None: not understood.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from magpie.verification.normalize import FEWEST_DIGITS, has_end, rewritten, sep
 
 PRECISION, AGREE = 120, 100
 COARSE_PRECISION, COARSE_AGREE = 20, 12
-"""Decimal digits that numbers are computed to, and in which they must agree; the coarse ones where a value takes quadrature."""
+"""Decimal digits of computed numbers, and in which they must agree; coarse ones if a value takes quadrature."""
 INTEGER_SYMBOLS = frozenset("nmkjNMKpq")
 REALS = ("0.731 1.213 2.377 0.519 1.871 3.141", "2.618 0.577 1.414 4.669 1.202 0.915", "-1.37 2.19 -0.83 1.71 -2.39 0.67")
 INTEGERS = ("5 7 11 4 9 6", "8 3 12 10 13 15", "6 9 4 17 8 5")
@@ -46,7 +46,7 @@ def read(text: str) -> Any:
         found = latex2sympy(tidy, is_real=True, convert_degrees=False, normalization_config=None, conversion_config=config)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 (whatever a parser makes of a model's text)
+    except Exception:  # noqa: BLE001 (a parser may raise anything on a model's text)
         return None
     if not isinstance(found, sympy.Expr):
         return None if isinstance(found, sympy.Basic) and found.has(sympy.nan, sympy.zoo) else found
@@ -57,13 +57,13 @@ def read(text: str) -> Any:
 
 
 def same(one: str, other: str) -> bool | None:
-    """Return whether two answers are the same mathematics; None if either cannot be read or the comparison says nothing."""
+    """Return whether two answers are the same mathematics; None if either cannot be read or the comparison is undecided."""
     a, b = read(one), read(other)
     return None if a is None or b is None else _same(a, b)
 
 
 def every(verdicts: Any) -> bool | None:
-    """Return whether all are true: False if one is false, else None if one is not known."""
+    """Return whether all are true: False if one is false, else None if one is unknown."""
     found = list(verdicts)
     return False if False in found else None if None in found else True
 
@@ -91,7 +91,7 @@ def _math_verify(a: Any, b: Any) -> bool | None:
 
 
 def _same_equations(a: Any, b: Any) -> bool | None:
-    """Return whether one equation is a multiple of the other; polynomials that are not are different."""
+    """Return whether one equation is a multiple of the other; other polynomials are different."""
     if not all(isinstance(side, sympy.Expr) for side in (*a.args, *b.args)):
         return _same(a.rhs, b.rhs) if a.lhs == b.lhs else None
     one, other = (sympy.nsimplify(x.lhs - x.rhs, rational=True) for x in (a, b))
@@ -113,7 +113,7 @@ def _same_expressions(a: Any, b: Any) -> bool | None:
 
 
 def renamed(a: Any, b: Any) -> bool:
-    """Return whether two expressions are equal once the letters that they do not share are taken for each other."""
+    """Return whether two expressions are equal once the letters that they do not share are identified."""
     mine, theirs = (sorted(x.free_symbols - y.free_symbols, key=str) for x, y in ((a, b), (b, a)))
     if len(mine) != len(theirs) or not 0 < len(mine) <= 3:
         return False
@@ -127,7 +127,7 @@ FAMILY_LETTER, COMMAND = re.compile(r"[CcKABDnkmjl]"), re.compile(r"\\(?!ell)[a-
 def same_up_to_names(one: str, other: str) -> bool | None:
     """Return True where two families are equal, the constants and indices (C, A, n, k) of one for the other's; else False."""
     if re.fullmatch(r"[A-Z]{2,}", one) or not all(FAMILY_LETTER.search(COMMAND.sub("", text)) for text in (one, other)):
-        return False  # without one in both there is nothing to rename, and reading is dear
+        return False  # without one in both there is nothing to rename, and parsing is expensive
     a, b = read(one), read(other)
     apart = a.free_symbols ^ b.free_symbols if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr) else ()
     return bool(apart) and all(FAMILY.fullmatch(s.name) for s in apart) and renamed(a, b)
@@ -138,7 +138,7 @@ def _exact(x: Any) -> Any:
 
 
 def _same_values(a: Any, b: Any) -> bool | None:
-    """Return whether two expressions agree at several points; None where fewer than two points give values."""
+    """Return whether two expressions agree at several points; None if fewer than two points give values."""
     symbols = sorted(a.free_symbols | b.free_symbols, key=str)
     valued = 0
     for point in zip(REALS, INTEGERS, strict=True):
@@ -165,14 +165,14 @@ def _close(x: Any, y: Any, tolerance: Any) -> bool:
 
 
 def _same_numbers(a: Any, b: Any) -> bool | None:
-    """Return whether two expressions without symbols are the same number; None if a value cannot be had."""
+    """Return whether two expressions without symbols are the same number; None if a value cannot be computed."""
     if a.is_Rational and b.is_Rational:
         return bool(a == b)
     if a.is_infinite or b.is_infinite:
         return False
     x, y = (_value(number, {}, 15) for number in (a, b))
     if x is not None and y is not None and not _close(x, y, 1e-4):
-        return False  # exact integers of any size are not written out to be told apart
+        return False  # exact integers of any size are not written out to compare them
     coarse = any(x.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit) for x in (a, b))
     digits, agree = (COARSE_PRECISION, COARSE_AGREE) if coarse else (PRECISION, AGREE)
     x, y = (_value(_exact(number), {}, digits) for number in (a, b))
@@ -185,7 +185,7 @@ def _same_numbers(a: Any, b: Any) -> bool | None:
 
 
 def _last_place(x: Any) -> Any:
-    """Return a unit in the last place of a decimal that is long enough to stand for another number, else None."""
+    """Return a unit in the last place of a decimal that is long enough to approximate another number, else None."""
     floats = [str(found) for found in x.atoms(sympy.Float)]
     digits = len(floats[0].replace(".", "").strip("0-")) if len(floats) == 1 else 0
     return abs(sympy.N(x, 30)) * sympy.Float(10, 30) ** (1 - digits) if digits >= FEWEST_DIGITS else None
@@ -195,7 +195,7 @@ BUILDER = re.compile(r"\\\{\s?([a-z])(?:\s?\\in\s?(?:\\mathbb\{R\}|R))?\s?(?:\\m
 IS_SET = re.compile(
     r"[<>]|\\(?:le|ge|ne|cup|in|infty|setminus|mid)(?![a-zA-Z])|mathbb\{R\}|^[(\[][^()\[\]]*,[^()\[\]]*\]$|^\[[^()\[\]]*,.*\)$"
 )
-"""What only a set of real numbers has: "(1, 2)" may be a point."""
+"""Marks of a set of real numbers: "(1, 2)" alone may be a point."""
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
-"""Votes: what several answers to one problem say together. A vote is a vote, never the truth.
+"""Votes: the joint verdict of several answers to one problem. A vote is a vote, never the truth.
 
-Every share is of all responses that were asked for: one without a final answer, and one that was lost, agrees with none and is
-not right. Where votes may be stopped early (gen_res.py --stop_when) the majority's share is corrected: `early_stop.py`.
+Every share is of all requested responses: one without a final answer, or a lost one, agrees with none and is
+not right. If votes may be stopped early (gen_res.py --stop_when), the majority's share is corrected: `early_stop.py`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from magpie.verification.groups import spelling
 from magpie.verification.pool import Judgement
 
 FEWEST_ANSWERS, FEWEST_TO_VERIFY, LEAST_AGREEMENT = 2, 3, 0.5
-"""One answer agrees with nothing; "verified" are three answers, and half of all asked for agree."""
+"""One answer agrees with nothing; "verified" needs three answers and half of all requested to agree."""
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Vote:
-    """What a problem's responses say together.
+    """The joint verdict of a problem's responses.
 
     `winner`: the majority's group, None on a tie; `majority_answer`: its spelling; `agreement`: the largest group's share;
     `answered`: the share with a final answer; `pass_rate`: the share that is right, with its `interval`.
@@ -39,12 +39,12 @@ class Vote:
 
 
 def asked_for(record: dict[str, Any], responses: int) -> int:
-    """Return how many responses a problem was asked for, the lost ones among them; `responses` is how many it has."""
+    """Return the number of responses requested for a problem, including lost ones; `responses` is how many it has."""
     return max(responses, record.get("votes_asked") or responses + (record.get("lost_responses") or 0))
 
 
 def leaders(groups: Iterable[int | None]) -> tuple[int | None, int, int]:
-    """Return the largest group (None on a tie), its votes, and those of the second; nothing of fewer than two answers."""
+    """Return the largest group (None on a tie), its votes, and those of the second; nothing for fewer than two answers."""
     counts = Counter(group for group in groups if group is not None)
     if counts.total() < FEWEST_ANSWERS:
         return None, 0, 0
@@ -54,18 +54,18 @@ def leaders(groups: Iterable[int | None]) -> tuple[int | None, int, int]:
 
 
 def votes_meant(record: dict[str, Any], responses: int) -> int:
-    """Return the same, with those that were not asked for after an early stop: a share of them is what it is at least."""
+    """Return the same, including those not requested after an early stop: a share of these is a lower bound."""
     rule = rule_of(record)
     return max(asked_for(record, responses), rule.votes if rule else 0)
 
 
 def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None, rule: Rule | None = None) -> Vote:
-    """Return what the responses say together, as shares of all that were asked for (by default those that are there).
+    """Return the joint verdict of the responses, as shares of all requested (by default the existing ones).
 
     With a reference answer the pass rate is the share that is right (null if no answer could be compared with it), without one
     the share of the majority (null on a tie). Its interval is Wilson's at 95%: the lower end as if all that could not be
-    compared were wrong, the upper end as if all of it were right. With the `rule` of an early stop the majority's share is what
-    it is expected to be of all votes, and the agreement that within what it can be.
+    compared were wrong, the upper end as if all of it were right. With the `rule` of an early stop the majority's share is
+    the expected one of all votes, and the agreement is that, clamped to its possible range.
     """
     asked = asked or len(judgement.answers)
     answered = sum(answer is not None for answer in judgement.answers) / asked
@@ -75,7 +75,7 @@ def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None,
         share = shares(rule, most, asked)
         return Vote(winner, answer, share.within, answered, share.expected, share.interval)
     agreement = most / asked if most else None
-    if rule and asked < rule.votes:  # stopped early: a rate of right ones cannot be told from these
+    if rule and asked < rule.votes:  # stopped early: a rate of right ones cannot be computed from these
         return Vote(winner, answer, agreement, answered, None, None)
     right, unknown = _right(judgement) if has_reference else (None if winner is None else most, 0)
     if right is None:
@@ -85,7 +85,7 @@ def vote(judgement: Judgement, *, has_reference: bool, asked: int | None = None,
 
 
 def _right(judgement: Judgement) -> tuple[int | None, int]:
-    """Return how many are right (None: no answer could be compared with the reference), and of how many nobody knows."""
+    """Return how many are right (None: no answer could be compared with the reference), and how many are undecided."""
     verdicts = Counter(judgement.correct)
     pairs = zip(judgement.correct, judgement.answers, strict=True)
     compared = any(verdict is not None and answer is not None for verdict, answer in pairs)
@@ -102,7 +102,7 @@ def wilson(right: int, judged: int) -> tuple[float, float]:
 
 
 def is_verified(record: dict[str, Any]) -> bool:
-    """Whether a record's vote counts as verified: a majority (no tie) of at least three answers, half of all asked for."""
+    """Whether a record's vote counts as verified: a majority (no tie) of at least three answers, half of all requested."""
     parsed = sum(group is not None for group in record.get("answer_groups") or [])
     agreement = record.get("agreement")
     return record.get("majority_answer") is not None and parsed >= FEWEST_TO_VERIFY and (agreement or 0.0) >= LEAST_AGREEMENT

@@ -1,7 +1,7 @@
 r"""Answers in words: "No solutions" and "there are none", "prime" and "29 is a prime number", "3k for any integer k".
 
-Words are compared in their order: what is not a stop word counts, and two answers of different words are different only where
-the words exclude each other (`exclusive` in configs/verify/answers.yaml); else nobody knows.
+Words are compared in order, without stop words, and two answers in different words are different only if
+the words exclude each other (`exclusive` in configs/verify/answers.yaml); else it is undecided.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def loose(text: str) -> str:
 
 
 def is_wordy(text: str) -> bool:
-    r"""Return whether an answer is, at least in part, said in words: a `\text{}` that is more than a connective."""
+    r"""Return whether an answer is at least partly in words: a `\text{}` that is more than a connective."""
     return any(re.search(r"[a-zA-Z]{2}", said) and said.strip(" ,").lower() not in ("and", "or") for said in TEXT.findall(text))
 
 
@@ -50,7 +50,7 @@ def content(words: str) -> tuple[str, ...]:
 
 
 def nothing(text: str) -> tuple[str, ...] | None:
-    """Return what an answer says that there is none of (`()`: it does not say), or None if it says something else."""
+    """Return the thing of which an answer says there is none (`()`: unnamed), or None if it says something else."""
     words = loose(text)
     if words in load_answer_words().nothing or re.sub(r"\s", "", text) in ("\\emptyset", "\\{\\}"):
         return ()
@@ -75,13 +75,13 @@ def skeleton(text: str) -> tuple[tuple[str, ...], list[str]]:
     """Return the words of an answer, with a mark for every formula between them, and the formulas."""
     pieces = [
         piece if i % 2 else piece.strip(" ,.()") for i, piece in enumerate(TEXT.split(text))
-    ]  # formulas and words in turn
+    ]  # formulas and words alternate
     found = [content(piece) if i % 2 else ("#",) * bool(piece) for i, piece in enumerate(pieces)]
     return tuple(word for words in found for word in words), [formula for formula in pieces[::2] if formula]
 
 
 def split_condition(text: str) -> tuple[str, str]:
-    """Return an answer and the condition that it is given under ("3k for any integer k"); an empty text: none."""
+    """Return an answer and its condition ("3k for any integer k"); an empty text: none."""
     if front := IN_FRONT.fullmatch(text):
         return front[2].strip(), front[1]
     match = None if inside(text) else CONDITION.search(text)
@@ -91,7 +91,7 @@ def split_condition(text: str) -> tuple[str, str]:
 
 
 def narrows(condition: str) -> tuple[str, ...]:
-    """Return the words and signs of a condition that say more than what kind of number a symbol is."""
+    """Return the words and signs of a condition beyond the kind of number that a symbol is."""
     condition = re.sub(r"\\text\{|[{}]|\\(?:mathbb|mathbf|in|forall|quad|exists)(?![a-zA-Z])", " ", condition)
     tokens = re.findall(r"[a-zA-Z]{2,}|\d+|\\[a-zA-Z]+|[<>=]", INDEX.sub(" ", condition))
     ignored = load_answer_words().quantifiers | load_answer_words().stop_words
@@ -113,7 +113,7 @@ NAMED = re.compile(r"\\text\{([A-Z][a-z]+)\}")
 NO_NAME = re.compile(
     r"(?:ing|ed|ly|[ae]nt|[ai]ble|[ai]ve|ous|al|ic|ion|ity|ar|ry|less|ness|ment|[ae]nce|[gst]es|ical|ect|ors?|ers?)$"
 )
-"""How words end that are seldom names: two of them may mean the same."""
+"""Endings of words that are seldom names: two of them may mean the same."""
 
 
 def other_names(one: str, other: str) -> bool:
@@ -177,7 +177,7 @@ Solution = dict[str, str]
 
 
 def solutions(text: str) -> list[Solution]:
-    """Return names and values of what `x=1, y=2 or (x,y)=(2,1)` gives; none where a part has no name, or all have one name."""
+    """Return names and values of what `x=1, y=2 or (x,y)=(2,1)` gives; none if a part has no name, or all have one name."""
     found: list[Solution] = []
     for group in split(separated(text), ";") if "=" in text or "\\text" in text else ():
         found.append({})

@@ -1,4 +1,4 @@
-"""What verify.py does with each record of a run, and what it counts on the way."""
+"""verify.py's work on each record of a run, and its counts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Verification:
                 self._run.drop(index, record, "no_response")
 
     def advice(self) -> str:
-        """Return what to do where responses or right answers stand under other keys than those read, or an empty text."""
+        """Return a hint if responses or right answers are under keys other than those read, or an empty text."""
         if self._run.totals.dropped["no_response"] and not self._run.totals.written:
             return "no record has a response. If a column holds it, name it: --columns response=COLUMN --overwrite"
         if self._unread:
