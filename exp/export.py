@@ -81,7 +81,8 @@ def parse_args() -> argparse.Namespace:
 
 def require_pairs(args: argparse.Namespace) -> None:
     """Refuse a file without pairs for a format of pairs."""
-    row = next(read_rows(args.input_file, ()), None) if "chosen" in FORMATS[args.format].needs else None
+    is_asked = "chosen" in FORMATS[args.format].needs and (args.input_file.exists() or not args.check)  # not yet made: no fault
+    row = next(read_rows(args.input_file, ()), None) if is_asked else None
     if row and row.record and not row.record.get("prompt"):
         raise MagpieError(
             f"{args.input_file}: --format {args.format} takes pairs (`prompt`, `chosen`, `rejected`), and {row.place} has "
