@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ class Work:
         self._choice: dict[str, Any] = {name: getattr(args, name) for name in CHOICE}
         self._chooses = args.balance or args.top is not None or args.shuffle
         self._selection: Selection | None = None
+        self._lacking: Counter[tuple[str, str]] = Counter()
+        self._makers = {f"no_{rule.field.partition('|')[0]}": (key_of(rule.field), rule.made_by) for rule in preset.rules}
         self._folder, self._stack, self._where = folder, stack, f"the rules in {args.config}" if args.config else "--where"
         named = {"weak_model": args.weak_model, "strong_model": args.strong_model}
         self.arguments = {"rules": preset.arguments, **self._choice, **{key: name for key, name in named.items() if name}}
@@ -118,6 +121,8 @@ class Work:
         record = record | rates_of(record, *self.models) if self.models else record
         reason, detail = self._drop_reason(record)
         if reason:
+            if (lacking := self._makers.get(reason)) and lacking[0] not in record:
+                self._lacking[lacking] += 1
             out.drop_unchanged(reason, detail)
             return
         if self._rules and (unjudged := self._rules.not_judged(record)):
@@ -157,6 +162,8 @@ class Work:
             self._selection.write(out)
         if not out.written:
             log.warning("no record passed: see the reasons below, and %s", self._where)
+            for (key, maker), count in self._lacking.items():
+                log.warning("records without `%s`, which %s adds: %d", key, maker or "another stage", count)
 
 
 def main() -> None:

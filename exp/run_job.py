@@ -15,6 +15,7 @@ resume.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import shlex
 import sys
@@ -66,8 +67,9 @@ def parse_args() -> argparse.Namespace:
 
 def saved(path: Path, kind: str | None) -> tuple[JobFile, Chain]:
     """Return a job file and the chain to run from it."""
+    path = path / "job.json" if path.is_dir() else path
     if not path.is_file():
-        raise MagpieError(f"--job {path}: no such file. Name a job.json")
+        raise MagpieError(f"--job {path}: no such file. Name a job's folder or its job.json")
     file = JobFile(path)
     meant = [chain for chain in file.chains.values() if kind in (None, chain.kind)]
     if not meant:
@@ -185,7 +187,8 @@ def main() -> int:
     job = load_job(args.kind)
     places = [] if args.positional else job.positional
     usage = "the order of the arguments: " + " ".join(f"[{name.upper()}]" for name in places)
-    usage = usage if len(places) > 1 else ""
+    by_place = list(itertools.takewhile(lambda word: not word.startswith("-"), args.arguments))
+    usage = usage if len(places) > 1 and len(by_place) > 2 else ""  # the model and a count are not mixed up
     file, chain = asked_for(args, job)
     take_over(file.folder)
     begin_events(chain)

@@ -2,7 +2,7 @@
 # The whole chain with the embedded SmolLM2: clean, deduplicated problems, tags, responses, an SFT file; then votes, verified
 # answers, filter, a dataset with its card. It is a smoke test, not a source of data.
 #   bash scripts/magpie-smollm2.sh [TOTAL] [--no-all]        (64 problems by default; --no-all: only the main job, without tags)
-# Needs nothing but Python 3.11+ and, the first time, a network. About 12 minutes on two cores (4 with --no-all), 3 more for the
+# Needs nothing but Python 3.11+ and, the first time, a network. About 12 minutes on two cores (4 with --no-all), one more for the
 # set-up. Rerun with the JOB_NAME that it printed to resume. Settings: configs/jobs/main.yaml and sft.yaml.
 '''':; [ -n "${BASH_VERSION:-}" ] || { echo "error: this is for bash: bash $0" >&2; exit 2; } # for sh; and python reads a string
 set -euo pipefail

@@ -150,6 +150,10 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || [[ ${had:-$set} != "$s
   printf '%s' "$set" >"$mark" # begun: whatever happens now, this set is installed
 fi
 find_installer
+# A package whose installation was killed has no INSTALLER yet, but would pass for installed: it is installed again.
+for info in .venv/lib/python*/site-packages/*.dist-info; do
+  [[ ! -d $info || -f $info/INSTALLER ]] || { rm -rf "$info" "$mark-dev" && printf '%s' "$set" >"$mark"; }
+done
 if [[ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]]; then
   say "installing the $set set"
   printf '%s' "$set" >"$mark" # without the lock's sum it is not finished

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from conftest import finished, program, rows
+from magpie.export import evidence
 from magpie.export.formats import FORMATS, METADATA, PROBLEMS, shown_columns
 from magpie.export.writer import BATCH, TableWriter
 from own_data import records
@@ -97,6 +98,21 @@ def test_a_vote_is_read_back_as_a_vote_where_no_model_is_named(tmp_path: Path, f
     native = tmp_path / "tagged.jsonl"  # a record of ours with a label is no export
     native.write_text(json.dumps(RECORD | {"validity": "valid", "answer": "a user's own"}) + "\n")
     assert "majority_answer" not in records(native)[0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "answer", "said"),
+    [
+        ([0, 0, 1, None], "2", "2 of 4 for 2"),
+        ([0, 0, 1, 1], None, "a tie, 2 of 4 each"),
+        ([0, 1, None, 2], None, "no two of 4 agree"),
+        ([0, None, None], None, "no two of 3 agree"),
+        ([None, None], None, "none of 2 has an answer"),
+        (None, None, "–"),
+    ],
+)
+def test_the_votes_of_a_row_in_words(groups: list[int | None] | None, answer: str | None, said: str) -> None:
+    assert evidence._votes({"answer_groups": groups, "majority_answer": answer}) == said
 
 
 # --- hostile names -----------------------------------------------------------------------------------------------------

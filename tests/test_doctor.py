@@ -192,6 +192,20 @@ def test_the_cpu_set_on_a_machine_with_a_gpu_is_a_problem_and_the_remedy_says_wh
     assert found.remedy == "MAGPIE_SET=gpu bash scripts/setup.sh"
 
 
+def test_a_set_that_the_set_up_refuses_is_a_problem(fresh_clone):
+    done = doctor(fresh_clone, "--problems", MAGPIE_SET="cuda")
+    assert "MAGPIE_SET is 'cuda'" in done.stdout and done.returncode == 1
+
+
+def test_a_package_whose_installation_was_killed_is_missing(tmp_path):
+    packages = tmp_path / "lib" / "python3.12" / "site-packages"
+    for name in ("whole", "half"):
+        (packages / f"{name}-1.dist-info").mkdir(parents=True)
+        (packages / f"{name}-1.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (packages / "whole-1.dist-info" / "INSTALLER").write_text("uv")
+    assert installation.installed_versions(tmp_path) == {"whole": "1"}
+
+
 def test_the_login_of_the_hub(tmp_path):
     def said(**environment: str) -> list[str]:
         return [finding.text for finding in services.check_login(environment, tmp_path)]
@@ -227,6 +241,14 @@ def test_models_and_machines(tmp_path, monkeypatch, gpus, smollm2, deepseek, lla
     assert deepseek in said["deepseek-r1"]
     assert llama in said["llama-3.3-70b"]
     assert ("(tight)" in said["llama-3.3-70b"]) == (len(gpus) == 1)
+
+
+def test_models_that_do_not_fit_are_counted_apart_from_slow_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "this_machine", lambda: Machine((), 32))
+    *each, last = [finding.text for finding in models.check_models(PROJECT / "configs", tmp_path) if finding.state == "note"]
+    counts = [sum(text.endswith(end) for text in each) for end in ("does not fit", models.SLOWLY)]
+    assert all(counts) and sum(counts) == len(each)
+    assert last.startswith(f"{counts[0]} do not fit, {counts[1]} would be too slow: no GPU")
 
 
 def test_what_a_server_serves_is_told(tmp_path):

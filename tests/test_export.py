@@ -214,7 +214,7 @@ def test_the_card_tells_what_was_counted(job: Path) -> None:
     assert "| MATH-500 | abc | 500 | 3 |" in text and '"ngram": 13' in text
     assert "| answers | owner/model | not known | 39 |" in text and "| algebra | 39 |" in text
     assert "temperature 0.8" in text and "/home/me" not in text
-    assert "19 rows have one. On average, 50% of the votes agree" in text
+    assert "0 rows have one; a tie has none. On average, 50% of the votes agree in the 19 rows where" in text
     assert "```text\n<|im_start|>user\n" in text
 
 

@@ -328,6 +328,16 @@ def test_kept_rows_are_the_inputs_own_bytes_and_everything_is_counted(tmp_path: 
     assert other.returncode == 2 and "--rules was" in other.stderr
 
 
+def test_where_nothing_passes_for_want_of_a_key_the_stage_that_adds_it_is_named(tmp_path: Path) -> None:
+    record = {"id": "a", "instruction": "1 + 1?", "duplicate_of": None, "answers": ["2"] * 4, "majority_answer": "2"}
+    (tmp_path / "x.jsonl").write_text(json.dumps(record) + "\n")
+    done = program("filter", "--config", "hle", "--input_file", tmp_path / "x.jsonl")
+    assert done.returncode == 0 and "records without `answer_type`, which clean_ins.py adds: 1" in done.stderr
+    (tmp_path / "y.jsonl").write_text(json.dumps(record | {"answer_type": None}) + "\n")
+    done = program("filter", "--config", "hle", "--input_file", tmp_path / "y.jsonl")
+    assert "no record passed" in done.stderr and "clean_ins.py" not in done.stderr
+
+
 def test_balance_and_top_share_the_best_out_evenly(tmp_path: Path) -> None:
     records = many(tmp_path / "x.jsonl", 200)
     choice = ("--balance", "domain", "--top", "30", "--by", "instruct_reward")

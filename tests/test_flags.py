@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 
 import pytest
 
-from magpie.cli.flags import Parser, options_from, switch
+from magpie.cli.flags import Parser, number, options_from, switch
 from magpie.config.model_presets import Sampling
 from magpie.generation.session import ModelOptions, SamplingOptions
 
@@ -59,3 +60,11 @@ def test_one_price_is_enough_to_count_the_cost() -> None:
     assert ModelOptions(**others).prices is None  # type: ignore[arg-type]
     prices = ModelOptions(**others | {"completion_price": 2.0}).prices  # type: ignore[arg-type]
     assert prices is not None and (prices.prompt, prices.completion) == (0.0, 2.0)
+
+
+def test_a_number_that_is_no_float_is_out_of_range_and_no_bug() -> None:
+    with pytest.raises(ArgumentTypeError, match="out of range: it must be a whole number, at most 1e\\+09"):
+        number(int, most=1e9)("9" * 400)
+    with pytest.raises(ArgumentTypeError, match="out of range"):
+        number(float)("inf")
+    assert number(int)("-3") == -3

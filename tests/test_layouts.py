@@ -119,7 +119,15 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
         ("deepseek-r1", "--gpus", 4, *A100, "--nodes", 2),
         "needs 805 GB of memory, found: 2 nodes, each 4 x GPU of 80 GB",
     ),
-    "72B on 1 A100": (("qwen2.5-math-72b", "--gpus", 1, *A100), "needs 160 GB of memory, found: 1 x GPU of 80 GB"),
+    "72B on 1 A100": (("qwen2.5-math-72b", "--gpus", 1, *A100), "86 GB of GPU memory. Use --quantization fp8, 2 such nodes"),
+    "14B on 24 GB": (
+        ("r1-distill-qwen-14b", "--gpus", 1, "--gpu_memory", 24),
+        "Use --quantization fp8 --kv_cache_dtype fp8, 2 such nodes",
+    ),
+    "a setting that is there already": (
+        ("r1-distill-qwen-14b", "--gpus", 1, "--gpu_memory", 24, "--quantization", "fp8"),
+        "Use --max_model_len 29952, --kv_cache_dtype fp8, or more GPUs",
+    ),
     "eight GPUs of four": (
         ("qwen2.5-math-72b", "--gpus", 4, *A100, "--tensor_parallel", 8),
         "of memory with --tensor_parallel 8, found: 4 x",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,16 @@ def test_the_demonstration_makes_both_data_sets_and_a_report(
     assert (job / "report.html").exists() and not (job / "logs").exists()  # the session's server was used
     shown = [output.data["text/markdown"] for output in outputs(notebook) if "text/markdown" in output.get("data", {})]
     assert len(shown) == 4 and all("**problem**" in text or "none in this run" in text for text in shown)
+
+
+def test_the_first_cell_names_the_wrong_python(tmp_path: Path) -> None:
+    cell = next(cell.source for cell in read(DEMO).cells if cell.cell_type == "code")
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "setup.sh").touch()
+    command = [sys.executable, "-S", "-c", cell]  # -S: without the installed packages
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "this kernel is not the project's Python" in done.stderr
 
 
 def test_what_the_demonstration_runs_is_there() -> None:

@@ -245,7 +245,7 @@ def test_the_given_answer_is_the_answer_and_not_a_majority_that_is_wrong(tmp_pat
     got = [(row["reference_answer"], row["answer_source"], row["majority_answer"]) for row in records(tmp_path / "set")]
     assert got == [("7", "reference", "8"), ("7", "reference", "7")]
     card = (tmp_path / "set" / "README.md").read_text()
-    assert card.count("| right by the reference answer |") == 2 and "requested: 2 of the records" in card
+    assert card.count("| right by the reference answer |") == 2 and "agree on one: 2 of the records" in card
     assert "2 rows have a given `answer`" in card
 
 

@@ -147,6 +147,10 @@ def test_a_model_of_unknown_speed_is_refused_until_it_is_told():
     unknown = load_model("smollm2")
     with pytest.raises(MagpieError, match=r"response_tokens, tokens_per_second, replica_gpus for .*--set response_tokens=…"):
         figures_of(unknown, None, None, {})
+    with pytest.raises(
+        MagpieError, match=r"tokens_per_second for [^ ]*: name a finished job of that model \(--job\), or --set"
+    ):
+        figures_of(unknown, 1, None, {})
     assert figures_of(unknown, 1, None, {"response_tokens": 200, "tokens_per_second": 470})["replica_gpus"].value == 1
 
 
@@ -232,6 +236,14 @@ def test_two_models_of_a_job_are_told_apart(job):
 
 
 # --- the program ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_job_does_not_tell_is_not_asked_of_it_again(job):
+    with pytest.raises(
+        MagpieError, match=r"replica_gpus for [^ ]*, in the job neither: give .*\(--gpu_memory\), or --set"
+    ) as error:
+        figures_of(load_model("smollm2"), None, job, {})
+    assert "--job" not in str(error.value)
 
 
 def test_the_program_plans_from_a_job_as_json(job):

@@ -176,7 +176,7 @@ def test_validity_and_doubts_have_a_section_of_their_own(job: Path, tmp_path: Pa
     assert report.facts and report.facts.doubted == 2 and report.facts.labels["majority"] == {"no majority": 2, "a majority": 1}
     assert report.facts.labels["validity"] == {"valid": 2, "invalid": 1, "undecided or not judged": 1}
     _, section = page(report).split('<h2 id="soundness">')
-    for words in ("data_contradict", "undecided or not judged", "2 problems half", "say it cannot be solved"):
+    for words in ("data_contradict", "undecided or not judged", "2 problems, half", "say it cannot be solved"):
         assert words in section
 
 

@@ -84,7 +84,7 @@ def test_a_failed_stage_ends_the_job_with_its_code_and_says_why(tmp_path: Path, 
     problems.write_bytes(problems.read_bytes() + b"{not json\n")
     (tmp_path / "job" / "job_ins_clean_distance_res.jsonl").unlink()
     (tmp_path / "job" / "job_ins_clean_distance_res.run.json").unlink()
-    again = finished([*RUN_JOB, "--job", str(tmp_path / "job" / "job.json")], env=env)
+    again = finished([*RUN_JOB, "--job", str(tmp_path / "job")], env=env)
     assert again.returncode == 2 and "job_ins_clean_distance.jsonl" in again.stderr and "line" in again.stderr, again.stderr
 
 
@@ -197,6 +197,16 @@ def test_whether_a_model_is_asked_is_said_or_up_to_its_preset(
         asked = {stage.name: stage.asks_model(settings) for stage in job.stages if stage.program in ("verify", "gen_res")}
         assert asked.get("verified", judges == "true") is (judges == "true") and not asked.get("read"), asked
         assert all(asked[name] for name in ("voted", "responses") if name in asked)
+
+
+@pytest.mark.parametrize(("more", "said"), [([], "nothing reads --votes, --filter without --all"), (["--all"], "")])
+def test_what_only_a_dataset_needs_is_told_where_none_is_made(
+    more: list[str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["smollm2", "4", "--votes", "8", "--filter", "hle", "--benchmarks", "my.csv", "--seed", "3", *more]
+    with caplog.at_level("WARNING", logger="magpie"):
+        settings_of(load_job("main"), "main", words, defaults={}, launcher="main")
+    assert said in caplog.text and bool(caplog.text) is bool(said)
 
 
 def test_votes_are_sampled_as_the_preset_says_but_go_on_as_they_were_begun() -> None:

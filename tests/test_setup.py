@@ -150,6 +150,18 @@ def test_what_was_interrupted_goes_on_with_its_own_set(clone):
     assert set_up(clone)[0] == []
 
 
+def test_a_package_whose_installation_was_killed_is_installed_again(clone):
+    set_up(clone)
+    packages = clone / ".venv" / "lib" / "python3.12" / "site-packages"
+    for name in ("torch-2.dist-info", "pip-26.dist-info"):
+        write(packages / name / "RECORD", "")
+    write(packages / "pip-26.dist-info" / "INSTALLER", "pip")
+    (clone / "models" / "SmolLM2-135M-Instruct" / "config.json").unlink()  # the kill came before it
+    done, _ = set_up(clone)
+    assert [each.name for each in packages.iterdir()] == ["pip-26.dist-info"]
+    assert "torch==" in done[0] and "-r locks/cpu.txt" in done[1]
+
+
 def test_a_broken_venv_is_made_anew_with_its_own_set(clone):
     set_up(clone, MAGPIE_SET="gpu")
     write(clone / ".venv" / "bin" / "python", "#!/bin/sh\nexit 1\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 from magpie.chain.config import Job, Setting
 from magpie.chain.reuse import NAMES
 from magpie.cli.flags import Parser, number
-from magpie.common.console import MagpieError
+from magpie.common.console import MagpieError, log
 from magpie.config.model_presets import load_model
 from magpie.selection.config import load_filter
 from magpie.verification.early_stop import NEVER, SETTLED
@@ -23,6 +24,7 @@ ALSO_REPEATED = ("MAGPIE_BASE_URL", "RAY_ADDRESS", "DATA_DIR")
 
 LEAST_WITH_CONTROLS, SHARE_PLANTED, LEAST_PLANTED = 200, 0.05, 20
 """Problems from which on a job gets controls by default, the controls' share, and their minimum number."""
+FIELD = re.compile(r"{(\w+)}")
 REWARD = "reward"
 """The mission that needs a response."""
 
@@ -69,7 +71,20 @@ def settings_of(
         needed = setting.needs.get(settings[name])
         if needed and not settings[needed]:
             raise MagpieError(f"--{name} {settings[name]} needs --{needed}")
+    if idle := ", ".join(f"--{name}" for name in given if name in _behind_all(job, settings)):
+        log.warning("nothing reads %s without --all. Later: bash scripts/sft.sh JOB, with these flags", idle)
     return settings
+
+
+def _behind_all(job: Job, settings: Mapping[str, str]) -> set[str]:
+    """Return the settings that only the stages behind --all read, where it is not asked for."""
+    if settings.get("all") != "false":
+        return set()
+    read: dict[bool, set[str]] = {True: {"missions"}, False: {"model"}}
+    for stage in job.stages:
+        text = repr((stage.flags, stage.more, stage.for_each))
+        read["all" in stage.unless] |= {*FIELD.findall(text), *stage.only, *stage.unless} & job.settings.keys()
+    return read[True] - read[False] - {"all"}
 
 
 def derived(
@@ -147,7 +162,7 @@ def _check(name: str, setting: Setting, value: str, shown: str) -> None:
         except argparse.ArgumentTypeError as error:
             raise MagpieError(f"{shown}: {error}") from error
     if setting.choices and value not in setting.choices:
-        raise MagpieError(f"{shown} {value}: it must be one of {', '.join(setting.choices)}")
+        raise MagpieError(f"{shown} {value}: it must be one of {', '.join(filter(None, setting.choices))}")
     for flag, why in setting.refused.items():
         if any(word.split("=")[0] == flag for word in value.split()):
             raise MagpieError(f"{name.upper()}: {why}")

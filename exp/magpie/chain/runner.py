@@ -116,7 +116,9 @@ class Runner:
         else:
             chain.status, chain.message = "complete", chain.message or chain.done.format_map(self._values())
             if each := chain.tokens_per_kept_record:
-                log.info("tokens per kept record: %.0f read, %.0f written", each["prompt"], each["completion"])
+                log.info(
+                    "tokens per kept record: %s read, %s written", *(f"{each[kind]:,.0f}" for kind in ("prompt", "completion"))
+                )
             log.info("%s", chain.message)
             return 0
         finally:

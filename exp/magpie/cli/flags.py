@@ -74,7 +74,7 @@ def number(
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {words}") from None
         inside = (
-            math.isfinite(value)
+            (kind is int or math.isfinite(value))
             and (above is None or value > above)
             and (least is None or value >= least)
             and (most is None or value <= most)
@@ -210,7 +210,7 @@ def add_sampling(parser: Parser, which: str) -> None:
         "--top_p", type=number(float, above=0.0, most=1.0), help=f"nucleus sampling, above 0, at most 1 {preset}"
     )
     group.add_argument("--max_tokens", type=positive, help=f"maximum tokens {preset}")
-    group.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
+    group.add_argument("--seed", type=number(int), default=0, help="seed of the run (default 0)")
 
 
 def add_run(parser: Parser) -> None:

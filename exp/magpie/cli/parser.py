@@ -22,8 +22,18 @@ ELSEWHERE = {
     "quantization": "for a launcher set QUANTIZATION",
     "dtype": "for a launcher set ENGINE_FLAGS",
     "device": "for a launcher CUDA_VISIBLE_DEVICES=0,1; a stage reads it from the environment too",
+    "model": "a launcher's first argument is the model: bash scripts/magpie_math.sh MODEL 1000",
+    "total_prompts": "it is an argument without a flag: bash scripts/magpie_math.sh MODEL 1000",
+    "temperature": "problems and responses have their own: --ins_flags='--temperature 1', --res_flags='--temperature 0.6'",
+    "output_file": "a job's files are in its folder under data/: JOB_NAME names it",
     "n": "the number of problems is --total_prompts, that of responses --num_responses",
     "votes": "it belongs to scripts/sft.sh; here it is --num_responses",
+    "concepts": "a flag of gen_ins.py; for a launcher INS_FLAGS='--concepts 2'",
+    "domain": "a flag of gen_ins.py; for a launcher INS_FLAGS='--domain …'",
+    "max_tokens": "for a launcher RES_FLAGS='--max_tokens …', or INS_FLAGS for the problems",
+    "outage": "for a launcher INS_FLAGS='--outage …', and the same in RES_FLAGS",
+    "overwrite": "a job is not overwritten: set another JOB_NAME, or delete its folder under data/",
+    "dry_run": "exp/plan.py estimates a job, and exp/serve.py MODEL --dry_run shows how the model would be started",
     "repetition_penalty": "not offered: it distorts mathematics, where symbols repeat",
 }
 """Flags of Magpie's scripts and other tools, and their replacements."""
@@ -78,9 +88,11 @@ def _hint(flag: str, known: list[str]) -> str:
     names = {each.lstrip("-").replace("-", "_"): each for each in known}
     if name in names:
         return f"; did you mean {names[name]}?"
-    near = [each for each in names if each.startswith(f"{name}_") or name.startswith(f"{each}_")]
+    near = [each for each in names if name.startswith(f"{each}_")]
     if not near and name in ELSEWHERE:
         return f" ({ELSEWHERE[name]})"
+    near += [each for each in names if each.startswith(f"{name}_")]
+    near = list(dict.fromkeys([*difflib.get_close_matches(name, names, 1, 0.85), *near]))
     return did_you_mean(names[each] for each in near or difflib.get_close_matches(name, names, 1))
 
 

@@ -41,8 +41,10 @@ PROJECT = Path(__file__).resolve().parents[3]
 def diagnose(project: Path = PROJECT) -> Iterator[Finding]:
     """Yield all findings, each as soon as it is known."""
     gpus = query_gpus(*GPU_FIELDS)
-    kind = os.environ.get("MAGPIE_SET") or ("gpu" if gpus else "cpu")
-    kind = kind if kind in SET_GB else "cpu"
+    asked = os.environ.get("MAGPIE_SET") or ("gpu" if gpus else "cpu")
+    kind = asked if asked in SET_GB else "cpu"
+    if asked != kind:
+        yield Finding("problem", "set-up", f"MAGPIE_SET is {asked!r}, and the set-up takes cpu or gpu", "unset MAGPIE_SET")
     locks = read_text(project / "locks" / f"{kind}.txt")
     if kind == "cpu":  # torch's CPU build is installed apart from the lock
         locks += "".join(re.findall(r"^torch==.*\n", read_text(project / "requirements-cpu.txt"), re.MULTILINE))

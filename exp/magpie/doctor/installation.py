@@ -38,7 +38,8 @@ def normalized_name(name: str) -> str:
 def installed_versions(venv: Path) -> dict[str, str]:
     """Return name → version of the packages in a virtual environment."""
     folders = [str(folder) for folder in venv.glob("lib/python3*/site-packages")]
-    named = ((each.metadata["Name"], each.version) for each in distributions(path=folders))
+    whole = (each for each in distributions(path=folders) if each.read_text("INSTALLER"))  # what is written last
+    named = ((each.metadata["Name"], each.version) for each in whole)
     return {normalized_name(name): version for name, version in named if name}
 
 
@@ -65,7 +66,7 @@ def check_set_up(
     if mark and mark != kind:  # the set-up keeps the existing set, unless MAGPIE_SET says otherwise
         text = f".venv has the {mark} set"
         if kind == "gpu":
-            yield Finding("problem", "set-up", f"{text}, which does not use this machine's GPU", f"MAGPIE_SET=gpu {SET_UP}")
+            yield Finding("problem", "set-up", f"{text}, which uses no GPU", f"MAGPIE_SET=gpu {SET_UP}")
         else:
             remedy = f"to work on this machine alone: MAGPIE_SET=cpu {SET_UP}"
             yield Finding("note", "set-up", f"{text}, for nodes that have a GPU; it stays", remedy)

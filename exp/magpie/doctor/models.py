@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SLOW_GB = 2.0
 """Weights in GB above which an answer takes minutes on a few cores."""
+SLOWLY = "runs without a GPU, but impractically slowly"
 
 
 def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
@@ -34,7 +35,7 @@ def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
             "note", "models", f"what fits here is shown once the set-up is complete ({error.name} is missing)", SET_UP
         )
         return
-    too_large, to_get = 0, dict[str, float]()
+    too_large, slow, to_get = 0, 0, dict[str, float]()
     for path in sorted(configs.glob("models/*.yaml")):
         try:
             preset = load_preset(path)
@@ -45,15 +46,17 @@ def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
         size = f"{needed:.0f} GB" if needed and needed >= 1 else "under 1 GB" if needed else "of unknown size"
         get = "on this disk" if here else f"{preset.weights_gb:.3g} GB to download" if preset.weights_gb else "to get"
         finding = _fit(preset, machine, f"{path.stem:22} {size:>11}, {get}")
-        too_large += finding.state == "note"
+        slow += finding.text.endswith(SLOWLY)
+        too_large += finding.state == "note" and not finding.text.endswith(SLOWLY)
         if finding.state == "ok" and not here and preset.weights_gb:
             to_get[path.stem] = preset.weights_gb
         yield finding
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     yield from check_room(to_get, shutil.disk_usage(existing).free / GB, cache)
-    if too_large:
+    if too_large or slow:
+        would = f", {slow} would be too slow" if slow else ""
         remedy = "a server elsewhere (MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model"
-        yield Finding("note", "models", f"{too_large} do not fit: {machine.summary}", remedy)
+        yield Finding("note", "models", f"{too_large} do not fit{would}: {machine.summary}", remedy)
 
 
 def _fit(preset: ModelPreset, machine: Machine, text: str) -> Finding:
@@ -67,7 +70,7 @@ def _fit(preset: ModelPreset, machine: Machine, text: str) -> Finding:
         except MagpieError:
             continue
         if not machine.gpus and (preset.weights_gb or 0) > SLOW_GB:
-            return Finding("note", "models", f"{text}; runs without a GPU, but impractically slowly")
+            return Finding("note", "models", f"{text}; {SLOWLY}")
         shown = " ".join(flag_list({name: value for name, value in found.flags().items() if name != "quantization"}))
         setting = "" if quantization is None else f"with QUANTIZATION={quantization}: "
         return Finding("ok", "models", f"{text}; fits: {setting}{shown}{_room(found.requests, found.data_parallel)}")

@@ -56,13 +56,14 @@ class Facts:
         self.sample = evidence.Sample(seed)
         self._together: Counter[tuple[Any, ...]] = Counter()
         self._apart: dict[str, Counter[Any]] = {name: Counter() for name in (*LABELS, "finish_reason", TEMPLATE)}
-        self.agreements = self.references = 0
+        self.references = self.answers = self.agreements = 0
         self._agreement = 0.0
 
     def add(self, record: dict[str, Any], values: dict[str, Any]) -> None:
         """Count a record and its row's metadata."""
         self.sample.add(record)
         self.references += values["answer_source"] == "reference"
+        self.answers += values["answer_source"] == "majority"
         if (agreement := values["agreement"]) is not None:
             self.agreements += 1
             self._agreement += agreement
@@ -194,7 +195,8 @@ def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
 
 def _sample(facts: Facts, total: int) -> str:
     text = (
-        "Verified, by the given answer or else by a majority of at least three answers and half of all requested: "
+        "Verified means right by the reference answer, or without one that at least three responses have an answer, and that "
+        "half or more of all requested agree on one: "
         f"{facts.sample.verified:,} of the records behind the {total:,} rows. Drawn at random, long texts shortened:"
     )
     return section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
@@ -281,8 +283,8 @@ def _agreement(facts: Facts) -> str:
     )
     return (
         f"## Agreement\n\n{given}`answer` is what most of the sampled responses agree on: a vote, not the truth. "
-        f"{facts.agreements:,} rows have {'votes' if given else 'one'}. On average, {100 * facts.mean_agreement:.0f}% of the "
-        "votes agree; one without an answer agrees with none."
+        f"{facts.answers:,} rows have one; a tie has none. On average, {100 * facts.mean_agreement:.0f}% of the votes agree in "
+        f"the {facts.agreements:,} rows where two or more have an answer; one without an answer agrees with none."
     )
 
 

@@ -93,7 +93,12 @@ def _votes(record: dict[str, Any]) -> str:
         return "–"
     counts = Counter(group for group in groups if group is not None)
     asked = asked_for(record, len(groups))
-    return f"{max(counts.values(), default=0)} of {asked} for {record.get('majority_answer') or 'no answer alone'}"
+    most = max(counts.values(), default=0)
+    if (answer := record.get("majority_answer")) is not None:
+        return f"{most} of {asked} for {answer}"
+    if not counts:
+        return f"none of {asked} has an answer"
+    return f"a tie, {most} of {asked} each" if most > 1 else f"no two of {asked} agree"
 
 
 def verdict(record: dict[str, Any]) -> str:

@@ -28,12 +28,12 @@ def origin_of(*, written: bool, languages: Iterable[Any]) -> Origin:
             "[Magpie](https://arxiv.org/abs/2406.08464) method.",
             ("math", "reasoning", "synthetic", "magpie"),
             ["en"],
-            "No license set. Check the output terms of the models listed below.",
+            "No license is set (export.py --license). Check the output terms of the models listed below.",
         )
     found = {str(label).lower() for label in languages}
     return Origin(
         "Mathematics problems with answers, as their source had them: no model is named that wrote the problems.",
         ("math", "reasoning"),
         sorted(label for label in found if len(label) == 2) or None,
-        "No license set. Check the terms of the data that these rows are from.",
+        "No license is set (export.py --license). Check the terms of the data that these rows are from.",
     )

@@ -22,7 +22,10 @@ LEAST_TO_ALARM, ALARM_SHARE = 100, 0.1
 NEVER_ENDING = ("never ends", "repeats itself", "thought without end")
 MOST_ENDLESS = 0.9
 """Share of responses that may be cut: hard problems and a low limit cut many, a wrong stop token all of them."""
-AFTER = "Look at the samples above; --preflight 0 continues without this check, --overwrite starts afresh"
+AFTER = (
+    "Look at the samples above; --preflight 0 continues without this check (for a job's responses in RES_FLAGS or VOTE_FLAGS), "
+    "--overwrite starts afresh"
+)
 
 
 def by_reason(counts: Mapping[str, int]) -> str:
@@ -121,7 +124,10 @@ class Preflight:
 class ResponsePreflight(Preflight):
     """The same for responses; a chain of thought cut at the limit is not a sign of wrong settings if others end."""
 
-    blames = "the stop tokens or the format of the chain of thought do not fit this model (docs/models.md)"
+    blames = (
+        "the stop tokens or the format of the chain of thought do not fit this model (docs/models.md), or --max_tokens is "
+        "too low"
+    )
 
     def _too_many(self, defects: Counter[str]) -> bool:
         endless = sum(defects[kind] for kind in NEVER_ENDING)

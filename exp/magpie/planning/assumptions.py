@@ -68,9 +68,13 @@ def figures_of(
             )
         found[name] = Assumption(value, "--set")
     if absent := [name for name in planning.units if name not in found]:
+        ways = [] if job else ["name a finished job of that model (--job)"]
+        if "replica_gpus" in absent and not replica_gpus:
+            ways.append("give the memory of a GPU (--gpu_memory)")
+        chosen_by_hand = " ".join(f"--set {name}=…" for name in absent)
         raise MagpieError(
-            f"no value of {', '.join(absent)} for {printable(preset.model, 80)}: name a job of that model (--job) and the "
-            f"memory of a GPU (--gpu_memory), or {' '.join(f'--set {name}=…' for name in absent)}"
+            f"no value of {', '.join(absent)} for {printable(preset.model, 80)}{', in the job neither' if job else ''}: "
+            f"{' and '.join(ways)}{', or ' if ways else ''}{chosen_by_hand}"
         )
     return found
 

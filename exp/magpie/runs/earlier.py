@@ -76,7 +76,7 @@ class Earlier:
             return progress
         raise MagpieError(
             f"{paths.output} belongs to a run with other settings: {'; '.join(differing)}. Use the same settings to resume, "
-            "another --output_file to keep both, or --overwrite to start afresh"
+            "another --output_file (in a job: another JOB_NAME) to keep both, or --overwrite to start afresh"
         )
 
     def _is_begun(self) -> bool:

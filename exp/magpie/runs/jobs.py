@@ -42,7 +42,7 @@ def run_files(folder: Path, *, skip_broken: bool = False) -> list[RunFile]:
     paths = sorted(folder.glob(f"*{ENDING}"))
     runs = list(readable_run_files(paths)) if skip_broken else [read_run_file(path) for path in paths]
     if not runs:
-        raise MagpieError(f"{folder}: this folder is not a job: no stage has a .run.json in it")
+        raise MagpieError(f"{folder}: this folder is not a job, or none of its stages has begun: there is no .run.json in it")
     whole = {run.stem for run in runs if run.status == "complete"}
     runs = [run for run in runs if not (run.shard and stem_of(whole_of(run.output)) in whole)]
     return sorted(runs, key=_began)

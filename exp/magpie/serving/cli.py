@@ -111,7 +111,8 @@ def layout_of(preset: ModelPreset, args: argparse.Namespace) -> Layout:
         )
     if found.requests is not None:
         where = f" in each of {found.data_parallel} copies" if found.data_parallel > 1 else ""
-        log.info("the KV cache has room for about %d requests of full length at once%s", found.requests, where)
+        n = int(found.requests)
+        log.info("the KV cache has room for about %d request%s of full length at once%s", n, "s" * (n > 1), where)
     if not args.dry_run:
         _check_node(args, found)
     return found

@@ -292,11 +292,22 @@ def _does_not_fit(preset: ModelPreset, machine: Machine, wanted: Wanted, needed:
     if machine.gpus and needed and not where:
         nodes = int(-(-needed // sum(gpu.memory_gb for gpu in machine.gpus)))
         more_nodes = f" {nodes} such nodes (--nodes {nodes})," if nodes > wanted.nodes else ""
-    found = _found(machine, wanted)
     return (
-        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory{where}, found: {found}. Use{more_nodes} "
-        "a server elsewhere (MAGPIE_BASE_URL=http://host:8000/v1), or a smaller model (configs/models)"
+        f"{preset.model} does not fit: it needs {needed or 0:.0f} GB of memory{where}, found: {_found(machine, wanted)}. "
+        f"Use{_quantised(preset, machine, wanted)}{more_nodes} a server elsewhere (MAGPIE_BASE_URL=http://host:8000/v1), or a "
+        "smaller model (configs/models)"
     )
+
+
+def _quantised(preset: ModelPreset, machine: Machine, wanted: Wanted) -> str:
+    """Return the settings with which a model fits after all, for a message; nothing where there are none."""
+    for cache in () if wanted.quantization or not machine.gpus else (None, "fp8"):
+        try:
+            layout(preset, machine, replace(wanted, quantization="fp8", kv_cache_dtype=wanted.kv_cache_dtype or cache))
+        except MagpieError:
+            continue
+        return f" --quantization fp8{' --kv_cache_dtype fp8' if cache and not wanted.kv_cache_dtype else ''},"
+    return ""
 
 
 def _no_cache_room(preset: ModelPreset, machine: Machine, wanted: Wanted, tokens: int) -> str:
@@ -304,5 +315,6 @@ def _no_cache_room(preset: ModelPreset, machine: Machine, wanted: Wanted, tokens
     return (
         f"{preset.model} does not fit: besides its weights there is room for {tokens} tokens in the KV cache, less than the "
         f"context of one request, found: {_found(machine, wanted)}. Use --max_model_len {tokens // 256 * 256}, "
-        "--kv_cache_dtype fp8, --quantization fp8, or more GPUs"
+        f"{'' if wanted.kv_cache_dtype else '--kv_cache_dtype fp8, '}{'' if wanted.quantization else '--quantization fp8, '}"
+        "or more GPUs"
     )

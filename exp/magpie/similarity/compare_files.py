@@ -188,7 +188,8 @@ def compare_files(
     old = [index for index, record in enumerate(known) if (record.id, record.instruction) not in present]
     for index in old:  # without records of the inputs from an earlier run: no problem is a duplicate of itself
         earlier.add(known[index].instruction, known[index].id, str(folder.path) if folder else "", (0, 0, 0, 0.0))
-    log.info("comparing %d problems with each other and with %d earlier ones", len(own.texts), len(earlier.texts))
+    others = f" and with {len(earlier.texts):,} earlier ones" if earlier.texts else ""
+    log.info("comparing %s problems with each other%s", f"{len(own.texts):,}", others)
     vectors = embedder.encode(own.texts)
     before = [embedder.encode(earlier.texts[: len(earlier.texts) - len(old)])] if against else []
     if folder and folder.index is not None:
