@@ -37,7 +37,7 @@ WRONG: list[tuple[str, list[str], dict[str, str], str]] = [
     ("magpie_math", ["smollm2", "4"], {"PREFLIGHT": "some"}, "--preflight"),
     ("magpie_math", ["smollm2", "4"], {"SEED": "x"}, "--seed: 'x' is not a whole number"),
     ("magpie_math", ["smollm2", "4"], {"TENSOR_PARALLEL": "two"}, "--tensor_parallel two: it must be a whole number from 1"),
-    ("magpie_math", ["smollm2", "4", "--overwrite"], {}, "--overwrite (for a job: another JOB_NAME, or remove its folder)"),
+    ("magpie_math", ["smollm2", "4", "--overwrite"], {}, "--overwrite (a job is not overwritten: set another JOB_NAME"),
     ("magpie_math", ["--model", "smollm2"], {}, "--model (a launcher's first argument is the model"),
     ("magpie_math", ["smollm2", "4"], {"MAGPIE_BASE_URL": "http://user:word@127.0.0.1:9/v1"}, "MAGPIE_API_KEY"),
     ("magpie_math", ["smollm2", "4", "--all"], {"FILTER": "best"}, "best"),

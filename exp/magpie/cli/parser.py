@@ -89,7 +89,7 @@ def _hint(flag: str, known: list[str]) -> str:
     if name in names:
         return f"; did you mean {names[name]}?"
     near = [each for each in names if name.startswith(f"{each}_")]
-    if not near and name in ELSEWHERE:
+    if not near and name in ELSEWHERE and f"{name}_path" not in names:
         return f" ({ELSEWHERE[name]})"
     near += [each for each in names if each.startswith(f"{name}_")]
     near = list(dict.fromkeys([*difflib.get_close_matches(name, names, 1, 0.85), *near]))
