@@ -50,7 +50,7 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     options = flags.options_from(args, StageOptions)
-    if run := cleaned(options, args.language):
+    if (run := cleaned(options, args.language)) and run.totals.written:
         say_next("gen_res.py --model_path MODEL --input_file %s", run.paths.output)
 
 

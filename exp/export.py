@@ -27,6 +27,7 @@ from magpie.config.model_presets import load_model
 from magpie.export.card import Card, Facts, write_card
 from magpie.export.formats import FORMATS, METADATA, Options, group_of, metadata, shown_columns
 from magpie.export.writer import FILE_TYPES, TableWriter, split_of
+from magpie.records.reading import read_rows
 from magpie.records.rows import known_keys
 from magpie.runs.one_pass import Stream, open_folder_stream
 from magpie.runs.run import Run
@@ -76,6 +77,17 @@ def parse_args() -> argparse.Namespace:
     elif args.output_file:
         parser.error("--output_file and --output_folder exclude each other")
     return args
+
+
+def require_pairs(args: argparse.Namespace) -> None:
+    """Refuse a file without pairs for a format of pairs."""
+    is_asked = "chosen" in FORMATS[args.format].needs and (args.input_file.exists() or not args.check)  # not yet made: no fault
+    row = next(read_rows(args.input_file, ()), None) if is_asked else None
+    if row and row.record and not row.record.get("prompt"):
+        raise MagpieError(
+            f"{args.input_file}: --format {args.format} takes pairs (`prompt`, `chosen`, `rejected`), and {row.place} has "
+            "none. gen_po_pairs.py makes them of verified responses"
+        )
 
 
 def kept_controls(args: argparse.Namespace) -> dict[str, bool]:
@@ -157,6 +169,7 @@ def main() -> None:
     """Run the stage."""
     args = parse_args()
     options = Options(reasoning=args.reasoning, keep_unfinished=args.keep_unfinished)
+    require_pairs(args)
     if args.output_folder is None:
         to_file(args, options)
         return

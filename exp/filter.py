@@ -73,8 +73,9 @@ def parse_args() -> argparse.Namespace:
     group.add_argument("--seed", type=flags.not_negative, default=0, help="seed of the random choices (default 0)")
     flags.add_run(parser)
     args = parser.parse_args()
-    if not args.config and not args.where:
-        parser.error("--config or --where is needed, to say what to keep")
+    chooses = args.balance or args.top is not None or args.shuffle
+    if not args.config and not args.where and (not chooses or args.target_precision is not None):
+        parser.error("--config or --where is needed, or one of --balance, --top and --shuffle, to say what to keep")
     if args.top is not None and not (args.by or args.shuffle):
         parser.error("--top needs --by FIELD (the best) or --shuffle (at random)")
     if args.by and args.top is None and not args.balance:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from magpie.cli import flags
-from magpie.common.console import MagpieError, run_program
+from magpie.common.console import MagpieError, log, run_program
 from magpie.compute.embedding import DEFAULT_EMBEDDING_MODEL, Embedder
 from magpie.compute.executors import executor_at
 from magpie.compute.index_folder import IndexFolder
@@ -102,15 +102,20 @@ def runs_of(args: argparse.Namespace) -> list[tuple[StageOptions, Run]]:
 
 def write(run: Run, own: StageOptions, compared: Compared, *, drop: bool) -> None:
     """Write one input's records with their duplicates and distances."""
+    copies = 0
 
     def work(out: Stream, index: int, record: dict[str, Any]) -> None:
+        nonlocal copies
         row = record | compared.of(own.input_file, index)
+        copies += row["duplicate_of"] is not None
         if drop and row["duplicate_of"] is not None:
             out.drop(row, "duplicate", f"of {row['duplicate_of']}")
         else:
             out.keep(row)
 
     stream_rows(run, own, work, required=())
+    if copies and not drop:
+        log.info("%s: %d copies (`duplicate_of`) are in it; --drop leaves them out", run.paths.output, copies)
 
 
 def main() -> None:

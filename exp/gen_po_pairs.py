@@ -100,6 +100,8 @@ def main() -> None:
         log.warning("%s", warning)
     if run and statistics.pairs:
         say_next("export.py --format dpo --input_file %s", run.paths.output)
+    elif run and run.totals.dropped["no_responses"]:
+        log.warning("no pair: no record has several responses. verify.py without --choose leaves them in `responses`")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from magpie.cli import flags
 from magpie.common.console import MagpieError, log, run_program
-from magpie.records.reading import stem_of
+from magpie.records.reading import read_rows, stem_of
 from magpie.records.source import Source
 from magpie.records.tables import splits_of
 from magpie.runs.jobs import data_folder, folder_of
@@ -83,8 +83,21 @@ def main() -> None:
     output = args.output_file or beside
     if os.path.lexists(output) and not is_report(output):
         raise MagpieError(f"--output_file {output} exists and is not a report. Name another file")
+    if source:
+        warn_without_problems(source)
     write_atomically(output, [page(read_file(source, args.seed) if source else read_job(folder, args.seed)).encode()])
     log.info("the report: %s", output.resolve())
+
+
+def warn_without_problems(source: Source) -> None:
+    """Say what to do about a file of which no column is read as the problem."""
+    row = next(read_rows(source, ()), None)
+    if row and row.record and not row.record.get("instruction"):
+        log.warning(
+            "%s: no column is read as the problem; there are %s. Name it: --columns instruction=COLUMN",
+            source,
+            ", ".join(row.record)[:300],
+        )
 
 
 def is_report(path: Path) -> bool:

@@ -154,8 +154,9 @@ def main() -> None:
         if words := work.rates.text():
             log.info("%s", words)
         scores = Scores()
-        for row in read_rows(run.paths.output, ()) if run.paths.output.exists() else ():
-            scores.add(row.record or {})
+        for path in filter(Path.exists, (run.paths.output, run.paths.dropped)):  # what --choose drops was judged too
+            for row in read_rows(path, ()):
+                scores.add(row.record or {})
         for name, value in scores.rows():
             log.info("%s: %s", name, value)
         log.info("answers of this session: %s; %d workers killed at their limits", counts or "none", verifier.killed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ import pytest
 
 from conftest import program, rows
 from hostile_server import HostileServer
+from magpie.cleaning.clean import clean
+from magpie.common.console import MagpieError
 from magpie.export.formats import FORMATS
 from magpie.records.reading import check_input
-from own_data import COUNT, NESTED, PLAIN, PROBLEMS, lines, records, source, written
+from magpie.similarity.config import load_benchmark_list
+from magpie.similarity.contamination import refuse_canaries
+from magpie.similarity.test_sets import load_benchmarks
+from own_data import COUNT, NESTED, PLAIN, PROBLEMS, lines, parquet, records, source, written
 from scripted_server import MODEL, Reply, ScriptedServer, chat
 
 # --- every stage on every form ------------------------------------------------------------------------------------------
@@ -208,3 +214,137 @@ def test_what_export_writes_is_read_back_to_the_same_records(tmp_path: Path, for
             assert (
                 got["majority_answer" if "reference_answer" not in wanted else "reference_answer"] == wanted["majority_answer"]
             )
+
+
+# --- what others' files hold ---------------------------------------------------------------------------------------------
+
+
+def made(folder: Path, given: list[dict[str, Any]]) -> Path:
+    path = folder / "mine.jsonl"
+    path.write_bytes(lines(given))
+    return path
+
+
+def asked(number: int, *answers: int, right: int = 7) -> dict[str, Any]:
+    texts = [f"It is \\boxed{{{answer}}}." for answer in answers]
+    return {"id": number, "problem": f"Compute {number} + {right - number}.", "answer": right, "generations": texts}
+
+
+def test_pass_at_k_is_of_all_problems_though_some_have_nothing_to_choose(tmp_path: Path) -> None:
+    path = made(tmp_path, [asked(1, 7, 7), asked(2, 8, 7), asked(3, 8, 9), asked(4, 8, 8)])
+    said = program("verify", "--choose", "--input_file", path).stderr
+    assert "right: 37.5% of 8 responses" in said and "pass@2: 50.0% of 4 problems" in said
+    assert len(rows(tmp_path / "mine_verified.jsonl")) == 2
+
+
+def test_the_given_answer_is_the_answer_and_not_a_majority_that_is_wrong(tmp_path: Path) -> None:
+    path = made(tmp_path, [asked(1, 8, 8, 8, 7), asked(2, 7, 7, 7, 8)])
+    program("verify", "--choose", "--input_file", path)
+    done = program("export", "--input_file", tmp_path / "mine_verified.jsonl", "--output_folder", tmp_path / "set")
+    assert done.returncode == 0, done.stderr
+    got = [(row["reference_answer"], row["answer_source"], row["majority_answer"]) for row in records(tmp_path / "set")]
+    assert got == [("7", "reference", "8"), ("7", "reference", "7")]
+    card = (tmp_path / "set" / "README.md").read_text()
+    assert card.count("| right by the reference answer |") == 2 and "agree on one: 2 of the records" in card
+    assert "2 rows have a given `answer`" in card
+
+
+def test_a_card_does_not_say_that_models_wrote_somebodys_own_problems(tmp_path: Path) -> None:
+    path = made(tmp_path, [{"problem": "Berechne 1 + 1.", "solution": "2", "language": "DE"}])
+    program("export", "--input_file", path, "--output_folder", tmp_path / "set")
+    card = (tmp_path / "set" / "README.md").read_text()
+    assert "from scratch" not in card and "synthetic" not in card and "language:\n- de\n" in card
+    assert "terms of the data that these rows are from" in card
+
+
+def test_the_final_answer_of_a_given_solution_is_what_a_program_checks_against(tmp_path: Path) -> None:
+    path = made(tmp_path, [{"question": "How many?", "answer": "1 + 1 = <<1+1=2>>2.\n#### 2"}])
+    program("export", "--input_file", path, "--format", "rlvr")
+    assert [row["ground_truth"] for row in rows(tmp_path / "mine_rlvr.jsonl")] == ["2"]
+
+
+@pytest.mark.parametrize(("form", "key", "who", "what"), [("messages", "messages", "role", "content"), ("sharegpt",) * 4])
+def test_the_turns_between_stay_in_a_conversation(tmp_path: Path, form: str, key: str, who: str, what: str) -> None:
+    said = [("user", "Hi"), ("assistant", "Ask!"), ("user", "5 choose 2?"), ("assistant", "10")]
+    path = made(tmp_path, [{"messages": [{"role": role, "content": text} for role, text in said]}])
+    program("export", "--input_file", path, "--format", form)
+    [row] = rows(tmp_path / f"mine_{form}.jsonl")
+    if form == "messages":
+        assert [(turn[who], turn[what]) for turn in row[key]] == said
+    else:
+        assert [turn["value"] for turn in row["conversations"]] == [text for _, text in said]
+    program("export", "--input_file", path, "--format", "alpaca")
+    assert [row["drop_reason"] for row in rows(tmp_path / "mine_alpaca_dropped.jsonl")] == ["several_turns"]
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.parquet"])
+def test_a_canary_in_a_table_stops_the_run(tmp_path: Path, name: str) -> None:
+    held = [{"problem": "1 + 1?", "note": load_benchmark_list().canaries[0]}]
+    path = tmp_path / name
+    if name.endswith("csv"):
+        path.write_text(f"problem,note\n1 + 1?,{held[0]['note']}\n")
+    else:
+        parquet(path, held)
+    with pytest.raises(MagpieError, match=r"row 1: the record contains the canary"):
+        refuse_canaries(source(path), load_benchmark_list().canaries)
+
+
+def test_columns_of_a_benchmark_are_found_in_capitals(tmp_path: Path) -> None:
+    path = tmp_path / "aime.csv"
+    path.write_text("ID,Problem,Answer\nI-1,1 + 1?,2\n")
+    [found] = load_benchmarks([str(path)], load_benchmark_list())
+    assert (found.texts, found.ids) == (["1 + 1?"], ["I-1"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "解方程：2x + 3 = 11。",
+        "已知三角形的三边长分别为3、4、5，求其面积。",
+        "Wie groß ist denn nun die Fläche des Kreises? Größe: 4 m²",
+    ],
+)
+def test_words_of_english_decide_nothing_about_other_languages(text: str) -> None:
+    found = clean(text, language="any")
+    assert (found.drop_reason, found.text, found.answer_type) == ("", text, None)
+    assert clean("解方程：", language="any").drop_reason == "truncated"
+
+
+def test_a_table_says_the_row_and_keeps_it_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('problem,answer\n"Compute\n1 + 1.",2\n,3\n')
+    assert "mine.csv, row 2: `problem` has no text" in program("clean_ins", "--input_file", path).stderr
+    done = program("clean_ins", "--input_file", path, "--skip_malformed")
+    assert "next:" in done.stderr
+    assert [json.loads(row["raw"]) for row in rows(tmp_path / "mine_clean_dropped.jsonl")] == [{"problem": "", "answer": "3"}]
+
+
+def test_nothing_is_next_where_nothing_is_left(tmp_path: Path) -> None:
+    assert "next:" not in program("clean_ins", "--input_file", made(tmp_path, [{"problem": "Hello."}])).stderr
+
+
+def test_pairs_of_single_responses_are_refused_with_the_way_to_make_them(tmp_path: Path) -> None:
+    path = made(tmp_path, [asked(1, 7, 8)])
+    assert "takes pairs" in program("export", "--input_file", path, "--format", "dpo").stderr
+    program("verify", "--choose", "--input_file", path)
+    assert "verify.py without --choose" in program("gen_po_pairs", "--input_file", tmp_path / "mine_verified.jsonl").stderr
+
+
+def test_a_report_of_a_file_has_nothing_that_only_a_job_has(tmp_path: Path) -> None:
+    path = made(tmp_path, [{"Aufgabe": "Berechne 1 + 1."}])
+    assert "no column is read as the problem; there are Aufgabe" in program("report", path).stderr
+    page = (tmp_path / "mine_report.html").read_text()
+    assert "No stage is finished" not in page and "tokens were written" not in page
+
+
+def test_copies_that_stay_are_counted(tmp_path: Path) -> None:
+    path = made(tmp_path, [{"id": n, "instruction": "Compute 1 + 1."} for n in (1, 2)])
+    assert "1 copies (`duplicate_of`) are in it" in program("gen_dis", "--input_file", path).stderr
+    path.write_bytes(lines([{"Aufgabe": "1 + 1?"}]))
+    assert "there are Aufgabe" in program("gen_dis", "--input_file", path, "--overwrite").stderr
+
+
+def test_records_are_balanced_without_rules(tmp_path: Path) -> None:
+    path = made(tmp_path, [{"id": n, "instruction": f"{n}?", "topic": "b" if n else "a"} for n in range(3)])
+    assert program("filter", "--input_file", path, "--balance", "topic").returncode == 0
+    assert sorted(row["topic"] for row in rows(tmp_path / "mine_filtered.jsonl")) == ["a", "b"]

@@ -17,7 +17,7 @@ from magpie.cleaning.leaks import CONCEPT, PRESENTS, STEP_HEADING, bare, leak_st
 from magpie.cleaning.sentences import Text, read_text
 from magpie.cleaning.tasks import BLANK, Task, task_of
 from magpie.domains.classifier import LEAST_CONFIDENCE, OTHER_DOMAIN
-from magpie.text.language import looks_english
+from magpie.text.language import has_english, looks_english
 from magpie.text.latex import MATH, find_formulas
 
 if TYPE_CHECKING:
@@ -54,12 +54,16 @@ def clean(raw: str, *, language: str = "en", is_other: Callable[[str], bool] | N
     """
     limit = load_cleaning().limits.looked_at
     text, defects = raw[:limit].strip(), []
+    foreign = language != "en" and not (looks_english(raw[:4000]) and has_english(raw[:4000]))  # the lists of words are English
     for name, repair in REPAIRS.items():
-        if (repaired := repair(text)) != text:
+        if (repaired := repair(text)) != text and not (foreign and name == "leak"):
             text = repaired
             defects.append(name)
     problem = read_text(text)
-    found = [name for name, check in CHECKS.items() if (language == "en" or name != "not_english") and check(problem)]
+    checks = CHECKS if language == "en" else {name: check for name, check in CHECKS.items() if name != "not_english"}
+    if foreign:
+        checks = OF_ANY_LANGUAGE
+    found = [name for name, check in checks.items() if check(problem)]
     if len(raw) > limit and not set(defects) & {"leak", "template_tokens"}:
         found = sorted({*found, "too_long"}, key=list(CHECKS).index)
     if is_other and not found and task_of(problem.text)[0] is Task.DOUBTFUL and is_other(text):
@@ -67,7 +71,7 @@ def clean(raw: str, *, language: str = "en", is_other: Callable[[str], bool] | N
     if "leak" in defects and rules().left_blank.search(problem.formulas.masked[-40:]):
         found = [name for name in found if name != "truncated"]  # a statement to be completed, and the solution behind it
     reason = found[0] if found else ""
-    return Cleaned(text, defects + found, reason, None if reason else answer_type(problem))
+    return Cleaned(text, defects + found, reason, None if reason or foreign else answer_type(problem))
 
 
 def other_sign(tagger: DomainTagger) -> Callable[[str], bool]:
@@ -204,7 +208,9 @@ def _truncated(problem: Text) -> bool:
 def _ends_open(problem: Text) -> bool:
     """Return whether the text breaks off: at a colon, a comma, or a word that must be followed by another."""
     end = problem.formulas.masked.rstrip(" \n\t*_\"'”’")
-    if end.endswith((":", ",", "(", "[", "=", "+", "-", "–", "—", "\\", "/", "<", "^", "&", "...,")):
+    if end.endswith(
+        (":", ",", "\uff1a", "\uff0c", "\u3001", "(", "[", "=", "+", "-", "–", "—", "\\", "/", "<", "^", "&", "...,")
+    ):
         return True
     if _FOLLOWING.search(end[-200:]):
         return True
@@ -239,6 +245,15 @@ CHECKS: dict[str, Callable[[Text], bool]] = {
     "unbalanced": _unbalanced,
     "too_short": _too_short,
 }
+
+
+OF_ANY_LANGUAGE: dict[str, Callable[[Text], bool]] = {
+    "empty": _empty,
+    "too_long": _too_long,
+    "truncated": _ends_open,
+    "unbalanced": _unbalanced,
+}
+"""The checks that need no English words."""
 
 
 # --- type of the answer --------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from magpie.export import evidence
 from magpie.export.croissant import write_croissant
 from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.markdown import block, cell, section, table
+from magpie.export.origin import Origin, origin_of
 from magpie.export.writer import card_features
 from magpie.runs.run_file import Counts, RunFile, files_until, runs_until, spent_until
 
@@ -36,12 +37,7 @@ MODELS = {"problems": "problem_model", "answers": "answer_model"}
 COUNTED = tuple(name for name in (*LABELS, "finish_reason") if name not in (*MODELS.values(), "validity"))
 TEMPLATE = "pre_query_template"
 SETTINGS = ("model_path", "temperature", "top_p", "max_tokens", "num_responses", "response_style", "system_prompt", "seed")
-INTRODUCTION = (
-    "Mathematics problems that language models wrote from scratch, with answers: the "
-    "[Magpie](https://arxiv.org/abs/2406.08464) method."
-)
 CURVE = "reliability.png"
-TAGS = ["math", "reasoning", "synthetic", "magpie"]
 PARTIAL_DATA = (
     "**Partial**: a run that led to these rows stopped at its ceiling (of tokens, time or cost), so rows are missing."
 )
@@ -60,13 +56,14 @@ class Facts:
         self.sample = evidence.Sample(seed)
         self._together: Counter[tuple[Any, ...]] = Counter()
         self._apart: dict[str, Counter[Any]] = {name: Counter() for name in (*LABELS, "finish_reason", TEMPLATE)}
-        self.answers = self.agreements = 0
+        self.references = self.answers = self.agreements = 0
         self._agreement = 0.0
 
     def add(self, record: dict[str, Any], values: dict[str, Any]) -> None:
         """Count a record and its row's metadata."""
         self.sample.add(record)
-        self.answers += values["answer"] is not None
+        self.references += values["answer_source"] == "reference"
+        self.answers += values["answer_source"] == "majority"
         if (agreement := values["agreement"]) is not None:
             self.agreements += 1
             self._agreement += agreement
@@ -86,6 +83,12 @@ class Facts:
         """Return the number of occurrences of each value, nulls aside."""
         self._take_apart()
         return self._apart[name]
+
+    @property
+    def origin(self) -> Origin:
+        """Where the problems are from."""
+        written = bool(self.counted("problem_model") or self.counted(TEMPLATE))
+        return origin_of(written=written, languages=self.counted("language"))
 
     @property
     def mean_agreement(self) -> float:
@@ -131,13 +134,13 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     """Write README.md and croissant.json into a dataset folder that has its rows."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
-    total = sum(card.splits.values())
+    total, origin = sum(card.splits.values()), facts.origin
     files = [{"split": split, "path": f"data/{split}.{card.file_type}"} for split in sorted(card.splits, reverse=True)]
     data = DatasetCardData(
-        language=["en"],
+        language=origin.languages,
         license=card.license,
         task_categories=["text-generation"],
-        tags=TAGS,
+        tags=[*origin.tags],
         pretty_name=card.title,
         size_categories=[next((name for limit, name in SIZES if total < limit), "n>10M")],
         configs=[{"config_name": "default", "data_files": files}],
@@ -147,11 +150,11 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     about = FORMATS[card.format].about
     parts = [
         f"# {cell(card.title)}",
-        INTRODUCTION + f" {about[0].upper()}{about[1:]}.",
+        origin.about + f" {about[0].upper()}{about[1:]}.",
         PARTIAL_DATA if card.partial else "",
         section("Rows", ["split", "rows"], [(split, f"{count:,}") for split, count in card.splits.items()]),
         _sample(facts, total),
-        _license(card.license),
+        _license(card.license, origin),
         _models(facts, runs),
         _sampling(runs),
         _stages(runs, card),
@@ -170,7 +173,7 @@ def write_card(folder: Path, source: Path, card: Card, facts: Facts) -> None:
     header = f"---\n{data.to_yaml()}\n---\n"
     DatasetCard(header + "\n" + "\n\n".join(part for part in parts if part) + "\n").save(folder / "README.md")
     license = evidence.LICENSES[card.license][1] if card.license in evidence.LICENSES else card.license
-    known = {"name": card.title, "description": f"{INTRODUCTION} {about}.", "license": license, "keywords": TAGS}
+    known = {"name": card.title, "description": f"{origin.about} {about}.", "license": license, "keywords": [*origin.tags]}
     write_croissant(folder, known, card.columns, card.file_type, list(card.splits), citation=evidence.CITATION)
 
 
@@ -192,7 +195,8 @@ def _rows(counter: Counter[str]) -> list[tuple[str, str]]:
 
 def _sample(facts: Facts, total: int) -> str:
     text = (
-        "Verified means that at least three responses have an answer, and that half or more of all requested agree on one: "
+        "Verified means right by the reference answer, or without one that at least three responses have an answer, and that "
+        "half or more of all requested agree on one: "
         f"{facts.sample.verified:,} of the records behind the {total:,} rows. Drawn at random, long texts shortened:"
     )
     return section("Ten rows", ["problem", "reasoning", "votes", "verdict"], list(facts.sample.rows), text)
@@ -215,12 +219,12 @@ def _made(runs: list[RunFile]) -> str:
     return f"{section('How it was made', head, list(evidence.made_rows(runs)))}\n\n{block(lines)}"
 
 
-def _license(license: str) -> str:
+def _license(license: str, origin: Origin) -> str:
     if known := evidence.LICENSES.get(license):
         return "## License\n\n[{}]({})".format(*known)
     if license != "other":
         return f"## License\n\n{cell(license)}"
-    return "## License\n\nNo license is set (export.py --license). Check the output terms of the models listed below."
+    return f"## License\n\n{origin.unlicensed}"
 
 
 def _models(facts: Facts, runs: list[RunFile]) -> str:
@@ -274,8 +278,11 @@ def _validity(facts: Facts) -> str:
 def _agreement(facts: Facts) -> str:
     if not facts.agreements:
         return ""
+    given = (
+        f"{facts.references:,} rows have a given `answer` (`answer_source`: reference). Elsewhere " if facts.references else ""
+    )
     return (
-        "## Agreement\n\n`answer` is what most of the sampled responses agree on: a vote, not the truth. "
+        f"## Agreement\n\n{given}`answer` is what most of the sampled responses agree on: a vote, not the truth. "
         f"{facts.answers:,} rows have one; a tie has none. On average, {100 * facts.mean_agreement:.0f}% of the votes agree in "
         f"the {facts.agreements:,} rows where two or more have an answer; one without an answer agrees with none."
     )

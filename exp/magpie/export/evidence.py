@@ -12,7 +12,7 @@ from magpie.config.load import IS_CLONE
 from magpie.export.formats import of_response
 from magpie.runs.provenance import Provenance, command, provenance
 from magpie.runs.run_file import PACKAGE, RunFile, versions
-from magpie.verification.votes import asked_for, is_verified
+from magpie.verification.votes import asked_for, is_right, is_verified
 
 SHOWN_ROWS, SHORT = 10, 160
 OF_THIS_MACHINE = re.compile(r"\w+://[^\s,]+|\b\d+\.\d+\.\d+\.\d+(?::\d+)?\b|(?:^|(?<=[=@,]))/[^,]*/")
@@ -43,7 +43,9 @@ FROM = {
     "input_quality": "unitag.py: a model's label",
     "language": "unitag.py",
     "answer_type": "clean_ins.py",
-    "answer": "verify.py: the majority's answer, or the given one",
+    "answer": "verify.py: the reference answer, else the majority's",
+    "answer_source": "verify.py: reference (it was given) or majority (a vote)",
+    "majority_answer": "verify.py: the majority's, where there is a reference answer",
     "agreement": "verify.py: the largest group's share of the votes",
     "pass_rate": "verify.py: the share of responses that are right, or the majority's",
     "instruct_reward": "unitag.py: a reward model's score",
@@ -68,7 +70,7 @@ class Sample:
 
     def add(self, record: dict[str, Any]) -> None:
         """Count a record, and keep it if it is drawn."""
-        self.verified += is_verified(record)
+        self.verified += is_right(record)
         self._drawn.offer(lambda: _shown(record))
 
 
@@ -101,9 +103,10 @@ def _votes(record: dict[str, Any]) -> str:
 
 def verdict(record: dict[str, Any]) -> str:
     """Return what is known about a row's answer."""
-    correct = of_response(record, "is_correct")
+    correct = True if record.get("why") == "reference" else of_response(record, "is_correct")
     if isinstance(correct, list):
-        correct = correct[0] if len(correct) == 1 else None
+        index = 0 if len(correct) == 1 else record.get("response_index")  # of the one that verify.py --choose kept
+        correct = correct[index] if index is not None and index < len(correct) else None
     if correct is not None:
         return "right by the reference answer" if correct else "wrong by the reference answer"
     return "verified by votes" if is_verified(record) else "not verified"

@@ -14,6 +14,7 @@ from magpie.common.console import MagpieError
 from magpie.export import preference_formats, rl_formats, snippets
 from magpie.export.preference_formats import MESSAGES, NEEDS, TURN, Row
 from magpie.export.rl_formats import user
+from magpie.records.values import USERS
 from magpie.runs.jobs import model_name
 from magpie.text.degeneration import training_defect
 from magpie.text.reasoning import CLOSE, OPEN
@@ -23,6 +24,8 @@ NOT_JUDGED = "not judged"
 
 METADATA: Columns = {
     "answer": "string",
+    "answer_source": "string",
+    "majority_answer": "string",
     "pass_rate": "double",
     "agreement": "double",
     "domain": "string",
@@ -84,13 +87,31 @@ def response_text(record: dict[str, Any], options: Options) -> str:
     return f"{OPEN}\n{thought}\n{CLOSE}\n\n{record['response']}" if thought else str(record["response"])
 
 
+def between(record: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the turns between a conversation's first and its last; none where gen_res.py responded to the first alone."""
+    if record.get("gen_response_configs"):
+        return []
+    turns = [turn for turn in record.get("history") or [] if isinstance(turn.get("content"), str)]
+    return [{"role": "user" if turn.get("role") in USERS else "assistant", "content": turn["content"]} for turn in turns]
+
+
+def conversation(record: dict[str, Any], options: Options) -> list[dict[str, str]]:
+    """Return a record's turns: the problem, what was said between, the response."""
+    return [user(record), *between(record), {"role": "assistant", "content": response_text(record, options)}]
+
+
+def unfit_single(record: dict[str, Any], options: Options) -> str:
+    """Return the same as `unfit_response` for a format with one turn of each side."""
+    return unfit_response(record, options) or ("several_turns" if between(record) else "")
+
+
 def unfit_response(record: dict[str, Any], options: Options) -> str:
     """Return why a record has no response to train on, or an empty text."""
     if not record.get("response"):
         if record.get("responses"):
             raise MagpieError(
                 f"the record {record.get('id')!r} has several responses, and this format takes one: use a file made with "
-                "--num_responses 1, or let verify.py choose one"
+                "--num_responses 1, or let verify.py choose one (--choose)"
             )
         return "no_response"
     finish = of_response(record, "finish_reason")
@@ -101,14 +122,14 @@ def unfit_response(record: dict[str, Any], options: Options) -> str:
 
 def sharegpt(record: dict[str, Any], options: Options) -> Row:
     """Return a record as a ShareGPT conversation."""
-    turns = [{"from": "human", "value": record["instruction"]}, {"from": "gpt", "value": response_text(record, options)}]
+    names = {"user": "human", "assistant": "gpt"}
+    turns = [{"from": names[turn["role"]], "value": turn["content"]} for turn in conversation(record, options)]
     return {"conversation_id": record.get("id"), "conversations": turns}
 
 
 def messages(record: dict[str, Any], options: Options) -> Row:
     """Return a record as chat messages."""
-    turns = [user(record), {"role": "assistant", "content": response_text(record, options)}]
-    return {"id": record.get("id"), "messages": turns}
+    return {"id": record.get("id"), "messages": conversation(record, options)}
 
 
 def alpaca(record: dict[str, Any], options: Options) -> Row:
@@ -178,7 +199,7 @@ FORMATS = {
         about="one instruction per row: `instruction`, `input` (empty) and `output`",
         columns={"id": "string", "instruction": "string", "input": "string", "output": "string"},
         row=alpaca,
-        refusal=unfit_response,
+        refusal=unfit_single,
         snippet=snippets.ALPACA,
         axolotl={"type": "alpaca"},
         llama_factory={
@@ -231,7 +252,9 @@ def metadata(record: dict[str, Any]) -> Row:
         if (value := row[name]) is not None and not isinstance(value, str):
             row[name] = "; ".join(value) if isinstance(value, list) else str(value)
     row["validity"] = record.get("validity") or ("undecided" if record.get("validity_votes") else NOT_JUDGED)
-    row["answer"] = record.get("majority_answer")
+    row["answer"], row["answer_source"] = (None, None) if rl_formats.no_answer(record) else rl_formats.answer_of(record)
+    if row["answer_source"] != "reference":  # it is the answer
+        row["majority_answer"] = None
     row["problem_model"] = (record.get("gen_input_configs") or {}).get("input_generator")
     row["answer_model"] = model_name(record.get("gen_response_configs") or {}) or None
     return row

@@ -10,6 +10,7 @@ from typing import Any
 
 from magpie.export.preference_formats import MESSAGES, Row
 from magpie.rewards.base import steps_of
+from magpie.verification.annotate import stated
 
 DATA_SOURCE, ABILITY, STYLE = "magpie", "math", "rule"
 RIGHT_STEP = 0.5
@@ -47,20 +48,21 @@ def no_answer(record: dict[str, Any], options: object = None) -> str:
     return "" if record.get("reference_answer") or record.get("majority_answer") else "no_answer"
 
 
-def _answer(record: dict[str, Any]) -> tuple[str, str]:
+def answer_of(record: dict[str, Any]) -> tuple[str, str]:
+    """Return the answer to check against, the final one where a whole solution was given, and where it is from."""
     reference = record.get("reference_answer")
-    return (reference, "reference") if reference else (record["majority_answer"], "majority")
+    return (stated(reference), "reference") if reference else (record["majority_answer"], "majority")
 
 
 def rlvr(record: dict[str, Any], options: object = None) -> Row:
     """Return a record as a prompt and the answer that a program checks a completion against."""
-    answer, source = _answer(record)
+    answer, source = answer_of(record)
     return {"id": record.get("id"), "prompt": [user(record)], "ground_truth": answer, "answer_source": source}
 
 
 def verl(record: dict[str, Any], options: object = None) -> Row:
     """Return a record as a row of verl."""
-    answer, source = _answer(record)
+    answer, source = answer_of(record)
     known = {key: record.get(key) for key in ("pass_rate", "agreement")}
     return {
         "data_source": DATA_SOURCE,
@@ -73,7 +75,7 @@ def verl(record: dict[str, Any], options: object = None) -> Row:
 
 def prime_rl(record: dict[str, Any], options: object = None) -> Row:
     """Return a record as a row of a verifiers environment."""
-    answer, source = _answer(record)
+    answer, source = answer_of(record)
     info = {"id": _text(record.get("id")), "answer_source": source}
     info |= {key: record[key] for key in ("pass_rate", "agreement", "domain", "difficulty") if record.get(key) is not None}
     return {

@@ -18,7 +18,7 @@ import msgspec
 import xxhash
 
 from magpie.common.console import MagpieError, log
-from magpie.records.rows import Decode, Keys, Row, encode, fault_of, file_rows, open_input
+from magpie.records.rows import Decode, Keys, Row, as_bytes, encode, fault_of, file_rows, open_input
 from magpie.records.shapes import Shape, shape_of
 from magpie.records.source import Source
 from magpie.records.tables import JSON, PACKED, TABLES, files_of, load_hub
@@ -86,7 +86,8 @@ def _shape(path: Source, required: tuple[str, ...]) -> Shape | None:
             f"{_remedy(good)}: --columns instruction=COLUMN"
         )
     if shape and shape.told():
-        _say(f"{path}: {shape.told()}" + ("" if path.columns or not shape.columns else ". --columns changes that"))
+        shown = "standard input" if path.spooled else path
+        _say(f"{shown}: {shape.told()}" + ("" if path.columns or not shape.columns else ". --columns changes that"))
     return shape
 
 
@@ -109,10 +110,10 @@ def _shaped(row: Row, shape: Shape, required: Keys) -> Row:
     try:
         record = shape.record(row.record, row.line)
         if not (problem := fault_of(record, required, typed=bool(shape.columns))):
-            return Row(row.line, record, "", encode(record))
+            return Row(row.line, record, "", encode(record), row.is_line)
     except (TypeError, ValueError) as error:
         problem = str(error)
-    return Row(row.line, None, problem, row.data or repr(row.record).encode())
+    return Row(row.line, None, problem, row.data or as_bytes(row.record), row.is_line)
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ def checked_rows(
             malformed += 1
             if not skip_malformed:
                 raise MagpieError(
-                    f"{path}, line {row.line}: {row.problem}. Fix the line, or pass --skip_malformed to put such lines "
-                    "into the dropped file"
+                    f"{path}, {row.place}: {row.problem}. Fix the {row.unit}, or pass --skip_malformed to put such "
+                    f"{row.unit}s into the dropped file"
                 )
         elif row.record.get("id") is not None:
             identities.append(identity_of(row.record))
@@ -197,14 +198,14 @@ def _refuse_repeated_ids(path: Path, identities: array[int], required: Keys) -> 
     if not len(again):
         return
     repeated = set(again[:1].tolist())
-    lines = [
-        (row.line, row.record["id"])
+    rows = [
+        (row, row.record["id"])
         for row in read_rows(path, required)
         if row.record and row.record.get("id") is not None and identity_of(row.record) in repeated
     ]
     raise MagpieError(
-        f"{path}: {len(again)} ids occur twice, first {lines[0][1]!r} in lines {lines[0][0]} and "
-        f"{lines[1][0]}. Give every record its own id, or have ids generated: --columns id="
+        f"{path}: {len(again):,} ids occur twice, first {rows[0][1]!r} in {rows[0][0].unit}s "
+        f"{rows[0][0].line} and {rows[1][0].line}. Give every record its own id, or have ids generated: --columns id="
     )
 
 

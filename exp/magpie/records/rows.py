@@ -31,13 +31,24 @@ RAW_TEXT_LIMIT = 2000
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row of an input file: its record, or why there is none. `line` counts from 1 (in an array: the element)."""
+    """One row of an input file: its record, or why there is none. `line` counts from 1 (in an array or a table: the row)."""
 
     line: int
     record: dict[str, Any] | None
     problem: str = ""
     data: bytes = b""
     """The row's bytes in the file."""
+    is_line: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What `line` counts: lines, or the rows of an array or a table, which have other lines."""
+        return "line" if self.is_line else "row"
+
+    @property
+    def place(self) -> str:
+        """Where the row is, in words."""
+        return f"{self.unit} {self.line}"
 
     @property
     def raw(self) -> str:
@@ -53,6 +64,14 @@ LONGEST_NUMBER = 4300
 _DIGITS = re.compile(rb"\d\d")
 _decode_line: Decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
+
+
+def as_bytes(value: Any) -> bytes:
+    """Return a table's row as JSON, or as Python shows it where it holds what JSON has not."""
+    try:
+        return encode(value)
+    except (TypeError, ValueError):
+        return repr(value).encode("utf-8", "replace")
 
 
 def known_keys(further: tuple[str, ...] = ()) -> Decode:
@@ -113,7 +132,7 @@ def _decompressed(path: Path, raw: BinaryIO) -> BinaryIO:
     return raw
 
 
-def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending: str = "") -> Row:
+def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending: str = "", *, is_line: bool = False) -> Row:
     """Return the row of a line or of an array's element; `ending` is the fault of its end, if any."""
     try:
         value = known(data) if known else _decode_line(data)
@@ -125,7 +144,7 @@ def _row(number: int, data: bytes, required: Keys, known: Decode | None, ending:
         problem = fault_of(value, required, typed=known is not None) or _long_number(data)
         if not problem:
             read_old_vote(value)
-    return Row(number, None if problem else value, problem, data)
+    return Row(number, None if problem else value, problem, data, is_line)
 
 
 def _array_rows(stream: BinaryIO, required: Keys, known: Decode | None, path: Path, *, inside: bool) -> Iterator[Row]:
@@ -144,7 +163,8 @@ def _array_rows(stream: BinaryIO, required: Keys, known: Decode | None, path: Pa
 def _line_rows(stream: BinaryIO, required: Keys, known: Decode | None) -> Iterator[Row]:
     for number, line in enumerate(stream, 1):
         if line.strip():
-            yield _row(number, line, required, known, "" if line.endswith(b"\n") else " (torn: the last line is incomplete)")
+            torn = "" if line.endswith(b"\n") else " (torn: the last line is incomplete)"
+            yield _row(number, line, required, known, torn, is_line=True)
 
 
 _WRAPPED = re.compile(

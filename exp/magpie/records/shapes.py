@@ -47,8 +47,8 @@ class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `sets`: their ids on the hub; `has`: columns that identify them; `says`: column → texts, one of which identifies
     them; `columns`: key of a record → column (a dotted path; empty: none), or several; `empty`: column → texts that mean
-    nothing; `vote`: column → its text if the right answer is only a vote; `steps`: the column with a response in pieces;
-    `ids_repeat`: several rows have one id.
+    nothing; `vote`: column → its texts if the right answer is only a vote (null: no text); `steps`: the column with a
+    response in pieces; `ids_repeat`: several rows have one id.
     """
 
     has: list[str] = []
@@ -56,7 +56,7 @@ class KnownSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: dict[str, str | list[str]] = {}
     sets: list[str] = []
     empty: dict[str, list[str]] = {}
-    vote: dict[str, list[str]] = {}
+    vote: dict[str, list[str | None]] = {}
     steps: str = ""
     ids_repeat: bool = False
 
@@ -67,7 +67,7 @@ class Shape:
 
     columns: Mapping[str, str | list[str]]
     empty: Mapping[str, Sequence[str]]
-    vote: Mapping[str, Sequence[str]]
+    vote: Mapping[str, Sequence[str | None]]
     steps: str
     makes_ids: bool
     replaces_ids: bool

@@ -65,7 +65,8 @@ def _problem(key: str, name: str, value: Any) -> dict[str, Any]:
         value = "\n\n".join(filter(None, value))  # an instruction and its input
     if not turns:
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{name} has no text, but is read as `instruction`")
+            what = "has no text" if value is None or isinstance(value, str | list) else f"is no text ({type(value).__name__})"
+            raise ValueError(f"{name} {what}, but is read as `instruction`")
         if _TURNS.match(value):
             raise ValueError(f"{name} is a conversation in broken JSON")
         return {key: value}

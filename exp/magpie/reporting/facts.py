@@ -193,6 +193,7 @@ class Report:
     rounds: list[Round]
     edge: tuple[list[Sample], list[Sample]]
     """Kept records with the least agreement, and dropped ones with the most."""
+    is_job: bool = True
 
     @property
     def tiles(self) -> list[tuple[str, str, str]]:
@@ -290,7 +291,7 @@ def read_file(path: Path, seed: int = 0) -> Report:
     lists: dict[str, Any] = {
         name: [] for name in ("runs", "line", "steps", "missing", "rewards", "pairs", "rounds", "measured")
     }
-    return Report(name=path.name, facts=facts, source=path.name, kept=None, dropped={}, edge=([], []), **lists)
+    return Report(name=path.name, facts=facts, source=path.name, kept=None, dropped={}, edge=([], []), is_job=False, **lists)
 
 
 def _counted(path: Path, seed: int, add: Callable[[Facts, Record], None], samples: int = SAMPLES) -> Facts:

@@ -13,7 +13,7 @@ from magpie.records.schema import is_control
 from magpie.records.source import Source
 from magpie.reporting.samples import Record
 from magpie.runs.run_file import RunFile
-from magpie.verification.votes import is_verified
+from magpie.verification.votes import is_right
 
 if TYPE_CHECKING:
     from magpie.reporting.facts import Facts
@@ -105,11 +105,3 @@ def step_of(run: RunFile) -> Step:
         if bad := sum(not good(record) for record in records_of(run.output)):
             marked = {words: bad}
     return Step(STEPS[run.stage], run, counts.read, counts.written, counts.dropped, marked)
-
-
-def is_right(record: Record) -> bool:
-    """Return whether a record's answer equals its reference answer or, without one, has a clear majority."""
-    if not record.get("reference_answer"):
-        return is_verified(record)
-    verdicts, chosen = record.get("is_correct") or [], record.get("response_index")
-    return bool(verdicts[chosen]) if chosen is not None and chosen < len(verdicts) else any(verdicts)

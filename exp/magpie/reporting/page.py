@@ -70,6 +70,7 @@ def page(report: Report) -> str:
         "histogram": histogram,
         "funnel": [(step.name, step.count) for step in report.steps],
         "contents": contents(report),
+        "is_job": report.is_job,
         "script": Markup(script),  # noqa: S704 - our own
         "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     }
@@ -81,8 +82,8 @@ def contents(report: Report) -> list[tuple[str, str]]:
     """Return the page's sections: the id and the title of each."""
     records = report.facts is not None and report.facts.records > 0
     sections = [
-        ("way", "from the model to the data", True),
-        ("stage-list", "stages", True),
+        ("way", "from the model to the data", report.is_job),
+        ("stage-list", "stages", report.is_job),
         ("records", "the records", records),
         ("soundness", "validity and doubts", records and report.facts is not None and report.facts.has_soundness),
         ("pairs", "pairs", bool(report.pairs)),

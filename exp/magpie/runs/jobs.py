@@ -27,7 +27,7 @@ def folder_of(job: Path) -> Path:
     """
     found = next((folder for folder in (job, data_folder(job)) if folder.is_dir()), None)
     if found is None:
-        raise MagpieError(f"{job}: no such folder. Name a job under data/, or its folder")
+        raise MagpieError(f"{job}: no such folder, and no such file. Name a job under data/, its folder, or a file")
     return found
 
 

@@ -84,13 +84,13 @@ def refuse_shared_ids(sources: list[Source], *, skip_malformed: bool) -> None:
         for j in range(i + 1, len(sources)):
             shared = np.intersect1d(hashes[i], hashes[j], assume_unique=True)
             if len(shared):
-                example = _with_identity(one.path, int(shared[0]))
+                example = _first_of(one.path, set(shared.tolist()))
                 raise MagpieError(
-                    f"{one.path} and {sources[j].path} share {len(shared)} ids, first {example!r}. Use --ids prefix, or leave "
-                    "one out"
+                    f"{one.path} and {sources[j].path} share {len(shared):,} ids, the first {example!r}. Use --ids prefix, or "
+                    "leave one out"
                 )
 
 
-def _with_identity(path: Path, identity: int) -> Any:
+def _first_of(path: Path, identities: set[int]) -> Any:
     rows = (row.record for row in checked_rows(path, skip_malformed=True) if row.record)
-    return next(record["id"] for record in rows if record.get("id") is not None and identity_of(record) == identity)
+    return next(record["id"] for record in rows if record.get("id") is not None and identity_of(record) in identities)

@@ -40,7 +40,10 @@ def problem_of(record: dict[str, Any], where: str) -> str:
     for turn in turns if isinstance(turns, list) else ():
         if isinstance(turn, dict) and turn.get("from") in HUMAN_ROLES and isinstance(turn.get("value"), str):
             return str(turn["value"])
-    raise MagpieError(f"{where}: neither `instruction` nor `conversations` with a human turn. Check --input_file")
+    raise MagpieError(
+        f"{where}: neither `instruction` nor `conversations` with a human turn; there are {', '.join(record)[:300]}. "
+        "Name the problem's column: --columns instruction=COLUMN"
+    )
 
 
 def answer_of(record: dict[str, Any]) -> str | None:
@@ -94,7 +97,7 @@ class Problems:
         for index, row in enumerate(checked_rows(path, skip_malformed=skip_malformed, required=())):
             if row.record is None:
                 continue
-            text = problem_of(row.record, f"{path}, line {row.line}")
+            text = problem_of(row.record, f"{path}, {row.place}")
             identity = row.record.get("id")
             identity = row.record.get("conversation_id") if identity is None else identity
             rows[index] = len(self.texts)

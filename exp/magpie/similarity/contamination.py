@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from magpie.common.console import MagpieError
 from magpie.records.reading import read_rows
+from magpie.records.rows import as_bytes
 from magpie.similarity.config import ContaminationRules, NeighbourRule, NGramRule
 from magpie.similarity.normalize import NormalizedProblem, normalize
 from magpie.similarity.test_sets import Benchmark
@@ -236,10 +237,10 @@ def refuse_canaries(path: Path, canaries: list[str]) -> None:
     """
     marks = [mark.lower().encode() for mark in canaries]
     for row in read_rows(path, None):
-        text = row.data.lower()
+        text = (row.data or as_bytes(row.record)).lower()  # a table's rows have no bytes of their own
         if any(mark in text for mark in marks):
             raise MagpieError(
-                f"{path}, line {row.line}: the record contains the canary string of a benchmark that must never be trained on "
+                f"{path}, {row.place}: the record contains the canary string of a benchmark that must never be trained on "
                 "(configs/benchmarks.yaml, canaries). Find out how it got there, and remove what came with it"
             )
 

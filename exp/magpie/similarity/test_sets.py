@@ -104,7 +104,7 @@ def _from_file(path: Path, columns: list[str], canaries: list[str]) -> Benchmark
 def _file_rows(path: Path) -> Iterator[dict[str, Any]]:
     for row in read_rows(path, None):
         if row.record is None:
-            raise MagpieError(f"{path}, line {row.line}: {row.problem}. Fix the benchmark")
+            raise MagpieError(f"{path}, {row.place}: {row.problem}. Fix the benchmark")
         yield row.record
 
 
@@ -157,9 +157,10 @@ def _problem_column(source: str, columns: list[str], existing: Iterable[str]) ->
         MagpieError: none does.
     """
     names = [name for name in existing if isinstance(name, str)]
+    written = {name.strip().casefold(): name for name in reversed(names)} | {name: name for name in names}
     for column in columns:
-        if column in names:
-            return column
+        if column in written:
+            return written[column]
     wanted = " or ".join(f"`{column}`" for column in columns)
     raise MagpieError(
         f"{source}: no column {wanted}; it has {', '.join(names)[:300]}. Name the problem's with --problem_column"
@@ -177,11 +178,13 @@ def _texts(
     texts: list[str] = []
     ids: list[str | int | None] = []
     marked, column = False, ""
+    keys: list[str] = []
     for row in rows:
         column = column or _problem_column(source, columns, row)
+        keys = keys or [name for key in ID_COLUMNS for name in row if str(name).strip().casefold() == key]
         value = row.get(column)
         texts.append(value.strip() if isinstance(value, str) else "")
-        ids.append(next((row[key] for key in ID_COLUMNS if isinstance(row.get(key), str | int)), None))
+        ids.append(next((row[key] for key in keys if isinstance(row.get(key), str | int)), None))
         marked = marked or any(mark in value for value in row.values() if isinstance(value, str) for mark in canaries)
     if not any(texts):
         what = f"`{column}` holds no text in its {len(texts)} rows" if texts else "it has no rows"

@@ -47,6 +47,11 @@ def looks_english(text: str) -> bool:
     return bool(detector.compute_language_confidence(words, english) >= LEAST_ENGLISH)
 
 
+def has_english(text: str) -> bool:
+    """Return whether one of the most frequent English words is in a text, which few words can tell."""
+    return any(word in ENGLISH for word in _split(_without_formulas(text)))
+
+
 def _without_formulas(text: str) -> str:
     return _COMMAND.sub(" ", " ".join(find_formulas(text).outside()))
 

@@ -38,14 +38,14 @@ def with_reference(record: dict[str, Any], key: str) -> dict[str, Any]:
             f"the record {record.get('id')!r}: `{key}` is neither a text nor a number, so it is not a reference answer. "
             "Name another key with --reference_key"
         )
-    reference = "" if value is None else _stated(str(value).strip())
+    reference = "" if value is None else stated(str(value).strip())
     if reference == (record.get(REFERENCE) or ""):
         return record
     record = put_aside(record, [REFERENCE])
     return record | {REFERENCE: reference} if reference else record
 
 
-def _stated(reference: str) -> str:
+def stated(reference: str) -> str:
     """Return the final answer of a reference that is a whole solution (GSM8K's end in `#### 42`); any other unchanged."""
     is_solution = "\n" in reference or "####" in reference
     return (final_answer(reference) or reference) if is_solution else reference
@@ -55,7 +55,7 @@ def job_of(record: dict[str, Any]) -> Job | None:
     """Return a record's job for the verifier, or None if it has no response."""
     responses = record.get("responses") or ([record["response"]] if record.get("response") else [])
     reference = record.get(REFERENCE)
-    return Job(list(responses), _stated(reference) if reference else None) if responses else None
+    return Job(list(responses), stated(reference) if reference else None) if responses else None
 
 
 def verified(record: dict[str, Any], judgement: Judgement) -> dict[str, Any]:

@@ -108,6 +108,16 @@ def is_verified(record: dict[str, Any]) -> bool:
     return record.get("majority_answer") is not None and parsed >= FEWEST_TO_VERIFY and (agreement or 0.0) >= LEAST_AGREEMENT
 
 
+def is_right(record: dict[str, Any]) -> bool:
+    """Return whether a record's answer equals its reference answer or, without one, has a clear majority."""
+    if not record.get("reference_answer"):
+        return is_verified(record)
+    if record.get("why") == "reference":  # a pair
+        return True
+    verdicts, chosen = record.get("is_correct") or [], record.get("response_index")
+    return bool(verdicts[chosen]) if chosen is not None and chosen < len(verdicts) else any(verdicts)
+
+
 def difficulty(pass_rate: float | None) -> str | None:
     """Return the label of `configs/verify/difficulty.yaml` for a pass rate."""
     if pass_rate is None:
