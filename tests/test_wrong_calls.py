@@ -40,6 +40,7 @@ WRONG: list[tuple[str, list[str], dict[str, str], str]] = [
     ("magpie_math", ["smollm2", "4", "--overwrite"], {}, "--overwrite (a job is not overwritten: set another JOB_NAME"),
     ("magpie_math", ["--model", "smollm2"], {}, "--model (a launcher's first argument is the model"),
     ("magpie_math", ["smollm2", "4"], {"MAGPIE_BASE_URL": "http://user:word@127.0.0.1:9/v1"}, "MAGPIE_API_KEY"),
+    ("magpie_math", ["smollm2", "4"], {"MAGPIE_BASE_URL": "localhost:8000"}, "is not a URL"),
     ("magpie_math", ["smollm2", "4", "--all"], {"FILTER": "best"}, "best"),
     ("magpie_math", ["smollm2", "4", "--all"], {"FORMAT": "parquet"}, "parquet"),
     ("magpie_math", ["smollm2", "4", "--all"], {"MISSIONS": "beauty"}, "beauty"),
