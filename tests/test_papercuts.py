@@ -129,7 +129,7 @@ def test_outside_of_the_set_up(name: str) -> None:
     if name == "doctor":
         assert run.returncode == 0 and "usage: doctor.py" in run.stdout
     else:
-        assert run.returncode == 1
+        assert run.returncode == 2
         assert run.stderr.strip().endswith("First: source .venv/bin/activate")
         assert len(run.stderr.splitlines()) == 1
 

@@ -573,7 +573,7 @@ def test_a_broken_run_file_is_an_error_with_a_remedy_and_a_warning_where_others_
 def test_a_missing_run_file_is_an_error_only_where_it_is_needed(output: Path) -> None:
     path = output.with_suffix(".run.json")
     assert find_run_file(path) is None
-    with pytest.raises(MagpieError, match=r"missing\. Make"):
+    with pytest.raises(MagpieError, match=r"missing\. Rerun"):
         read_run_file(path)
 
 

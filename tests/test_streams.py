@@ -131,7 +131,7 @@ def test_a_server_that_refuses_streams_is_asked_without(tmp_path: Path) -> None:
     with ScriptedServer(by=reply) as server:
         arguments = ["--model_path", "smollm2", "--served_model", MODEL, "--input_file", tmp_path / "p.jsonl"]
         done = program("gen_res", *arguments, "--base_url", server.url, "--max_tokens", "3000", "--max_in_flight", "1")
-        assert done.returncode == 0 and "takes no requests for streams" in done.stderr
+        assert done.returncode == 0 and "does not accept requests for streams" in done.stderr
         assert ["stream" in call.body for call in server.history] == [True, False, False, False]
 
 

@@ -31,7 +31,7 @@ def test_the_state_of_a_running_job_is_told_by_its_files(tmp_path: Path) -> None
             run.keep(i, {"id": i, "response": "x"}, completion_tokens=4)
         run.drop(3, {"id": 3}, "no_response")
         lines, done = state.look()
-        assert not done and "4 of 10 records (40%)" in lines[1] and "1 dropped" in lines[1] and "gone" in lines[1]
+        assert not done and "4 of 10 records (40%)" in lines[1] and "1 dropped" in lines[1] and "elapsed" in lines[1]
         run.drop(4, {"id": 4}, "failed", replaced=True)
         with run.paths.part.open("ab") as part:
             part.write(b'[5,"kept",0,')  # a line that is being written

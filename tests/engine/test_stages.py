@@ -222,7 +222,7 @@ def test_hostile_problems_get_valid_tags_from_the_real_model(tmp_path, engine):
     assert "left out: safety (no guard model given" in done.stderr
     assert "left out: reward (no reward model given" in done.stderr
     assert "failed 1 of 5, 20.0% (empty_instruction 1)" in done.stderr
-    assert "algebra was asked for" in done.stderr
+    assert "algebra requested" in done.stderr
     assert "unitag: finished" in (tmp_path / "tagging.log").read_text()
 
 
