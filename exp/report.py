@@ -61,7 +61,10 @@ def source_in(args: argparse.Namespace) -> Source | None:
 def main() -> None:
     """Write the page, or watch."""
     args = parse_args()
+    args.job = args.job if args.job.name else args.job.resolve()
     source = source_in(args)
+    if source and not source.name:
+        raise MagpieError(f"{args.job}: name a job, or a file of records, like data/JOB/JOB_ins_clean.jsonl")
     folder = args.job if source else folder_of(args.job)
     if args.browse:
         if not source:

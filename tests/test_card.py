@@ -217,3 +217,18 @@ def test_mlcroissant_finds_no_fault_and_reads_the_rows(job: Path, tmp_path: Path
     errors, warnings, found = json.loads(done.stdout)
     assert not errors and all("is recommended" in warning for warning in warnings) and "not standard" not in done.stderr
     assert {row["default/split"] for row in found} == {"train", "test"} and len({row["default/id"] for row in found}) == 39
+
+
+def test_a_card_follows_files_whose_names_were_chosen(tmp_path: Path) -> None:
+    lines = [{"id": n, "instruction": f"{n} + 2?", "responses": [f"\\boxed{{{n + 2}}}"] * 3} for n in range(4)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    chosen, hard = tmp_path / "right.jsonl", tmp_path / "hard.jsonl"
+    for call in (
+        ["verify.py", "--choose", "--input_file", tmp_path / "mine.jsonl", "--output_file", chosen],
+        ["filter.py", "--where", "agreement > 0.5", "--input_file", chosen, "--output_file", hard],
+        ["export.py", "--format", "messages", "--input_file", hard, "--output_folder", tmp_path / "set"],
+    ):
+        done = program(call[0].removesuffix(".py"), *call[1:])
+        assert done.returncode == 0, done.stderr
+    text = (tmp_path / "set" / "README.md").read_text()
+    assert "| verify.py | 4 | 4 | none |" in text and "exp/verify.py --choose" in text

@@ -98,3 +98,11 @@ def test_a_killed_writer_leaves_whole_lines(tmp_path: Path) -> None:
     events.end(0)
     found = read(file)
     assert len(found) > 100 and [event["program"] for event in found[-2:]] == ["after", "after"]
+
+
+def test_a_file_with_something_else_in_it_is_not_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"id": 1, "instruction": "1 + 1?"}\n')
+    before = path.read_bytes()
+    done = program("gen_dis", "--input_file", path, "--output_file", tmp_path / "y.jsonl", f"--events={path}")
+    assert done.returncode == 2 and "has no events in it" in done.stderr and path.read_bytes() == before

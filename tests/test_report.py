@@ -459,3 +459,9 @@ def test_broken_and_older_files_are_told_or_left_out(job: Path) -> None:
     report = read_job(job)
     assert report.facts and (report.facts.records, report.facts.unreadable) == (200, 2)
     assert "2 rows could not be read" in page(report)
+
+
+@pytest.mark.parametrize("given", [["/"], ["/", "--split", "train"]])
+def test_a_folder_without_a_name_is_refused_in_words(given: list[str]) -> None:
+    done = program("report", *given)
+    assert done.returncode == 2 and "job" in done.stderr and "Traceback" not in done.stderr

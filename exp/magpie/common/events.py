@@ -14,6 +14,8 @@ from typing import Any
 EVENTS = "MAGPIE_EVENTS"
 EVERY_SECONDS = 60.0
 """Between two counts."""
+START = b'{"event":'
+"""The start of a file of events."""
 Counts = Callable[[], dict[str, Any]]
 
 
@@ -78,10 +80,26 @@ def begin(path: Path | None, program: str) -> None:
         os.environ[EVENTS] = str(path.resolve())
     _current.clear()
     if name := os.environ.get(EVENTS):
+        _require_events(Path(name))
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         events = _Events(Path(name), program)
         events.begin()
         _current.append(events)  # only now: what did not begin has no end
+
+
+def _require_events(path: Path) -> None:
+    """Refuse to append to a file that has something else in it, such as the input.
+
+    Raises:
+        MagpieError: it has.
+    """
+    from magpie.common.console import MagpieError  # which imports this module
+
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(len(START))
+        if not START.startswith(start):
+            raise MagpieError(f"--events {path}: it exists and has no events in it. Name a new file")
 
 
 def count_by(counts: Counts) -> None:

@@ -20,6 +20,8 @@ from magpie.export.formats import FORMATS, Columns, of_response
 from magpie.export.markdown import block, cell, section, table
 from magpie.export.origin import Origin, origin_of
 from magpie.export.writer import card_features
+from magpie.records.reading import stem_of
+from magpie.runs.jobs import lineage
 from magpie.runs.run_file import Counts, RunFile, files_until, runs_until, spent_until
 
 LABELS = (
@@ -114,11 +116,13 @@ class Card:
 def job_files(source: Path) -> tuple[list[RunFile], dict[str, Any] | None]:
     """Return the finished runs that led to a file, the earliest first, and the last decontamination certificate among them.
 
-    They are the run files next to it whose output's stem begins the file's: X_ins, X_ins_res, … of X_ins_res_filtered.jsonl.
+    Their outputs' stems begin the file's (X_ins, … of X_ins_res.jsonl); if --output_file chose names, an input tells the run.
     """
-    runs = runs_until(source)
-    certificates = [_certificate(path) for path in files_until(source, ".certificate.json")]
-    certificates = [certificate for certificate in certificates if certificate.get("benchmarks")]
+    runs, paths = runs_until(source), files_until(source, ".certificate.json")
+    if not runs or runs[0].inputs.get("input_file"):
+        runs = lineage(source)[::-1] or runs
+        paths = [path for run in runs if (path := run.output.with_name(f"{stem_of(run.output)}.certificate.json")).exists()]
+    certificates = [certificate for path in paths if (certificate := _certificate(path)).get("benchmarks")]
     return [run for run in runs if run.is_made], certificates[-1] if certificates else None
 
 

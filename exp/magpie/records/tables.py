@@ -209,6 +209,7 @@ def load_hub(
         MagpieError: there is none, it may not be read, or the hub cannot be reached; begins with `flag`.
     """
     import datasets
+    from httpx2 import HTTPError
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error is reported below
@@ -225,7 +226,7 @@ def load_hub(
         else:
             what = f"the hub has no dataset {repo} that you may read. Check the name, or set HF_TOKEN"
         raise MagpieError(f"{flag} {name}: {what}") from error
-    except (ConnectionError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
+    except (ConnectionError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise MagpieError(
             f"{flag} {name}: no such file, and the hub cannot be reached ({' '.join(str(error).split())[:200]}). Check the "
             f"network, or download the file elsewhere and name it: {flag} FILE"
