@@ -2,7 +2,8 @@
 # Makes locks/cpu.txt and locks/gpu.txt, the complete pinned sets, from requirements-cpu.txt and requirements.txt, and locks/dev.txt,
 # what requirements-dev.txt needs besides them. For those who change a requirement; users never need it. Seconds, after the set-up.
 set -euo pipefail
-[[ ${1:-} != -h && ${1:-} != --help ]] || { sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit; }
+# shellcheck source=scripts/lib/help.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # One lock serves Python 3.11 to 3.14 on Linux x86-64 ([tool.uv] in pyproject.toml), so only the markers of Python

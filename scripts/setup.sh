@@ -6,7 +6,8 @@
 #   MAGPIE_SET  cpu or gpu, to override the set; if .venv has the other one, it is rebuilt
 # Package indexes, certificates and proxies are taken from pip's configuration.
 set -euo pipefail
-[[ ${1:-} != -h && ${1:-} != --help ]] || { sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit; }
+# shellcheck source=scripts/lib/help.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf 'setup: %s\n' "$1" >&2; }

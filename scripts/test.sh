@@ -5,7 +5,8 @@
 #   --long   only what goes beyond the check: more real engines, more kills, more steps; by hand, before a release
 # More arguments go to pytest: bash scripts/test.sh tests/test_records.py
 set -euo pipefail
-[[ ${1:-} != -h && ${1:-} != --help ]] || { sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit; }
+# shellcheck source=scripts/lib/help.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 case ${1:-} in

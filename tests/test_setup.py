@@ -54,6 +54,7 @@ def clone(tmp_path: Path) -> Path:
     root = tmp_path / "clone"
     for name in (
         "scripts/setup.sh",
+        "scripts/lib/help.sh",
         "pyproject.toml",
         "requirements-cpu.txt",
         *(f"locks/{lock}.txt" for lock in ("cpu", "gpu", "dev", "uv")),

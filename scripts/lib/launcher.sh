@@ -8,13 +8,8 @@ fail() {
 ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || fail "bash $BASH_VERSION is too old: 4.4 or newer is needed"
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-# --help is the launcher's header: the comment at its top.
-for argument in "$@"; do
-  if [[ $argument == --help || $argument == -h ]]; then
-    sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"
-    exit
-  fi
-done
+# shellcheck source=scripts/lib/help.sh
+source "$PROJECT/scripts/lib/help.sh"
 
 # launch KIND [FLAGS of exp/run_job.py…] -- ARGUMENTS…: the set-up, then the job.
 launch() {

@@ -56,13 +56,13 @@ def clean(raw: str, *, language: str = "en", is_other: Callable[[str], bool] | N
     text, defects = raw[:limit].strip(), []
     foreign = language != "en" and not (looks_english(raw[:4000]) and has_english(raw[:4000]))  # the lists of words are English
     for name, repair in REPAIRS.items():
-        if (repaired := repair(text)) != text and not (foreign and name == "leak"):
+        if foreign and name == "leak":
+            continue
+        if (repaired := repair(text)) != text:
             text = repaired
             defects.append(name)
     problem = read_text(text)
-    checks = CHECKS if language == "en" else {name: check for name, check in CHECKS.items() if name != "not_english"}
-    if foreign:
-        checks = OF_ANY_LANGUAGE
+    checks = CHECKS if language == "en" else OF_ANY_LANGUAGE if foreign else OF_ENGLISH
     found = [name for name, check in checks.items() if check(problem)]
     if len(raw) > limit and not set(defects) & {"leak", "template_tokens"}:
         found = sorted({*found, "too_long"}, key=list(CHECKS).index)
@@ -247,6 +247,8 @@ CHECKS: dict[str, Callable[[Text], bool]] = {
 }
 
 
+OF_ENGLISH = {name: check for name, check in CHECKS.items() if name != "not_english"}
+"""The checks of a text that may be in any language, and is in English."""
 OF_ANY_LANGUAGE: dict[str, Callable[[Text], bool]] = {
     "empty": _empty,
     "too_long": _too_long,

@@ -46,8 +46,9 @@ def check_models(configs: Path, cache: Path) -> Iterator[Finding]:
         size = f"{needed:.0f} GB" if needed and needed >= 1 else "under 1 GB" if needed else "of unknown size"
         get = "on this disk" if here else f"{preset.weights_gb:.3g} GB to download" if preset.weights_gb else "to get"
         finding = _fit(preset, machine, f"{path.stem:22} {size:>11}, {get}")
-        slow += finding.text.endswith(SLOWLY)
-        too_large += finding.state == "note" and not finding.text.endswith(SLOWLY)
+        if finding.state == "note":
+            is_slow = finding.text.endswith(SLOWLY)
+            slow, too_large = slow + is_slow, too_large + (not is_slow)
         if finding.state == "ok" and not here and preset.weights_gb:
             to_get[path.stem] = preset.weights_gb
         yield finding
